@@ -206,7 +206,7 @@ pub enum Error {
     ForeignQueue {
         /// The path.
         path: PathBuf,
-        /// The identity in it.
+        /// The identity in the directory.
         found: Identity,
         /// The identity of the data directory.
         expected: Identity,

@@ -44,7 +44,8 @@ pub async fn database(settings: &Settings) -> Result<Option<engine::Report>, Err
     database::inspect(settings).await
 }
 
-/// Connects to the queue, and reports on it; none if it is in the data directory. Changes nothing.
+/// Connects to the queue and reports on it, without changing anything. Returns `None` if the queue is in the data
+/// directory.
 ///
 /// # Errors
 /// [`Error`].

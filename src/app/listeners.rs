@@ -101,7 +101,8 @@ impl Listeners {
         })
     }
 
-    /// Returns the SHA-256 of the certificate, if it is self-signed: a worker trusts it because its token names it.
+    /// Returns the SHA-256 of the certificate, if it is self-signed: a worker trusts the certificate because the join
+    /// token names it.
     pub(super) fn pin(&self, settings: &Settings) -> Option<[u8; 32]> {
         let tls = self.tls.as_ref().filter(|_| settings.tls == Mode::SelfSigned)?;
         let mut pin = [0; 32];

@@ -27,17 +27,17 @@ const REGION: &str = "us-east-1";
 pub(super) struct Opened {
     /// The object store.
     pub(super) objects: Objects,
-    /// The claim on it.
+    /// The claim on the object store.
     pub(super) owner: Owner,
     /// The bucket that clients upload to, if it is in the remote store.
     pub(super) uploads: Option<UploadBucket>,
-    /// The store that clients access directly, if they do.
+    /// The store that clients access directly, if they may.
     pub(super) external: Option<ClientStore>,
     /// Set if clients are served by this server's own endpoint.
     pub(super) own_endpoint: bool,
 }
 
-/// A store, and the claim on it.
+/// An object store, and the claim on it.
 pub(super) type Claimed = (Arc<dyn ObjectStore>, Owner);
 
 /// Claims the store of the settings. Its owner is checked before anything in it is used.
@@ -54,7 +54,7 @@ pub(super) async fn claim(
     if let Location::Directory(path) = &settings.objects {
         let objects = path.join("objects");
         check_part("objects", &objects)?;
-        // Later the spool may hold other files, which are left there.
+        // Once objects exist, the spool may hold other files, which are not removed.
         if !objects.is_dir() {
             check_part("spool", &path.join("spool"))?;
         }

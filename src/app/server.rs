@@ -98,7 +98,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     let spare = Spare::start(&runtime);
     let outcome = runtime.block_on(until_signalled(settings));
     drop(spare);
-    // Work that ignores the stop is aborted here; it resumes at the next start.
+    // Tasks that ignore the stop are aborted here; their jobs resume at the next start.
     runtime.shutdown_timeout(LAST_WORK);
     outcome
 }

@@ -33,7 +33,7 @@ const FOLDER: &str = "snapshot-being-read";
 const LISTING: &str = "listing";
 /// The tree of a snapshot's files, in its folder.
 const TREE: &str = "tree";
-/// Files that are copied as they are.
+/// Files that are copied unchanged.
 const PLAIN: [&str; 3] = ["format", "identity", "objects/entityd/owner"];
 /// Files with keys.
 const KEYS: [&str; 4] = ["admin-token", S3_CREDENTIALS, "tls/self-signed.pem", "tls/certificate.pem"];
@@ -141,7 +141,7 @@ impl Snapshot {
     /// Opens the list of its files: a JSON object [`Listed`] in each line, in the order of the paths.
     ///
     /// # Errors
-    /// The operating system's.
+    /// The operating system's error.
     pub fn listing(&self) -> io::Result<File> {
         File::open(self.folder.join(LISTING))
     }

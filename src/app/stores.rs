@@ -25,7 +25,7 @@ pub(super) struct Stores {
 /// The object stores, and the clients' access to them.
 pub(super) struct Blobs {
     pub(super) objects: Objects,
-    /// The claim on them.
+    /// The claim on the objects.
     pub(super) owner: Owner,
     pub(super) spool: Spool,
     /// The bucket that clients upload to, if there is one.

@@ -39,7 +39,7 @@ impl BucketStore {
     /// number of objects. Includes keys that the `object_store` crate cannot represent.
     ///
     /// # Errors
-    /// Those of the store; objects may have been removed by then.
+    /// The errors of the store; objects may have been removed by then.
     pub async fn remove_below(&self, prefix: &str) -> Result<u64> {
         let failed = |error| from(error, &Path::default());
         let mut count = 0;
@@ -75,7 +75,7 @@ impl BucketStore {
     /// Erases the names of removed objects from the index, for this bucket and the others.
     ///
     /// # Errors
-    /// Those of the store.
+    /// The errors of the store.
     pub async fn compact(&self) -> Result<()> {
         self.buckets.compact().await.map_err(|error| from(error, &Path::default()))
     }

@@ -10,7 +10,7 @@ use super::checksum::{Digests, Sums};
 use super::files::{Files, Fresh};
 use super::{Algorithm, Error};
 
-/// Bytes that are collected before they are hashed and written. Twice that much is in memory for each upload.
+/// The number of bytes that are collected before they are hashed and written. Each upload uses twice as much memory.
 const GATHER_BYTES: usize = 512 << 10;
 /// Objects up to this size have no file: their bytes are in the index.
 const SMALL_BYTES: usize = 16 << 10;
@@ -82,7 +82,7 @@ impl Incoming {
         if self.gathered_bytes >= GATHER_BYTES { self.flush().await } else { Ok(()) }
     }
 
-    /// Ends the bytes; they are on the disk then, or small.
+    /// Ends the upload; its bytes are then on the disk, or few enough for the index.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Storage`].

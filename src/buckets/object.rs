@@ -19,7 +19,7 @@ pub struct Bucket {
 /// The attributes of an object.
 #[derive(Clone, Debug)]
 pub struct Object {
-    /// Bytes in it.
+    /// The number of bytes.
     pub size: u64,
     /// The ETag, without quotes: the MD5, or the MD5 of the MD5s of the parts with their number.
     pub etag: String,

@@ -15,8 +15,9 @@ pub(super) struct Pins(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// A reader holds it shared while it looks up and pins an object; a removal holds it exclusively between the
-    /// removal from the index and the check for pins. Thus a reader that found the object is registered by then.
+    /// Readers hold this lock shared while they look up and pin an object. A removal holds it exclusively between the
+    /// removal from the index and the check for pins, so that every reader that found the object is registered by
+    /// then.
     gate: RwLock<()>,
     held: Mutex<HashMap<Number, Held>>,
     remover: mpsc::Sender<Doomed>,

@@ -66,9 +66,9 @@ impl Buckets {
         Self::open_for(index, root, (clock, entropy), None, CleanupLimit::default()).await
     }
 
-    /// Opens them like [`open`](Self::open), if the index belongs to `owner` and has every commit that was made to
-    /// it. Files without references are kept if there are more than `limit` allows, or if the index cannot prove that
-    /// it never referred to them.
+    /// Opens the buckets like [`open`](Self::open), if the index belongs to `owner` and has every commit that was
+    /// made to it. Files without references are kept if there are more than `limit` allows, or if the index cannot
+    /// prove that it never referred to them.
     ///
     /// # Errors
     /// Like [`open`](Self::open).
@@ -295,7 +295,7 @@ impl Buckets {
             Ok::<_, Error>(existed)
         };
         let existed = self.index.write(delete).await?;
-        // No notification: there was no file, or it has a reader.
+        // An error means that there was no file, or that the file has a reader.
         let _ = went.await;
         Ok(existed)
     }

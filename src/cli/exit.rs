@@ -36,7 +36,7 @@ pub enum Failure {
     /// Ctrl-C, or SIGTERM.
     #[error("interrupted")]
     Interrupted,
-    /// The reader of the output has closed it: there is nothing to report.
+    /// The reader of the output has closed it: no message would be read.
     #[error("the output was closed")]
     OutputClosed,
 }

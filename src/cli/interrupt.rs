@@ -35,7 +35,7 @@ impl Unfinished {
 
     fn clear(&self) {
         for path in self.0.lock().iter() {
-            // Best effort: it may be gone already.
+            // The path may have been removed already.
             let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         }
     }

@@ -22,7 +22,7 @@ use crate::system::secret;
 pub(super) const TOKEN: &str = "ENTITYD_ADMIN_TOKEN";
 /// The variable that names a file with the admin token.
 pub(super) const TOKEN_FILE: &str = "ENTITYD_ADMIN_TOKEN_FILE";
-/// The variable with the address of the listener for operations.
+/// The environment variable with the address of the listener for operations.
 const SERVER: &str = "ENTITYD_OPS_SERVER";
 /// The variable that names a certificate to trust.
 const CA: &str = "ENTITYD_OPS_CA";

@@ -21,7 +21,7 @@ pub(super) fn choose() {
         other.display(),
         asked.display()
     ));
-    // It is set once in a process: there is no earlier choice.
+    // This is the only call in a process, so there is no earlier choice.
     let _ = tempfile::env::override_temp_dir(&other);
 }
 

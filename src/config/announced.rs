@@ -27,7 +27,7 @@ pub(super) fn is_announced(variable: &str, value: &str) -> bool {
     }
 }
 
-/// Returns whether it describes one port, such as `8851_TCP_ADDR`.
+/// Returns true if a variable describes one port, such as `8851_TCP_ADDR`.
 fn is_of_a_port(rest: &str, value: &str) -> bool {
     let mut words = rest.split('_');
     let is_port = words.next().is_some_and(|number| number.parse::<u16>().is_ok());

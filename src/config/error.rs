@@ -67,7 +67,7 @@ pub enum Error {
         given: Box<Given>,
         /// The conflict, with a remedy.
         problem: &'static str,
-        /// The value that it conflicts with.
+        /// The value with which this one conflicts.
         other: Box<Given>,
     },
     /// The value does not fit this machine.

@@ -27,7 +27,7 @@ impl Role {
         }
     }
 
-    /// Returns true if it does jobs of that queue. Only serving nodes remove objects.
+    /// Returns true if a node with this role does jobs of `queue`. Only serving nodes remove objects.
     pub fn does(self, queue: &str) -> bool {
         match self {
             Self::All => true,

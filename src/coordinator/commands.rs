@@ -33,7 +33,7 @@ pub struct NewProject {
 pub struct CreatedProject {
     /// The identifier of the project.
     pub id: ProjectId,
-    /// The result token, which owns it.
+    /// The result token, with which the creator owns the project.
     pub result_token: Token,
     /// The update tokens, in the order of the dataset indexes.
     pub update_tokens: Vec<Token>,

@@ -79,7 +79,7 @@ impl Coordinator {
                 Ok(None)
             }
             Err(error) => {
-                // The lease would expire by itself; releasing it is only faster.
+                // The lease would expire anyway; releasing it is only faster.
                 if let Err(release) = self.0.broker.release(&[lease.id], self.0.clock.steady()).await {
                     tracing::warn!("cannot release a job: {}", chain(&release));
                 }

@@ -7,7 +7,7 @@ use crate::queue;
 /// An error of the coordinator.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The project does not allow it. Nothing has changed.
+    /// The project does not allow the event. Nothing has changed.
     #[error(transparent)]
     Refused(#[from] Refused),
     /// The metadata store failed.

@@ -22,7 +22,7 @@ pub enum Event {
         party: u32,
         /// The number of the upload, random so that metadata restored from a backup assigns no number a second time.
         upload: u32,
-        /// The node that receives it, where several share the metadata.
+        /// The node that receives the upload, where several nodes share the metadata.
         holder: Option<String>,
     },
     /// The body is complete and its objects are stored.
@@ -38,7 +38,7 @@ pub enum Event {
     UploadReferred {
         /// The dataset index of the party.
         party: u32,
-        /// The files that it names.
+        /// The files that the upload names.
         reference: Reference,
         /// The keys of files in stores of other providers.
         keyring: Keyring,
@@ -101,7 +101,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// Returns the runs that it may change, or that decide what it changes. Others need not be loaded.
+    /// Returns the runs that the event may change, or that decide what it changes. Other runs need not be loaded.
     pub(super) fn runs(&self) -> Runs {
         match self {
             // If the data is ready, earlier runs have started already, so only the new run starts.
@@ -133,8 +133,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// Returns the runs that it may change: a dataset that becomes ready starts the runs that wait for it, or fails
-    /// them.
+    /// Returns the runs that the report may change: a dataset that becomes ready starts the runs that wait for it, or
+    /// fails them.
     fn runs(&self) -> Runs {
         match self.job.task.run() {
             Some(run) => Runs::One(run),

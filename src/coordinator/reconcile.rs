@@ -77,7 +77,7 @@ impl Coordinator {
         self.enqueue(&mut jobs.map(|job| outbox::queued(&job)).collect()).await
     }
 
-    /// Repeats removals that have failed: they may succeed now, and nothing else would repeat them.
+    /// Repeats removals that have failed: nothing else would repeat them, and they may succeed now.
     async fn redrive_purges(&self) -> Result<(), Error> {
         let queue = Some(QueueName::from(PURGES));
         let query = DeadQuery { queue, group: None, after: 0, count: usize::MAX };

@@ -21,7 +21,7 @@ const COMPARISONS_MIN: u64 = 1_000_000;
 pub(super) struct RunBefore {
     id: RunId,
     state: RunState,
-    /// The number of stages that it had completed.
+    /// The number of stages that the run had completed.
     stages: usize,
     planned: bool,
 }

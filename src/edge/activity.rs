@@ -36,7 +36,7 @@ pub(super) struct Activity {
 /// A chunk of a response that waits to be sent.
 #[derive(Debug)]
 struct Piece {
-    /// The request that it answers.
+    /// The number of the request that is being answered.
     request: u64,
     since_ms: u64,
     bytes: usize,

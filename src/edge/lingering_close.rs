@@ -28,7 +28,7 @@ const PIECE_BYTES: usize = 16 << 10;
 
 /// A body whose rest is read and discarded when it is dropped before its end.
 pub(super) struct Lingering<B: Body<Data = Bytes> + Send + Unpin + 'static> {
-    /// `None` once it has ended.
+    /// The body; `None` once it has ended.
     body: Option<B>,
     /// Set while the sender waits for `100 Continue`.
     awaits_continue: bool,

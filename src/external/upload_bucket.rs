@@ -25,7 +25,7 @@ const EXPANSION_MAX: u64 = 1_000;
 #[derive(Clone, Debug)]
 pub struct UploadBucket {
     store: Arc<dyn ObjectStore>,
-    /// The same, if it is one of this server's buckets.
+    /// The same bucket, if this server stores it.
     own: Option<Arc<BucketStore>>,
     runtime: Handle,
 }

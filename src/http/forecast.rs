@@ -28,7 +28,7 @@ const TURN_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Bytes of a candidate pair at rest.
 const PAIR_BYTES: f64 = 24.0;
 
-/// One forecast at a time: runs need the processor.
+/// Forecasts are made one at a time: runs need the processor.
 static TURN: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(1));
 
 /// A forecast, and the cost of a run.
@@ -46,7 +46,7 @@ pub(super) struct Outlook {
 /// Forecasts a run of a project at these thresholds.
 ///
 /// # Errors
-/// 409 until the data of all parties is ready; 503 while other forecasts take all the time.
+/// 409 until the data of all parties is ready; 503 if another forecast is not finished in time.
 pub(super) async fn outlook(
     state: &ApiState,
     project: &ProjectState,

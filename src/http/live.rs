@@ -44,7 +44,7 @@ struct Shared {
 }
 
 impl Live {
-    /// Returns the watched projects: none yet. All streams end on `stop`.
+    /// Returns an empty list of watched projects. All streams end on `stop`.
     pub fn new(coordinator: Coordinator, stop: CancellationToken) -> Self {
         Self(Arc::new(Shared { coordinator, projects: Mutex::default(), stop }))
     }

@@ -40,7 +40,7 @@ pub fn api(state: ApiState, live: Live) -> Router {
         .layer(from_fn_with_state(origins, cors::answer))
         .layer(from_fn_with_state(state.clone(), access_log::answer))
         .with_state(state);
-    // Around the router rather than in it: a path must be rewritten before it is matched.
+    // The rewriting is outside the router: a path must be rewritten before it is matched.
     Router::new().fallback_service(MapRequest::new(routes, move |request| look_up(&base, request)))
 }
 

@@ -32,7 +32,7 @@ pub struct Shared {
     pub objects: Objects,
     /// The admin token.
     pub admin: Access,
-    /// The object store as clients reach it, if they do.
+    /// The object store that clients access directly, if they may.
     pub external: Option<ClientStore>,
     /// Space for arriving uploads.
     pub spool: Spool,
@@ -87,7 +87,7 @@ impl ApiState {
         Problem::busy("all upload slots are in use")
     }
 
-    /// Makes a change that frees more space than it takes. On a full disk, releases the ballast for it.
+    /// Makes a change that frees more space than it takes. On a full disk, releases the ballast first.
     pub(super) async fn remove<F>(&self, change: impl Fn() -> F) -> Result<(), Problem>
     where
         F: Future<Output = Result<(), coordinator::Error>>,

@@ -15,7 +15,7 @@ use crate::external::{
 use crate::linkage::encoding::json::FileRef;
 use crate::model::{AccessKeys, ForeignFile, Keyring, NamedFile, ProjectId, Reference};
 
-/// The object store as clients reach it.
+/// The object store under the address that clients use.
 #[derive(Clone)]
 pub struct ClientStore {
     /// Issues credentials.
@@ -28,7 +28,7 @@ pub struct ClientStore {
     pub foreign: ExternalEndpoints,
 }
 
-/// A bucket as clients see it.
+/// A bucket under the name that clients use.
 #[derive(Clone, Debug)]
 pub struct Bucket {
     /// The endpoint.

@@ -181,7 +181,7 @@ struct Cell {
     end: usize,
     /// The position of its first unit.
     units: u64,
-    /// The comparisons before it.
+    /// The comparisons before this unit.
     comparisons: u64,
     /// The records that each unit is compared with.
     partners: u64,

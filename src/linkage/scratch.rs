@@ -17,7 +17,7 @@ pub trait Scratch: Sync {
     /// Returns a new, empty temporary file. Nothing of it may outlive the returned value.
     ///
     /// # Errors
-    /// The storage's, most likely a full disk.
+    /// The error of the storage, most likely a full disk.
     fn file(&self) -> io::Result<Box<dyn ScratchFile>>;
 
     /// Returns the number of files that are merged at once.

@@ -23,11 +23,11 @@ pub struct Node {
     pub name: String,
     /// The version of its program.
     pub version: String,
-    /// The queues that it serves.
+    /// The queues that the node serves.
     pub queues: String,
-    /// Computing threads.
+    /// The number of computing threads.
     pub threads: usize,
-    /// Jobs that it holds.
+    /// The number of jobs that the node holds.
     pub jobs: usize,
 }
 
@@ -36,9 +36,9 @@ pub struct Node {
 pub struct ListedNode {
     /// The node.
     pub node: Node,
-    /// True if it gets no more jobs.
+    /// True if the node gets no more jobs.
     pub draining: bool,
-    /// The time at which it has joined.
+    /// The time at which the node has joined.
     pub joined: Timestamp,
     /// The time since its last heartbeat.
     pub silence: Duration,

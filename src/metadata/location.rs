@@ -68,17 +68,17 @@ impl Location {
         }
     }
 
-    /// Returns whether it contains a password.
+    /// Returns true if the URL contains a password.
     pub fn has_password(&self) -> bool {
         matches!(self, Self::Postgres(address) if address.config.get_password().is_some())
     }
 
-    /// Returns whether it is in PostgreSQL, on a host that is not named yet.
+    /// Returns true if the metadata is in PostgreSQL, on a host that is not named yet.
     pub fn lacks_host(&self) -> bool {
         matches!(self, Self::Postgres(address) if address.config.get_hosts().is_empty())
     }
 
-    /// Returns whether it is in the data directory.
+    /// Returns true if the metadata is in the data directory.
     pub const fn is_embedded(&self) -> bool {
         matches!(self, Self::Embedded)
     }

@@ -37,7 +37,7 @@ pub enum Error {
     },
 }
 
-/// The runs of a project that are loaded with it. Others stay unchanged.
+/// The runs of a project that are loaded with it. Other runs stay unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Runs {
     /// No runs.
@@ -194,13 +194,14 @@ pub trait Store: Send + Sync {
     /// Adds deletions that another store has recorded.
     async fn note_deleted(&self, these: Vec<Deleted>) -> Result<(), Error>;
 
-    /// Forgets these deletions: no objects of them are left. Late ones are forgotten only if their process has ended.
+    /// Forgets these deletions, of which no objects are left. Late deletions are forgotten only if their process has
+    /// ended.
     async fn forget_deleted(&self, these: Vec<Tombstone>, is_over: bool) -> Result<(), Error>;
 
     /// Returns the duties that are not done.
     async fn duties(&self) -> Result<Vec<Duty>, Error>;
 
-    /// Forgets a duty: it is done.
+    /// Forgets a duty that is done.
     async fn settle(&self, job: &str) -> Result<(), Error>;
 
     /// Records how many attempts of a project's job have ended without an outcome.

@@ -121,7 +121,7 @@ pub enum Purge {
     Files {
         /// The dataset index of the party.
         party: u32,
-        /// The number of the upload that named them.
+        /// The number of the upload that named the files.
         upload: u32,
         /// The keys of the files, in the bucket that clients upload to.
         files: Vec<String>,
@@ -184,7 +184,7 @@ pub enum Outcome {
     Planned {
         /// The number of parts.
         parts: u32,
-        /// Comparisons of all of them.
+        /// The number of comparisons in all parts.
         comparisons: u64,
         /// Comparisons of the largest blocks, the largest first.
         #[serde(default)]
@@ -229,7 +229,7 @@ impl Task {
         !matches!(self, Self::Purge(_) | Self::Chore { .. })
     }
 
-    /// Returns the run that it belongs to, if any.
+    /// Returns the run that the task belongs to, if any.
     pub const fn run(&self) -> Option<RunId> {
         match self {
             Self::Plan { run, .. } | Self::Compare { run, .. } | Self::Finalize { run, .. } => Some(*run),

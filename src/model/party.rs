@@ -50,7 +50,7 @@ impl Party {
         self.receipt_token.is_some()
     }
 
-    /// Returns its dataset, if it is ready to be linked.
+    /// Returns the dataset of the party, if it is ready to be linked.
     pub const fn dataset(&self) -> Option<&Dataset> {
         match &self.contents {
             Contents::Ready(dataset) => Some(dataset),
@@ -71,7 +71,7 @@ pub enum Contents {
         /// The keys of files in stores of other providers.
         keyring: Keyring,
     },
-    /// Accepted; it is being checked and indexed.
+    /// The upload was accepted, and is being checked and indexed.
     Ingesting(Upload),
     /// Ready to be linked.
     Ready(Dataset),
@@ -107,7 +107,7 @@ impl Contents {
 pub struct Upload {
     /// The number of the upload, which is part of its keys.
     pub upload: u32,
-    /// Encodings in it.
+    /// The number of encodings.
     pub records: u32,
     /// Bytes of each encoding.
     pub encoding_bytes: u32,

@@ -81,7 +81,7 @@ pub enum RunState {
     Failed {
         /// The cause and the remedy, for the user.
         message: String,
-        /// The stage in which it failed, counted from 1.
+        /// The stage in which the run failed, counted from 1.
         stage: u8,
     },
 }
@@ -134,7 +134,7 @@ pub struct Summary {
 pub struct Checksum {
     /// The last part of the object's key.
     pub object: String,
-    /// The number of them.
+    /// The number of bytes.
     pub bytes: u64,
     /// The CRC-32 of the bytes.
     pub crc32: u32,

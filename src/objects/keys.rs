@@ -63,7 +63,7 @@ impl Prefix {
         &self.0
     }
 
-    /// Returns true if `key` begins with it.
+    /// Returns true if `key` begins with this prefix.
     pub fn holds(&self, key: &Key) -> bool {
         key.0.strip_prefix(&self.0).is_some_and(|rest| rest.starts_with('/'))
     }

@@ -101,7 +101,7 @@ pub enum NotOurs {
         place: String,
         /// The commits of the metadata.
         found: u64,
-        /// The commits that were made to it.
+        /// The number of commits that were made to the metadata.
         written: u64,
     },
     /// The store did not answer. Try again.
@@ -116,7 +116,7 @@ pub struct Claimant {
     pub place: String,
     /// The identity of the data directory.
     pub identity: Identity,
-    /// Set if it has claimed the store before.
+    /// Set if this data directory has claimed the store before.
     pub before: bool,
     /// The owner whose objects are to be taken over.
     pub take_over: Option<Identity>,
@@ -125,7 +125,7 @@ pub struct Claimant {
     pub lease: Option<(Duration, PathBuf)>,
     /// True if other processes with the same identity use the store, too.
     pub shared: bool,
-    /// The directory that the store is, if it is one.
+    /// The directory of the store, if the store is a directory.
     pub directory: Option<PathBuf>,
     /// Randomness for nonces.
     pub entropy: Entropy,
@@ -140,7 +140,7 @@ struct Inner {
     store: Arc<dyn ObjectStore>,
     claimant: Claimant,
     clock: Clock,
-    /// The nonces of which one is in the mark if it is ours, the latest last.
+    /// The last two nonces, the latest last. A mark of ours has one of them.
     nonces: Mutex<[String; 2]>,
     claimed: AtomicBool,
     /// The known count of commits of the metadata; 0 before that is opened.

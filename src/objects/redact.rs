@@ -3,8 +3,9 @@
 
 use crate::telemetry::chain;
 
-/// The text that `object_store` writes before the status and the body of a response, and before a body alone.
+/// The text that `object_store` writes before the status and the body of a response.
 const STATUS: &str = "Server returned non-2xx status code: ";
+/// The text that `object_store` writes before the body of a response, if it reports no status.
 const ANSWER: &str = "Server returned error response: ";
 /// The longest name of an error.
 const CODE_CHARS_MAX: usize = 64;

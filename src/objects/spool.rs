@@ -25,7 +25,7 @@ pub struct Limits {
 /// The reason why an upload gets no space. Trying again may help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoom {
-    /// The uploads in progress take all of it.
+    /// The uploads in progress take all of the space.
     #[error("the uploads under way would take more than {bytes_max} bytes (--spool-bytes-max)")]
     Spool {
         /// The limit, in bytes.

@@ -30,7 +30,7 @@ pub(super) const JOB_BYTES_MAX: usize = 60 << 10;
 pub struct NewJob {
     /// The name of the job. Enqueueing a name again before it was acknowledged does nothing.
     pub job: JobId,
-    /// The queue in which it waits.
+    /// The queue in which the job waits.
     pub queue: QueueName,
     /// The unit of cancellation and of fairness: `family/name`, or only a name.
     pub group: Group,
@@ -40,7 +40,7 @@ pub struct NewJob {
     pub not_before: Option<Timestamp>,
     /// Attempts that were made in an earlier queue which was lost.
     pub attempts: u8,
-    /// After this many attempts without an ack it becomes a dead letter.
+    /// After this many attempts without an ack, the job becomes a dead letter.
     pub attempts_max: NonZeroU8,
     /// The content for the worker.
     pub payload: Bytes,
@@ -66,7 +66,7 @@ impl NewJob {
         }
     }
 
-    /// Returns the bytes that it takes in a queue.
+    /// Returns the bytes that the job takes in a queue.
     pub(super) fn size_bytes(&self) -> usize {
         let names = self.job.as_str().len() + self.queue.as_str().len() + self.group.as_str().len();
         names + self.payload.len() + 32
@@ -113,14 +113,14 @@ pub struct Lease {
     pub id: LeaseId,
     /// The queue in which the job waited.
     pub queue: QueueName,
-    /// The group it belongs to.
+    /// The group of the job.
     pub group: Group,
-    /// The content with which it was enqueued.
+    /// The payload with which the job was enqueued.
     pub payload: Bytes,
     /// The number of the attempt, from 1. If only the previous lease expired, it is the number of the previous
     /// attempt.
     pub attempt: u8,
-    /// The moment at which it was enqueued.
+    /// The moment at which the job was enqueued.
     pub enqueued: Timestamp,
     /// The time since which the job could be claimed: it was enqueued then, or its delay ended, or it was released.
     pub ready: Timestamp,

@@ -34,15 +34,15 @@ pub struct DeadLetter {
     pub sequence: u64,
     /// The job.
     pub job: JobId,
-    /// The queue it was in, and is redriven to.
+    /// The queue that the job was in, and to which a redrive returns it.
     pub queue: QueueName,
-    /// The group it belongs to.
+    /// The group of the job.
     pub group: Group,
     /// Attempts used.
     pub attempts: u8,
     /// The reason of the last failure.
     pub reason: String,
-    /// The moment at which it became a dead letter.
+    /// The moment at which the job became a dead letter.
     pub died: Timestamp,
 }
 
@@ -70,7 +70,7 @@ pub enum JobState {
         /// The end of the delay.
         until: Timestamp,
     },
-    /// A worker holds it.
+    /// A worker holds the job.
     Leased {
         /// The end of the lease, unless a heartbeat extends it.
         until: Timestamp,
@@ -98,7 +98,7 @@ pub enum Phase {
     Ready,
     /// The job is delayed.
     Delayed,
-    /// A worker holds it.
+    /// A worker holds the job.
     Leased,
 }
 
@@ -120,7 +120,7 @@ pub struct JobSummary {
     pub state: JobState,
     /// Attempts begun.
     pub attempts: u8,
-    /// The moment at which it was enqueued.
+    /// The moment at which the job was enqueued.
     pub enqueued: Timestamp,
 }
 
@@ -129,7 +129,7 @@ pub struct JobSummary {
 pub struct JobDetail {
     /// The summary of the job.
     pub entry: JobEntry,
-    /// The number of attempts after which it becomes a dead letter.
+    /// The number of attempts after which the job becomes a dead letter.
     pub attempts_max: NonZeroU8,
     /// The content for the worker.
     pub payload: Bytes,

@@ -39,7 +39,7 @@ struct Model {
     attempts: u8,
     /// Leases that ran out since the last one that counted.
     lapses: u8,
-    /// The delay with which it was enqueued.
+    /// The delay with which the job was enqueued.
     delay: Duration,
     place: Where,
     /// Distinguishes successive jobs of this name.
@@ -269,7 +269,7 @@ impl<F: Fixture> Simulation<'_, F> {
                 assert_eq!(until, self.now.after(LEASE));
                 self.jobs.get_mut(&lease.id.job).unwrap().place = held;
             }
-            // No worker held it, and this worker holds it again.
+            // No worker held the job, and this worker holds it again.
             (Some(Where::Waiting { not_before }), Pulse::Continue { .. }) if not_before <= self.now => {
                 let model = self.jobs.get_mut(&lease.id.job).unwrap();
                 model.place = held;

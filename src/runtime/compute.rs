@@ -45,7 +45,7 @@ impl Pool {
         receive.await.unwrap_or_else(|_| Err("the compute pool has stopped".to_owned()))
     }
 
-    /// Runs `work` on the pool and blocks until it is done.
+    /// Runs `work` on the pool and blocks until it has returned.
     pub fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.0.install(work)
     }

@@ -33,7 +33,7 @@ pub enum Moment {
     Begun,
     /// The job's inputs are open and checked; nothing is done with them yet.
     Opened,
-    /// The work is done; nothing of it is visible yet.
+    /// The work has ended; no output is visible yet.
     Done,
     /// The job's outputs are stored under their names.
     Published,
@@ -104,7 +104,7 @@ enum Action {
 }
 
 impl Plan {
-    /// Parses the environment; `None` if it asks for nothing.
+    /// Parses the environment; `None` if it sets no failpoint.
     fn read(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let stop = variable(BREAKPOINT).map(|text| Stop::parse(&text));
         let slow = variable(SLOW).map(|text| slow_steps(&text)).unwrap_or_default();

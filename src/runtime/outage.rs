@@ -23,7 +23,7 @@ impl OutageTimer {
         lasted
     }
 
-    /// Records a success; returns whether it ends an outage.
+    /// Records a success; returns true if it ends an outage.
     pub fn record_success(&self) -> bool {
         self.0.lock().take().is_some()
     }

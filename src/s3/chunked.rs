@@ -37,10 +37,10 @@ pub(super) fn are_decoded_by_s3s(headers: &HeaderMap) -> bool {
     headers.get("x-amz-content-sha256").is_some_and(|hash| hash.as_bytes().starts_with(b"STREAMING-"))
 }
 
-/// Returns the decoded length, if it is declared.
+/// Returns the decoded length, if the headers declare one.
 ///
 /// # Errors
-/// [`Error::Malformed`], if it is not a number.
+/// [`Error::Malformed`], if the declared length is not a number.
 pub(super) fn decoded_length(headers: &HeaderMap) -> Result<Option<u64>, Error> {
     let Some(said) = headers.get(DECODED_LENGTH) else { return Ok(None) };
     let said = said.to_str().unwrap_or_default();

@@ -98,7 +98,7 @@ pub enum Error {
         /// The fault of a key.
         cause: Box<Self>,
     },
-    /// The file that holds it cannot be used.
+    /// The file that holds the secret key cannot be used.
     #[error(transparent)]
     File(#[from] secret::Error),
 }

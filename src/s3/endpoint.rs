@@ -36,7 +36,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 
 /// The parts of the endpoint.
 pub struct EndpointConfig {
-    /// The buckets that it serves.
+    /// The buckets that the endpoint serves.
     pub buckets: Buckets,
     /// The bucket of results.
     pub results: Results,
@@ -81,7 +81,7 @@ fn builder(operations: Service, domain: Option<&str>, access: AccessControl) -> 
 /// Answers a request and logs it: method, path, status and duration, but no query, no headers, and no key that may be
 /// a token.
 async fn answer(service: S3Service, request: Request) -> Response {
-    // The name by which the log knows it.
+    // The request id under which the log has this request.
     let id = request.extensions().get::<RequestId>().and_then(|name| HeaderValue::try_from(name.id()).ok());
     let (mut line, route) = (AccessLog::of(&request, shown), route(request.uri().path()));
     let expects = request.headers().contains_key(header::EXPECT);

@@ -40,7 +40,7 @@ const TOKEN_CHARS_MAX: usize = 8_192;
 pub struct Session {
     /// The time of expiry.
     pub expires: Timestamp,
-    /// The project whose deletion ends them, if there is one.
+    /// The project whose deletion ends the credentials, if there is one.
     pub project: Option<ProjectId>,
     /// The policy of the credentials; where absent, they allow everything.
     pub policy: Option<Policy>,

@@ -13,7 +13,7 @@ use super::disk;
 const BYTES: u64 = 24 << 20;
 /// Free bytes below which a start releases the ballast.
 const FREE_MIN: u64 = 8 << 20;
-/// Free bytes above which it is created.
+/// Free bytes above which the ballast is created.
 const FREE_PLENTY: u64 = 4 * BYTES;
 
 /// The ballast: a file whose content is never read. Cheap to clone; all clones mean the same file.
@@ -38,10 +38,10 @@ impl Ballast {
         fs::remove_file(&self.path).is_ok()
     }
 
-    /// Creates it if it is absent and plenty is free.
+    /// Creates the ballast if it is absent and the disk has plenty of free space.
     ///
     /// # Errors
-    /// The operating system's: not every file system can allocate space.
+    /// The operating system's error: not every file system can allocate space.
     pub fn create(&self) -> io::Result<()> {
         if self.path.try_exists()? || self.free_bytes()? < FREE_PLENTY {
             return Ok(());

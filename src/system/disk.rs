@@ -34,7 +34,7 @@ pub fn room(path: &Path) -> io::Result<Room> {
 /// Writes a few bytes into the folder at `path` and syncs them. Blocks.
 ///
 /// # Errors
-/// The operating system's.
+/// The operating system's error.
 pub fn takes_writes(path: &Path) -> io::Result<()> {
     let mut file = tempfile::Builder::new().prefix(PROBE).tempfile_in(path)?;
     file.write_all(&[0; PROBE_BYTES])?;

@@ -66,7 +66,7 @@ pub struct Register {
 /// Copies the register of one folder, if it has any, into another. The caller syncs it.
 ///
 /// # Errors
-/// The operating system's.
+/// The operating system's error.
 pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     match fs::copy(from.join(FILE), to.join(FILE)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -78,7 +78,7 @@ impl Register {
     /// Reads the register in `folder`; `None` if it is absent or damaged.
     ///
     /// # Errors
-    /// The operating system's.
+    /// The operating system's error.
     pub fn read(folder: &Path) -> io::Result<Option<Self>> {
         let path = folder.join(FILE);
         let text = match regular::read(&path) {
@@ -95,7 +95,7 @@ impl Register {
     /// Writes a register that names no store yet.
     ///
     /// # Errors
-    /// The operating system's.
+    /// The operating system's error.
     pub fn make(folder: &Path, identity: Identity) -> io::Result<Self> {
         let register = Self { folder: folder.to_owned(), identity, made: BTreeSet::new() };
         register.write()?;
@@ -120,7 +120,7 @@ impl Register {
     /// Records that `stores` are made. Writes the file only if that is new.
     ///
     /// # Errors
-    /// The operating system's.
+    /// The operating system's error.
     pub fn note(&mut self, stores: impl IntoIterator<Item = String>) -> io::Result<()> {
         let before = self.made.len();
         self.made.extend(stores);

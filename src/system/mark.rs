@@ -116,7 +116,7 @@ impl Marks {
         Self { files: paths.iter().filter_map(|path| open(path)).collect(), identity }
     }
 
-    /// Writes the count into all of them. A mark that cannot be written lags behind, which is harmless.
+    /// Writes the count into all marks. A mark that cannot be written lags behind, which is harmless.
     pub(crate) fn write(&self, commits: u64) {
         let text = format!("{commits:016x} {:016x} {}\n", !commits, self.identity);
         for file in &self.files {

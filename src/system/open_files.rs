@@ -43,7 +43,7 @@ pub fn merged_at_once() -> usize {
 /// Opens a file. While too many are open, waits until one is closed, half a minute at most; blocks meanwhile.
 ///
 /// # Errors
-/// Those of `open`.
+/// The errors of `open`.
 pub fn patiently<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let waited = Stopwatch::start();
     loop {
@@ -57,7 +57,7 @@ pub fn patiently<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 /// Opens a file like [`patiently`], for asynchronous callers.
 ///
 /// # Errors
-/// Those of `open`.
+/// The errors of `open`.
 pub async fn patiently_async<T, E: Error + 'static, F: Future<Output = Result<T, E>>>(
     mut open: impl FnMut() -> F,
 ) -> Result<T, E> {

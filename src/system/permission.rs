@@ -51,7 +51,7 @@ pub fn explained(path: &Path, cause: io::Error) -> io::Error {
 /// Checks that this process may use the file at `path`; an absent file is no error.
 ///
 /// # Errors
-/// The system's, [`explained`].
+/// The operating system's error, [`explained`].
 pub fn check(path: &Path, needed: Access) -> io::Result<()> {
     match access(path, needed) {
         Ok(()) | Err(Errno::NOENT | Errno::NOSYS) => Ok(()),

@@ -8,7 +8,7 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 static GATE: RwLock<()> = RwLock::new(());
 
-/// Waits until stored files may be removed; they may for as long as the guard lives. Blocks.
+/// Waits until stored files may be removed, which lasts as long as the guard lives. Blocks.
 pub fn allowed() -> RwLockReadGuard<'static, ()> {
     GATE.read()
 }

@@ -63,7 +63,7 @@ pub enum Error {
     Foreign {
         /// The file.
         path: PathBuf,
-        /// The encoding it is in.
+        /// The encoding of the file.
         cause: text::Foreign,
     },
     /// The content cannot be a token or a key.

@@ -16,7 +16,7 @@ const MAIN_STACK_BYTES: u64 = 8 << 20;
 /// Runs the program on this thread, or on another thread if the limit makes the stack of this one too small.
 ///
 /// # Errors
-/// The system's, if it cannot start that thread.
+/// The operating system's error, if it cannot start that thread.
 pub fn with_enough_stack<T: Send>(program: impl FnOnce() -> T + Send) -> io::Result<T> {
     let limit = getrlimit(Resource::Stack).current;
     if limit.is_none_or(|bytes| bytes >= MAIN_STACK_BYTES) {
@@ -39,7 +39,7 @@ pub fn cores() -> usize {
 /// where the system cannot start one; here it is only an error.
 ///
 /// # Errors
-/// The system's, if it cannot start one of them.
+/// The operating system's error, if it cannot start one of them.
 pub fn rehearse(count: usize) -> io::Result<()> {
     // The lock of the standard library: a thread that waits for it allocates nothing, which could fail here.
     let gate = Mutex::new(());

@@ -423,7 +423,7 @@ impl Call {
         Self { seconds: METADATA_SECONDS, errors: METADATA_ERRORS, operation, watch: Stopwatch::start() }
     }
 
-    /// Ends the call; it failed if `failed`.
+    /// Ends the call; set `failed` if it has failed.
     pub fn over(self, failed: bool) {
         let label = || vec![Label::from_static_parts("operation", self.operation)];
         metrics::histogram!(self.seconds, label()).record(self.watch.seconds());

@@ -23,7 +23,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Reads them from the operating system.
+    /// Reads the figures from the operating system.
     pub fn look() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         // The count includes the directory that is being read.

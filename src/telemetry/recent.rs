@@ -19,9 +19,9 @@ const LINE_BYTES_MAX: usize = 500;
 /// A line of the log.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// The time at which it was written.
+    /// The time at which the line was written.
     pub at: Timestamp,
-    /// Set for an error; else it is a warning.
+    /// Set for an error, clear for a warning.
     pub is_error: bool,
     /// The sentence, without its fields.
     pub text: String,

@@ -75,7 +75,7 @@ pub(super) struct ChecksumReader<R> {
     key: Key,
     /// Bytes that were read and not yet returned; the last of them may be the trailer.
     buffer: Vec<u8>,
-    /// The number of them that were returned.
+    /// The number of bytes that were returned.
     at: usize,
     totals: Totals,
 }

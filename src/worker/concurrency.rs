@@ -128,7 +128,7 @@ pub(super) struct SlotPermit {
 
 /// A free slot, and the queues that may use it.
 pub(super) struct FreeSlot<'a> {
-    /// The queues that it may serve.
+    /// The queues that the slot may serve.
     pub(super) shares: Vec<Share>,
     /// The number of jobs that find a slot, whichever of these queues they are from; at least one.
     pub(super) count: usize,

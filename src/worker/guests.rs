@@ -25,7 +25,7 @@ impl Guests {
     /// lease: `None` while another one writes for it.
     ///
     /// # Errors
-    /// Those of a heartbeat.
+    /// The errors of a heartbeat.
     pub async fn enter(&self, assignment: Assignment) -> Result<Option<Guest>, Error> {
         let Some(active) = self.active_jobs.take_once(assignment) else { return Ok(None) };
         // Checked once the job is active: a later purge waits for it, and an earlier one has cancelled it by now.

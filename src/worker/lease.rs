@@ -201,7 +201,7 @@ impl Shared {
                 let outage = self.context.objects.silence().await;
                 self.release_during(assignment, error, (outage, self.objects_wait)).await
             }
-            // A run may fill the disk until it ends; an upload that was accepted waits for it.
+            // A run may fill the disk until it ends; an accepted upload waits for the end of the run.
             (Err(error @ Error::DiskFull(_)), None) if matches!(active.job().task, Task::Ingest { .. }) => {
                 self.release_during(assignment, error, (Some(self.disk_full.record_failure()), OUTAGE_MAX))
                     .await

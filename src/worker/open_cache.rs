@@ -42,8 +42,8 @@ impl<T: Mapped> OpenCache<T> {
         Self { objects, capacity, entries: Mutex::new(entries) }
     }
 
-    /// Returns the value of `key`, and opens it first if it is not kept. Concurrent requests open it once. A value whose
-    /// files were changed or could not be read is opened again.
+    /// Returns the value of `key`, which is opened first if it is not in the cache. Concurrent requests open it once.
+    /// A value whose files were changed or could not be read is opened again.
     pub(super) async fn get_or_open(
         &self,
         key: &Key,

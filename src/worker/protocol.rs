@@ -16,7 +16,7 @@ use crate::runtime::clock::Timestamp;
 
 /// The version of the protocol of this program.
 pub const VERSION: u32 = 1;
-/// The oldest version that it supports.
+/// The oldest version that this program supports.
 pub const OLDEST: u32 = 1;
 
 /// Prefix of all paths.
@@ -114,7 +114,7 @@ pub struct ClaimRequest {
     pub queues: Vec<QueueName>,
     /// The most jobs.
     pub count: usize,
-    /// Milliseconds to wait for the first of them.
+    /// Milliseconds to wait for the first job.
     pub wait_ms: u64,
 }
 
@@ -134,19 +134,19 @@ pub struct Assigned {
     pub ticket: Ticket,
     /// The job.
     pub job: Job,
-    /// The secret that it needs, if any.
+    /// The secret that the job needs, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
-    /// The time at which it was enqueued.
+    /// The time at which the job was enqueued.
     pub enqueued: Timestamp,
-    /// The time since which it could be claimed.
+    /// The time since which the job could be claimed.
     pub ready: Timestamp,
     /// The end of the lease, unless it is extended by a heartbeat.
     pub until: Timestamp,
 }
 
 impl Assigned {
-    /// Converts it for the worker's own use.
+    /// Converts the message into the worker's own type.
     pub fn into_assignment(self) -> Assignment {
         let Self { ticket, job, secret, enqueued, ready, until } = self;
         let lease = Lease {
@@ -226,9 +226,9 @@ pub struct TurnAnswer {
 pub enum Receipt {
     /// The report is recorded, or no longer needed.
     Done,
-    /// The node cannot record it now: it must be sent again.
+    /// The node cannot record the report now: the worker must send it again.
     Later(String),
-    /// The node rejects it.
+    /// The node rejects the report.
     Rejected(String),
 }
 
@@ -242,14 +242,14 @@ pub struct CopiesRequest {
 /// The attributes of objects.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CopiesAnswer {
-    /// The object of each key; `None` if it does not exist.
+    /// The attributes of the object of each key; `None` if it does not exist.
     pub found: Vec<Option<Attributes>>,
 }
 
 /// The attributes of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attributes {
-    /// Bytes in it.
+    /// The number of bytes.
     pub size: u64,
     /// The time of its creation.
     pub modified: Timestamp,

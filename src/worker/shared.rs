@@ -25,7 +25,7 @@ pub(super) struct Shared {
     pub(super) lease: Duration,
     pub(super) job_deadline: Duration,
     pub(super) objects_wait: Duration,
-    /// No new jobs are taken once it is cancelled.
+    /// Once this is cancelled, the worker takes no new jobs.
     pub(super) stop: CancellationToken,
     /// The tasks that claim jobs and the jobs under way.
     pub(super) tasks: TaskTracker,

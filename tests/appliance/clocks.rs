@@ -36,7 +36,7 @@ impl WallClock {
         self.0.path().join("offset").to_str().unwrap().to_owned()
     }
 
-    /// Starts a server that uses it, on the data directory of an earlier one in `folder`.
+    /// Starts a server that uses this clock, on the data directory of an earlier server in `folder`.
     fn server(&self, folder: TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Entityd {
         let file = self.file();
         let ours = [

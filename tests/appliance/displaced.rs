@@ -59,7 +59,7 @@ fn unmount(path: &Path) {
     fs::create_dir(path).unwrap();
 }
 
-/// Moves it back; removes the mount point, and returns what was in it.
+/// Moves the directory back; removes the mount point, and returns its content.
 fn mount(path: &Path) -> Vec<PathBuf> {
     let below = path.with_extension("below");
     fs::rename(path, &below).unwrap();

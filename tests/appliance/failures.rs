@@ -111,7 +111,7 @@ impl Disk {
         mounted.then_some(Self(folder))
     }
 
-    /// Fills it up to this many free bytes.
+    /// Fills the disk up to this many free bytes.
     fn fill(&self, but: u64) {
         let room = rustix::fs::statvfs(self.0.path()).unwrap();
         let ballast = room.f_bavail * room.f_frsize - but;

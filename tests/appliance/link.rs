@@ -46,7 +46,7 @@ fn in_one(encodings: &Value, blocks: &Value) -> Value {
     json!({ "clknblocks": records })
 }
 
-/// `encodings`, and `blocks` in front of them.
+/// Returns `encodings`, and `blocks` in front of them.
 fn apart(encodings: &Value, blocks: &Value) -> Value {
     let Some(blocks) = blocks.as_array() else { return json!({ "encodings": encodings }) };
     let text = |name: &Value| name.as_str().map_or_else(|| name.to_string(), str::to_owned);

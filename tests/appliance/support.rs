@@ -170,7 +170,7 @@ impl Entityd {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Kills it, and returns the folder for the next server.
+    /// Kills the server, and returns the folder for the next one.
     pub(crate) fn kill(mut self) -> TempDir {
         // The process may have ended before.
         let _ = self.child.kill();
@@ -178,7 +178,7 @@ impl Entityd {
         std::mem::replace(&mut self.folder, TempDir::new().unwrap())
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Asks the server to stop, and waits until it has.
     pub(crate) fn stop(mut self) -> (ExitStatus, TempDir) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();

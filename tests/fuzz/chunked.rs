@@ -104,7 +104,7 @@ fn joined(said: &Said) -> (Vec<(&str, Vec<u8>)>, &[u8]) {
     (joined, &said.rest)
 }
 
-/// Parses a body in one go; none if it is invalid.
+/// Parses a body in one go; `None` if it is invalid.
 fn read(body: &[u8]) -> Option<Said> {
     read_with(body, SIGNED_BYTES_MAX as usize)
 }

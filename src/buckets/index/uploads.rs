@@ -31,7 +31,7 @@ pub struct Upload {
     pub key: String,
     /// The upload id that clients use.
     pub token: String,
-    /// The time at which it began.
+    /// The time at which the upload began.
     pub started: Timestamp,
     /// The checksum algorithm of its parts, and whether the checksum of the object is one of the whole.
     pub checksum: Option<(Algorithm, bool)>,
@@ -54,7 +54,7 @@ pub(in super::super) struct NewPart {
 pub struct Part {
     /// The part number, from 1 to 10,000.
     pub number: u32,
-    /// Bytes in it.
+    /// The number of bytes.
     pub size: u64,
     /// The MD5 of the part.
     pub md5: [u8; 16],
@@ -101,7 +101,7 @@ pub struct UploadsQuery {
     pub past_prefix: bool,
     /// Keys that are equal up to this text, after the prefix, are shown as one common prefix.
     pub delimiter: Option<String>,
-    /// The most uploads and common prefixes in it.
+    /// The most uploads and common prefixes in a page.
     pub max: u32,
 }
 

@@ -20,13 +20,13 @@ pub(in crate::cli) struct Manifest {
     pub(in crate::cli) format: u32,
     /// The name of the backup.
     pub(in crate::cli) backup: String,
-    /// The time at which it was made, in UTC.
+    /// The time at which the backup was made, in UTC.
     pub(in crate::cli) made: String,
     /// The source.
     pub(in crate::cli) about: About,
     /// The entries, in the order of their paths.
     pub(in crate::cli) entries: Vec<Entry>,
-    /// SHA-256 of the manifest without it.
+    /// The SHA-256 of the manifest without this member.
     pub(in crate::cli) root: String,
 }
 

@@ -109,7 +109,7 @@ impl Arguments {
 
 impl Make {
     async fn run(self) -> Result<(), Failure> {
-        // The client is created first: an error of it costs nothing.
+        // The client is created first, because its errors cost nothing.
         let client = self.data_dir.is_none().then(|| self.client()).transpose()?;
         let mut target = Target::open(&self.to).await?;
         let mut progress = Progress::new();

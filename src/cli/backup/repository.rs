@@ -324,7 +324,7 @@ fn clear(home: &Path, manifests: &[Manifest]) -> io::Result<()> {
 fn clear_all(home: &Path) -> io::Result<()> {
     clear(home, &[])?;
     for folder in blob_folders(home)? {
-        // A folder with something else in it stays.
+        // A folder with other content is kept.
         let _ = fs::remove_dir(folder);
     }
     for folder in [BLOBS, NEW] {

@@ -160,7 +160,7 @@ struct Place {
     path: PathBuf,
     /// The locked file: its lock prevents concurrent restores.
     _marker: File,
-    /// Set if it was made just now.
+    /// Set if the directory was created just now.
     made: bool,
 }
 
@@ -278,7 +278,7 @@ fn is_being_restored(path: &Path) -> bool {
         .is_ok_and(|text| text.len() < 16 && text.iter().all(|byte| byte.is_ascii_digit() || *byte == b'\n'))
 }
 
-/// Removes a file or a folder; a mount is emptied and stays.
+/// Removes a file or a folder; a mount point is emptied and kept.
 fn remove(path: &Path) -> io::Result<()> {
     let found = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

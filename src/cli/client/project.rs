@@ -147,7 +147,7 @@ impl Create {
             Ok(Some(_)) => show(&json!({ "project_id": answer["project_id"] }), true, lines),
             Ok(None) => show(&answer, session.json, tokens),
             Err(failure) => {
-                // The server does not show them again.
+                // The server does not show these tokens again.
                 show(&answer, session.json, tokens)?;
                 Err(failure)
             }
@@ -186,7 +186,7 @@ async fn ask(
     let repeats = method == Method::GET;
     let first = api.send(make(Zeroizing::default()), repeats).await?.response;
     let response = match token {
-        // Sent only where it is asked for: another server has no use for it.
+        // The admin token is sent only to a server that requires it.
         Some(token) if first.status() == StatusCode::UNAUTHORIZED => {
             let bearer = Zeroizing::new(format!("Bearer {}", token.as_str()));
             api.send(make(bearer), repeats).await?.response

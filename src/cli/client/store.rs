@@ -140,7 +140,7 @@ impl Place {
                 Ok(key.to_string())
             }
             Err(error) => {
-                // Best effort: the credentials may not allow it.
+                // The abort may fail: the credentials may not allow it.
                 let _ = upload.abort().await;
                 Err(match error {
                     Broken::Store(error) => failed(error),

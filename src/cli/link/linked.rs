@@ -21,7 +21,7 @@ pub(super) struct Group {
     pub(super) records: Vec<Record>,
     /// The candidate pairs within the group, the best first.
     pub(super) edges: Vec<Edge>,
-    /// The number of the schema that linked them, from 0.
+    /// The number of the schema that linked the records, from 0.
     pub(super) schema: usize,
 }
 

@@ -45,7 +45,7 @@ pub struct Scene {
 pub struct Killed {
     /// The data directory.
     pub folder: Arc<TempDir>,
-    /// The state that it has acknowledged.
+    /// The state that the server has acknowledged.
     pub scenario: Scenario,
 }
 
@@ -79,7 +79,7 @@ impl Scene {
 /// Makes a folder for a server.
 ///
 /// # Errors
-/// The operating system's.
+/// The operating system's error.
 pub fn folder() -> Result<Arc<TempDir>, String> {
     TempDir::new().map(Arc::new).map_err(|error| format!("cannot make a temporary folder: {error}"))
 }

@@ -70,9 +70,9 @@ impl Server {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
-    /// Kills it with SIGKILL, and returns the folder for the next one.
+    /// Kills the server with SIGKILL, and returns the folder for the next server.
     pub fn kill(self) -> Arc<TempDir> {
-        // Dropping it kills it.
+        // The server is killed when it is dropped.
         Arc::clone(&self.folder)
     }
 }

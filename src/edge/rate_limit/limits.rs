@@ -44,11 +44,11 @@ pub enum Class {
 pub struct Allowance {
     /// The name of the limit.
     pub limit: &'static str,
-    /// Requests a second that it allows.
+    /// Requests a second that the limit allows.
     pub per_second: u32,
-    /// Requests that it still allows at once.
+    /// Requests that the client may still send at once.
     pub remaining: u32,
-    /// The time until it allows another one.
+    /// The time until the client may send another request.
     pub wait: Duration,
 }
 
@@ -70,7 +70,7 @@ pub struct Limits {
     clock: MonotonicClock,
 }
 
-/// Failures are counted after they happen, and checked before the next request.
+/// The failed requests of clients, which are counted after they fail and checked before the next request.
 struct Failures {
     counted: Keyed,
     seen: Keyed,

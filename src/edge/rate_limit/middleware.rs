@@ -35,8 +35,8 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// Limits the requests of `listener` to `limits`. A request beyond them is answered by `refuse`, which gets
-    /// `status` and the name of the limit.
+    /// Limits the requests of `listener` to `limits`. A request that exceeds a limit is answered by `refuse`, which
+    /// receives `status` and the name of the limit.
     pub fn new(
         listener: &'static str,
         limits: Arc<Limits>,

@@ -45,7 +45,7 @@ pub(super) struct Pair {
     pub(super) fingerprint: String,
     /// The time at which the certificate ends.
     pub(super) ends: Timestamp,
-    /// The hosts and addresses that it is for.
+    /// The hosts and addresses that the certificate is for.
     pub(super) names: Vec<String>,
 }
 
@@ -75,9 +75,9 @@ impl Pair {
 /// A certificate that a server would present.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// The time at which it ends.
+    /// The time at which the certificate expires.
     pub ends: Timestamp,
-    /// The hosts and addresses that it is for.
+    /// The hosts and addresses that the certificate is for.
     pub names: Vec<String>,
 }
 

@@ -129,7 +129,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// Formats it for messages: without the protocol.
+/// Formats the endpoint for messages, without the protocol.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.host.fmt(f)

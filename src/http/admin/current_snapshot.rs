@@ -30,13 +30,13 @@ pub trait Snapshot: Send + Sync {
     /// Opens the list of its files.
     ///
     /// # Errors
-    /// The operating system's.
+    /// The operating system's error.
     fn listing(&self) -> io::Result<File>;
 
     /// Opens the file with this path in the data directory.
     ///
     /// # Errors
-    /// The operating system's.
+    /// The operating system's error.
     fn open(&self, path: &str) -> io::Result<File>;
 }
 

@@ -58,7 +58,7 @@ pub(in crate::http) struct Finding {
     pub(in crate::http) name: &'static str,
     /// The fault, if there is one.
     pub(in crate::http) fault: Option<String>,
-    /// The description of its server, if it has one.
+    /// The description of the checked server, if it has one.
     pub(in crate::http) detail: Option<String>,
 }
 
@@ -114,7 +114,7 @@ fn of_phase(phase: Phase) -> Vec<Finding> {
 /// The checks of all dependencies.
 pub struct Probes {
     probes: Vec<Probe>,
-    /// The stores, on a node that has them.
+    /// The stores, on a node with stores.
     stores: Option<HealthDependencies>,
 }
 
@@ -162,12 +162,12 @@ impl Probes {
         Self { probes: vec![joined], stores: None }
     }
 
-    /// Checks all of them, and updates the metrics. Waits for none of them longer than the limit of a check.
+    /// Checks all dependencies, and updates the metrics. Waits for no dependency longer than the limit of a check.
     pub(super) async fn look(&self) -> Vec<Finding> {
         futures::future::join_all(self.probes.iter().map(Probe::ask)).await
     }
 
-    /// Checks all of them, and describes the engines of those without a fault.
+    /// Checks all dependencies, and describes those without a fault.
     pub(in crate::http) async fn look_closely(&self) -> Vec<Finding> {
         let findings = self.look().await.into_iter().map(async |mut finding| {
             if let (Some(stores), None) = (&self.stores, &finding.fault) {

@@ -182,7 +182,7 @@ impl JoinTokens {
         Ok(JoinToken::new(&secret, pin))
     }
 
-    /// Revokes every token that was created by [`issue`](Self::issue); returns the number of those that were valid.
+    /// Revokes every token that [`issue`](Self::issue) created; returns how many of them were valid.
     ///
     /// # Errors
     /// [`Error::Secret`]; nothing has changed then.

@@ -32,7 +32,7 @@ impl Nodes {
     /// Returns all nodes.
     ///
     /// # Errors
-    /// Those of the database.
+    /// The errors of the database.
     pub async fn list(&self) -> Result<Vec<NodeReport>, metadata::Error> {
         if self.shared.is_some() {
             self.exchange().await?;
@@ -55,7 +55,7 @@ impl Nodes {
     /// reports.
     ///
     /// # Errors
-    /// Those of the database.
+    /// The errors of the database.
     pub async fn exchange(&self) -> Result<Vec<ListedNode>, metadata::Error> {
         let Some(shared) = &self.shared else { return Ok(Vec::new()) };
         let listed = shared.commons.beat(&shared.own, &self.heard()).await?;
@@ -87,7 +87,7 @@ impl Nodes {
     /// Hands out no more jobs to a worker; returns false if there is no such worker.
     ///
     /// # Errors
-    /// Those of the database.
+    /// The errors of the database.
     pub async fn drain(&self, node: &str) -> Result<bool, metadata::Error> {
         let mut is_known = self.registry.drain(node);
         if let Some(shared) = &self.shared {
@@ -99,7 +99,7 @@ impl Nodes {
     /// Forgets a worker; returns false if there is no such worker. A worker that is alive joins again.
     ///
     /// # Errors
-    /// Those of the database.
+    /// The errors of the database.
     pub async fn forget(&self, node: &str) -> Result<bool, metadata::Error> {
         let mut is_known = self.registry.forget(node);
         if let Some(shared) = &self.shared {

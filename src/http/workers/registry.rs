@@ -41,13 +41,13 @@ pub struct NodeReport {
     pub state: &'static str,
     /// The version of its program.
     pub version: String,
-    /// The queues that it serves.
+    /// The queues that the node serves.
     pub queues: String,
     /// Computing threads.
     pub threads: usize,
-    /// Jobs that it holds.
+    /// The number of jobs that the node holds.
     pub jobs: usize,
-    /// The time at which it has joined this API node, or at which this one has started.
+    /// The time at which the worker has joined this API node, or at which this node has started.
     pub joined: Timestamp,
     /// Milliseconds since its last request.
     pub heard_ms: u64,
@@ -69,8 +69,8 @@ struct Node {
     hello: Hello,
     joined: Timestamp,
     heard: Stopwatch,
-    /// The jobs that it holds, each with the time since it was last reported. Reports to other API nodes do
-    /// not arrive here.
+    /// The jobs that the worker holds, each with the time since its last heartbeat. Reports to other API nodes do not
+    /// arrive here.
     held: HashMap<LeaseId, Stopwatch>,
     draining: bool,
     /// The number of the latest claim, in progress or answered, and the token that ends it.
@@ -81,9 +81,9 @@ struct Node {
 
 /// The decision about a claim.
 pub(super) enum Claiming {
-    /// A later one has begun.
+    /// A later claim has begun.
     Overtaken,
-    /// The answer to an earlier one was lost.
+    /// The answer to an earlier claim was lost.
     Repeated(ClaimAnswer),
     /// The worker is draining.
     Draining,
@@ -97,7 +97,7 @@ impl WorkerRegistry {
         Self(Arc::new(Inner { own, clock, lease, nodes: Mutex::default() }))
     }
 
-    /// Adds a worker, or records that it has said hello again.
+    /// Adds a worker, or records that it has introduced itself again.
     pub(super) fn join(&self, hello: Hello) {
         let joined = self.0.clock.now();
         let mut nodes = self.0.nodes.lock();
@@ -121,7 +121,7 @@ impl WorkerRegistry {
         self.with(node, |node| node.heard = Stopwatch::start()).is_some()
     }
 
-    /// Begins a claim, and ends those before it.
+    /// Begins a claim, and ends earlier claims.
     pub(super) fn claim(&self, node: &str, request: &ClaimRequest) -> Claiming {
         let began = self.with(node, |node| {
             if request.number <= node.claim.0 {

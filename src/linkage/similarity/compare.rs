@@ -93,7 +93,7 @@ const SIEVE_COMPARISONS: u64 = 1 << 11;
 const SIEVE_ROWS: usize = 16;
 /// Small tiles that one thread takes at a time.
 const BUNDLE_TILES: usize = 256;
-/// Small tiles, and comparisons in them, that are collected before all threads start.
+/// The number of small tiles, and of comparisons in them, that are collected before all threads start.
 const GATHERED_TILES: usize = 64 * BUNDLE_TILES;
 const GATHERED_COMPARISONS: u64 = 64 * LARGE_COMPARISONS;
 /// Pairs that a thread collects before it takes the lock.

@@ -40,7 +40,7 @@ impl Datasets {
         self.starts.len() - 1
     }
 
-    /// Returns the number of records in all of them.
+    /// Returns the number of records in all datasets.
     pub(super) fn records(&self) -> u32 {
         *self.starts.last().expect("the end of the last dataset, or 0")
     }

@@ -45,7 +45,7 @@ impl Edges {
         let mut moving = key(records);
         let mut at = self.home(moving);
         while self.slots[at] != GAP {
-            // The larger ones after it move on by one each.
+            // The larger keys after it move on by one slot each.
             let slot = &mut self.slots[at];
             if *slot > moving {
                 std::mem::swap(slot, &mut moving);
@@ -102,7 +102,7 @@ impl Edges {
     }
 }
 
-/// Odd, so that multiplication by them is invertible. Their bits look random, which is all that is required.
+/// Odd factors, so that multiplication by them is invertible. Their bits look random, and no more is required.
 const FACTORS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f];
 const INVERSES: [u64; 2] = [inverse(FACTORS[0]), inverse(FACTORS[1])];
 

@@ -23,7 +23,7 @@ pub enum Error {
     TooLarge {
         /// The number of datasets.
         datasets: usize,
-        /// The number of records in all of them.
+        /// The number of records in all datasets.
         records: u64,
     },
 }

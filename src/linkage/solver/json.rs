@@ -10,7 +10,7 @@ const BUFFER_BYTES: usize = 1 << 16;
 /// Writes `{"groups": [[[0, 3], [1, 5]], ...]}`, in canonical order.
 ///
 /// # Errors
-/// The destination's.
+/// The error of `out`.
 pub fn write_groups(groups: &Groups, out: impl Write) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
     out.write_all(b"{\"groups\": [")?;
@@ -33,7 +33,7 @@ pub fn write_groups(groups: &Groups, out: impl Write) -> io::Result<()> {
 /// Parsing a score gives the same double.
 ///
 /// # Errors
-/// The destination's as [`pairs::Error::Write`], and any error of `pairs`.
+/// An error of `out` as [`pairs::Error::Write`], and any error of `pairs`.
 pub fn write_scores(
     pairs: impl IntoIterator<Item = Result<Pair, pairs::Error>>,
     out: impl Write,
@@ -73,7 +73,7 @@ impl Score {
 /// Writes `{"mask": [0, 1, ...]}`.
 ///
 /// # Errors
-/// The destination's.
+/// The error of `out`.
 pub fn write_mask(mask: &[bool], out: impl Write) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
     out.write_all(b"{\"mask\": ")?;
@@ -85,7 +85,7 @@ pub fn write_mask(mask: &[bool], out: impl Write) -> io::Result<()> {
 /// Writes `{"permutation": [2, 0, ...], "rows": 3}`.
 ///
 /// # Errors
-/// The destination's.
+/// The error of `out`.
 pub fn write_permutation(permutation: &[u32], rows: usize, out: impl Write) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
     out.write_all(b"{\"permutation\": ")?;

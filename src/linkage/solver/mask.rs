@@ -11,7 +11,7 @@ pub(super) trait Mask: Copy {
     fn single(dataset: u32) -> Self;
     /// Returns the union of both sets.
     fn union(self, other: Self) -> Self;
-    /// Returns true if they have a dataset in common.
+    /// Returns true if the sets have a dataset in common.
     fn meets(self, other: Self) -> bool;
 }
 

@@ -42,7 +42,7 @@ struct Decided {
     was_deleted: bool,
     outbox: Vec<String>,
     duties: BTreeMap<String, String>,
-    /// The tombstones, each with whether it is late.
+    /// The tombstones, each with a flag that is set if it is late.
     tombstones: HashMap<[u8; 32], bool>,
     rate: Option<i64>,
 }

@@ -29,7 +29,8 @@ pub struct Entrant {
     pub node: Node,
     /// The process that used its data directory before, which has ended.
     pub ended: Option<String>,
-    /// The engines that it keeps in its data directory, such as `its queue and its objects`; empty if all are shared.
+    /// The engines that the node keeps in its data directory, such as `its queue and its objects`; empty if all are
+    /// shared.
     pub embedded: String,
     /// The settings that all nodes must have, by name.
     pub settings: BTreeMap<String, String>,

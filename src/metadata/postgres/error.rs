@@ -17,7 +17,7 @@ pub(super) enum Kind {
     Full,
     /// The server rejects this program. Trying again does not help until an operator acts.
     Refused,
-    /// The content is not as this program expects it.
+    /// The content is not what this program expects.
     Damaged,
     /// The transaction was rolled back because of another one. It may be repeated at once.
     Conflict,

@@ -163,7 +163,7 @@ impl Link {
         found.map(|object| Connection(Some(object))).map_err(|error| Fault::from(error).at(&self.place))
     }
 
-    /// Runs statements that only read; all of them see the same state. Returns the rows of each.
+    /// Runs statements that only read, and that all see the same state. Returns the rows of each statement.
     pub(super) async fn read(&self, statements: &[Statement]) -> Result<Vec<Vec<Row>>, Fault> {
         let repeated = async {
             match self.read_once(statements).await {

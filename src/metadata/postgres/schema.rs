@@ -22,7 +22,7 @@ const LOCK: i64 = 0x656e_7469_7479_6401;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) version: u32,
-    /// The oldest version whose programs can use them.
+    /// The oldest version whose programs can use the tables.
     oldest: u32,
 }
 

@@ -84,7 +84,7 @@ impl Statement {
         Self { sql: sql.into(), values: values.into() }
     }
 
-    /// Runs it; returns its rows.
+    /// Runs the statement; returns its rows.
     async fn run(&self, client: &Client) -> Result<Vec<Row>, Error> {
         let values: Vec<_> = self.values.iter().map(Value::bound).collect();
         client.query_typed(&self.sql, &values).await

@@ -251,7 +251,7 @@ fn lock(id: ProjectId) -> Statement {
     Statement::new("SELECT pg_advisory_xact_lock($1)", [number.into()])
 }
 
-/// The task that makes the changes of one project. If it ends early, the waiting callers get an error.
+/// The task that makes the changes of one project. If the task ends early, the waiting callers get an error.
 struct Turn {
     writer: Arc<Writer>,
     id: ProjectId,

@@ -27,7 +27,7 @@ fn insert(connection: &Connection, tombstone: Tombstone, late: bool) -> Result<(
     insert.and_then(|mut insert| insert.execute((tombstone.as_bytes(), late))).map(drop).map_err(unavailable)
 }
 
-/// Returns all of them.
+/// Returns all deletions.
 pub(super) fn all(connection: &Connection) -> Result<Vec<Deleted>, Error> {
     let mut select = connection.prepare_cached("SELECT digest, late FROM deleted").map_err(unavailable)?;
     let rows = select.query_map([], |row| {

@@ -46,7 +46,7 @@ pub const MIGRATIONS: [&str; 11] = [
 pub struct Sqlite(Database, Arc<Said>);
 
 impl Sqlite {
-    /// Opens the file at `path`, creates it if it does not exist, and brings it up to this version.
+    /// Opens the file at `path`, creates it if it does not exist, and upgrades it to the schema of this program.
     ///
     /// # Errors
     /// [`Error::TooNew`] if a newer version wrote it; [`Error::Damaged`], [`Error::Full`] and [`Error::Unavailable`].

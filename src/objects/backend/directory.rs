@@ -92,7 +92,7 @@ impl Directory {
             match file.persist_noclobber(&target) {
                 Ok(()) => return Ok(sync_directory(directory)?),
                 Err(taken) if taken.error.kind() == io::ErrorKind::AlreadyExists => {
-                    // An earlier writer may not have synced it yet.
+                    // An earlier writer may not have synced the directory yet.
                     return Ok(sync_directory(directory)?);
                 }
                 Err(gone) if gone.error.kind() == io::ErrorKind::NotFound => {

@@ -33,7 +33,7 @@ pub type Chunks = BoxStream<'static, Result<Bytes, Error>>;
 /// Attributes of an object.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// Bytes in it.
+    /// The number of bytes.
     pub size: u64,
     /// The time of creation.
     pub modified: Timestamp,

@@ -22,7 +22,7 @@ use crate::objects::{Key, keys};
 const MAGIC: [u8; 4] = *b"ENC1";
 /// Bytes after the key and the ETag.
 const END_BYTES: u64 = 16;
-/// The most bytes of key and ETag; in practice they have far fewer.
+/// The most bytes of key and ETag, which have far fewer in practice.
 const HEAD_BYTES_MAX: u32 = 1 << 16;
 /// Bytes that are read at a time.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -30,7 +30,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// The header of a cached file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Head {
-    /// The object that it is a copy of.
+    /// The key of the cached object.
     pub(super) key: Key,
     /// The store's identifier of this content.
     pub(super) etag: String,

@@ -75,7 +75,7 @@ impl Cache {
         }
         let slot = self.index.queue(key);
         let _fetch = slot.fetch.lock.lock().await;
-        // An earlier reader may have fetched it.
+        // An earlier reader may have fetched the object.
         if let Some(found) = self.kept(store, key).await? {
             return Ok(found);
         }

@@ -109,7 +109,7 @@ impl QueueUrl {
         self.tls
     }
 
-    /// Returns whether it contains a password.
+    /// Returns true if the URL contains a password.
     pub fn has_password(&self) -> bool {
         self.password.is_some()
     }

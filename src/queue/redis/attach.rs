@@ -43,7 +43,7 @@ struct Wish<'a> {
 enum Answer {
     /// The queue exists.
     There {
-        /// The reason why it was lost; `None` if it was kept or created.
+        /// The reason why the queue was lost; `None` if it was kept or created.
         lost: Option<&'static str>,
         was_made: bool,
         generation: String,

@@ -6,10 +6,9 @@
 //! flushed, or went back to an older state, the next call notices. The queue gets a new generation, with other keys
 //! and no jobs; then [`renewals`](crate::queue::Broker::renewals) grows.
 //!
-//! Where one process alone uses the queue, it takes over every job that is held when it opens it. Several nodes agree on the
-//! generation in the [database](crate::metadata::Commons); a node that opens the queue takes over the jobs
-//! that ended processes held for themselves. Jobs of workers on other machines wait for the end of their
-//! leases.
+//! A process that alone uses the queue takes over all held jobs when it opens the queue. Several nodes agree on the
+//! generation in the [database](crate::metadata::Commons); a node that opens the queue takes over the jobs that ended
+//! processes held for themselves. Jobs of workers on other machines wait for the end of their leases.
 
 mod access;
 mod acks;

@@ -8,7 +8,7 @@ use crate::runtime::clock::Timestamp;
 /// The answer of a script that took effect.
 #[derive(Debug)]
 pub(super) struct Reply {
-    /// The time at which it ran, by the clock of the queue.
+    /// The time at which the script ran, by the clock of the queue.
     pub(super) now: Timestamp,
     pub(super) result: Value,
 }

@@ -112,7 +112,7 @@ impl Server {
         }
     }
 
-    /// Kills it, and starts it with the files that are left.
+    /// Kills the server, and starts it with the files that are left.
     pub(super) async fn restart(&mut self) {
         self.kill();
         self.run().await;
@@ -125,7 +125,7 @@ impl Server {
         copy
     }
 
-    /// Replaces its files by earlier ones.
+    /// Replaces the files of the server by earlier ones.
     pub(super) async fn go_back_to(&mut self, files: &Path) {
         self.kill();
         fs::remove_dir_all(self.folder.path()).unwrap();
@@ -164,7 +164,7 @@ pub(super) struct Sentinels {
 }
 
 impl Sentinels {
-    /// Starts three, and waits until all of them know the replicas, which have the data of the master.
+    /// Starts three Sentinels, and waits until all of them know the replicas, which have the data of the master.
     pub(super) async fn start(master: &Server, replicas: usize) -> Self {
         let mut processes = Vec::new();
         for _ in 0..3 {

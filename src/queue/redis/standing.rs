@@ -33,7 +33,7 @@ impl Standing {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// Updates it from an answer.
+    /// Updates the state from an answer.
     pub(super) fn see(&self, changes: u64) {
         self.changes.fetch_max(changes, Ordering::AcqRel);
     }

@@ -115,7 +115,7 @@ impl StoreLocation {
 /// then abandoned.
 ///
 /// # Errors
-/// Those of `open`, and [`Error::Damaged`].
+/// The errors of `open`, and [`Error::Damaged`].
 fn bounded<T: Send + 'static>(
     limit: Duration,
     open: impl FnOnce() -> Result<T, Error> + Send + 'static,

@@ -15,7 +15,7 @@ use crate::runtime::entropy::Entropy;
 struct Folder {
     directory: TempDir,
     broker: Option<SledBroker>,
-    /// A new seed for each time it is opened.
+    /// The seed, a new one each time the queue is opened.
     seed: u64,
 }
 

@@ -61,7 +61,7 @@ impl Service {
         request: S3Request<DeleteBucketInput>,
     ) -> S3Result<S3Response<DeleteBucketOutput>> {
         if self.owners.upload_to(&request.input.bucket) {
-            // Data providers have credentials for it already, and only a start creates it.
+            // Data providers already have credentials for this bucket, and only a start creates it.
             return Err(s3_error!(
                 AccessDenied,
                 "The bucket {} cannot be removed: data providers upload to it.",

@@ -43,10 +43,10 @@ pub enum Error {
     Foreign {
         /// The directory.
         path: PathBuf,
-        /// A file or directory in it.
+        /// A file or directory in the directory.
         stranger: OsString,
     },
-    /// A part of it leads to a directory of something else.
+    /// A part of the data directory leads to a directory of something else.
     #[error(
         "{} leads to a directory of something else: it holds {stranger:?}; link or mount there what belongs there, or an \
          empty directory",
@@ -55,7 +55,7 @@ pub enum Error {
     ForeignPart {
         /// The part.
         path: PathBuf,
-        /// A file or directory in it.
+        /// A file or directory in that directory.
         stranger: OsString,
     },
     /// The file with its format contains no number.

@@ -48,7 +48,7 @@ const PARTS: [&str; 4] = ["objects", "spool", "queue", "cache"];
 /// Returns the first name in a directory that neither this program nor a system has put there.
 ///
 /// # Errors
-/// The operating system's.
+/// The operating system's error.
 pub fn stranger(folder: &Path) -> io::Result<Option<OsString>> {
     let names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name()));
     let names: Vec<OsString> = names.collect::<io::Result<_>>()?;

@@ -56,7 +56,7 @@ impl DataDir {
         &self.path
     }
 
-    /// Returns a directory in it; creates it if it is absent.
+    /// Returns a subdirectory of the data directory, and creates it if it is absent.
     ///
     /// # Errors
     /// [`Error::Unusable`].
@@ -107,7 +107,7 @@ fn check_format(folder: &Path) -> Result<(), Error> {
 /// Writes a small file that is complete or absent after a power cut.
 ///
 /// # Errors
-/// The operating system's.
+/// The operating system's error.
 pub fn write_durably(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     let partial = folder.join(format!("{name}.new"));
     let mut file = regular::open_with(&partial, private().truncate(true))?;

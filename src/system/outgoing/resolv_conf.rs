@@ -13,7 +13,7 @@ use hickory_resolver::proto::rr::Name;
 pub(super) const PATH: &str = "/etc/resolv.conf";
 /// The longest time for which an address is cached.
 const KEPT_MAX: Duration = Duration::from_mins(1);
-/// Bounds of the options, as glibc has them.
+/// The bounds of the options, as in glibc.
 const NDOTS_MAX: usize = 15;
 const TIMEOUT_MAX: u64 = 30;
 const ATTEMPTS_MAX: usize = 5;

@@ -12,7 +12,7 @@ use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 pub struct Presented<'a> {
     /// The certificate.
     pub certificate: &'a CertificateDer<'a>,
-    /// The certificates between it and a root.
+    /// The certificates between the server's certificate and a root.
     pub intermediates: &'a [CertificateDer<'a>],
     /// The name by which the client calls the server.
     pub name: &'a ServerName<'a>,

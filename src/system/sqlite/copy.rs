@@ -71,7 +71,7 @@ pub fn check(path: &Path) -> Result<(), Error> {
 /// Runs `query` on the database at `path`, which is not changed.
 ///
 /// # Errors
-/// Those of `query`; [`Error`] if it cannot be opened.
+/// The errors of `query`; [`Error`] if it cannot be opened.
 pub fn read<T>(path: &Path, query: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
     query(&connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?)
 }

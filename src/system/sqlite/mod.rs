@@ -58,12 +58,12 @@ pub enum Error {
          restore all files of a data directory from the same backup"
     )]
     Foreign {
-        /// The identity in it.
+        /// The identity in the database.
         found: Identity,
         /// The identity of this data directory.
         expected: Identity,
     },
-    /// A mark of it belongs to another data directory.
+    /// A mark of the database belongs to another data directory.
     #[error(
         "{} belongs to the data directory with the identity {found}, and this one has {expected}; \
          restore all files of a data directory from the same backup",
@@ -72,7 +72,7 @@ pub enum Error {
     ForeignMark {
         /// The path of the mark.
         path: PathBuf,
-        /// The identity in it.
+        /// The identity in the mark.
         found: Identity,
         /// The identity of this data directory.
         expected: Identity,
@@ -85,9 +85,9 @@ pub enum Error {
     Lost {
         /// The name of the database file.
         file: String,
-        /// The latest commit in it; `None` if it is missing or empty.
+        /// The latest commit in the database; `None` if it is missing or empty.
         found: Option<u64>,
-        /// The latest commit that was made to it; 0 if that is unknown.
+        /// The latest commit that was made to the database; 0 if it is unknown.
         written: u64,
     },
     /// The stored data is invalid. Trying again does not help.
@@ -240,7 +240,7 @@ impl Database {
     /// Runs `query` on this thread, on an idle reader: for the start, when nothing else reads.
     ///
     /// # Errors
-    /// Those of `query`; [`Error::Busy`].
+    /// The errors of `query`; [`Error::Busy`].
     pub fn query<T, E: From<Error>>(&self, query: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
         query(&*self.0.shared.readers.take()?)
     }
@@ -249,7 +249,7 @@ impl Database {
     /// meanwhile.
     ///
     /// # Errors
-    /// Those of `query`; [`Error::Busy`] if no reader became idle.
+    /// The errors of `query`; [`Error::Busy`] if no reader became idle.
     pub async fn read<T, E>(
         &self,
         query: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
@@ -267,7 +267,7 @@ impl Database {
     /// who stops waiting does not stop the change.
     ///
     /// # Errors
-    /// Those of `change`, or the reason why it was not committed.
+    /// The errors of `change`, or the reason why it was not committed.
     pub async fn write<T, E>(
         &self,
         change: impl FnOnce(&Change<'_>) -> Result<T, E> + Send + 'static,

@@ -71,7 +71,7 @@ pub struct Owner {
     /// A second mark, among the files that the database refers to: those are not restored together with the database
     /// unless all is restored from one backup.
     pub companion: Option<PathBuf>,
-    /// The count of commits as another store knows it, which may lag behind; raised after each commit.
+    /// The count of commits that another store knows, which may lag behind. Each commit raises it.
     pub known: Arc<AtomicU64>,
     /// The identity whose marks are taken over.
     pub take_over: Option<Identity>,
@@ -325,7 +325,7 @@ mod tests {
         database.write(insert).await.unwrap();
     }
 
-    /// Copies a database as a killed process would leave it, without those files.
+    /// Copies a database as a killed process would leave it, without the files `without`.
     fn killed(from: &Path, to: &Path, without: &[&str]) -> PathBuf {
         for name in ["words.db", "words.db-wal", "words.mark"] {
             if !without.contains(&name) {

@@ -35,7 +35,7 @@ pub(super) fn count() -> usize {
 pub(super) struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
-    /// The number of times that they were reopened.
+    /// The number of times that the readers were reopened.
     renewals: AtomicU64,
     turns: Arc<Semaphore>,
     turn_timeout: Duration,
@@ -106,10 +106,10 @@ fn renew(connection: &mut Connection, path: &Path) {
 #[derive(Debug)]
 pub(super) struct Reader {
     connection: Option<Connection>,
-    /// The number of renewals at the time when it was taken.
+    /// The number of renewals when the reader was taken.
     renewals: u64,
     home: Arc<Readers>,
-    /// `None` once it has been returned.
+    /// The reader; `None` once it has been returned.
     _turn: OwnedSemaphorePermit,
 }
 

@@ -153,7 +153,7 @@ where
 enum Kind {
     /// Compacts the file, before the transaction.
     Compact,
-    /// Closes the connection, after it.
+    /// Closes the connection after all earlier requests.
     Close,
 }
 

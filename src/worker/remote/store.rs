@@ -332,7 +332,7 @@ impl Streamed {
     fn push(&mut self, bytes: Bytes) -> oneshot::Receiver<()> {
         let (sender, sent) = oneshot::channel();
         if let Some(parts) = &self.parts {
-            // A body that has failed reports it at the end.
+            // A body that has failed reports the failure at its end.
             let _ = parts.send((bytes, sender));
         }
         sent

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(super) struct Event {
     pub(super) began: usize,
-    /// `usize::MAX` if it never did.
+    /// The line of the end; `usize::MAX` if the operation never ended.
     pub(super) ended: usize,
     pub(super) operation: Operation,
 }

@@ -203,7 +203,7 @@ impl Get {
     }
 }
 
-/// Splits `N=FILE`; without a number it is the profile's.
+/// Splits `N=FILE`; without a number, the dataset is the one of the profile's party.
 fn numbered(text: &str, session: &Session) -> Result<(u64, PathBuf), Failure> {
     let numbered = text.split_once('=').and_then(|(number, path)| Some((number.parse().ok()?, path)));
     match (numbered, session.profile.party) {

@@ -48,13 +48,13 @@ pub(super) trait Sink {
     /// Begins a result.
     ///
     /// # Errors
-    /// Those of the output.
+    /// The errors of the output.
     fn begin(&mut self, kind: Kind) -> Result<(), String>;
 
     /// Takes the next element.
     ///
     /// # Errors
-    /// Those of the output, and if the element does not fit.
+    /// The error of the output, or of an element that does not fit.
     fn element(&mut self, element: Element) -> Result<(), String>;
 }
 

@@ -125,7 +125,7 @@ impl Api {
             let Some(token) = &self.admin_token else {
                 return Err("creating a project needs the admin token: give --token-file".to_owned());
             };
-            // Sent only where it is asked for: another server has no use for it.
+            // The token is sent only to a server that requires it.
             answer = self.send(request(&format!("Bearer {}", token.as_str()))).await?;
             if answer.status() == StatusCode::UNAUTHORIZED {
                 return Err("the server rejects this admin token".to_owned());

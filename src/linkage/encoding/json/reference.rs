@@ -17,7 +17,7 @@ pub struct FileRef {
     pub endpoint: Option<String>,
     /// Set if the client declares that the object store uses TLS.
     pub secure: Option<bool>,
-    /// The credentials that the client gives for it.
+    /// The credentials that the client gives for the object.
     pub keys: Option<Box<AccessKeys>>,
 }
 

@@ -27,7 +27,7 @@ pub struct Expected {
 pub enum Received {
     /// The encodings themselves, which have been written.
     Inline(Summary),
-    /// References to objects with them; nothing has been written.
+    /// References to objects with the encodings or blocks; nothing has been written.
     External {
         /// The object with the encodings.
         encodings: FileRef,

@@ -107,7 +107,7 @@ struct Current {
     first: u32,
     last: u32,
     count: u32,
-    /// The offset of its ids, once they are known not to be consecutive.
+    /// The offset of the block's ids, once they are known not to be consecutive.
     listed_at: Option<u64>,
 }
 

@@ -192,7 +192,7 @@ impl RowIds<'_> {
         }
     }
 
-    /// Iterates over them.
+    /// Iterates over the ids.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = u32> + '_ {
         (0..self.len()).map(|position| self.get(position))
     }

@@ -86,7 +86,7 @@ pub(super) fn sorted(
     merge(&mut *runs.file, &spans, limits, |key| emit(key.entry()))
 }
 
-/// Entries as they arrive.
+/// Reads entries in the order in which they arrive.
 struct Keys<R> {
     source: R,
     piece: Vec<u8>,
@@ -138,7 +138,7 @@ impl Runs {
         run.finish()
     }
 
-    /// Merges them into fewer runs.
+    /// Merges the runs into fewer runs.
     fn merged_once(mut self, scratch: &dyn Scratch, limits: Limits) -> Result<Self, Error> {
         let mut merged = Self::create(scratch)?;
         let spans = std::mem::take(&mut self.spans);

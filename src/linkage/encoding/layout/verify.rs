@@ -33,7 +33,7 @@ impl Verified {
     }
 
     fn check_chunk(&self, index: &Index<'_>, matrix: &[u8], chunk: u64) -> Result<(), Damage> {
-        // Two threads may both verify it, which is harmless: only the flag is published.
+        // Two threads may both verify the chunk, which is harmless: only the flag is published.
         let seen = self.0.get(chunk as usize);
         if seen.is_some_and(|seen| seen.load(Ordering::Relaxed)) {
             return Ok(());

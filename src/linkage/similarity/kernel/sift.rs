@@ -74,7 +74,7 @@ pub(super) const AT_ONCE: usize = 4;
 
 /// A vector of bytes. All methods need the processor feature of the implementing type.
 pub(super) trait Lanes: Copy {
-    /// Bytes in it; a divisor of 64.
+    /// The number of bytes; a divisor of 64.
     const COUNT: usize;
     /// Loads the bytes from `from` on, which must be valid for reads and aligned to their number.
     unsafe fn load(from: *const u8) -> Self;
@@ -144,7 +144,7 @@ unsafe fn sift_rows<V: Lanes, const ROWS: usize, const VECTORS: usize>(
                     }
                 }
             }
-            // Room for all of them, and for what is written beyond them, so that the loop need not check.
+            // Room is reserved for all candidates, and for the writes beyond them, so that the loop need not check.
             survivors.reserve(ROWS * VECTORS * V::COUNT + AT_ONCE);
             let mut end = survivors.as_mut_ptr().add(survivors.len());
             for r in 0..ROWS {

@@ -289,7 +289,7 @@ impl<'a> Part<'a> {
         self.entries.iter().map(Entry::from_bytes)
     }
 
-    /// Comparisons in it.
+    /// Returns the number of comparisons of the part.
     pub const fn comparisons(&self) -> u64 {
         self.comparisons
     }

@@ -27,7 +27,7 @@ pub(in crate::queue::sled) struct Incoming {
 pub(in crate::queue::sled) struct Packed {
     pub(in crate::queue::sled) head: Head,
     pub(in crate::queue::sled) body: Body,
-    /// Present if jobs in it have been tried before.
+    /// Present if jobs in the segment have been tried before.
     pub(in crate::queue::sled) marks: Option<Marks>,
     pub(in crate::queue::sled) collided: Vec<JobId>,
 }

@@ -30,7 +30,7 @@ use crate::system::place::{self, Place};
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Store {
     tree: Arc<Tree>,
-    /// The identity of its files when they were opened.
+    /// The identity of the store's files when they were opened.
     places: [Place; 3],
     tables: Arc<Mutex<Tables>>,
     log: Mutex<Log>,

@@ -11,7 +11,7 @@ use crate::runtime::entropy::Entropy;
 
 /// The stored state.
 pub(in crate::queue::sled) struct Opened {
-    /// Taken out when it is used.
+    /// The state, until it is taken out.
     pub(in crate::queue::sled) state: Option<QueueState>,
     pub(in crate::queue::sled) ids: Ids,
     /// The limit below which numbers may be in use.

@@ -13,7 +13,7 @@ use crate::runtime::clock::Timestamp;
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Request {
     pub(in crate::queue::sled) jobs: Vec<NewJob>,
-    /// Dead letters that are redriven with them.
+    /// The dead letters that are redriven with these jobs.
     pub(in crate::queue::sled) redriven: Vec<u64>,
     pub(in crate::queue::sled) now: Timestamp,
     /// Receives the number of jobs that were new, once they are on the disk.

@@ -25,9 +25,9 @@ pub(in crate::queue::sled) struct SlotRange {
     pub(in crate::queue::sled) tag: u32,
     pub(in crate::queue::sled) first: u16,
     pub(in crate::queue::sled) count: u16,
-    /// The time at which they were enqueued: older jobs go first.
+    /// The time at which the jobs were enqueued: older jobs go first.
     pub(in crate::queue::sled) since: Timestamp,
-    /// The time at which they became ready.
+    /// The time at which the jobs became ready.
     pub(in crate::queue::sled) ready: Timestamp,
 }
 

@@ -55,7 +55,7 @@ pub(in crate::queue::sled) struct Segment {
     pub(in crate::queue::sled) live: u16,
     /// Set if the disk has an older state.
     pub(in crate::queue::sled) dirty: bool,
-    /// Set if the disk has marks for it.
+    /// Set if the disk has marks for the segment.
     pub(in crate::queue::sled) marked: bool,
     pub(in crate::queue::sled) runs: Box<[Run]>,
     pub(in crate::queue::sled) slots: Box<[Slot]>,

@@ -23,8 +23,8 @@ enum Command {
 
 /// Checks that no line of audit.log was altered, removed or inserted
 ///
-/// Prints the number of lines and the hash of the last one. Keep that hash elsewhere: it shows whether the end of the file was
-/// cut off later. Works while a server runs.
+/// Prints the number of lines and the hash of the last line. Keep this hash elsewhere: it shows whether the end of
+/// the file was cut off later. A server may run meanwhile.
 #[derive(Debug, Args)]
 struct Verify {
     /// Data directory

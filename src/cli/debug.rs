@@ -22,7 +22,7 @@ use crate::runtime::clock::Clock;
 /// The part of a log that is taken, from its end.
 const LOG_BYTES: u64 = 1 << 20;
 
-/// Collects the information for finding a fault
+/// Collects the information that helps to find a fault
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]

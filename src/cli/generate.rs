@@ -16,10 +16,10 @@ const SCHEMA: &str = include_str!("../../assets/generated-schema.json");
 
 /// Writes tables of invented people with typing errors, and who is who
 ///
-/// Half of the records of each party are people that all parties know; the others it knows alone. Each party has written
-/// its people down by itself, with errors of its own and in its own order. DIR gets party-0.csv, party-1.csv, ...; truth.csv with
-/// the person, party and record (from 0) of each row; and schema.json, a linkage schema for the tables. The same seed writes the
-/// same files.
+/// Half of the records of each party are people that all parties know; only the party itself knows the other half.
+/// Each party writes its people down with its own errors and in its own order. DIR gets party-0.csv, party-1.csv,
+/// ...; truth.csv with the person, party and record (from 0) of each row; and schema.json, a linkage schema for the
+/// tables. The same seed writes the same files.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Directory for the files: new, or empty

@@ -14,10 +14,10 @@ use super::{Failure, output};
 
 /// Makes a token with which workers join
 ///
-/// Calls the listener for operations of a running server, which takes the admin token. The token is shown this once; the
-/// server keeps its digest. It names the server's certificate if that is self-signed, so that a worker needs nothing else
-/// to join safely: `entityd serve --role worker --join https://SERVER:8854 --join-token-file FILE`. Earlier tokens stay
-/// valid for a day, so that workers can be given the new one before.
+/// Calls the listener for operations of a running server, which requires the admin token. The token is shown only
+/// once; the server keeps its digest. It names the server's certificate if that is self-signed, so that a worker
+/// needs nothing else to join safely: `entityd serve --role worker --join https://SERVER:8854 --join-token-file
+/// FILE`. Earlier tokens stay valid for a day, so that there is time to give the new token to workers.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]

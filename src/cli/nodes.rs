@@ -15,8 +15,8 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Lists the nodes of a service, and takes workers out of it
 ///
-/// Calls the listener for operations of an API node, which takes the admin token. The node knows the workers
-/// that it has heard from since its start, and with PostgreSQL all nodes that use the database.
+/// Calls the listener for operations of an API node, which requires the admin token. The node knows the workers that
+/// it has heard from since its start, and with PostgreSQL all nodes that use the database.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -32,12 +32,12 @@ pub(super) struct Arguments {
 enum Action {
     /// Lists the nodes
     List,
-    /// Hands out no more jobs to a worker, and waits until it holds none
+    /// Hands out no more jobs to a worker, and waits until it holds no job
     Drain {
         /// Node id, as listed, or its first characters
         node: String,
     },
-    /// Forgets a worker that has ended; one that is alive joins again
+    /// Forgets a worker that has ended; a worker that is alive joins again
     Forget {
         /// Node id, as listed, or its first characters
         node: String,

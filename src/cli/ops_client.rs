@@ -50,7 +50,7 @@ pub(super) struct Options {
         default_value = USUAL
     )]
     server: String,
-    /// A file with the admin token; without one it is taken from `ENTITYD_ADMIN_TOKEN`
+    /// File with the admin token [default: the token in `ENTITYD_ADMIN_TOKEN`]
     #[arg(long, global = true, value_name = "FILE", env = TOKEN_FILE)]
     token_file: Option<PathBuf>,
     /// Certificate of a server with TLS, or of its CA; `tls/certificate.pem` in its data directory if it is
@@ -78,7 +78,7 @@ pub(super) struct OptionalServer {
     /// <http://127.0.0.1:8853>]
     #[arg(long, value_name = "URL")]
     server: Option<String>,
-    /// A file with the admin token; without one it is taken from `ENTITYD_ADMIN_TOKEN`
+    /// File with the admin token [default: the token in `ENTITYD_ADMIN_TOKEN`]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Certificate of a server with TLS, or of its CA

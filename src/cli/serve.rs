@@ -10,10 +10,10 @@ use crate::telemetry;
 
 /// Serves the API, and links the uploaded encodings
 ///
-/// Settings may also come from the environment (`--lease-ms` is `ENTITYD_LEASE_MS`) or from a file
-/// (`lease_ms`). A flag wins over the environment, the environment over the file, the file over a variable of
-/// the reference service, and that over the default. `entityd config show` shows the source of each. SIGTERM
-/// and Ctrl-C let work under way finish first.
+/// Settings may also come from the environment (`--lease-ms` is `ENTITYD_LEASE_MS`) or from a file (`lease_ms`). A
+/// flag takes precedence over the environment, the environment over the file, the file over a variable of the
+/// reference service, and that variable over the default. `entityd config show` shows the source of each. SIGTERM and
+/// Ctrl-C let work in progress finish first.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]

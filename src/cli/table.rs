@@ -17,10 +17,11 @@ pub(super) struct TableArguments {
     /// Character between columns, or `tab`
     #[arg(long, value_name = "CHARACTER", default_value = ",", value_parser = delimiter)]
     delimiter: u8,
-    /// Charset of the file, as the web names it: utf-8, windows-1252, utf-16le; a byte order mark overrides it
+    /// Character set of the file, by its name on the web: utf-8, windows-1252, utf-16le; a byte order mark overrides
+    /// it
     #[arg(long, value_name = "NAME", default_value = "utf-8")]
     charset: Charset,
-    /// Characters of a field at most
+    /// Maximum number of characters of a field
     #[arg(long, value_name = "N", default_value_t = 131_072)]
     field_max: usize,
 }

@@ -105,7 +105,7 @@ settings! {
     worker_listen: WorkerListen = "auto", WORKER_LISTEN;
     /// Worker listeners of the API nodes that this worker computes for, separated by commas.
     join: Vec<String> = "", JOIN_URLS;
-    /// File with the join token: a worker shows it, and other nodes accept it beside those of `entityd join-token`.
+    /// File with the join token: a worker presents it, and other nodes accept it in addition to the tokens of `entityd join-token`.
     join_token_file: Option<PathBuf> = "", FILE_OR_NONE;
     /// CA certificates in PEM for API nodes whose certificate is neither named by the join token nor publicly trusted.
     join_ca: Option<PathBuf> = "", FILE_OR_NONE;
@@ -123,7 +123,7 @@ settings! {
     tls_client_ca: Option<PathBuf> = "", FILE_OR_NONE;
     /// Address on which plain HTTP is redirected to the API with TLS.
     redirect_listen: Option<SocketAddr> = "", ADDRESS_OR_NONE;
-    /// Networks of trusted proxies, whose report of the client's address counts, such as 10.0.0.0/8.
+    /// Networks of trusted proxies, whose report of the client's address is accepted, such as 10.0.0.0/8.
     trusted_proxies: Vec<IpNet> = "", NETWORKS;
     /// Header by which trusted proxies report the client; proxy-protocol is for API and S3.
     proxy_header: ProxyHeader = "x-forwarded-for", PROXY_HEADER;
@@ -131,23 +131,23 @@ settings! {
     base_path: BasePath = "", BASE_PATH;
     /// Rate limit for one address (IPv6: a /64), per second and burst, on each node; uploads and results have their own.
     rate_limit: Rate = "200:50", RATE;
-    /// Rate limit for uploads of one address.
+    /// Rate limit for uploads from one address.
     rate_limit_uploads: Rate = "200:50", RATE;
-    /// Rate limit for results of one address.
+    /// Rate limit for fetching results from one address.
     rate_limit_results: Rate = "200:50", RATE;
     /// Rate limit for requests with a wrong token; an address that exceeds it is limited in everything.
     rate_limit_failures: Rate = "20:100", RATE;
     /// Rate limit for all requests to the API.
     rate_limit_total: Rate = "off", RATE;
-    /// Rate limit for requests to S3 of one address.
+    /// Rate limit for S3 requests from one address.
     rate_limit_s3: Rate = "off", RATE;
-    /// Rate limit for requests to the listener for operations of one address.
+    /// Rate limit for requests from one address to the listener for operations.
     rate_limit_ops: Rate = "off", RATE;
     /// Status for rate-limited requests; the reference client retries on 503 only.
     rate_limit_status: u16 = "503", REFUSAL_STATUS;
-    /// Most concurrent connections; the limit on open files may lower it.
+    /// Maximum number of concurrent connections; the limit on open files may lower it.
     connections_max: usize = "10_000", CONNECTIONS;
-    /// Most concurrent connections of one address (IPv6: a /64); trusted proxies are exempt.
+    /// Maximum number of concurrent connections from one address (IPv6: a /64); trusted proxies are exempt.
     connections_per_address_max: usize = "1_000", CONNECTIONS;
     /// Time limit for a request's headers, and for the TLS handshake.
     header_timeout_ms: u64 = "30_000", TIMEOUT;
@@ -155,7 +155,7 @@ settings! {
     idle_timeout_ms: u64 = "90_000", TIMEOUT;
     /// Longest time without progress of a body, in either direction.
     transfer_timeout_ms: u64 = "60_000", TIMEOUT;
-    /// Least bytes a second of a request's body, over ten seconds; 0 for any.
+    /// Minimum rate of a request's body in bytes a second, over ten seconds; 0 for no minimum.
     body_rate_min: u64 = "1_024", RATE_MIN;
     /// Data directory, which holds everything stored; one process at a time uses it.
     data_dir: PathBuf = "entityd-data", DIRECTORY;
@@ -165,35 +165,35 @@ settings! {
     database: metadata::Location = "", DATABASE;
     /// Host of PostgreSQL, with the port if it is not 5432, if the URL of `database` names none.
     database_server: Option<String> = "", LINE_OR_NONE, alias "DATABASE_SERVER";
-    /// Name of the database, if that URL names none.
+    /// Name of the database, if the URL of `database` names none.
     database_dbname: Option<String> = "", LINE_OR_NONE, alias "DATABASE" "POSTGRES_DB";
-    /// User of the database, if that URL names none.
+    /// User of the database, if the URL of `database` names none.
     database_user: Option<String> = "", LINE_OR_NONE, alias "DATABASE_USER" "POSTGRES_USER";
-    /// Password of that user: in the environment or the settings file, never a flag.
+    /// Password of the database user: in the environment or the settings file, never a flag.
     database_password: Option<Hidden> = "", SECRET, alias "DATABASE_PASSWORD" "POSTGRES_PASSWORD";
-    /// File with that password.
+    /// File with the password of the database user.
     database_password_file: Option<PathBuf> = "", FILE_OR_NONE, alias "POSTGRES_PASSWORD_FILE";
-    /// Root certificates in PEM for sslmode=verify-full and verify-ca; those of the system if empty.
+    /// Root certificates in PEM for sslmode=verify-full and verify-ca; the system's certificates if empty.
     database_ca_file: Option<PathBuf> = "", FILE_OR_NONE;
-    /// Most connections to PostgreSQL.
+    /// Maximum number of connections to PostgreSQL.
     database_connections_max: usize = "10", DATABASE_CONNECTIONS, alias "FLASK_DB_MAX_CONNECTIONS";
     /// Time limit of a connection attempt and of a transaction; a request that gets no answer in time is answered with 503.
     database_timeout_ms: u64 = "10_000", TIMEOUT;
-    /// Migration of the database at start: auto brings it up to date, never refuses to start if it is behind.
+    /// Migration of the database at start: auto upgrades its tables, never refuses to start if they are too old.
     migrate: metadata::Migrate = "auto", MIGRATE;
     /// Location of objects, a directory or a bucket of S3, Azure or Google; the data directory if empty.
     objects: Location = "", LOCATION;
-    /// Owner whose objects, and database in PostgreSQL, are taken over, by the identity that the error at start names.
+    /// Identity of the owner whose objects, and database in PostgreSQL, are taken over; the error at start names it.
     take_over_objects: Option<Identity> = "", IDENTITY_OR_NONE;
     /// Address of an S3 store other than AWS.
     objects_endpoint: Option<String> = "", URL_OR_NONE;
-    /// Region of the S3 store; that of the environment if empty.
+    /// Region of the S3 store; the region in the environment if empty.
     objects_region: Option<String> = "", WORD_OR_NONE;
-    /// Put the bucket into the host name for the S3 store.
+    /// Put the name of the bucket into the host name of the S3 store (virtual-hosted style).
     objects_virtual_hosted: bool = "false", SWITCH;
     /// Endpoint of the S3 store's token service; the store's own address if empty.
     objects_sts_endpoint: Option<String> = "", URL_OR_NONE;
-    /// Role for those credentials; stores other than AWS need none.
+    /// Role for credentials of the token service; stores other than AWS need none.
     objects_sts_role: Option<String> = "", WORD_OR_NONE;
     /// Time without a response after which a request to a remote object store is given up.
     objects_timeout_ms: u64 = "60_000", TIMEOUT;
@@ -203,9 +203,9 @@ settings! {
     object_cache_bytes_max: u64 = "10_737_418_240", BYTES_OR_NONE;
     /// Access key of the S3 endpoint's owner, or of the S3 store; generated at the first start if empty.
     s3_access_key: Option<String> = "", WORD_OR_NONE, alias "MINIO_ACCESS_KEY";
-    /// Secret key of that access key: in the environment or the settings file, never a flag.
+    /// Secret key of the S3 access key: in the environment or the settings file, never a flag.
     s3_secret_key: Option<Hidden> = "", SECRET, alias "MINIO_SECRET_KEY";
-    /// File with that secret key.
+    /// File with the S3 secret key.
     s3_secret_key_file: Option<PathBuf> = "", FILE_OR_NONE;
     /// Longest lifetime of temporary credentials that the S3 endpoint issues.
     s3_sts_duration_max_s: u64 = "43_200", CREDENTIALS_S;
@@ -237,7 +237,7 @@ settings! {
     kernel: Option<KernelName> = "auto", KERNEL;
     /// Origins whose pages may use the API from a browser, separated by commas; * for all, empty for none.
     cors_origins: Origins = "*", ORIGINS;
-    /// Compress results for clients that accept gzip or zstd; auto: for those on other machines.
+    /// Compress results for clients that accept gzip or zstd; auto: for clients on other machines.
     compress_results: Compress = "auto", COMPRESS;
     /// Serve the dashboard at /; without it, / lists the documentation.
     dashboard: bool = "true", SWITCH;
@@ -255,31 +255,31 @@ settings! {
     max_encoding_bytes: u32 = "1024", ENCODING_BYTES, alias "MAX_ENCODING_SIZE";
     /// Largest request body that the API accepts; the default is 10,000 MiB. The S3 endpoint has the limits of S3.
     body_bytes_max: u64 = "10_485_760_000", BYTES;
-    /// Most uploads read at the same time; others wait up to 30 s.
+    /// Maximum number of concurrent uploads; others wait up to 30 s.
     uploads_max: usize = "512", UPLOADS;
-    /// Most bytes that arriving uploads may take together; the default is 100,000 MiB.
+    /// Maximum total size of the uploads in progress, in bytes; the default is 100,000 MiB.
     spool_bytes_max: u64 = "104_857_600_000", BYTES;
     /// Bytes to leave free on the disk of the data directory; uploads that would take them are rejected.
     disk_free_min: u64 = "268_435_456", BYTES_OR_NONE;
     /// Comparisons in one job; auto sizes jobs by the measured rate, so that a cancel takes effect quickly.
     comparisons_per_job: Option<u64> = "auto", COUNT_OR_AUTO, alias "CHUNK_SIZE_AIM";
-    /// Most candidate pairs that a run may pass to the solver; protects memory.
+    /// Maximum number of candidate pairs that a run may pass to the solver; protects memory.
     solver_pairs_max: u64 = "100_000_000", COUNT, alias "SOLVER_MAX_CANDIDATE_PAIRS";
-    /// Most candidate pairs that a run may find, duplicates across blocks included; protects the disk.
+    /// Maximum number of candidate pairs that a run may find, duplicates across blocks included; protects the disk.
     run_pairs_max: u64 = "500_000_000", COUNT, alias "SIMILARITY_SCORES_MAX_CANDIDATE_PAIRS";
-    /// Time without a heartbeat after which a worker's job is given to another.
+    /// Time without a heartbeat after which a worker's job is given to another worker.
     lease_ms: u64 = "30_000", LEASE;
     /// Time after which a job is stopped and tried again; after three attempts its run fails.
     job_deadline_ms: u64 = "21_600_000", DEADLINE;
-    /// Queues that this node serves, with the most concurrent jobs of each; workers of other nodes never do maintenance.
+    /// Queues that this node serves, with the maximum number of concurrent jobs of each; a node in the role worker does no maintenance.
     queues: QueueSlots = "ingest=2,compute=3,highmemory=2,maintenance=1", QUEUE_SLOTS;
     /// Redis for the queue of jobs: `redis://[user@]host/0`, `rediss://` with TLS, `redis-sentinel://host,host/NAME/0`; the data directory if empty.
     queue: Option<QueueUrl> = "", QUEUE_URL, alias "CELERY_BROKER_URL";
-    /// Password of that Redis: in the environment or the settings file, never a flag.
+    /// Password for Redis: in the environment or the settings file, never a flag.
     queue_password: Option<Hidden> = "", SECRET, alias "REDIS_PASSWORD";
-    /// File with that password.
+    /// File with the password for Redis.
     queue_password_file: Option<PathBuf> = "", FILE_OR_NONE;
-    /// CA certificates in PEM to verify a Redis with TLS; those of the system if empty.
+    /// CA certificates in PEM to verify a Redis with TLS; the system's certificates if empty.
     queue_ca: Option<PathBuf> = "", FILE_OR_NONE;
     /// Client certificate in PEM for a Redis that asks for one.
     queue_cert: Option<PathBuf> = "", FILE_OR_NONE;
@@ -291,7 +291,7 @@ settings! {
     memory_limit: Option<u64> = "auto", BYTES_OR_AUTO;
     /// Days until a project is deleted after its last run has ended; off keeps projects until they are deleted.
     retention_days: Option<u64> = "off", DAYS_OR_OFF;
-    /// Most percent of the stored entries that a clean-up may remove at once; up to a hundred entries are exempt.
+    /// Maximum percentage of the stored entries that a clean-up may remove at once; up to a hundred entries are exempt.
     cleanup_share_max: u8 = "25", PERCENT;
     /// Interval of maintenance, which removes unreferenced objects, deletes expired projects and compacts stores.
     maintenance_every_ms: u64 = "3_600_000", PERIOD;

@@ -28,11 +28,11 @@ use super::{Failure, output};
 ///
 /// Asks the listener for operations of a running server, with the admin token, or reads the data directory of a
 /// stopped one (--data-dir). It copies projects, runs, uploads, results, buckets and the identity of the data
-/// directory, but not the queue, which the next start makes again, and no keys without --with-keys. Objects
-/// in a store of their own (--objects) are not copied: back up that store.
+/// directory, but not the queue, which the next start makes again. Keys are copied only with --with-keys. Objects in
+/// a store of their own (--objects) are not copied: back up that store.
 ///
-/// A directory or a bucket holds any number of backups; what an earlier one has is not copied again. A backup
-/// is complete, or it is absent and the exit code is not 0. It holds encodings: keep it as you keep the data
+/// A directory or a bucket holds any number of backups; content that an earlier backup has is not copied again. A
+/// backup is complete, or it is absent and the exit code is not 0. It holds encodings: protect it like the data
 /// directory.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -75,7 +75,7 @@ enum Action {
     Verify {
         #[command(flatten)]
         chosen: Chosen,
-        /// Directory for the temporary one [default: `TMPDIR` or /tmp]
+        /// Parent of the temporary directory [default: `TMPDIR` or /tmp]
         #[arg(long, value_name = "DIR")]
         scratch: Option<PathBuf>,
         /// Print one JSON object

@@ -43,8 +43,8 @@ const TOP: [&str; 10] = [
 
 /// Makes a data directory from a backup
 ///
-/// The directory must be new or empty; a restore that was killed begins again there. The restored directory has the
-/// identity of the one that was backed up: never let two servers run on copies of one data directory.
+/// The directory must be new or empty; a restore that was killed may be repeated there. The restored directory has
+/// the identity of the one that was backed up: never run two servers on copies of one data directory.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
     /// Directory, bucket or file with backups
@@ -55,7 +55,7 @@ pub(in crate::cli) struct Arguments {
     /// Name of the backup, as `backup inspect` lists it [default: the latest]
     #[arg(long, value_name = "NAME")]
     backup: Option<String>,
-    /// Check and say what would be done, and write nothing
+    /// Check the backup and report what would be done, but write nothing
     #[arg(long)]
     dry_run: bool,
     /// Print one JSON object

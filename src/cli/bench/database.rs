@@ -25,7 +25,8 @@ const PASSWORD: &str = "ENTITYD_DATABASE_PASSWORD";
 
 /// Reports parts of one run: each sets a bit in the run's row, and is committed before it is answered
 ///
-/// Measures `SQLite` in a temporary directory, or an empty database in `PostgreSQL`, which is of no other use afterwards.
+/// Measures `SQLite` in a temporary directory, or an empty database in `PostgreSQL`, which should be dropped
+/// afterwards.
 #[derive(Clone, Debug, clap::Args)]
 pub(in crate::cli) struct Arguments {
     /// Empty database in `PostgreSQL`, as `serve` takes it; the password in `ENTITYD_DATABASE_PASSWORD`

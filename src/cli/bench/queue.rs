@@ -34,10 +34,10 @@ pub(in crate::cli) struct Arguments {
     /// Jobs to put through
     #[arg(long, default_value_t = 500_000)]
     jobs: usize,
-    /// Queues they are spread over
+    /// Queues over which the jobs are spread
     #[arg(long, default_value_t = 10)]
     queues: usize,
-    /// Bytes of each job's payload, 16 at least
+    /// Bytes of each job's payload, at least 16
     #[arg(long, default_value_t = 128)]
     payload_bytes: usize,
     /// Jobs in one enqueue call
@@ -61,7 +61,8 @@ pub(in crate::cli) struct Arguments {
     /// Directory of the queue, which is kept; a temporary one otherwise
     #[arg(long)]
     data_dir: Option<PathBuf>,
-    /// An empty database of Redis instead, such as `redis://127.0.0.1:6379/9`; the jobs are left in it if this is interrupted
+    /// An empty database of Redis instead, such as `redis://127.0.0.1:6379/9`; an interrupted benchmark leaves its
+    /// jobs there
     #[arg(long, value_parser = queue_url, conflicts_with = "data_dir")]
     queue: Option<QueueUrl>,
     /// The last line is one JSON object

@@ -32,7 +32,7 @@ pub(super) struct Arguments {
     /// Records to generate on either side
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     records: u32,
-    /// Least score of a candidate pair
+    /// Minimum score of a candidate pair
     #[arg(long, value_name = "T", default_value = "0.8")]
     threshold: Threshold,
     /// Threads that compare (0: one for each core)

@@ -20,7 +20,7 @@ pub(in crate::cli) struct Arguments {
     /// Candidate pairs
     #[arg(long, value_name = "N", default_value_t = 5_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pairs: u64,
-    /// Parties that they are spread over
+    /// Parties over which the pairs are spread
     #[arg(long, value_name = "P", default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..=1024))]
     parties: u32,
     /// Records of each party [default: a twentieth of the pairs]

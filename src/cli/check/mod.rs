@@ -16,9 +16,9 @@ use crate::config::{self, Flags, Settings};
 
 /// Checks the machine, the data directory and the settings
 ///
-/// Takes the flags, the environment and the file that `serve` takes. Needs no server, and disturbs none that runs on
-/// the same data directory: it writes one temporary file there, to measure how long a sync takes. A warning names
-/// what works and may cause trouble; a failure keeps a server from starting or from keeping data.
+/// Takes the flags, the environment and the file that `serve` takes. Needs no server, and does not disturb one that
+/// uses the same data directory: it writes one temporary file there, to measure how long a sync takes. A warning
+/// names what works and may cause trouble; a failure keeps a server from starting or from keeping data.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit codes:

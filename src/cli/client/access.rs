@@ -54,7 +54,7 @@ pub(super) struct Access {
     /// Project [default: the profile's]
     #[arg(long, global = true, help_heading = HEADING, value_name = "ID", env = PROJECT, value_parser = id)]
     project: Option<String>,
-    /// File with the token alone; without one it is taken from `ENTITYD_TOKEN`, or from the profile
+    /// File that holds only the token [default: the token in `ENTITYD_TOKEN`, or in the profile]
     #[arg(long, global = true, help_heading = HEADING, value_name = "FILE", env = TOKEN_FILE)]
     token_file: Option<PathBuf>,
     /// Repeat requests to a busy or silent server for this long, where repeating is safe
@@ -192,8 +192,7 @@ impl Session {
 /// The admin token, for servers that ask for it.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Admin {
-    /// File with the admin token, for a server that asks for it; without one it is taken from
-    /// `ENTITYD_ADMIN_TOKEN`
+    /// File with the admin token, for a server that requires it [default: the token in `ENTITYD_ADMIN_TOKEN`]
     #[arg(long, value_name = "FILE", env = ops_client::TOKEN_FILE)]
     admin_token_file: Option<PathBuf>,
 }

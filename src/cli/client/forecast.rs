@@ -11,7 +11,7 @@ use crate::cli::columns::aligned;
 use crate::cli::exit::Failure;
 use crate::model::Threshold;
 
-/// Forecasts what runs at several thresholds would find and take
+/// Forecasts the results and the cost of runs at several thresholds
 ///
 /// The server compares a sample of the uploads, for less than a second. It needs the analyst's token. The reference
 /// service has no forecasts.

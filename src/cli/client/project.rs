@@ -58,7 +58,7 @@ struct Create {
     /// Parties that upload; more than 2 with groups alone
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..=10_000))]
     parties: u32,
-    /// Linkage schema to store with the project; the server reads nothing but the length of encodings in it
+    /// Linkage schema to store with the project; the server reads only the length of encodings in it
     #[arg(long, value_name = "SCHEMA.json")]
     schema: Option<PathBuf>,
     /// Uploads have blocks
@@ -70,7 +70,7 @@ struct Create {
     /// Notes about the project
     #[arg(long, default_value = "")]
     notes: String,
-    /// Write profiles with the tokens to this folder, which is made
+    /// Write profiles with the tokens to this folder, which must be new or empty
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
     #[command(flatten)]

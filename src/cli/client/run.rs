@@ -40,7 +40,7 @@ pub(in crate::cli) struct Arguments {
 enum Action {
     /// Starts a run, and prints its id
     Create {
-        /// Least Dice coefficient of a candidate pair
+        /// Minimum Dice coefficient of a candidate pair
         #[arg(long, value_name = "T")]
         threshold: Threshold,
         /// Name of the run
@@ -57,8 +57,8 @@ enum Action {
     List,
     /// Shows the progress of a run until it has ended
     ///
-    /// Prints a bar on a terminal and a line for each stage elsewhere; with --json every status that differs from the one
-    /// before, one a line. Fails if the run fails.
+    /// Prints a bar on a terminal and a line for each stage elsewhere; with --json a line for every status that
+    /// differs from the previous one. Fails if the run fails.
     #[command(after_help = CODES)]
     Watch {
         #[command(flatten)]

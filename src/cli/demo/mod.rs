@@ -47,7 +47,7 @@ pub(super) struct Arguments {
     /// Parties
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = count(2..=100))]
     parties: usize,
-    /// Least Dice coefficient of a candidate pair
+    /// Minimum Dice coefficient of a candidate pair
     #[arg(long, value_name = "T", default_value = "0.8")]
     threshold: Threshold,
     /// Seed of the people; the same seed makes the same people

@@ -32,12 +32,11 @@ use crate::runtime::compute::Pool;
 /// Links files of encodings, or CSVs, without a server
 ///
 /// Each file is one party's upload: JSON as for the API (`clks`, `clknblocks`, or `encodings` with or without
-/// `blocks`), or, if its name ends in .bin, rows of --encoding-bytes bytes without anything between them. A
-/// file may be compressed with gzip or zstd (.bin.gz, .bin.zst). All files have encodings of the same size, a
-/// multiple of 8 bytes, and all have blocks or none has. The order of the files numbers the datasets, and
-/// decides between equal scores. The result is the one that a server would return. Temporary files go to
-/// TMPDIR, or /tmp, which should have space for twice the files; if that is missing, to /var/tmp or the
-/// current directory.
+/// `blocks`), or, if its name ends in .bin, rows of --encoding-bytes bytes without anything between them. A file may
+/// be compressed with gzip or zstd (.bin.gz, .bin.zst). All files have encodings of the same size, a multiple of 8
+/// bytes, and all have blocks or none has. The order of the files numbers the datasets, and decides between equal
+/// scores. The result is the one that a server would return. Temporary files go to TMPDIR, or /tmp, which should have
+/// space for twice the files; if that directory is missing, to /var/tmp or the current directory.
 ///
 /// With --schema the files are CSVs. Each is encoded first, and records are numbered from 0 in the order of the rows. The result is
 /// a CSV with a line for each linked record (`link_id`, dataset, record, the id, and its best score), or with --scores for
@@ -48,7 +47,7 @@ pub(super) struct Arguments {
     /// A file for each party, at least two; one with --dedupe
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Least Dice coefficient of a candidate pair
+    /// Minimum Dice coefficient of a candidate pair
     #[arg(long, value_name = "T")]
     threshold: Threshold,
     /// Result to write
@@ -57,7 +56,7 @@ pub(super) struct Arguments {
     /// Show the pairs behind each group with their scores: in JSON as the member `scores`, a list for each group
     #[arg(long)]
     scores: bool,
-    /// Format to write it in [default: json; csv with --schema]
+    /// Format of the result [default: json; csv with --schema]
     #[arg(long, value_enum)]
     format: Option<Format>,
     /// Write to this file, which appears when it is complete, instead of standard output
@@ -66,7 +65,7 @@ pub(super) struct Arguments {
     /// Bytes in an encoding of a .bin file
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=4096))]
     encoding_bytes: Option<u32>,
-    /// Most candidate pairs to find; protects memory and disk
+    /// Maximum number of candidate pairs to find; protects memory and disk
     #[arg(long, value_name = "N", default_value_t = 500_000_000)]
     pairs_max: u64,
     /// Comparison kernel: portable, popcnt, avx2, avx512, amx or neon [default: the fastest that runs here]

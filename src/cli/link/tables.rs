@@ -35,21 +35,21 @@ const STEPS: u32 = 20;
 /// The options about tables.
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// The files are CSVs, and this linkage schema encodes them. Given more than once, each schema links the records
-    /// that those before it have not linked
+    /// The files are CSVs, and this linkage schema encodes them. If it is given more than once, each schema links the
+    /// records that earlier schemas have not linked
     #[arg(long, value_name = "SCHEMA.json")]
     schema: Vec<PathBuf>,
-    /// File with a secret for the encodings of CSVs, which are not kept; without one they have a fixed secret
+    /// File with a secret for the encodings of CSVs, which are not kept [default: a fixed secret]
     #[arg(long, value_name = "FILE", requires = "schema")]
     secret_file: Option<PathBuf>,
     /// Kind of the first row of a CSV: the names of the columns as the schema has them, other names, or a record
     #[arg(long, value_enum, default_value = "check", requires = "schema")]
     header: HeaderKind,
-    /// Column of the CSVs with the ids of records: one for all files, or one for each in their order. Without a header
-    /// its number, from 1
+    /// Column of the CSVs with the ids of records: one for all files, or one for each file in their order. Without a
+    /// header, the number of the column, from 1
     #[arg(long, value_name = "COLUMN", requires = "schema")]
     id: Vec<String>,
-    /// Find the records of one CSV that are the same person: records that pairs connect are one group
+    /// Find the records of one CSV that are the same person: records that are connected by pairs form a group
     #[arg(long, requires = "schema")]
     dedupe: bool,
     /// CSV with the columns person, party and record, as `entityd generate` writes it: precision, recall and F are

@@ -17,10 +17,9 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// Inspects and controls the queues of a server
 ///
-/// Calls the listener for operations of a running server, which takes the admin token. The token was printed
-/// when the server first started: give it in a file (--token-file) or in the environment
-/// (`ENTITYD_ADMIN_TOKEN`). If it is lost, remove `admin-token` from the data directory, and the next start
-/// of the server prints a new one.
+/// Calls the listener for operations of a running server, which requires the admin token. The token was printed when
+/// the server first started: give it in a file (--token-file) or in the environment (`ENTITYD_ADMIN_TOKEN`). If it is
+/// lost, remove `admin-token` from the data directory, and the next start of the server prints a new one.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -47,11 +46,11 @@ enum Action {
     Retry(Dead),
     /// Discards dead jobs
     Discard(Dead),
-    /// Stops handing out jobs of queues, across restarts; jobs under way continue
+    /// Stops handing out jobs of queues, also after a restart; jobs in progress continue
     Pause(Queues),
     /// Hands out jobs of paused queues again
     Resume(Queues),
-    /// Pauses queues, and waits until none of their jobs is under way
+    /// Pauses queues, and waits until none of their jobs is in progress
     Drain(Queues),
 }
 
@@ -60,10 +59,10 @@ struct List {
     /// Jobs of this queue only
     #[arg(long, value_name = "QUEUE")]
     queue: Option<String>,
-    /// Jobs in this state only; without it, all jobs that are not dead
+    /// Jobs in this state only [default: all jobs that are not dead]
     #[arg(long, value_enum)]
     state: Option<State>,
-    /// Most jobs to list
+    /// Maximum number of jobs to list
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     count: u32,
     /// Sequence number where the last list ended

@@ -38,13 +38,12 @@ const SLOW: Duration = Duration::from_millis(60);
 
 /// Checks that this installation works: links invented encodings whose answer is known
 ///
-/// With --chaos the server is killed with SIGKILL at random moments of every step, one kill in each linkage,
-/// and started again on its data. Every result must be the same to the byte as that of an undisturbed
-/// linkage, no step may have counted twice, and nothing may be left of the project once it is deleted. A seed
-/// that failed can be given again.
+/// With --chaos the server is killed with SIGKILL at random moments of every step, one kill in each linkage, and
+/// started again on its data. Every result must equal the result of an undisturbed linkage, to the byte, no step may
+/// have counted twice, and nothing may be left of the project once it is deleted. To repeat a failure, give its seed.
 ///
-/// With --server a server that runs already is checked: its answers to small projects must be the known ones,
-/// scores to the bit. It needs no access but the API; the projects are deleted in the end, on Ctrl-C too.
+/// With --server a server that runs already is checked: its answers to small projects must be the known ones, scores
+/// to the bit. Only access to the API is needed; the projects are deleted in the end, on Ctrl-C too.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -58,7 +57,7 @@ pub(super) struct Arguments {
     /// People of each party [default: 1000; 400 with --chaos; 64 with --server]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
     people: Option<u32>,
-    /// Seed of the kills; random without it
+    /// Seed of the kills [default: random]
     #[arg(long, value_name = "N", requires = "chaos")]
     seed: Option<u64>,
     /// Print one JSON object

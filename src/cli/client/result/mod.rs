@@ -53,7 +53,7 @@ enum Action {
 ///
 /// Records are numbered from 0, in the order of the rows that were encoded. With --with and --id, the records of a
 /// dataset are joined to the rows of its CSV, so that the result has ids: `--with 0=left.csv --with 1=right.csv --id
-/// patient_id`. The CSV must be the one that was encoded, without rows that were left out.
+/// patient_id`. The CSV must be the one that was encoded, without the rows that encoding left out.
 ///
 /// A party of a `permutations` project gives its receipt token and its CSV: the rows come in their new order. With the
 /// analyst's mask in --mask only rows with a match are written, and then row N of both parties is the same person.
@@ -71,13 +71,13 @@ struct Get {
     /// Wait until the run has completed
     #[arg(long)]
     wait: bool,
-    /// CSV of dataset N, from 0; without N that of the profile's party. May be repeated
+    /// CSV of dataset N, counted from 0 [default N: the dataset of the profile's party]. May be repeated
     #[arg(long, value_name = "[N=]DATA.csv")]
     with: Vec<String>,
-    /// Column with the ids: one for all files, or one for each in their order
+    /// Column with the ids: one for all files, or one for each file in their order
     #[arg(long, value_name = "COLUMN", requires = "with")]
     id: Vec<String>,
-    /// Mask of the run, as the analyst gets it: JSON
+    /// Mask of the run, in JSON, as the analyst receives it
     #[arg(long, value_name = "MASK.json", requires = "with")]
     mask: Option<PathBuf>,
     /// The first row of the CSV is a record; --id is the number of a column, from 1

@@ -19,7 +19,7 @@ pub(super) enum Form {
     Json,
     /// A line for each record of a group, each pair or each row
     Csv,
-    /// A JSON value a line, for each group, pair or row
+    /// A line with a JSON value for each group, pair or row
     Ndjson,
 }
 

@@ -41,7 +41,7 @@ const UPLOADING: Asked =
 /// token, with which the party gets its permutation; with a profile it is written there.
 ///
 /// If the answer to an upload is lost, the upload is repeated. An entityd then gives a new receipt token for the same
-/// encodings; the reference service refuses (403), because the first one arrived.
+/// encodings; the reference service refuses (403), because the first upload arrived.
 #[derive(Debug, Args)]
 #[command(after_help = CODES)]
 pub(in crate::cli) struct Arguments {
@@ -54,7 +54,7 @@ pub(in crate::cli) struct Arguments {
     /// Bytes in an encoding of a .bin file
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=4096))]
     encoding_bytes: Option<u32>,
-    /// Party whose update token to take of a profile with several, from 0
+    /// Party whose update token is used, counted from 0, if the profile has several
     #[arg(long, value_name = "N")]
     party: Option<usize>,
     /// Ask for a new receipt token if the same encodings arrived before and the answer was lost; the old token ends.
@@ -75,7 +75,7 @@ enum Route {
     Auto,
     /// To the API; as rows of bytes unless there are blocks
     Api,
-    /// To the API as JSON. The reference service never links such an upload without blocks with one of another route
+    /// To the API as JSON. The reference service never links an upload without blocks with an upload of another route
     Json,
     /// Through the object store that the server names, in parts that are repeated if they fail
     Store,

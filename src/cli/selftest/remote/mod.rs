@@ -36,15 +36,15 @@ const CLEAN_UP: Duration = Duration::from_secs(10);
 #[derive(Debug, Args)]
 pub(super) struct Options {
     /// Check the server at this address instead of one of its own: small projects of every result type, blocks,
-    /// uploads to its object store; deletes what it made
+    /// uploads to its object store; deletes the projects that it made
     #[arg(long, value_name = "URL", conflicts_with = "chaos")]
     server: Option<String>,
     /// Certificate of a server with TLS, or of its CA; `tls/certificate.pem` in its data directory if it is
     /// self-signed
     #[arg(long, value_name = "FILE", requires = "server")]
     ca: Option<PathBuf>,
-    /// A file with the admin token, for a server that requires it to create projects; without one it is taken
-    /// from `ENTITYD_ADMIN_TOKEN_FILE` or `ENTITYD_ADMIN_TOKEN`
+    /// File with the admin token, for a server that requires it to create projects [default: the token of
+    /// `ENTITYD_ADMIN_TOKEN_FILE` or `ENTITYD_ADMIN_TOKEN`]
     #[arg(long, value_name = "FILE", requires = "server")]
     token_file: Option<PathBuf>,
     /// Time limit for each run

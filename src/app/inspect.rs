@@ -53,7 +53,7 @@ pub async fn queue(settings: &Settings) -> Result<Option<engine::Report>, Error>
     queue::inspect(settings).await
 }
 
-/// Returns the directory of the objects, where those are files outside the data directory.
+/// Returns the directory of the objects, if they are files outside the data directory.
 pub fn object_directory(settings: &Settings) -> Option<PathBuf> {
     match &settings.objects {
         Location::Directory(path) => Some(path.clone()),

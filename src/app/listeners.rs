@@ -187,8 +187,8 @@ fn alike(rate: Rate) -> rate_limit::Settings {
     rate_limit::Settings { uploads: rate, results: rate, others: rate, failures: Rate::Off, total: Rate::Off }
 }
 
-/// Makes the limiter of client connections, within the open files that are available. Warns if those allow
-/// fewer than the settings.
+/// Makes the limiter of client connections, within the open files that are available. Warns if these allow fewer than
+/// the settings.
 fn connection_limiter(settings: &Settings, files: Files) -> Arc<ConnectionLimiter> {
     let all_max = files.connections;
     if all_max < settings.connections_max {

@@ -304,7 +304,8 @@ pub fn remove_left_behind(data_dir: &Path) -> Result<(), data_dir::Error> {
     }
 }
 
-/// Links work within one file system only: beside the objects, if those are in the data directory.
+/// Returns the folder of the snapshot. Links work within one file system only, so the folder is beside the objects if
+/// they are in the data directory.
 fn folder(data_dir: &Path) -> PathBuf {
     let objects = data_dir.join("objects");
     if objects.is_dir() { objects.join("entityd").join(FOLDER) } else { data_dir.join(FOLDER) }

@@ -162,7 +162,7 @@ async fn joined(nodes: &Nodes) -> Welcome {
     }
 }
 
-/// Returns the objects of the API nodes, or those in the bucket if the worker reaches it directly.
+/// Returns the objects of the API nodes, or the objects in the bucket if the worker reaches it directly.
 fn objects_of(settings: &Settings, data_dir: &DataDir, remote: RemoteStore) -> Result<Objects, Error> {
     let spool = data_dir.folder("spool")?;
     let cache = objects::cache(settings, data_dir, true)?;

@@ -69,7 +69,7 @@ impl Algorithm {
 /// A checksum of an object or a part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checksum {
-    /// The kind of checksum: of the whole, or of the checksums of the parts.
+    /// The algorithm of the checksum.
     pub algorithm: Algorithm,
     /// The bytes of the checksum.
     pub value: Vec<u8>,

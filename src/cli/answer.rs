@@ -37,7 +37,8 @@ pub(super) async fn read(mut response: Response) -> Result<Zeroizing<Vec<u8>>, U
     Ok(body)
 }
 
-/// Returns the first bytes of a refusal. The status is known: what cannot be read is left out of the message.
+/// Returns the first bytes of a refusal. The status is known, so bytes that cannot be read are left out of the
+/// message.
 pub(super) async fn beginning(mut response: Response) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Some(piece)) = response.chunk().await {

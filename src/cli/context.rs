@@ -4,7 +4,7 @@ use super::exit::Failure;
 use crate::linkage::similarity::{Kernel, KernelName};
 use crate::system::threads;
 
-/// Threads of a command besides those that wait for the network and those that compute.
+/// Threads of a command, besides the threads that wait for the network and the threads that compute.
 const THREADS: usize = 8;
 
 /// Returns the runtime for network and disk.

@@ -493,7 +493,7 @@ pub(super) const HEADER_NAMES: ValueType<Vec<String>> = ValueType {
     read: |text| listed(text).map(loggable_header).collect(),
 };
 
-/// Words in the names of headers that carry secrets, such as `x-amz-security-token` or those with a customer's key: these
+/// Words in the names of headers that carry secrets, such as `x-amz-security-token` or a customer's key. Such headers
 /// are never logged.
 const SECRET_WORDS: [&str; 9] = [
     "authorization",

@@ -53,7 +53,7 @@ impl Coordinator {
             // Another node may be receiving an upload of a project that was deleted.
             return Ok(());
         }
-        // Earlier uploads are over. Those that have left no objects will leave none later.
+        // Earlier uploads have ended. An upload that has left no objects will leave none later.
         let found: HashSet<Tombstone> = found.into_iter().map(Tombstone::of_project).collect();
         let over = deleted.into_iter().filter(|deleted| deleted.late && !found.contains(&deleted.tombstone));
         Ok(self.0.store.forget_deleted(over.map(|deleted| deleted.tombstone).collect(), true).await?)

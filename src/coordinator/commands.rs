@@ -154,8 +154,8 @@ impl Coordinator {
         Ok(token)
     }
 
-    /// Accepts an upload that names files, with the keys of those in stores of other providers, and returns the
-    /// receipt token.
+    /// Accepts an upload that names files, with the access keys for files in stores of other providers, and returns
+    /// the receipt token.
     pub async fn refer_upload(
         &self,
         project: ProjectId,

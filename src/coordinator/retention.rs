@@ -1,11 +1,10 @@
 //! The retention clock: the time that the server has seen pass.
 //!
 //! While the process runs, the clock advances with the steady clock: setting the wall clock changes nothing. The time
-//! between two processes is known from the wall clock alone. Of that time, the smallest difference seen while
-//! the process runs counts, at most a week, and only gradually once the process has run for an hour. So a
-//! clock that is wrong for a while ages nothing, and a server that is off at night or over a weekend has
-//! caught up a few hours later. Nor is a wall clock stored as right before it has run for an hour without
-//! being set.
+//! between two processes is known from the wall clock alone. Of that time, the smallest difference seen while the
+//! process runs is counted, at most a week, and only gradually once the process has run for an hour. So a clock that
+//! is wrong for a while ages nothing, and a server that is off at night or over a weekend has caught up a few hours
+//! later. A wall clock is stored as correct only after it has run for an hour without being set.
 //!
 //! The times of this clock are only compared with each other. At its beginning it agreed with the wall clock.
 
@@ -15,11 +14,11 @@ use super::{Coordinator, Error};
 use crate::metadata::Mark;
 use crate::runtime::clock::Timestamp;
 
-/// The most that counts of the time between two processes.
+/// The longest time between two processes that is counted.
 const DOWNTIME_MAX: Duration = Duration::from_hours(7 * 24);
-/// The time for which a process must have run before the time before it counts.
+/// The time for which a process must have run before the time before its start counts.
 const TRUSTED_AFTER: Duration = Duration::from_hours(1);
-/// The factor by which that time is then caught up.
+/// The factor by which the time before the start is then caught up.
 const CATCH_UP: u32 = 8;
 /// The period at which the mark is stored.
 const KEEP_EVERY: Duration = Duration::from_mins(5);

@@ -122,7 +122,7 @@ impl UploadBucket {
     }
 
     /// Removes every file of a project, and returns their number. In a bucket of this server, unfinished multipart
-    /// uploads are removed too; another store has its own rules for those.
+    /// uploads are removed too; another store has its own rules for such uploads.
     ///
     /// # Errors
     /// [`Error::Storage`].

@@ -93,7 +93,7 @@ impl Origins {
     }
 }
 
-/// Request headers that a page may send, besides those that every page may.
+/// Request headers that a page may send, besides the headers that every page may send.
 const HEADERS: &str = "Authorization, Hash-Count, Hash-Size, RETURN-OBJECT-STORE-ADDRESS, Receipt-Again, Content-Type, Content-Range, Range, \
                        Cache-Control, If-Modified-Since, Keep-Alive, User-Agent, X-Requested-With, X-CustomHeader, DNT, \
                        traceparent";

@@ -55,7 +55,7 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    /// Returns true if the server could not do what the request asks for.
+    /// Returns true if the server failed to carry out the request.
     pub(super) const fn is_of_server(&self) -> bool {
         self.status >= 500
     }

@@ -23,7 +23,7 @@ impl fmt::Debug for AccessKeys {
     }
 }
 
-/// The keys of the files that an upload names, where those are in stores of other providers. Secret; deleted
+/// The access keys for the files that an upload names, if the files are in stores of other providers. Secret; deleted
 /// after the files have been read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keyring {

@@ -150,7 +150,7 @@ pub struct ForeignFile {
 }
 
 impl Reference {
-    /// Returns the keys of the files that are in our own store: those are removed after they have been read.
+    /// Returns the keys of the files in our own store, which are removed after they have been read.
     pub fn own_files(&self) -> impl Iterator<Item = &String> {
         std::iter::once(&self.encodings).chain(&self.blocks).filter_map(|file| match file {
             NamedFile::Own(key) => Some(key),

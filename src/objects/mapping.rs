@@ -61,9 +61,9 @@ impl Drop for Mapping {
 )]
 fn map(file: &File, size: usize) -> io::Result<Mmap> {
     // SAFETY: the file is an object, a cached copy, or a private temporary file, and `size` is at most its size. This
-    // program never writes to those again and unlinks them without truncating them. If another process truncates one,
-    // the handler below keeps the bytes readable, and the mark on the mapping invalidates whatever was computed from
-    // them.
+    // program never writes to such a file again, and unlinks it without truncating it. If another process truncates
+    // it, the handler below keeps the bytes readable, and the mark on the mapping invalidates all results that were
+    // computed from them.
     unsafe { MmapOptions::new().len(size).map(file) }
 }
 
@@ -141,14 +141,14 @@ static BEFORE: OnceLock<(SigAction, usize)> = OnceLock::new();
 fn handle_faults() {
     let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().map_or(1, c_long::cast_unsigned) as usize;
     let action = SigAction::new(SigHandler::SigAction(fault), SaFlags::SA_ONSTACK, SigSet::empty());
-    // SAFETY: `fault` calls nothing but what a signal handler may.
+    // SAFETY: `fault` calls only functions that a signal handler may call.
     if let Ok(before) = unsafe { sigaction(Signal::SIGBUS, &action) } {
         let _ = BEFORE.set((before, page));
     }
 }
 
-/// Replaces what cannot be read by zeros, from the fault to the end of the mapping: one fault invalidates all of the
-/// mapping. Calls nothing but what a signal handler may.
+/// Replaces unreadable bytes by zeros, from the fault to the end of the mapping: one fault invalidates all of the
+/// mapping. Calls only functions that a signal handler may call.
 #[expect(unsafe_code, reason = "the mapping's other half: the handler of its faults")]
 extern "C" fn fault(_signal: c_int, info: *mut siginfo_t, _context: *mut c_void) {
     let Some((before, page)) = BEFORE.get() else { return };

@@ -170,7 +170,7 @@ impl S3Access for AccessControl {
     }
 }
 
-/// Denies an operation that `rights` do not cover, or that lacks some of what the request asks for.
+/// Denies an operation that `rights` do not cover, or that does not support a part of the request.
 ///
 /// # Errors
 /// `AccessDenied`, or `NotImplemented`.

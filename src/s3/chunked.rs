@@ -32,7 +32,7 @@ pub(super) fn are_announced(headers: &HeaderMap) -> bool {
         || are_decoded_by_s3s(headers)
 }
 
-/// Returns true if the chunks are signed as chunks: `s3s` decodes only those.
+/// Returns true if each chunk is signed: `s3s` decodes only signed chunks.
 pub(super) fn are_decoded_by_s3s(headers: &HeaderMap) -> bool {
     headers.get("x-amz-content-sha256").is_some_and(|hash| hash.as_bytes().starts_with(b"STREAMING-"))
 }
@@ -102,8 +102,8 @@ impl Cutter {
     /// Ends the body.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the last chunk is missing, or is not followed by a list of headers; [`Error::Repeated`]:
-    /// of two headers with one name, `s3s` would see one.
+    /// [`Error::Malformed`] if the last chunk is missing, or is not followed by a list of headers;
+    /// [`Error::Repeated`] if two headers have the same name, of which `s3s` would see only one.
     pub fn finish(self) -> Result<(), Error> {
         self.frames.finish()?;
         self.trailer.headers().map(drop)

@@ -104,8 +104,8 @@ pub enum Error {
 }
 
 impl Root {
-    /// Returns the credentials of the settings; without any, those in the file `kept`, which is created (mode 0600)
-    /// at the first start. Also returns whether they are new.
+    /// Returns the credentials of the settings; if there are none, the credentials in the file `kept`, which is
+    /// created (mode 0600) at the first start. Also returns whether they are new.
     ///
     /// # Errors
     /// [`Error`].

@@ -98,7 +98,7 @@ struct Statement {
 pub struct Malformed(String);
 
 impl Policy {
-    /// Returns a policy that allows only `action`, on the object `path` of `bucket` and on those below it.
+    /// Returns a policy that allows only `action`, on the object `path` of `bucket` and on the objects below it.
     pub fn for_path(action: Action, bucket: &str, path: &str) -> Self {
         let resource = format!("{RESOURCES}{bucket}/{path}");
         Self(vec![Statement {

@@ -3,7 +3,7 @@
 //! An access key id is random; its secret key is derived from it and the root secret key, so that a holder of the
 //! root secret key can verify a signature. The session token contains the expiry and the policy, encrypted and
 //! authenticated together with the access key id: it is valid with that id only. Credentials are valid across
-//! restarts and on every node with the same root credentials, until those are replaced.
+//! restarts and on every node with the same root credentials, until the root credentials are replaced.
 //!
 //! | offset | width | content of a session token, before base64                |
 //! |--------|-------|-----------------------------------------------------------|

@@ -35,7 +35,7 @@ pub fn max() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Returns the number of files that a job merges at once: a small part of those that may be open.
+/// Returns the number of files that a job merges at once: a small part of the files that may be open.
 pub fn merged_at_once() -> usize {
     (max() / 32).clamp(MERGED.0, MERGED.1) as usize
 }

@@ -1,4 +1,4 @@
-//! Files with secrets: generated ones, readable by this user alone, and those that the operator provides.
+//! Files with secrets: generated files, which only this user can read, and files that the operator provides.
 
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};

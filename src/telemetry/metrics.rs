@@ -386,7 +386,8 @@ pub fn up(dependency: &'static str, answers: bool) {
     metrics::gauge!(READY, "dependency" => dependency).set(f64::from(u8::from(answers)));
 }
 
-/// Updates the metrics of the operating system about this process, and removes those that it no longer has.
+/// Updates the metrics of the operating system about this process, and removes the metrics of resources that it no
+/// longer has.
 pub fn process() {
     rest();
     let process = Process::look();

@@ -75,7 +75,7 @@ impl<T: Mapped> OpenCache<T> {
 
 impl<T> OpenCache<T> {}
 
-/// Fails if the bytes that were read through `value` may not be those that are stored.
+/// Fails if the bytes that were read through `value` may differ from the stored ones.
 pub(super) async fn confirm(objects: &Objects, value: &impl Mapped) -> Result<(), objects::Error> {
     try_join_all(value.blobs().into_iter().map(|blob| objects.confirm(blob))).await.map(drop)
 }

@@ -106,7 +106,7 @@ impl Ticket {
 /// A request for jobs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimRequest {
-    /// The number of the claim. A later claim of this worker ends those before it.
+    /// The number of the claim. A later claim of this worker ends its earlier claims.
     pub number: u64,
     /// The number of the latest claim whose answer was received: the node repeats a lost answer.
     pub received: u64,

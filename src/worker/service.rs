@@ -97,8 +97,8 @@ impl Worker {
     }
 
     /// Drains the worker: claims no more jobs, cancels plan and compare jobs at once and the others after the drain
-    /// timeout. Returns when all jobs have ended, or have ignored their cancellation: those return to the queue at the
-    /// next start.
+    /// timeout. Returns when all jobs have ended, or have ignored their cancellation. Jobs that ignored it return to
+    /// the queue at the next start.
     pub async fn drain(self) {
         self.shared.stop.cancel();
         self.shared.tasks.close();

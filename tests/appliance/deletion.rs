@@ -37,7 +37,7 @@ impl Secrets {
         self.id(&format!("the hash of {name}"), &hex::encode(sha256(token)));
     }
 
-    /// Returns those that occur in the content or the name of a file below `folder`.
+    /// Returns the secrets that occur in the content or the name of a file below `folder`.
     fn found(&self, folder: &Path) -> Vec<String> {
         let mut found = Vec::new();
         for path in everything(folder) {

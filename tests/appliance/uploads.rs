@@ -1,4 +1,4 @@
-//! Uploads, above all those that fail: the token stays usable and no byte stays behind.
+//! Uploads, above all failed ones: the token stays usable and no byte stays behind.
 
 use std::time::Duration;
 

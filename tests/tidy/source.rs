@@ -84,9 +84,8 @@ fn is_test_module(file: &Path) -> bool {
     })
 }
 
-/// Returns the lines that are not comments, and marks those inside an inline `#[cfg(test)]` item.
-/// Relies on rustfmt: such an item ends with the first line of its own indent that is `}` or
-/// closes with `;`.
+/// Returns the lines that are not comments, and marks the lines inside an inline `#[cfg(test)]` item. Relies on
+/// rustfmt: such an item ends with the first line of its own indent that is `}` or closes with `;`.
 pub(crate) fn code_lines(text: &str) -> impl Iterator<Item = Line<'_>> {
     let mut tests_indent = None;
     text.lines().zip(1..).filter_map(move |(line, number)| {

@@ -447,8 +447,8 @@ pub(in super::super) fn abort(
     Ok((upload.id, forget(change, upload.id)?))
 }
 
-/// Adds `time` to the age of all uploads, and removes those that are older than `age`. A new upload begins with age
-/// zero.
+/// Adds `time` to the age of all uploads, and removes the uploads that are older than `age`. A new upload begins with
+/// age zero.
 pub(in super::super) fn abandoned(
     change: &Change<'_>,
     time: Duration,

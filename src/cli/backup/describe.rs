@@ -18,7 +18,7 @@ pub(super) fn describe(manifest: &Manifest) -> Value {
     })
 }
 
-/// Names what a restored server needs besides the backup, a line each.
+/// Names the files that a restored server needs besides the backup, one in each line.
 pub(super) fn left_out(manifest: &Manifest) -> String {
     let mut text = String::new();
     let about = &manifest.about;

@@ -20,7 +20,7 @@ use crate::system::disk;
 
 /// Bytes that are copied at once.
 const CHUNK_BYTES: usize = 256 << 10;
-/// Bytes that stay free besides those that are copied, for the manifest and the file system's own.
+/// Bytes that stay free in addition to the copied bytes, for the manifest and the file system itself.
 const SPARE_BYTES: u64 = 1 << 20;
 
 /// A place that a backup is written to.

@@ -49,7 +49,7 @@ pub(in crate::cli) enum Repository {
     Bucket { store: Arc<dyn ObjectStore>, name: String },
 }
 
-/// The right to write into a directory, until it is dropped.
+/// Permits writing into a directory, until this is dropped.
 pub(super) struct Writing {
     _lock: Option<File>,
     /// Set if the directory was made just now.

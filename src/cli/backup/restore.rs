@@ -97,7 +97,7 @@ impl Arguments {
     }
 }
 
-/// Restores a backup into a temporary directory, opens that, and says what is in it.
+/// Restores a backup into a temporary directory, opens the directory, and reports its content.
 pub(super) fn verify(
     runtime: &Runtime,
     from: &str,

@@ -37,7 +37,8 @@ Exit codes:
     3  the server refuses the request (400, 403, 404, 413), or a file is not acceptable
   130  interrupted before it was done";
 
-/// The options that name a server, a project and a token. Tokens are never arguments: other users see those.
+/// The options that name a server, a project and a token. Tokens are never arguments, because other users can see
+/// arguments.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Access {
     /// Address of the server: an entityd, or an Anonlink Entity Service [default: the profile's, or

@@ -31,8 +31,8 @@ pub(super) struct Input {
     pub(super) entries: Box<dyn ScratchFile>,
 }
 
-/// Reads the files at `paths`; those called `.bin` have rows of `encoding_bytes`. All have encodings of one
-/// size that can be linked, and all have blocks or none has.
+/// Reads the files at `paths`; files called `.bin` have rows of `encoding_bytes`. All have encodings of one size that
+/// can be linked, and all have blocks or none has.
 pub(super) fn read(
     paths: &[PathBuf],
     encoding_bytes: Option<u32>,

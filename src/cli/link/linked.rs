@@ -25,7 +25,7 @@ pub(super) struct Group {
     pub(super) schema: usize,
 }
 
-/// Solves candidate pairs, and finds those behind each group; `pairs` starts again each time.
+/// Solves candidate pairs, and finds the pairs behind each group; each call of `pairs` starts from the beginning.
 pub(super) fn solve<P>(sizes: &[u32], pairs: impl Fn() -> Result<P, Error>) -> Result<Vec<Group>, Error>
 where
     P: Iterator<Item = Result<Pair, pairs::Error>>,

@@ -37,7 +37,7 @@ pub struct People {
 }
 
 impl People {
-    /// Returns a party's upload: similar to the other's, in overlapping blocks, with many tied scores.
+    /// Returns a party's upload: similar to the other party's, in overlapping blocks, with many tied scores.
     fn upload(self, party: usize) -> Vec<u8> {
         let mut rng = ChaCha20Rng::seed_from_u64(7);
         let record = |record: u32| {

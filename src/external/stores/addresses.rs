@@ -8,8 +8,8 @@ use ipnet::{IpNet, Ipv6Net};
 use super::{Endpoint, ExternalEndpoints, ExternalStoreError};
 use crate::system::outgoing;
 
-/// Networks whose addresses are not public: those that the special-purpose registries of IANA (RFC 6890 and later) do
-/// not call globally reachable, and multicast.
+/// Networks whose addresses are not public: the networks that the special-purpose registries of IANA (RFC 6890 and
+/// later) do not call globally reachable, and multicast.
 static NOT_PUBLIC: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
     let networks = [
         "0.0.0.0/8",

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
-/// The operator's list: hosts of stores, and networks whose non-public addresses those may have.
+/// The operator's list: hosts of stores, and networks in which these hosts may have non-public addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExternalEndpoints {
     hosts: Vec<Host>,
@@ -43,7 +43,7 @@ impl ExternalEndpoints {
         Some(listed)
     }
 
-    /// Returns the store that a client calls `endpoint`, if it is listed: `host`, `host:port`, or a URL of those
+    /// Returns the store that a client calls `endpoint`, if it is listed: `host`, `host:port`, or a URL of these
     /// without a path. `secure` is the protocol that the client names, which is not checked.
     pub fn admit(&self, endpoint: &str, secure: Option<bool>) -> Option<Endpoint> {
         let endpoint = Endpoint::parse(endpoint, secure)?;

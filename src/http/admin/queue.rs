@@ -24,7 +24,7 @@ pub(super) async fn stats(State(admin): State<AdminState>) -> Result<Json<Stats>
     Ok(Json(figures(&admin).await?))
 }
 
-/// Returns the statistics of every queue, including those that have had no job yet.
+/// Returns the statistics of every queue, including queues that have had no job yet.
 async fn figures(admin: &AdminState) -> Result<Stats, Problem> {
     let mut stats = admin.broker.stats(admin.clock.steady()).await?;
     for queue in QUEUES {

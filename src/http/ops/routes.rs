@@ -169,7 +169,7 @@ async fn elsewhere(State(ops): State<Ops>, request: Request) -> Response {
     behind.administration.clone().oneshot(request).await.into_response()
 }
 
-/// Describes a node that serves, and those that have joined it.
+/// Describes a serving node, and the nodes that have joined it.
 fn notes_of_server(own: &str, nodes: &[NodeReport]) -> String {
     let workers = || nodes.iter().filter(|node| node.role == "worker");
     let count = |state: &str| workers().filter(|worker| worker.state == state).count();

@@ -312,7 +312,7 @@ fn receipt(done: Result<(), coordinator::Error>) -> Receipt {
     }
 }
 
-/// `POST /copies`: returns the objects that still exist of those that a worker has cached.
+/// `POST /copies`: returns which objects that a worker has cached still exist.
 pub(super) async fn copies(
     State(state): State<WorkersState>,
     _: Worker,

@@ -1,4 +1,4 @@
-//! All nodes of the service: those known to this node, and those known to the nodes that share its database.
+//! All nodes of the service, as far as this node or the nodes that share its database know them.
 
 use std::sync::Arc;
 

@@ -150,7 +150,7 @@ impl WorkerRegistry {
         });
     }
 
-    /// Records the jobs that a worker still works on, and those that it has finished.
+    /// Records the jobs that a worker still works on, and the jobs that it has finished.
     pub(super) fn note<'a>(
         &self,
         node: &str,

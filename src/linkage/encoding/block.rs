@@ -1,4 +1,4 @@
-//! Blocks: records are compared only with those that share a block with them.
+//! Blocks: two records are compared only if they share a block.
 
 use blake2::{Blake2b256, Digest as _};
 

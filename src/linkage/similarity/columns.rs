@@ -2,10 +2,11 @@
 
 use super::kernel::{Kernel, Words};
 
-/// Columns whose covariances are computed; of larger encodings those that vary most.
+/// The most columns whose covariances are computed. Of longer encodings, the columns with the largest variance are
+/// used.
 const COLUMNS_MAX: usize = 1024;
 
-/// Columns of a sample, those that vary most first.
+/// Columns of a sample, by descending variance.
 #[derive(Debug)]
 pub(super) struct Columns {
     /// The bit of the encoding of each column.

@@ -84,7 +84,8 @@ const DISTRIBUTIONS: [(&str, usize, Make); 12] = [
         let half = draw.tokens(16, 12);
         [half.clone(), half.iter().map(|byte| !byte).collect()].concat()
     }),
-    // Half of the records is like nothing that half of the sample is like.
+    // The records are sorted, and their two halves are unlike each other, so one half of the sample does not
+    // represent the other half of the records.
     ("sorted by popcount", 32, |draw, at| if at < 500 { draw.tokens(32, 8) } else { draw.row(32, 0.6) }),
 ];
 

@@ -81,7 +81,7 @@ impl Strip {
         kernel.combine(&factors, &parts, &mut self.0);
     }
 
-    /// Makes the vectors orthonormal. One that depends on those before it becomes zero.
+    /// Makes the vectors orthonormal. A vector that depends on earlier vectors becomes zero.
     pub(super) fn orthonormalize(&mut self, kernel: Kernel) {
         // The method is the Cholesky decomposition of the inner products, inverted.
         let products = self.products(self, kernel);

@@ -148,7 +148,7 @@ impl SignatureRows {
     ) {
         covered.clear();
         let mut uncovered = &self.uncovered[positions];
-        // Rows are sorted by popcount, so what many of them share is looked up once.
+        // Rows are sorted by popcount, so the limit that many of them share is looked up once.
         for same in bits.chunk_by(|a, b| a == b) {
             let needed = decision.needed(same[0] + lanes.sparsest) + u32::from(lanes.start_max);
             let (these, others) = uncovered.split_at(same.len());

@@ -3,8 +3,8 @@
 //!
 //! Two records with `a` and `b` bits, `c` of them in common, have the squared distance `a + b - 2c`. A projection
 //! does not lengthen a distance, apart from a known factor, so records whose projections are far apart have few bits
-//! in common. Those of a candidate pair must be near each other. The projection that keeps most of the distances is
-//! that on the first principal components. Its weights, and the projections, are rounded to bytes, which makes the
+//! in common. The projections of a candidate pair must be near each other. The projection on the first principal
+//! components keeps most of the distances. Its weights, and the projections, are rounded to bytes, which makes the
 //! distance a matter of inner products of bytes. Rounding moves a projection by a distance that is known exactly, and
 //! clipping only shortens distances; both are part of the bound, so no pair is lost.
 //!
@@ -25,14 +25,15 @@ const ITERATIONS: usize = 2;
 const BYTE_MAX: f32 = 127.0;
 /// The share of bytes that are clipped.
 const CLIPPED_SHARE: f64 = 0.000_5;
-/// Adding it to a number of a few digits rounds to a whole one; subtracting it is exact.
+/// A number with this term added is rounded to a whole one, if it has few digits; subtracting the term again is
+/// exact.
 const ROUND: f32 = 12_582_912.0;
 /// Rows of the sample that determine center and scale.
 const CENTER_ROWS: usize = 1024;
 /// Rows that are projected together.
 const ROWS_AT_ONCE: usize = 256;
 
-/// Components under construction, 64 in each strip, those that vary most first.
+/// Components under construction, 64 in each strip, by descending variance.
 #[derive(Debug)]
 pub(super) struct Components<'a> {
     columns: &'a Columns,
@@ -80,9 +81,9 @@ pub(super) struct Projection {
     zeros: Vec<i32>,
     /// Subtracted from the sums of weights, so that projections are near zero.
     centers: Vec<f32>,
-    /// The factor of what remains.
+    /// The factor that is applied after the centers are subtracted.
     scale: f32,
-    /// The most by which a projection lengthens a distance.
+    /// The largest factor by which a projection lengthens a distance.
     stretch: f64,
 }
 
@@ -202,7 +203,7 @@ impl Projection {
 
     /// Returns the projections of all rows.
     pub(super) fn project(&self, words: &Words, kernel: Kernel) -> Projected {
-        // More than what the rounding of the operations on bytes, and of this sum, can amount to.
+        // More than the rounding error of the operations on bytes, and of this sum.
         const SLACK: f32 = 0.01;
         let products = kernel.products().expect("learnt with products");
         let mut projected = Projected {
@@ -225,11 +226,11 @@ impl Projection {
         projected
     }
 
-    /// Returns half the largest squared distance of the projections of two candidates: of all that have this many bits
-    /// together at most, and whose rounding moved them this far together at most.
+    /// Returns half the largest squared distance of the projections of two candidates that together have at most
+    /// `bits` bits, and that rounding has moved by at most `error` together.
     pub(super) fn half_distance_max(&self, bits: u32, error: f32, decision: &Decision) -> i32 {
         let distance = self.stretch * f64::from(decision.distance_max(bits)).sqrt() + f64::from(error);
-        // A float as large as the limit stays below what a sum can overflow with.
+        // The limit is far below the values at which a sum could overflow.
         (distance * distance / 2.0 * 1.000_001 + 1.0).ceil().min(f64::from(1 << 29)) as i32
     }
 }

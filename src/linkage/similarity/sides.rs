@@ -13,7 +13,7 @@ use super::footprint::Footprint;
 use super::packed::{Form, LaneSide, RowSide};
 use super::rows::Rows;
 
-/// Bytes of either kind that are kept in addition to those in use.
+/// Bytes of packed rows, and of packed lanes, that are kept in addition to those in use.
 const KEPT_BYTES: usize = 24 << 20;
 
 /// The packed rows of a run that are kept, the latest ones. Dropping it frees them.

@@ -19,7 +19,7 @@ use super::{Error, Hit};
 /// Rows that are sifted against a block before the survivors are counted. They fit into the innermost cache together
 /// with a block.
 const CHUNK_ROWS: usize = 128;
-/// The same where products are computed: so many that what is done once for a chunk and a block does not count.
+/// Rows of a chunk where products are computed: so many that the cost of beginning a chunk and a block is negligible.
 const PRODUCT_CHUNK_ROWS: usize = 256;
 /// Bytes of the encodings of a chunk whose bits are multiplied.
 const CHUNK_BYTES: usize = 128 << 10;

@@ -23,11 +23,13 @@ use super::signature::Signature;
 const PARTS: [usize; 11] = [4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192];
 /// Rows of either side from which signatures are learnt.
 const SIGNATURE_ROWS: usize = 256;
-/// The same of projections, and of those one of how many is left to try them.
+/// Rows of either side from which projections are learnt.
 const PROJECTION_ROWS: usize = 2560;
+/// One of this many of those rows is set aside to try the projections.
 const TRIED: usize = 5;
-/// The most strips of 64 components, and the rows of the sample that each needs.
+/// The most strips of 64 components.
 const STRIPS_MAX: usize = 8;
+/// The rows of the sample that each strip needs.
 const STRIP_ROWS: usize = 256;
 /// The nanoseconds that learning a strip takes, more or less.
 const STRIP_COST: f64 = 20e6;

@@ -11,7 +11,7 @@ fn matrix(records: &Value) -> Vec<u8> {
     list(records).iter().flat_map(|hex_text| hex::decode(hex_text.as_str().unwrap()).unwrap()).collect()
 }
 
-/// `[score, left, right, bits]`.
+/// Returns hits that are written as `[score, left, right, bits]`.
 fn hits(pairs: &Value) -> Vec<(u64, u32, u32)> {
     let bits = |pair: &Value| u64::from_str_radix(pair[3].as_str().unwrap(), 16).unwrap();
     list(pairs).iter().map(|pair| (bits(pair), int(&pair[1]), int(&pair[2]))).collect()

@@ -59,7 +59,7 @@ impl Edges {
         self.count += 1;
     }
 
-    /// Makes sure that another pair can be inserted fast, if necessary by dropping those that are no longer `wanted`.
+    /// Makes sure that another pair can be inserted fast, if necessary by dropping pairs that are no longer `wanted`.
     pub(super) fn make_room(&mut self, wanted: impl Fn([u32; 2]) -> bool) {
         // Up to this load a key is at most a few slots after its home, mostly in the same cache line.
         if self.count < self.homes / 8 * 7 {

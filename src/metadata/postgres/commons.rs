@@ -100,8 +100,8 @@ async fn enter(link: &Link, migrates: bool, entrant: &Entrant) -> Result<Identit
     Ok(identity)
 }
 
-/// Decides in a transaction whether the node may use the database together with those that are alive, and
-/// adds it.
+/// Decides in a transaction whether the node may use the database together with the live nodes, and adds it to their
+/// list.
 async fn admit(
     client: &Client,
     entrant: &Entrant,

@@ -32,7 +32,7 @@ pub(super) enum Value {
 }
 
 impl std::fmt::Debug for Value {
-    /// Values may be secret.
+    /// Formats no value, since values may be secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("***")
     }

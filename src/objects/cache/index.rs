@@ -143,7 +143,7 @@ impl Drop for FetchSlot<'_> {
 
 impl CacheIndex {
     /// Indexes the copies in `directory`, in the order of their last use; removes damaged and unfinished copies, and
-    /// those beyond the limits. Other files are kept.
+    /// copies beyond the limits. Other files are kept.
     pub(super) fn open(directory: &Path, limits: Limits) -> io::Result<Self> {
         let index =
             Self { directory: directory.to_owned(), limits, taken: Arc::default(), places: Mutex::default() };
@@ -264,7 +264,7 @@ impl CacheIndex {
         }
     }
 
-    /// Drops all copies of these objects, and those that are being made. Their files are removed when this returns.
+    /// Drops all copies of these objects, and copies that are being made. Their files are removed when this returns.
     pub(super) fn forget(&self, these: impl Fn(&Key) -> bool) {
         let mut places = self.places.lock();
         for (_, fetch) in places.fetches.iter().filter(|(key, _)| these(key)) {

@@ -165,14 +165,14 @@ impl Cache {
         Ok(ObjectFile::of_copy(file, kept))
     }
 
-    /// Drops the copies of these objects, and those that are being made. Their files are removed when this returns.
+    /// Drops the copies of these objects, and copies that are being made. Their files are removed when this returns.
     /// Blocks.
     pub(in crate::objects) fn forget(&self, these: impl Fn(&Key) -> bool) {
         self.index.forget(these);
     }
 
-    /// Drops the copies of removed objects, and those beyond the limits; returns the removed objects. Copies stay if
-    /// the store does not answer.
+    /// Drops the copies of removed objects, and copies beyond the limits; returns the removed objects. Copies are
+    /// kept if the store does not answer.
     pub(in crate::objects) async fn sweep(&self, store: &dyn Backend) -> Vec<Key> {
         self.index.make_room();
         let asked = stream::iter(self.index.keys()).map(|key| async move {

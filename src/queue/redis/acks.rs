@@ -69,7 +69,7 @@ async fn serve(acks: &Acks, link: &Link, now: Timestamp) {
 }
 
 impl Acks {
-    /// Returns those that are served together next.
+    /// Returns the waiting callers that are served together next.
     fn next(&self) -> Option<Vec<Waiting>> {
         let mut line = self.0.lock();
         let mut leases = 0;

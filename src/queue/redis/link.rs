@@ -139,7 +139,8 @@ impl Link {
         }
     }
 
-    /// Runs a script; `arguments` adds those after the head's. A script without effect is run again with the next master.
+    /// Runs a script; `arguments` adds the arguments after the common ones. A script without effect is run again with
+    /// the next master.
     pub(super) async fn call(
         &self,
         script: &Script,

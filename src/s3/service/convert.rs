@@ -126,8 +126,8 @@ pub(super) struct Conditions<'a> {
     pub(super) unmodified_since: Option<&'a S3Timestamp>,
 }
 
-/// The conditions of a request, or those on the source of a copy. Their fields have the same names in the input of
-/// each operation.
+/// The conditions of a request, or the conditions on the source of a copy. Their fields have the same names in the
+/// input of each operation.
 macro_rules! conditions_of {
     ($input:expr) => {
         $crate::s3::service::convert::Conditions {

@@ -16,9 +16,11 @@ const NOT_OFFERED: [&str; 6] = [
     "x-amz-website-redirect-location",
     "x-amz-write-offset-bytes",
 ];
-/// Access control lists, and those that change nothing: the owner of the root credentials has all rights.
+/// The header with an access control list.
 const ACL: &str = "x-amz-acl";
+/// The prefix of headers that grant rights.
 const GRANT: &str = "x-amz-grant-";
+/// The lists that change nothing: the owner of the root credentials has all rights.
 const ACLS_OF_THE_OWNER: [&str; 3] = ["private", "bucket-owner-full-control", "bucket-owner-read"];
 /// The header that decides whether a copy gets the tags of its source: there are none.
 const TAGGING_DIRECTIVE: &str = "x-amz-tagging-directive";

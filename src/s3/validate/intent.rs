@@ -4,7 +4,7 @@
 use axum::http::{HeaderMap, Uri};
 use s3s::{S3Result, s3_error};
 
-/// Headers that restrict what an operation does to an object, and that none supports.
+/// Headers that restrict the effect of an operation on an object, and that no operation supports.
 const UNKNOWN_CONDITIONS: [&str; 6] = [
     "content-range",
     "if-modified-since",

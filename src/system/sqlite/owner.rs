@@ -68,8 +68,8 @@ pub struct Owner {
     pub made: bool,
     /// Losses that are accepted.
     pub accepted: Losses,
-    /// A second mark, among the files that the database refers to: those are not restored together with the database
-    /// unless all is restored from one backup.
+    /// A second mark, among the files that the database refers to: these files are restored together with the
+    /// database only if everything is restored from one backup.
     pub companion: Option<PathBuf>,
     /// The count of commits that another store knows, which may lag behind. Each commit raises it.
     pub known: Arc<AtomicU64>,

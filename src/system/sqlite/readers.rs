@@ -49,13 +49,13 @@ impl Readers {
         Ok(Arc::new(Self { path: path.to_owned(), idle, renewals: AtomicU64::new(0), turns, turn_timeout }))
     }
 
-    /// Reopens idle readers, and the others once they are idle.
+    /// Reopens idle readers at once, and all other readers once they are idle.
     pub(super) fn renew(&self) {
         self.renewals.fetch_add(1, Ordering::AcqRel);
         self.idle.lock().iter_mut().for_each(|connection| renew(connection, &self.path));
     }
 
-    /// Closes those that are idle now, and the others once they are.
+    /// Closes idle readers at once, and all other readers once they are idle.
     pub(super) fn close(&self) {
         self.turns.close();
         self.idle.lock().clear();

@@ -108,7 +108,7 @@ struct CompareTask {
 }
 
 impl CompareTask {
-    /// Fails if the bytes that were compared may differ from those that are stored.
+    /// Fails if the compared bytes may differ from the stored ones.
     async fn confirm(&self) -> Result<(), objects::Error> {
         confirm(&self.objects, &*self.plan).await?;
         for dataset in self.datasets.values() {

@@ -21,7 +21,7 @@ const PART_SECONDS: f64 = 0.15;
 const PARTS_AT_ONCE: f64 = 2.0;
 /// The minimum of comparisons in a part, however slow they are: recording a part costs more than fewer.
 const AIM_MIN: u64 = 1_000_000;
-/// The maximum of parts of a run: each is a job in the queue and an object until the run is finished.
+/// The maximum number of parts of a run: each is a job in the queue and an object until the run is finished.
 const PARTS_MAX: u64 = 100_000;
 
 /// Merges the block directories of all datasets and publishes the plan. If a plan is published already, it stays:
@@ -91,7 +91,7 @@ struct PlanTask {
 }
 
 impl PlanTask {
-    /// Plans with parts of `aim` comparisons, or larger ones if those would be too many.
+    /// Plans with parts of `aim` comparisons, or with larger parts if these would be too many.
     fn plan(&self, aim: NonZeroU64) -> Result<(Planned, Staged), Error> {
         let (planned, staged) = self.attempt(aim)?;
         if planned.parts <= PARTS_MAX {

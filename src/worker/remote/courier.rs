@@ -37,7 +37,7 @@ struct Inner {
 }
 
 impl Courier {
-    /// Starts to send, until the last clone is dropped.
+    /// Starts the task that sends items, which ends with the last clone.
     pub(super) fn start(nodes: Nodes) -> Self {
         let inner = Arc::new(Inner { nodes, waiting: Mutex::default(), added: Notify::new() });
         tokio::spawn(run(Arc::downgrade(&inner)));

@@ -1,5 +1,5 @@
-//! The recorded workload. It prints its requests and the acknowledgements, each in a write of its own, so
-//! that the recording shows what was promised when.
+//! The recorded workload. It prints its requests and the acknowledgements, each in a write of its own, so that the
+//! recording shows the time of each promise.
 
 use std::fs::File;
 use std::io::Write;

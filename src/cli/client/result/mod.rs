@@ -248,7 +248,8 @@ async fn fetch(session: &Session, run: &str, progress: &mut Progress) -> Result<
     }
 }
 
-/// Refuses what is no whole JSON object: a page of a proxy, or a result that was cut where no length tells.
+/// Refuses a file that is not a whole JSON object: a page of a proxy, or a truncated result without a declared
+/// length.
 fn check(result: &File, base: &str, asked: &Asked) -> Result<(), Failure> {
     let mut ends = [[0; 512]; 2];
     let bytes = result.metadata().or_fail()?.len();

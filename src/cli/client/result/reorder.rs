@@ -71,8 +71,8 @@ pub(super) fn order(places: &[u64], own: &Own, mask: Option<&[u64]>) -> Result<V
     Ok(order)
 }
 
-/// Writes the rows in their new order; with a mask those that have a match. With ids a line has the new row, the
-/// record and its id; else it is the row of the CSV.
+/// Writes the rows in their new order; with a mask, only the rows that have a match. With ids a line has the new row,
+/// the record and its id; else it is the row of the CSV.
 pub(super) fn write(
     order: &[u64],
     own: &Own,

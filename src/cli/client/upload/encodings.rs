@@ -29,7 +29,7 @@ pub(super) struct Encodings {
     json: Option<File>,
 }
 
-/// A body: what is read from its beginning, and how long it is.
+/// A body: the file that is read from its beginning, and its length.
 pub(super) struct Body {
     pub(super) file: File,
     pub(super) bytes: u64,

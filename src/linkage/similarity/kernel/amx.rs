@@ -21,8 +21,8 @@ use super::unpack::{check_multiplied, check_sifted, unpack_lanes};
 use super::vnni::Vnni;
 use super::{Bytes, Loops, Name, Words};
 
-/// Exists only where the processor has AMX-INT8 and what [`Avx512`] and [`Vnni`] need, and where Linux lets the
-/// process use tiles.
+/// Exists only where the processor has AMX-INT8 and the instructions of [`Avx512`] and [`Vnni`], and where Linux lets
+/// the process use tiles.
 pub(super) struct Amx {
     avx512: &'static Avx512,
     vnni: &'static Vnni,
@@ -197,7 +197,7 @@ impl Default for Square {
     }
 }
 
-/// The bytes of a bundle of rows in one of four steps: the bits of a step become bytes while those before are
+/// The bytes of a bundle of rows in one of four steps: the bits of a step become bytes while earlier steps are
 /// multiplied. Tiles are not loaded from stores on their way, so bytes are written two steps before they are read.
 #[repr(C, align(16384))]
 struct Ring([[u8; 2048]; 4]);

@@ -116,7 +116,7 @@ impl Kernel {
         self.0.name()
     }
 
-    /// Returns what the loops cost here, measured when it is first asked for.
+    /// Returns the costs of the loops on this processor, which are measured at the first call.
     pub fn costs(self) -> Costs {
         Costs::of(self.0)
     }

@@ -1,4 +1,4 @@
-//! Bits become bytes, for the products of x86-64 processors; and what else their loops share.
+//! Converts bits into bytes, for the products of x86-64 processors. Also has the other parts that their loops share.
 
 use std::ops::Range;
 

@@ -38,7 +38,7 @@ impl ChunkBytes {
         (0..).zip(chunks).map(|(number, chunk)| (chunk_key(key, number), chunk))
     }
 
-    /// Joins a value from its first chunk and those that follow; `None` if one is missing.
+    /// Joins a value from its first chunk and the following chunks; `None` if one is missing.
     pub(in crate::queue::sled) fn join<E>(
         self,
         first: IVec,

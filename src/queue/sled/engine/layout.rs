@@ -103,7 +103,7 @@ pub(in crate::queue::sled) struct Marks {
     pub(in crate::queue::sled) gone: Vec<u8>,
     /// Slots with the number of attempts begun.
     pub(in crate::queue::sled) attempts: Vec<(u16, u8)>,
-    /// Slots of delayed jobs. They replace those in the head.
+    /// Slots of delayed jobs. They replace the delays in the head.
     pub(in crate::queue::sled) delays: Vec<(u16, Timestamp)>,
 }
 

@@ -92,7 +92,7 @@ impl Store {
         })
     }
 
-    /// Checks that its files are still those that were opened.
+    /// Checks that the files of the store are still the files that were opened.
     ///
     /// # Errors
     /// [`Error::Damaged`] if a file was removed or replaced: waiting does not bring it back. [`Error::Storage`] where

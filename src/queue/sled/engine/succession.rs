@@ -61,7 +61,7 @@ pub(in crate::queue::sled) fn prepare(
         .and_then(|()| identity::copy(directory, &successor).map_err(storage))
         .and_then(|()| sync_all_of(&successor).map_err(storage));
     prepared.inspect_err(|_| {
-        // The next replacement, or the next start, removes what is left.
+        // The next replacement, or the next start, removes the remaining files.
         let _ = remove(&successor);
     })
 }
@@ -78,7 +78,8 @@ pub(in crate::queue::sled) fn replace(directory: &Path) -> io::Result<()> {
     sync_parent(directory)
 }
 
-/// Moves what is not the store's from a directory that will be removed into `directory`, if there is one.
+/// Moves entries that do not belong to the store from a directory that will be removed, if there is one, into
+/// `directory`.
 fn carry_over(predecessor: &Path, directory: &Path) -> io::Result<()> {
     if !directory.is_dir() {
         return Ok(());

@@ -147,7 +147,7 @@ impl QueueState {
         index
     }
 
-    /// Counts the jobs of a new segment, and puts those that are ready into their lanes.
+    /// Counts the jobs of a new segment, and puts the ready ones into their lanes.
     fn line_up(&mut self, index: u32) {
         let segment = self.segments.get(index);
         let (tag, since) = (tag_of(segment.key), segment.enqueued);

@@ -111,7 +111,7 @@ fn parse_and_run() -> ExitCode {
         }
         Err(help) => {
             let code = ExitCode::from(u8::try_from(help.exit_code()).unwrap_or(exit::USAGE));
-            // A reader that closes the pipe is no failure.
+            // A reader that closes the pipe is not a failure.
             output::stdout()
                 .and_then(|_| help.print().map_err(|error| Failure::output(&error)))
                 .map_or_else(|failure| exit::code(Err(failure)), |()| code)

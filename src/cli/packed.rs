@@ -61,7 +61,7 @@ pub(super) fn holds_rows(path: &Path) -> bool {
     is(&inner, "bin")
 }
 
-/// Names the format of a file that cannot be read as it is.
+/// Names the format of a file that cannot be read directly.
 pub(super) fn unread(path: &Path, head: &[u8]) -> Option<&'static str> {
     let begins =
         |(at, bytes, _): &&(usize, &[u8], &str)| head.get(*at..).is_some_and(|rest| rest.starts_with(bytes));

@@ -76,7 +76,7 @@ pub enum Event {
     },
     /// Jobs have ended.
     Reported {
-        /// The outcome of each.
+        /// The outcome of each claim.
         reports: Vec<Report>,
         /// The time.
         at: Timestamp,

@@ -116,7 +116,7 @@ impl Coordinator {
         self.read(outcome)
     }
 
-    /// Records a failure to read the metadata. Success is no sign that changes are accepted.
+    /// Records a failure to read the metadata. A successful read does not show that changes are accepted.
     fn read<T>(&self, outcome: Result<T, metadata::Error>) -> Result<T, Error> {
         if outcome.is_err() {
             self.0.metadata_outage.record_failure();

@@ -46,7 +46,8 @@ fn write(effect: &Effect) -> String {
     serde_json::to_string(effect).expect("an effect is plain data")
 }
 
-/// Returns the commits of a project with the effects of an event. A job without a waiting run stays until it is done.
+/// Returns the commits of a project with the effects of an event. A job for which no run waits is kept until it is
+/// done.
 pub(super) fn commit(state: Option<ProjectState>, effects: &[Effect]) -> Commit {
     let mut commit = Commit { state, ..Commit::default() };
     for effect in effects {

@@ -25,7 +25,7 @@ pub struct Next {
 /// no difference.
 ///
 /// # Errors
-/// [`Refused`]; the project stays as it was.
+/// [`Refused`]; the project stays unchanged.
 pub fn next(project: ProjectState, event: &Event, rules: &Rules) -> Result<Next, Refused> {
     let mut step = Step { project, effects: Vec::new(), rules };
     match event {

@@ -14,7 +14,7 @@ use super::connection_limit::LimitReached;
 use super::listener_config::ListenerConfig;
 use crate::telemetry::LogThrottle;
 
-/// The pause in accepting after a system error, most likely for want of file descriptors.
+/// The pause in accepting after a system error, most likely a lack of file descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
 /// The response to a connection beyond the limit, where it can be sent.
 const NO_ROOM: &[u8] =

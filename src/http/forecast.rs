@@ -25,7 +25,7 @@ const AIM: Duration = Duration::from_millis(400);
 const TIME_MAX: Duration = Duration::from_millis(700);
 /// Time that a forecast waits for its turn.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(30);
-/// Bytes of a candidate pair at rest.
+/// Bytes of a candidate pair on the disk.
 const PAIR_BYTES: f64 = 24.0;
 
 /// Forecasts are made one at a time: runs need the processor.

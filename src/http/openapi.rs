@@ -68,7 +68,7 @@ impl Modify for Tokens {
         for (name, opens) in [
             (
                 "result_token",
-                "Gives access to everything in a project but uploading. The token alone, or after `Bearer`.",
+                "Gives access to everything in a project except uploading. The token alone, or after `Bearer`.",
             ),
             ("update_token", "Lets one party upload, once. The token alone, or after `Bearer`."),
             ("receipt_token", "In `permutations` projects, lets a party that has uploaded see its result."),

@@ -1,8 +1,8 @@
 //! Replaces a receipt token that never arrived: a client that uploads the same encodings again gets a new
 //! one.
 //!
-//! The update token alone does not suffice. Its issuer knows it, too, and in `permutations` projects must not
-//! learn what a party learns; but only the party has its encodings.
+//! The update token alone does not suffice. The creator of the project knows it, too, and in `permutations` projects
+//! must not receive the result of a party. Only the party has its encodings.
 
 use std::io::{self, BufReader, Read, Write};
 

@@ -80,7 +80,7 @@ refusals! {
     NoForecast {
         409: "The data of some parties is not ready yet.",
         500: "The stored data of a party is missing or damaged, or the server failed.",
-        503: "Other forecasts take all the time. Retry after the time in `Retry-After`.",
+        503: "Another forecast is in progress. Retry after the time in `Retry-After`.",
     }
     /// The error responses to a request for a result.
     NoResult {

@@ -55,7 +55,7 @@ pub(super) fn threshold() -> RefOr<Schema> {
         "format": "double",
         "exclusiveMinimum": 0,
         "maximum": 1,
-        "description": "The least Dice coefficient of a candidate pair.",
+        "description": "The minimum Dice coefficient of a candidate pair.",
         "examples": [0.85],
     }))
 }
@@ -66,7 +66,7 @@ pub(super) fn thresholds() -> RefOr<Schema> {
         "minItems": 1,
         "maxItems": 100,
         "items": {"type": "number", "format": "double", "exclusiveMinimum": 0, "maximum": 1},
-        "description": "From 1 to 100 of them, each above 0 and at most 1.",
+        "description": "From 1 to 100 thresholds, each above 0 and at most 1.",
         "examples": [[0.8, 0.85, 0.9]],
     }))
 }

@@ -59,7 +59,7 @@ pub(super) struct Credentials {
     access_key_id: String,
     secret_access_key: String,
     session_token: String,
-    /// The time at which they expire, in UTC.
+    /// The time at which the credentials expire, in UTC.
     #[schema(example = "2026-11-22T20:41:41.000000")]
     expiration: String,
 }

@@ -27,7 +27,7 @@ pub(super) fn int(value: &Value) -> u32 {
     value.as_u64().unwrap().try_into().unwrap()
 }
 
-/// `[score, dataset_0, dataset_1, record_0, record_1]`.
+/// Returns a pair that is written as `[score, dataset_0, dataset_1, record_0, record_1]`.
 pub(super) fn pair(value: &Value) -> Pair {
     Pair {
         score: value[0].as_f64().unwrap(),

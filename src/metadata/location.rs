@@ -36,7 +36,7 @@ pub struct Address {
     shown: String,
 }
 
-/// Use of TLS, as `sslmode` of libpq names it.
+/// The use of TLS, under the names of libpq's `sslmode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tls {
     Disable,

@@ -33,7 +33,7 @@ pub(super) struct PartyRecord {
     pub(super) receipt_token: Option<[u8; 32]>,
     pub(super) uploads: i64,
     pub(super) uploading: bool,
-    /// Absent in stores that one node uses.
+    /// The node that holds the lock of the upload; absent in stores that one node uses.
     pub(super) holder: Option<String>,
     pub(super) contents: Cow<'static, str>,
     pub(super) upload: Option<i64>,

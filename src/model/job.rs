@@ -108,7 +108,7 @@ pub enum Purge {
     Project,
     /// Everything of a run.
     Run(RunId),
-    /// Intermediate objects of a run: its plan and its pairs. The result stays.
+    /// Intermediate objects of a run: its plan and its pairs, but not its result.
     Intermediate(RunId),
     /// Everything of an abandoned upload.
     Upload {

@@ -479,7 +479,7 @@ mod tests {
         let refused = second.claim().await.unwrap_err();
         assert!(matches!(refused, NotOurs::Foreign { .. }), "{refused}");
         assert!(second.confirm().await.is_err());
-        // Permission to replace one owner is no permission to replace another.
+        // Permission to replace one owner does not permit replacing another.
         assert!(place.server(2, false, Some(3), "second").claim().await.is_err());
         place.server(2, false, Some(1), "second").claim().await.unwrap();
         assert!(matches!(first.confirm().await, Err(NotOurs::Foreign { .. })));

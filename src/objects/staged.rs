@@ -42,7 +42,7 @@ impl Staged {
     }
 
     /// Turns the file into the object `key` and returns its size once it is on stable storage. An object that exists
-    /// under that key stays: the same key means the same content.
+    /// under that key is kept: the same key means the same content.
     ///
     /// If the future is dropped, the object may or may not be created; it is never incomplete.
     ///

@@ -204,7 +204,7 @@ async fn staged_files_go_when_dropped_and_at_the_next_start() {
     fs::create_dir(spool.join("stranger")).unwrap();
     fs::write(spool.join("stranger/file"), b"x").unwrap();
     open(dir.path());
-    // Files of others stay.
+    // Files of other programs are kept.
     assert_eq!(files(&spool), [spool.join("stranger/file")]);
 }
 

@@ -20,7 +20,7 @@ pub(super) trait Fixture: Send {
     /// Takes the broker out.
     fn take(&mut self) -> Box<dyn Broker>;
 
-    /// Starts again.
+    /// Starts the queue again.
     async fn start(&mut self);
 
     /// Stops regularly and starts again.

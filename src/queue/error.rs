@@ -46,7 +46,7 @@ impl Error {
         }
     }
 
-    /// Returns the stored data is damaged.
+    /// Returns the error for damaged stored data.
     pub(super) fn damaged(reason: &'static str) -> Self {
         Self::Damaged(reason.into())
     }

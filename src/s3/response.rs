@@ -38,7 +38,7 @@ impl ResponseContext {
         }
         let is_document =
             parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/xml");
-        // An object of that type is no document of `s3s`: it is a stream.
+        // An object of that type is not a document of `s3s`: it is a stream.
         let body = match body.bytes().filter(|_| is_document) {
             _ if parts.status == StatusCode::NOT_MODIFIED => Body::empty(),
             Some(document) => self.document(parts.status, document).into(),

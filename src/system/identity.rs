@@ -107,17 +107,17 @@ impl Register {
         self.identity
     }
 
-    /// Returns whether `store` was made before.
+    /// Returns true if `store` was created before.
     pub fn has(&self, store: &str) -> bool {
         self.made.contains(store)
     }
 
-    /// Returns whether no store was made yet.
+    /// Returns true if no store was created yet.
     pub fn is_new(&self) -> bool {
         self.made.is_empty()
     }
 
-    /// Records that `stores` are made. Writes the file only if that is new.
+    /// Records that `stores` exist. Writes the file only if one of them is new.
     ///
     /// # Errors
     /// The operating system's error.

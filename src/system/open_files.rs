@@ -18,7 +18,7 @@ const FULL: [&str; 2] = ["(os error 24)", "(os error 23)"];
 /// Files merged at once: under a low limit on open files, and under a high one.
 const MERGED: (u64, u64) = (4, 128);
 
-/// Raises the limit on open files to the highest that the system allows. On failure the old limit stays.
+/// Raises the limit on open files to the highest that the system allows. On failure the old limit remains.
 pub fn raise() {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {

@@ -48,7 +48,7 @@ pub fn explained(path: &Path, cause: io::Error) -> io::Error {
     }
 }
 
-/// Checks that this process may use the file at `path`; an absent file is no error.
+/// Checks that this process may use the file at `path`; an absent file is not an error.
 ///
 /// # Errors
 /// The operating system's error, [`explained`].

@@ -1,4 +1,4 @@
-//! A file or directory as it was when it was opened. While the process runs, its path may come to name another one:
+//! A file or directory as it was when it was opened. While the process runs, the path may begin to name another file:
 //! the file is removed, replaced or mounted over, or its file system is unmounted. Files that were opened before
 //! still work then, but writes to them are lost.
 

@@ -96,7 +96,7 @@ pub fn start(settings: &Settings) {
         .and(dependency_levels())
         .and(filter_fn(|event| !tells_secrets(event.target())));
     // Set this way, events that dependencies send to the crate `log` are ignored: sled and rustls dump bytes and
-    // paths there. Only a test that starts two servers in one process comes here twice.
+    // paths there. Only a test that starts two servers in one process reaches this point twice.
     let _ = tracing::subscriber::set_global_default(
         tracing_subscriber::registry().with(lines.with_filter(wanted)).with(Recent),
     );

@@ -183,7 +183,7 @@ fn install() -> Option<PrometheusHandle> {
     }
     let recorder = builder.build_recorder();
     let handle = recorder.handle();
-    // A recorder that is installed already stays; only a test installs one.
+    // A recorder that is already installed is kept; only a test installs one.
     metrics::set_global_recorder(recorder).ok()?;
     describe();
     metrics::gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);

@@ -43,8 +43,9 @@ pub(super) struct ActiveJob {
     paused_ms: AtomicU64,
     /// Milliseconds from the claim to the latest answer to a heartbeat.
     heard_ms: AtomicU64,
-    /// Units of work that are done, and in all; each kind of job has its own unit.
+    /// Units of work that are done; each kind of job has its own unit.
     pub(super) done: AtomicU64,
+    /// Units of work in the whole job.
     pub(super) total: AtomicU64,
 }
 

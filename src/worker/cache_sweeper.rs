@@ -1,4 +1,5 @@
-//! Periodically evicts stale entries of this worker's object cache. Runs on every worker, hence not a queued job.
+//! Periodically evicts stale entries of this worker's object cache. Every worker runs it for itself, so it is not a
+//! queued job.
 
 use std::time::Duration;
 

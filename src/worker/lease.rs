@@ -234,7 +234,7 @@ impl Shared {
 
     async fn reject(&self, active: &ActiveJob, error: &Error) -> Result<(), coordinator::Error> {
         if !active.job().task.is_awaited() {
-            // A rejection would be lost, and the objects would stay.
+            // A rejection would be lost, and the objects would not be removed.
             return self.source.failed(&active.assignment, &error.to_string()).await;
         }
         let message = error.to_string();

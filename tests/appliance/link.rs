@@ -35,7 +35,7 @@ fn files(folder: &Path, flow: &Value, shape: fn(&Value, &Value) -> Value) -> Vec
     datasets.map(file).collect()
 }
 
-/// `clks`, or `clknblocks`.
+/// Returns a document with `clks`, or with `clknblocks` if there are blocks.
 fn in_one(encodings: &Value, blocks: &Value) -> Value {
     let Some(blocks) = blocks.as_array() else { return json!({ "clks": encodings }) };
     let record = |(encoding, blocks): (&Value, &Value)| {

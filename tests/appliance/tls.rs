@@ -154,7 +154,7 @@ async fn a_certificate_is_swapped_under_load_and_no_request_fails() {
         files.write(&pair());
         reads(swap).await;
     }
-    // A certificate that does not belong to the key: the old one stays, and the log says so.
+    // A certificate that does not belong to the key: the old one remains in use, and the log says so.
     fs::write(files.path("certificate"), pair().0).unwrap();
     eventually("the mistake is logged", async || {
         server.log().contains("keeping the old one: the private key in").then_some(())

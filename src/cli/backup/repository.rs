@@ -247,7 +247,7 @@ impl Repository {
             }
         }
         let Self::Directory(home) = self else { return };
-        // If there is another backup, its folders stay.
+        // If there is another backup, its folders are kept.
         if fs::remove_dir(home.join(BACKUPS)).is_ok() {
             let _ = clear_all(home);
             let _ = fs::remove_file(home.join(LOCK));
@@ -308,7 +308,7 @@ async fn send(store: &dyn ObjectStore, file: NamedTempFile, key: &str) -> object
     }
 }
 
-/// Removes files that no backup names. Files of other origin stay.
+/// Removes files that no backup names. Other files are kept.
 fn clear(home: &Path, manifests: &[Manifest]) -> io::Result<()> {
     let entries = manifests.iter().flat_map(|manifest| &manifest.entries);
     let named: HashSet<&str> = entries.map(|entry| entry.sha256.as_str()).collect();

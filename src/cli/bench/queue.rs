@@ -52,7 +52,7 @@ pub(in crate::cli) struct Arguments {
     /// Jobs a second that are offered, evenly, by single-job enqueues; 0: as many as possible
     #[arg(long, default_value_t = 0)]
     rate: u64,
-    /// Jobs that wait all the while in a queue that no worker claims from
+    /// Jobs that wait all the time in a queue from which no worker claims
     #[arg(long, default_value_t = 0)]
     backlog: usize,
     /// Threads for clients and workers

@@ -129,7 +129,8 @@ impl Session {
         project.ok_or_else(missing)?.map_err(|problem| Failure::Usage(format!("project_id: {problem}")))
     }
 
-    /// Sends a request to `below` the project, with the analyst's token, and returns the JSON of its answer.
+    /// Sends a request for the path `below` the project, with the analyst's token, and returns the JSON of its
+    /// answer.
     pub(super) async fn ask(
         &self,
         (method, below): (Method, &str),

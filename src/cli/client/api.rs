@@ -158,7 +158,7 @@ fn base(url: &str) -> Result<String, Failure> {
     trust::api_address(url, "https://linkage.example.org or http://127.0.0.1:8851")
 }
 
-/// Returns true if the request was not taken.
+/// Returns true if the server was too busy to take the request.
 fn is_busy(status: StatusCode) -> bool {
     [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status)
 }

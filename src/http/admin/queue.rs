@@ -147,7 +147,7 @@ impl Dead {
     }
 }
 
-/// `POST /admin/queue/retry`: gives dead jobs all their attempts again. An obsolete one is settled when it is
+/// `POST /admin/queue/retry`: gives dead jobs all their attempts again. An obsolete job is settled when it is
 /// claimed.
 pub(super) async fn retry(
     State(admin): State<AdminState>,

@@ -58,8 +58,8 @@ pub(in crate::http) async fn json(
 
 /// Upload encodings as bytes
 ///
-/// One after the other, with nothing between them; records are counted from 0. Without blocks: in a project
-/// that uses blocking, all of them are in the default block.
+/// The body has the encodings one after the other, with nothing between them; records are counted from 0. It has no blocks: in a project
+/// that uses blocking, all records are in the default block.
 #[utoipa::path(post, path = "/api/v1/projects/{project_id}/binaryclks", tag = "uploads", operation_id = "uploadBinary",
     request_body(content = schemas::BinaryBody, content_type = "application/octet-stream"),
     params(("project_id" = String, Path, description = "The project."),

@@ -20,7 +20,7 @@ const THRESHOLDS_MAX: usize = 100;
 #[derive(Deserialize, ToSchema)]
 #[schema(description = "The thresholds to forecast runs for. Members that are not listed are ignored.")]
 pub(in crate::http) struct NewForecast {
-    /// From 1 to 100 of them, each above 0 and at most 1.
+    /// From 1 to 100 thresholds, each above 0 and at most 1.
     #[schema(schema_with = crate::http::schemas::thresholds)]
     thresholds: Vec<f64>,
 }
@@ -28,16 +28,16 @@ pub(in crate::http) struct NewForecast {
 /// The forecast of runs.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct RunForecast {
-    /// The comparisons of a run: exact.
+    /// The exact number of comparisons in a run.
     #[schema(example = 100_000_000)]
     comparisons: u64,
     /// The comparisons that the forecast made.
     compared: u64,
-    /// Set if the forecast has compared all: its numbers of pairs are then exact.
+    /// Set if the forecast has compared everything, so that its numbers of pairs are exact.
     exact: bool,
     /// A forecast for each threshold, in the order of the request.
     thresholds: Vec<ThresholdForecast>,
-    /// The comparisons by similarity, in hundredths from 0.00 on; the last of the 101 numbers is for a similarity of 1.
+    /// The comparisons by similarity, one number for each hundredth from 0.00 on. The last of the 101 numbers is for a similarity of 1.
     histogram: Vec<f64>,
 }
 
@@ -48,9 +48,9 @@ struct ThresholdForecast {
     threshold: f64,
     /// The estimated number of candidate pairs, each counted once.
     pairs: f64,
-    /// The lower end of an interval that holds their number 19 times of 20.
+    /// The lower end of an interval that contains the true number of pairs in 19 of 20 cases.
     pairs_low: f64,
-    /// The upper end of that interval.
+    /// The upper end of the same interval.
     pairs_high: f64,
     /// The estimated time of the comparisons, in seconds.
     seconds: f64,
@@ -64,7 +64,7 @@ struct ThresholdForecast {
 
 /// Forecast runs
 ///
-/// Forecasts the cost and the result of runs before one is posted. Small projects are compared completely; of others a sample is
+/// Forecasts the cost and the result of runs before one is posted. Small projects are compared completely; of larger projects a sample is
 /// drawn, for less than a second. An addition to the reference service.
 #[utoipa::path(post, path = "/api/v1/projects/{project_id}/forecast", tag = "runs", operation_id = "forecastRuns", request_body = NewForecast,
     params(("project_id" = String, Path, description = "The project.")),

@@ -41,7 +41,7 @@ pub(in crate::http) struct NewProject {
     #[serde(default)]
     #[schema(default = "")]
     notes: String,
-    /// Uploads come with blocks if set: only records that share one are compared.
+    /// Set if uploads come with blocks: only records that share a block are compared.
     #[serde(default)]
     #[schema(default = false)]
     uses_blocking: bool,

@@ -60,7 +60,7 @@ pub(in crate::http) struct ProjectDescription {
 
 /// All projects
 ///
-/// In the order of their creation. Needs no token, since an identifier grants nothing; the operator may
+/// Lists projects in the order of their creation. Needs no token, since an identifier grants nothing; the operator may
 /// restrict it to the admin token.
 #[utoipa::path(get, path = "/api/v1/projects", tag = "projects", operation_id = "listProjects",
     responses((status = 200, description = "The projects.", body = Vec<ListedProject>), AdminOnly, Fault))]

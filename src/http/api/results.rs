@@ -40,7 +40,7 @@ pub(in crate::http) struct Address {
 /// answers with the location of its scores in the object store; without an object store, or if that issues no
 /// credentials, the header is ignored. Clients on other machines that accept gzip or zstd get the result
 /// compressed. A client that asks for `text/csv` or `application/x-ndjson` by `Accept` gets the same elements as
-/// comma-separated values or one a line, an addition to the reference service.
+/// comma-separated values or one in each line, an addition to the reference service.
 #[utoipa::path(get, path = "/api/v1/projects/{project_id}/runs/{run_id}/result", tag = "runs", operation_id = "runResult",
     params(("project_id" = String, Path, description = "The project."),
            ("run_id" = String, Path, description = "The run."),

@@ -67,10 +67,10 @@ pub(in crate::http) struct RunStatus {
 /// leave out such values, for instance empty ones, when blocks are made.
 #[derive(Serialize, ToSchema)]
 struct LargestBlocks {
-    /// Comparisons of each, the largest first; at most five.
+    /// The comparisons of each block, the largest first; at most five.
     #[schema(example = json!([324_000_000, 40_000]))]
     comparisons: Vec<u64>,
-    /// The part of the run's comparisons that the largest one has.
+    /// The part of the run's comparisons that the largest block has.
     #[schema(minimum = 0, maximum = 1, example = 0.98)]
     share: f64,
 }

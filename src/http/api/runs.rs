@@ -70,7 +70,7 @@ impl From<&Run> for PostedRun {
 
 /// The runs of a project
 ///
-/// In the order in which they were posted.
+/// The runs are listed in the order in which they were posted.
 #[utoipa::path(get, path = "/api/v1/projects/{project_id}/runs", tag = "runs", operation_id = "listRuns",
     params(("project_id" = String, Path, description = "The project.")),
     security(("result_token" = [])),
@@ -91,7 +91,7 @@ pub(in crate::http) async fn list(
 
 /// Post a run
 ///
-/// It starts by itself as soon as all parties have uploaded. A project may have many.
+/// A run starts by itself as soon as all parties have uploaded. A project may have many runs.
 #[utoipa::path(post, path = "/api/v1/projects/{project_id}/runs", tag = "runs", operation_id = "postRun", request_body = NewRun,
     params(("project_id" = String, Path, description = "The project.")),
     security(("result_token" = [])),
@@ -123,7 +123,7 @@ pub(in crate::http) async fn describe(
 
 /// Delete a run
 ///
-/// Cancels it if it is under way. The project stays as it is.
+/// Cancels the run if it is in progress. The project remains unchanged.
 #[utoipa::path(delete, path = "/api/v1/projects/{project_id}/runs/{run_id}", tag = "runs", operation_id = "deleteRun",
     params(("project_id" = String, Path, description = "The project."),
            ("run_id" = String, Path, description = "The run.")),

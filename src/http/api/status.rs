@@ -44,7 +44,7 @@ pub(in crate::http) async fn status(State(state): State<ApiState>) -> Result<Jso
     Ok(Json(ServiceStatus { status: "ok", project_count: status.projects, rate: status.rate.unwrap_or(1) }))
 }
 
-/// Versions of the service and of what it agrees with
+/// Versions of the service and of the reference that it agrees with
 #[utoipa::path(get, path = "/api/v1/version", tag = "service", operation_id = "version",
     responses((status = 200, description = "The versions.", body = ServiceVersion)))]
 pub(in crate::http) async fn version() -> Json<ServiceVersion> {

@@ -32,8 +32,8 @@ impl Decision {
         }
     }
 
-    /// Returns the fewest common bits that make a candidate of encodings with these popcounts; `None` if no number
-    /// does.
+    /// Returns the fewest common bits that make a candidate of encodings with these popcounts; `None` if there is no
+    /// such number.
     pub(super) fn common_min(&self, left_bits: u32, right_bits: u32) -> Option<u32> {
         let near = left_bits.abs_diff(right_bits) <= self.differences_max[left_bits as usize];
         let common_min = self.commons_min[(left_bits + right_bits) as usize];

@@ -31,7 +31,7 @@ const TRIED: usize = 5;
 const STRIPS_MAX: usize = 8;
 /// The rows of the sample that each strip needs.
 const STRIP_ROWS: usize = 256;
-/// The nanoseconds that learning a strip takes, more or less.
+/// The approximate time of learning a strip, in nanoseconds.
 const STRIP_COST: f64 = 20e6;
 /// Parts of a signature that sifts well.
 const MANY_PARTS: usize = 32;

@@ -14,7 +14,7 @@ const LOSS_MAX: i64 = 20;
 /// The most blocks that are counted between two attempts.
 const PAUSE_MAX: u32 = 256;
 
-/// The costs of a search so far, in picoseconds. Threads share it; a few blocks more or less do not matter.
+/// The costs of a search so far, in picoseconds. Threads share the sum; a few blocks more or less do not matter.
 #[derive(Debug)]
 pub(super) struct Watch {
     costs: BlockCosts,

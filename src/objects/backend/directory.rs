@@ -73,8 +73,8 @@ impl Directory {
         regular::check(&self.root.join(key.as_str())).map_err(|error| Error::opening(key, error))
     }
 
-    /// Turns a complete file into the object `key` and returns once that is on disk. If the object exists, it stays
-    /// and the file is removed.
+    /// Turns a complete file into the object `key` and returns once that is on disk. An existing object is kept and
+    /// the file is removed.
     pub(in crate::objects) fn place(&self, file: NamedTempFile, key: &Key) -> Result<(), Error> {
         self.is_in_place()?;
         self.publish(file, key)?;

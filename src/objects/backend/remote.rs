@@ -87,7 +87,7 @@ impl Backend for Remote {
     }
 }
 
-/// Uploads a complete file as the object `key`. If the object exists, it stays.
+/// Uploads a complete file as the object `key`. An existing object is not replaced.
 async fn upload(store: &dyn ObjectStore, file: NamedTempFile, key: &Key) -> Result<(), Error> {
     let size = file.as_file().metadata()?.len();
     let mut source = patiently_async(|| tokio::fs::File::open(file.path())).await?;

@@ -54,7 +54,7 @@ impl Cache {
                 fs::remove_file(&path)?;
             }
         }
-        // A mount point, a link, or a directory with other files stays.
+        // A mount point, a link, or a directory with other files is kept.
         let _ = fs::remove_dir(directory);
         Ok(())
     }

@@ -155,7 +155,7 @@ impl Committer<'_> {
         self.erase_traces(batch.erasures)
     }
 
-    /// Rewrites the store, if that was requested. If that fails, the old store stays.
+    /// Rewrites the store, if that was requested. If that fails, the old store is kept.
     fn erase_traces(&self, asked: Vec<oneshot::Sender<Result<(), Error>>>) -> Result<(), Error> {
         if asked.is_empty() {
             return Ok(());

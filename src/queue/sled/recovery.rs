@@ -241,7 +241,7 @@ mod tests {
         const LIMIT: Duration = Duration::from_millis(20);
         let (hold, held) = mpsc::channel::<()>();
         let late = bounded(LIMIT, move || {
-            // Ends when the test does.
+            // The thread ends when the test does.
             let _ = held.recv();
             Ok(())
         });

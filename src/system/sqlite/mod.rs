@@ -203,7 +203,7 @@ impl Database {
         let admitted = owner.admit(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let mut connection = connect(path, flags)?;
-        // A rejected log stays as it is: it may be needed to repair the database.
+        // A rejected log is left unchanged: it may be needed to repair the database.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let standing = owner.check(&connection, path, admitted)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
@@ -299,7 +299,7 @@ impl Database {
     /// written any more.
     ///
     /// # Errors
-    /// [`Error`]; the log stays then, and is read at the next start.
+    /// [`Error`]; the log is then kept, and is read at the next start.
     pub async fn close(&self) -> Result<(), Error> {
         self.0.shared.readers.close();
         self.0.writer.close().await

@@ -95,7 +95,7 @@ fn reader(path: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-/// Reopens a reader. One that cannot be reopened stays: it may work again.
+/// Reopens a reader. A reader that cannot be reopened is kept: it may work again.
 fn renew(connection: &mut Connection, path: &Path) {
     if let Ok(renewed) = reader(path) {
         *connection = renewed;

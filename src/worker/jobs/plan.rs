@@ -24,7 +24,7 @@ const AIM_MIN: u64 = 1_000_000;
 /// The maximum number of parts of a run: each is a job in the queue and an object until the run is finished.
 const PARTS_MAX: u64 = 100_000;
 
-/// Merges the block directories of all datasets and publishes the plan. If a plan is published already, it stays:
+/// Merges the block directories of all datasets and publishes the plan. If a plan is published already, it is kept:
 /// another attempt may have measured another speed.
 pub(super) async fn work(
     context: &JobContext,

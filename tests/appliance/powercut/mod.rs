@@ -68,7 +68,7 @@ fn acknowledged_jobs_survive_a_power_cut() {
     }
     let (writes, syncs, bytes) = recording.size();
     println!("{cuts} power cuts in a recording of {writes} writes of {bytes} bytes and {syncs} syncs");
-    // Append-only files would show little.
+    // Files that are only appended to would not be overwritten, and the recording would show little.
     let times = ["queue/db", "queue/journal.0", "metadata.db-wal"].map(|name| recording.times_written(name));
     println!("times written over: {times:.1?} (sled, commit log, metadata)");
     assert!(times[0] > 2.0 && times[1] > 2.0, "{times:?}");

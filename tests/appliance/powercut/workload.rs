@@ -135,7 +135,7 @@ impl Work {
         for round in 0..ROUNDS {
             let jobs = (0..=round % 10).map(|number| format!("{client}-{round}-{number}"));
             self.enqueue(&jobs.collect::<Vec<_>>()).await;
-            // A backlog grows first, so that jobs stay long enough to get into sled.
+            // A backlog grows first, so that jobs wait long enough to be written into sled.
             if round > BACKLOG_ROUNDS {
                 self.finish(1 + (round + 3) % 10).await;
             }

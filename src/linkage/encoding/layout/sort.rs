@@ -52,7 +52,7 @@ impl Key {
     }
 }
 
-/// Passes the entries in `source` to `emit`, ascending by digest, then record; duplicates stay.
+/// Passes the entries in `source` to `emit`, ascending by digest, then record; duplicates are kept.
 ///
 /// # Errors
 /// The error of the source, of a temporary file, or of `emit`; an incomplete entry is an error of the source.

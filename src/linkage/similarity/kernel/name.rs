@@ -11,15 +11,15 @@ use serde::Serialize;
 pub enum Name {
     /// For any processor.
     Portable,
-    /// x86-64 with POPCNT.
+    /// For x86-64 with POPCNT.
     Popcnt,
-    /// x86-64 with AVX2.
+    /// For x86-64 with AVX2.
     Avx2,
     /// x86-64 with AVX-512 BW and VPOPCNTDQ.
     Avx512,
-    /// x86-64 with AMX-INT8 beside AVX-512.
+    /// For x86-64 with AMX-INT8 and AVX-512.
     Amx,
-    /// aarch64.
+    /// For aarch64.
     Neon,
 }
 

@@ -18,7 +18,7 @@ impl LargestBlocks {
         }
     }
 
-    /// Returns the comparisons of each.
+    /// Returns the comparisons of each block, the largest first.
     pub fn into_comparisons(self) -> Vec<u64> {
         self.0
     }

@@ -37,7 +37,7 @@ impl Ids {
         self.shards[shard(print)].get(&rest(print)).copied()
     }
 
-    /// Assigns the fingerprint to a segment, in place of any other.
+    /// Assigns the fingerprint to a segment, and removes it from any other segment.
     pub(in crate::queue::sled) fn insert(&mut self, print: u64, segment: u32) {
         self.shards[shard(print)].insert(rest(print), segment);
     }

@@ -66,7 +66,7 @@ pub(super) async fn open(
     Ok(store)
 }
 
-/// Reports on the PostgreSQL of these settings; none if the metadata is in the data directory.
+/// Reports on the PostgreSQL of these settings; `None` if the metadata is in the data directory.
 pub(super) async fn inspect(settings: &Settings) -> Result<Option<engine::Report>, Error> {
     let Some(way) = way(settings)? else { return Ok(None) };
     let fail = |cause| Error::Metadata { place: place(settings, &settings.data_dir), cause };

@@ -76,7 +76,7 @@ pub(super) async fn open(
     Ok(Arc::new(opened.map_err(|cause| Error::RemoteQueue { url: url.to_string(), cause })?))
 }
 
-/// Reports on the Redis of these settings; none if the queue is in the data directory.
+/// Reports on the Redis of these settings; `None` if the queue is in the data directory.
 pub(super) async fn inspect(settings: &Settings) -> Result<Option<engine::Report>, Error> {
     let Some(url) = &settings.queue else { return Ok(None) };
     let found = RedisBroker::inspect(&access(settings, url.clone())?).await;

@@ -98,7 +98,7 @@ impl OptionalServer {
     }
 }
 
-/// Returns the admin token in a file, or in the environment if no file is given; none if it is in neither.
+/// Returns the admin token in a file, or in the environment if no file is given; `None` if it is in neither.
 pub(super) fn admin_token(file: Option<&Path>) -> Result<Option<Zeroizing<String>>, Failure> {
     match file {
         Some(file) => secret::read_word(file, TOKEN_CHARS_MIN).or_fail().map(Some),
@@ -106,7 +106,7 @@ pub(super) fn admin_token(file: Option<&Path>) -> Result<Option<Zeroizing<String
     }
 }
 
-/// Returns the token in an environment variable, without white space around it; none if it is absent or empty.
+/// Returns the token in an environment variable, without white space around it; `None` if it is absent or empty.
 pub(super) fn token_in(variable: &str) -> Option<Zeroizing<String>> {
     let text = Zeroizing::new(env::var(variable).ok()?);
     let token = Zeroizing::new(text.trim().to_owned());

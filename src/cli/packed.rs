@@ -70,7 +70,7 @@ pub(super) fn unread(path: &Path, head: &[u8]) -> Option<&'static str> {
     found.filter(|what| !(holds_rows(path) && what.ends_with("bzip2")))
 }
 
-/// Returns the problem of a file that cannot be unpacked because of its content; none if the system failed.
+/// Returns the problem of a file that cannot be unpacked because of its content; `None` if the system failed.
 pub(super) fn damage(error: &io::Error) -> Option<String> {
     match error.kind() {
         _ if error.raw_os_error().is_some() => None,

@@ -5,8 +5,8 @@
 
 use std::net::IpAddr;
 
-/// Returns whether Kubernetes or Docker would set such a variable for a service or container whose name
-/// begins with this program's. A value of another form is not theirs: `ENTITYD_PORT=8851` is an error.
+/// Returns whether Kubernetes or Docker would set this variable for a service or container whose name begins with
+/// this program's. A value of another form is not theirs: `ENTITYD_PORT=8851` is an error.
 pub(super) fn is_announced(variable: &str, value: &str) -> bool {
     let is_number = |text: &str| text.parse::<u16>().is_ok();
     let of_port = variable.split_once("_PORT_").map(|(_, rest)| rest);

@@ -234,7 +234,7 @@ pub enum Effect {
 /// The reason why an event was rejected. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// No such project, party or run. From outside this looks like a wrong token.
+    /// The project, party or run does not exist. From outside this looks like a wrong token.
     #[error("there is no such project, party or run")]
     Absent,
     /// The party has uploaded already.

@@ -39,7 +39,7 @@ pub struct ClientFile {
     runtime: Handle,
 }
 
-/// A chunk of such a file.
+/// A chunk of a client's file.
 pub struct FilePiece {
     /// The bytes.
     pub bytes: Bytes,

@@ -31,7 +31,7 @@ pub(super) struct Accepted {
     encoding_bytes: u32,
 }
 
-/// Returns the upload whose receipt is requested again; none if no receipt is requested, or nothing was
+/// Returns the upload whose receipt is requested again; `None` if no receipt is requested, or nothing was
 /// accepted.
 ///
 /// # Errors

@@ -75,7 +75,7 @@ pub trait Commons: Send + Sync {
     /// Removes a node from the list; returns whether it was there.
     async fn forget(&self, node: &str) -> Result<bool, Error>;
 
-    /// Records that a worker gets no more jobs; returns whether there is such a worker.
+    /// Records that a worker gets no more jobs; returns false if the worker is unknown.
     async fn drain(&self, node: &str) -> Result<bool, Error>;
 
     /// Returns a word; `None` if no node has stored it.

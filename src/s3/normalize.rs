@@ -11,7 +11,7 @@ use super::access::{self, AccessControl, Rights};
 /// Parameters of a query with its signature.
 const SIGNING: &str = "X-Amz-";
 
-/// Answers such requests.
+/// Answers requests with such a header.
 pub(super) struct Normalizer {
     access: AccessControl,
     /// Checks no signature.

@@ -30,7 +30,7 @@ use crate::runtime::entropy::Entropy;
 const VERSION: u8 = 1;
 /// The prefix of the ids of temporary credentials.
 const PREFIX: &str = "TEMP";
-/// The length of such an id.
+/// The length of the id of temporary credentials.
 const ID_CHARS: usize = 24;
 /// The longest session token that is accepted: twice the size for the longest policy.
 const TOKEN_CHARS_MAX: usize = 8_192;

@@ -15,7 +15,7 @@ const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 struct WallClock(TempDir);
 
 impl WallClock {
-    /// Returns a correct clock; none where the library is not installed.
+    /// Returns a correct clock; `None` where the library is not installed.
     fn new() -> Option<Self> {
         if !Path::new(LIBRARY).exists() {
             println!("skipped: the package faketime is not installed");

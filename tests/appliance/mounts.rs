@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::support::{ENCODING, Entityd, OTHER_ENCODING, eventually};
 
-/// Returns a folder on a different file system from `folder`; none where there is no such file system.
+/// Returns a folder on a different file system from `folder`; `None` where there is no such file system.
 fn elsewhere(folder: &TempDir) -> Option<TempDir> {
     let other = TempDir::new_in("/dev/shm").ok()?;
     let device = |folder: &TempDir| fs::metadata(folder.path()).unwrap().dev();

@@ -21,7 +21,7 @@ struct Slow {
 }
 
 impl Slow {
-    /// Mounts `real` at `folder`; none where that is not possible.
+    /// Mounts `real` at `folder`; `None` where that is not possible.
     async fn mount(real: &Path, folder: &Path) -> Option<Self> {
         fs::create_dir_all(real).unwrap();
         fs::create_dir_all(folder).unwrap();

@@ -22,7 +22,7 @@ struct Said {
 }
 
 impl Said {
-    /// Returns the number of headers after the last chunk; none if they are not a list of headers with distinct names.
+    /// Returns the number of headers after the last chunk; `None` if they are not a list of headers with distinct names.
     fn trailers(&self) -> Option<usize> {
         let text = std::str::from_utf8(&self.rest).ok()?.split_once("\r\n")?.1;
         let mut names = HashSet::new();

@@ -173,7 +173,7 @@ impl Repository {
         self.open(&blob(sha256)).await
     }
 
-    /// Returns the size of the file with this hash; none if it is missing.
+    /// Returns the size of the file with this hash; `None` if it is missing.
     pub(in crate::cli) async fn size(&self, sha256: &str) -> Result<Option<u64>, Failure> {
         match self {
             Self::Directory(home) => Ok(fs::metadata(home.join(blob(sha256))).ok().map(|found| found.len())),

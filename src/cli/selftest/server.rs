@@ -135,7 +135,7 @@ pub fn payload_files(data_dir: &Path) -> Vec<PathBuf> {
     found.filter(|file| !is_mark(file)).collect()
 }
 
-/// Returns the files in a folder and below it; none if it is absent.
+/// Returns the files in a folder and below it; an empty list if it is absent.
 pub fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()

@@ -60,7 +60,7 @@ pub struct Opened {
     pub made: Option<Made>,
 }
 
-/// A token that was generated just now. It is valid after a restart once it is kept.
+/// A token that was generated just now. It is valid after a restart once it is stored.
 pub struct Made {
     token: Hidden,
     place: Place,
@@ -74,7 +74,8 @@ enum Place {
 }
 
 impl Made {
-    /// Stores its digest, and returns the token, which cannot be recovered later; none if another node has stored one meanwhile.
+    /// Stores the digest of the token, and returns the token, which cannot be recovered later. Returns `None` if
+    /// another node has stored one meanwhile.
     ///
     /// # Errors
     /// [`Error`].

@@ -87,7 +87,7 @@ struct StoredToken {
 }
 
 impl Stored {
-    /// Returns the key that signs tickets; none if it is damaged.
+    /// Returns the key that signs tickets; `None` if it is damaged.
     fn signer(&self) -> Option<hmac::Key> {
         let key = Zeroizing::new(hex::decode(&self.key).ok()?);
         Some(hmac::Key::new(hmac::HMAC_SHA256, &key))

@@ -84,7 +84,7 @@ impl Nodes {
         heard.filter(|heard| heard.silence < SILENT_AFTER).collect()
     }
 
-    /// Hands out no more jobs to a worker; returns false if there is no such worker.
+    /// Hands out no more jobs to a worker; returns false if the worker is unknown.
     ///
     /// # Errors
     /// The errors of the database.
@@ -96,7 +96,7 @@ impl Nodes {
         Ok(is_known)
     }
 
-    /// Forgets a worker; returns false if there is no such worker. A worker that is alive joins again.
+    /// Forgets a worker; returns false if the worker is unknown. A worker that is alive joins again.
     ///
     /// # Errors
     /// The errors of the database.

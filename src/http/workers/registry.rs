@@ -170,7 +170,7 @@ impl WorkerRegistry {
         }
     }
 
-    /// Stops handing out jobs to a worker; returns false if there is no such worker.
+    /// Stops handing out jobs to a worker; returns false if the worker is unknown.
     pub fn drain(&self, node: &str) -> bool {
         let drained = self.with(node, |node| {
             node.draining = true;
@@ -179,7 +179,7 @@ impl WorkerRegistry {
         drained.is_some()
     }
 
-    /// Forgets a worker; returns false if there is no such worker. A worker that is alive joins again.
+    /// Forgets a worker; returns false if the worker is unknown. A worker that is alive joins again.
     pub fn forget(&self, node: &str) -> bool {
         let removed = self.0.nodes.lock().remove(node);
         removed.map(|node| node.claim.1.cancel()).is_some()

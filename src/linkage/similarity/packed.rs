@@ -276,7 +276,7 @@ impl Form {
         }
     }
 
-    /// Returns the approximate nanoseconds to sift 64 pairs without a survivor; none if this form is not sifted.
+    /// Returns the approximate nanoseconds to sift 64 pairs without a survivor; `None` if this form is not sifted.
     pub(super) fn cost_of_sifting(self, kernel: Kernel, encoding_bytes: usize) -> Option<f64> {
         match self {
             Self::Signatures(parts) => Some(kernel.cost_of_parts(parts, 0.0, encoding_bytes)),

@@ -1,5 +1,5 @@
 //! The store on a real server, which the tests start; `TESTS_POSTGRES` may name one instead. Without either, the
-//! tests print that and pass.
+//! tests print a notice and pass.
 
 use std::fs;
 use std::net::TcpListener;

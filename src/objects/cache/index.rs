@@ -309,7 +309,7 @@ impl Places {
     }
 
     /// Returns copies to evict for `missing` bytes, if there are enough. Copies that are read repeatedly are evicted
-    /// only for another such (`read_again`).
+    /// only for another repeatedly read object (`read_again`).
     fn victims(&self, missing: u64, read_again: bool) -> Option<Vec<Key>> {
         let (mut victims, mut freed) = (Vec::new(), 0);
         let going = self.going().take_while(|((used_again, _), ..)| read_again || !used_again);

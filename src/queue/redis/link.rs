@@ -29,7 +29,7 @@ const TRIES: usize = 3;
 pub(super) enum State {
     Up(Arc<Session>),
     Down(Arc<str>),
-    /// Only a restart helps.
+    /// The link has ended for this reason; only a restart helps.
     Ended(Arc<str>),
     Closed,
 }

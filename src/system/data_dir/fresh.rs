@@ -38,8 +38,8 @@ const SYSTEMS: [&str; 26] = [
     ".gitkeep",
 ];
 
-/// Prefixes of such names: `.Trash-1000`, `.nfs0001`, `..data` and `..2026_11_28` of Kubernetes, `._name` of
-/// macOS.
+/// Prefixes of names that systems use: `.Trash-1000`, `.nfs0001`, `..data` and `..2026_11_28` of Kubernetes, `._name`
+/// of macOS.
 const STARTS: [&str; 4] = [".Trash-", ".nfs", "..", "._"];
 
 /// Parts of a data directory that may be mounts before its first use.

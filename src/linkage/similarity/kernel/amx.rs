@@ -310,8 +310,9 @@ impl Tiles {
     }
 }
 
-/// Writes sixteen rows of a step into the ring, from row `$row` of the bundle on. The bytes of a row are both words of 32
-/// bits of its step, eight times, each time shifted by one bit more, of which every eighth bit is kept.
+/// Writes sixteen rows of a step into the ring, from row `$row` of the bundle on. The 64 bits of a row in a step
+/// become 64 bytes: they are repeated eight times, each copy is shifted by one bit more, and every eighth bit is
+/// kept.
 macro_rules! unpack_rows {
     ($row:literal) => {
         concat!(

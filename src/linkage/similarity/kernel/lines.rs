@@ -43,7 +43,7 @@ impl Words {
         }
     }
 
-    /// Appends a row of such a list.
+    /// Appends a row of another list of words.
     pub(in crate::linkage::similarity) fn push_lines(&mut self, row: &[Line]) {
         debug_assert_eq!(row.len(), self.lines_per_row);
         self.lines.extend_from_slice(row);

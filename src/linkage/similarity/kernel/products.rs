@@ -1,9 +1,9 @@
 //! Inner products of signed with unsigned bytes, of every row of a list with every lane of a block.
 //!
-//! Bits are bytes of 0 and 1 there, so an inner product counts common bits; [projections](super::super::projection)
-//! of encodings are bytes too. Sixteen rows, and sixteen lanes, are a *group*. Its bytes are stored 64 of each row at
-//! a time, a *step*, so that the bytes that one instruction reads lie side by side: of a group of rows, a line for
-//! each row; of a group of lanes, a line for each four bytes of all lanes.
+//! For common bits, each bit is a byte of 0 or 1. [Projections](super::super::projection) of encodings are bytes too.
+//! Sixteen rows, or sixteen lanes, are a *group*. A *step* has 64 bytes of each row or lane of a group, so that the
+//! bytes that one instruction reads are adjacent. In a group of rows, a line has 64 bytes of one row; in a group of
+//! lanes, a line has four bytes of every lane.
 
 use std::ops::Range;
 
@@ -14,8 +14,9 @@ use super::sift::Candidate;
 pub(in crate::linkage::similarity) const GROUP: usize = 16;
 /// Lanes of a block.
 pub(in crate::linkage::similarity) const PRODUCT_BLOCK_ROWS: usize = 256;
-/// Lanes, and rows, that a loop takes at a time: lists of them are padded to a multiple.
+/// The number of lanes that a loop takes at a time: lists of lanes are padded to a multiple.
 pub(in crate::linkage::similarity) const PRODUCT_LANES: usize = 64;
+/// The number of rows that a loop takes at a time: lists of rows are padded to a multiple.
 pub(in crate::linkage::similarity) const PRODUCT_ROWS: usize = 32;
 
 /// Groups of rows: signed bytes.

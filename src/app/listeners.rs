@@ -88,7 +88,7 @@ impl Listeners {
                 trusted_proxies: Arc::new(TrustedProxies::new(Vec::new(), ProxyHeader::XForwardedFor)),
                 ..redirect.clone()
             },
-            // Workers have a token, and come from few addresses with few connections.
+            // The listener for workers, which have a token and come from few addresses with few connections.
             workers: ListenerConfig {
                 tls: tls.as_ref().map(Tls::open_to_all),
                 connection_limiter: ConnectionLimiter::new(files.connections, files.connections),

@@ -12,7 +12,7 @@ use super::{Algorithm, Error};
 
 /// The number of bytes that are collected before they are hashed and written. Each upload uses twice as much memory.
 const GATHER_BYTES: usize = 512 << 10;
-/// Objects up to this size have no file: their bytes are in the index.
+/// The largest object that has no file: its bytes are in the index.
 const SMALL_BYTES: usize = 16 << 10;
 
 /// Bytes on their way into a bucket: hashed and written on blocking threads, one chunk while the next arrives. If it

@@ -224,7 +224,7 @@ pub enum Effect {
         project: ProjectId,
         /// The run.
         run: RunId,
-        /// Parts before this one are in the queue, or were compared.
+        /// The next part to enqueue. Earlier parts are in the queue, or were compared.
         from: u32,
     },
     /// Cancels the jobs of a group.

@@ -49,14 +49,15 @@ pub struct Coordinator(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn Store>,
-    /// Failing since a use of the metadata failed, until a change succeeds.
+    /// Measures how long changes of the metadata have failed, from the first failed use to the next successful
+    /// change.
     metadata_outage: OutageTimer,
     broker: Arc<dyn Broker>,
     clock: Clock,
     entropy: Entropy,
     rules: Rules,
     project_cache: ProjectCache,
-    /// Absent until the first request.
+    /// The retention clock; absent until the first request.
     retention: tokio::sync::Mutex<Option<RetentionClock>>,
     /// Wakes the pump when there is something in the outbox.
     written: Notify,

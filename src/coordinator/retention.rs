@@ -24,7 +24,7 @@ const CATCH_UP: u32 = 8;
 const KEEP_EVERY: Duration = Duration::from_mins(5);
 /// The smallest step of the wall clock that is logged.
 const STEP_MIN: Duration = Duration::from_mins(5);
-/// A wall clock before 2026-01-01 was never set.
+/// The earliest plausible time: a wall clock before 2026-01-01 was never set.
 const SET_SINCE: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
 /// The clock since its last mark.

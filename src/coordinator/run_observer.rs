@@ -11,7 +11,7 @@ use crate::telemetry::metrics;
 /// The stages of a run, as labels, in the order in which it goes through them.
 const STAGES: [&str; 3] = ["waiting", "comparing", "finalizing"];
 
-/// A block with this share of a run's comparisons is too large.
+/// The share of a run's comparisons from which a block is too large.
 const LARGE_SHARE: f64 = 0.5;
 /// Runs with fewer comparisons finish at once, whatever their blocks.
 const COMPARISONS_MIN: u64 = 1_000_000;

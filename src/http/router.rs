@@ -16,7 +16,7 @@ use super::problem::Problem;
 use super::{ApiState, Live, access_log, arrival, cors, dashboard, docs, etag, guides};
 use crate::edge::{BasePath, PublicAddress};
 
-/// Browsers must not guess the type of a response.
+/// Forbids browsers to guess the type of a response.
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 /// Responses hold tokens and results: no cache may store them.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");

@@ -14,13 +14,13 @@ use super::encoding::layout::{Index, RowIds, Span};
 use super::similarity::{Error, Rows, dice, search};
 use crate::model::Threshold;
 
-/// Forecasts of fewer comparisons are exact.
+/// The number of comparisons below which a forecast is exact.
 const EXACT_MAX: u64 = 2_000_000;
 /// The most hits that are kept.
 const HITS_MAX: f64 = 1_000_000.0;
 /// Pairs drawn to estimate the distribution of similarities.
 const PAIRS_DRAWN: usize = 100_000;
-/// Fewer comparisons than this are made one by one, without the search.
+/// The number of comparisons below which they are made one by one, without the search.
 const SEARCH_MIN: usize = 1_024;
 /// The rounds of the sample: the forecast stops after a round if there is no more time.
 const ROUNDS: usize = 16;

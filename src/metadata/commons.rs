@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use super::store::Error;
 use crate::runtime::clock::Timestamp;
 
-/// A serving node without a heartbeat for this long counts as ended, and another node releases its jobs and uploads.
+/// The time after which a serving node without a heartbeat counts as ended, and another node releases its jobs and
+/// uploads.
 pub const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 /// A node's description of itself.

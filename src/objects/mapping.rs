@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    /// No page is larger on any machine.
+    /// The largest size of a page on any machine.
     const LARGE: usize = 64 << 10;
     const BYTES: usize = 40 * LARGE;
 

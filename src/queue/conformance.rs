@@ -32,7 +32,7 @@ pub(super) trait Fixture: Send {
         self.start().await;
     }
 
-    /// Stops as if killed and starts again.
+    /// Stops the queue as a kill would, and starts it again.
     async fn crash(&mut self);
 }
 

@@ -18,7 +18,7 @@ use super::service::check_md5;
 
 /// The largest document that is posted: 10,000 parts with their checksums, or 1,000 long keys.
 pub(super) const DOCUMENT_BYTES_MAX: usize = 8 << 20;
-/// Bodies up to this size are verified completely, whatever they are.
+/// The size up to which bodies are verified completely, whatever they are.
 const SHORT_BYTES: u64 = 64 << 10;
 
 /// The reason for which a body is rejected while it is being read: `s3s` would hide it.

@@ -8,7 +8,7 @@ use std::mem;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use bytes::{Bytes, BytesMut};
 
-/// Chunks up to this size are passed on unchanged.
+/// The size up to which chunks are passed on unchanged.
 pub const CHUNK_BYTES: u64 = 1 << 20;
 /// The largest chunk with a signature of its own, which cannot be cut.
 pub const SIGNED_BYTES_MAX: u64 = 16 << 20;

@@ -40,7 +40,7 @@ pub struct EndpointConfig {
     pub buckets: Buckets,
     /// The bucket of results.
     pub results: Results,
-    /// Knows how much of the disk must stay free.
+    /// The spool, which knows how much of the disk must stay free.
     pub spool: Spool,
     /// The projects of keys.
     pub owners: Owners,

@@ -154,7 +154,7 @@ const LONG: [f64; 15] =
     [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1_200.0, 3_600.0, 14_400.0];
 /// Bounds for fractions.
 const RATIO: [f64; 8] = [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99];
-/// Bounds for counts.
+/// The bounds of histograms of counts.
 const AMOUNT: [f64; 7] = [1e3, 1e5, 1e7, 1e8, 1e9, 1e10, 1e12];
 
 static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
@@ -350,7 +350,7 @@ pub fn stage(result_type: &'static str, stage: &'static str, seconds: f64) {
     metrics::histogram!(RUN_STAGE_SECONDS, "result_type" => result_type, "stage" => stage).record(seconds);
 }
 
-/// After a part was compared, the rate counts as recent for this long: the next part may take as long.
+/// The time for which the rate counts as recent after a part was compared: the next part may take as long.
 const COMPARED_LATELY: Duration = Duration::from_secs(30);
 
 /// The time of the latest comparison.

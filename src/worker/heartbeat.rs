@@ -12,7 +12,7 @@ use crate::queue::Pulse;
 use crate::runtime::clock::{Clock, Stopwatch};
 use crate::telemetry::{chain, metrics};
 
-/// An obsolete job must stop within a second: this is checked four times in a second.
+/// The longest pause between checks for obsolete jobs, which must stop within a second.
 const EVERY_MAX: Duration = Duration::from_millis(250);
 
 /// A delay beyond the expected one that means a pause of the process or its machine.

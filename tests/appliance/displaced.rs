@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::data_dir::ORDINARY;
 use crate::support::{ENCODING, Entityd, OTHER_ENCODING, Project, eventually, refused};
 
-/// Longer than the delay before a job is retried.
+/// A wait that is longer than the delay before a job is retried.
 const A_WHILE: Duration = Duration::from_millis(1_500);
 
 async fn readiness(server: &Entityd) -> (u16, String) {

@@ -70,7 +70,7 @@ async fn asked(server: &Entityd, path: &str) -> (StatusCode, String, Duration) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn probes_answer_while_the_disk_hangs() {
-    // More than there are threads for requests.
+    // The number of uploads: more than there are threads for requests.
     const UPLOADS: usize = 12;
     let folder = TempDir::new().unwrap();
     let (real, seen) = (folder.path().join("real"), folder.path().join("data"));

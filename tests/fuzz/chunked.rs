@@ -11,7 +11,7 @@ use entityd::s3::chunked::{CHUNK_BYTES, Cutter, Decoder, SIGNED_BYTES_MAX};
 static TILDE: [u8; 64 << 10] = [b'x'; 64 << 10];
 /// The most bytes of the headers after the last chunk.
 const TRAILER_BYTES_MAX: usize = 16 << 10;
-/// A longer body shows nothing new.
+/// The longest body that is tested: a longer one would show nothing new.
 const BODY_BYTES_MAX: usize = 40 << 20;
 
 /// The content of a body: its chunks, each with the text after its size, and the text after the last.

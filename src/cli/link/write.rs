@@ -17,7 +17,7 @@ pub(super) struct Output<'a> {
     pub(super) with_scores: bool,
     /// The ids of each dataset's records; empty if there are none.
     pub(super) ids: &'a [Own],
-    /// Several schemas were used: their numbers are written.
+    /// Set if several schemas were used: the numbers of the schemas are written.
     pub(super) is_cascade: bool,
 }
 

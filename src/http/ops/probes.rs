@@ -24,7 +24,7 @@ use crate::system::place::{self, Place};
 use crate::telemetry::metrics;
 use crate::worker::remote::Nodes;
 
-/// A worker hears from its API nodes more often than this.
+/// The longest silence of the API nodes that is normal for a worker.
 const SILENCE_MAX: Duration = Duration::from_mins(1);
 
 /// The names of the checks of the stores.

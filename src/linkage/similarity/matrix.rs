@@ -1,4 +1,4 @@
-//! The little linear algebra that learning a projection takes, in strips of 64 vectors.
+//! The linear algebra for learning a projection, in strips of 64 vectors.
 
 use rayon::prelude::*;
 

@@ -25,8 +25,7 @@ const ITERATIONS: usize = 2;
 const BYTE_MAX: f32 = 127.0;
 /// The share of bytes that are clipped.
 const CLIPPED_SHARE: f64 = 0.000_5;
-/// A number with this term added is rounded to a whole one, if it has few digits; subtracting the term again is
-/// exact.
+/// Adding this number rounds a number with few digits to a whole one; subtracting it again is exact.
 const ROUND: f32 = 12_582_912.0;
 /// Rows of the sample that determine center and scale.
 const CENTER_ROWS: usize = 1024;

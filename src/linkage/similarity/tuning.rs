@@ -25,7 +25,7 @@ const PARTS: [usize; 11] = [4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192];
 const SIGNATURE_ROWS: usize = 256;
 /// Rows of either side from which projections are learnt.
 const PROJECTION_ROWS: usize = 2560;
-/// One of this many of those rows is set aside to try the projections.
+/// One row in this many is set aside to try the projections.
 const TRIED: usize = 5;
 /// The most strips of 64 components.
 const STRIPS_MAX: usize = 8;

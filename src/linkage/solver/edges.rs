@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-/// No key is 0: a slot with 0 is empty.
+/// The content of an empty slot: no key is 0.
 const GAP: u64 = 0;
 /// Keys that are sampled to estimate how many are no longer needed.
 const SAMPLE_KEYS: usize = 1 << 12;

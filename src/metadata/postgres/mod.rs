@@ -96,9 +96,8 @@ pub struct Versions {
 }
 
 impl Postgres {
-    /// Connects, brings the tables up to this version if `migrates`, and checks that the database belongs to `owner`
-    /// and is complete. The marks of the database are beside `file`. Waits a minute for a server that does not
-    /// answer.
+    /// Connects, upgrades the tables if `migrates`, and checks that the database belongs to `owner` and is complete.
+    /// The marks of the database are beside `file`. Waits a minute for a server that does not answer.
     ///
     /// # Errors
     /// [`Error::TooNew`] if a newer version made the tables; [`Error::Unfit`]; [`Error::Unavailable`].

@@ -120,7 +120,7 @@ impl CachedFile {
 #[derive(Debug, Default)]
 pub(super) struct FetchLock {
     pub(super) lock: tokio::sync::Mutex<()>,
-    /// The object was removed meanwhile: the copy must not be kept.
+    /// Set if the object was removed meanwhile: the copy must not be kept.
     void: AtomicBool,
 }
 

@@ -25,7 +25,7 @@ use crate::objects::{Error, Key, ObjectFile, Objects, keys};
 const PROJECT: ProjectId = ProjectId::from_bytes([1; 24]);
 const OTHER: ProjectId = ProjectId::from_bytes([9; 24]);
 const RUN: RunId = RunId::from_bytes([2; 24]);
-/// A cached file takes less than this in addition to its object.
+/// The limit on the bytes that a cached file has in addition to its object.
 const AROUND: u64 = 300;
 
 /// A store in memory that counts its calls, and answers slowly.

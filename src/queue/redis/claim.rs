@@ -42,7 +42,7 @@ pub(super) async fn claim(link: &Arc<Link>, claim: &Claim, now: Timestamp) -> Re
             return Ok(Vec::new());
         };
         let pause = taken.next.map_or(PAUSE_MAX, |next| next.min(PAUSE_MAX)).min(left);
-        // The next round checks, notified or not.
+        // The next round checks the queue even without a notification.
         let _ = tokio::time::timeout(pause, woken).await;
         moment = now.after(waited());
     }

@@ -27,7 +27,7 @@ const CLAIMS_AT_ONCE: usize = 16;
 const REJECTED: Duration = Duration::from_secs(5);
 /// The pause of a draining worker before its next claim.
 const DRAINING: Duration = Duration::from_secs(5);
-/// The pause after no node has answered.
+/// The pause when no node has answered.
 const AWAY: Duration = Duration::from_millis(500);
 
 /// Jobs from API nodes. Cheap to clone.

@@ -30,7 +30,7 @@ pub(super) struct Recording(Trace);
 struct Contents<'a> {
     folder: bool,
     changes: Vec<&'a Event>,
-    /// The changes before this are on the disk.
+    /// The number of changes that are on the disk.
     synced: usize,
 }
 

@@ -96,7 +96,7 @@ struct Promises {
     /// The change in progress, which may be there or not.
     uncertain: HashSet<String>,
     projects: HashSet<String>,
-    /// A project is being created, and may be there or not.
+    /// Set while a project is being created, so that it may exist or not.
     project_begun: bool,
 }
 

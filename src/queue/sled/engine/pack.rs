@@ -8,7 +8,7 @@ use crate::runtime::clock::Timestamp;
 
 /// The largest value, apart from its head.
 const SEGMENT_BYTES_MAX: usize = 62 << 10;
-/// A segment of this size takes no jobs of another lane, because lanes become empty at different times.
+/// The size from which a segment takes no jobs of another lane, because lanes become empty at different times.
 const SEGMENT_BYTES_AIM: usize = 16 << 10;
 const SEGMENT_JOBS_MAX: usize = 512;
 

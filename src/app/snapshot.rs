@@ -133,7 +133,7 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// Returns its description.
+    /// Returns the description of the snapshot.
     pub const fn about(&self) -> &About {
         &self.about
     }

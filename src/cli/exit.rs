@@ -42,7 +42,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Makes a failure outside the program, with its chain of causes.
+    /// Makes a failure with a cause outside the program, and with its chain of causes.
     pub(super) fn because(error: &dyn Error) -> Self {
         Self::Failed(chain(error))
     }

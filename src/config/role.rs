@@ -18,7 +18,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// Returns its name.
+    /// Returns the name of the role.
     pub const fn name(self) -> &'static str {
         match self {
             Self::All => "all",

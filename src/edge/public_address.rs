@@ -36,7 +36,7 @@ impl BasePath {
         (path.len() <= BYTES_MAX && (path.is_empty() || is_path(path))).then(|| Self(path.to_owned()))
     }
 
-    /// Returns whether its first segment is one of these.
+    /// Returns true if the first segment of the path is one of `segments`.
     pub fn begins_with_one_of(&self, segments: &[&str]) -> bool {
         self.0.split('/').nth(1).is_some_and(|first| segments.contains(&first))
     }

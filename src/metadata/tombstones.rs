@@ -2,8 +2,8 @@
 
 use crate::model::{ProjectState, Run, RunState, Tombstone};
 
-/// Returns the tombstones of a change, each with whether it is late: an upload was arriving, which may leave objects until the
-/// process ends.
+/// Returns the tombstones of a change, each with a flag that is set if it is late. It is late if an upload was
+/// arriving, which may still leave objects until the process ends.
 pub(super) fn of_change(
     before: Option<&ProjectState>,
     after: Option<&ProjectState>,

@@ -102,7 +102,7 @@ impl ResultType {
     /// All result types.
     pub const ALL: [Self; 3] = [Self::Groups, Self::Permutations, Self::SimilarityScores];
 
-    /// Returns its name in the API and in the database.
+    /// Returns the name of the type in the API and in the database.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Groups => "groups",

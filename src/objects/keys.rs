@@ -41,7 +41,7 @@ impl Key {
         is_ours.then(|| Self(path.to_owned()))
     }
 
-    /// Returns its last part.
+    /// Returns the last part of the key.
     pub fn name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or_default()
     }

@@ -40,7 +40,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// Returns its name in policies.
+    /// Returns the name of the action in policies.
     pub const fn name(self) -> &'static str {
         match self {
             Self::ListAllMyBuckets => "s3:ListAllMyBuckets",

@@ -26,7 +26,7 @@ impl WallClock {
         Some(clock)
     }
 
-    /// Sets its offset from the machine's clock.
+    /// Sets the offset of this clock from the machine's clock.
     fn set(&self, offset: &str) {
         fs::write(self.0.path().join("new"), offset).unwrap();
         fs::rename(self.0.path().join("new"), self.file()).unwrap();

@@ -10,7 +10,7 @@ use entityd::linkage::encoding::{Error, Summary, binary};
 
 const RECORDS_MAX: u32 = 1000;
 
-/// Yields its bytes one by one.
+/// Yields the bytes one by one.
 struct Trickle<'a>(&'a [u8]);
 
 impl Read for Trickle<'_> {

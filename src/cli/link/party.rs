@@ -46,12 +46,12 @@ fn index_one(party: usize, input: Input, workspace: &Workspace) -> Result<Party,
 }
 
 impl Party {
-    /// Returns its number of records.
+    /// Returns the number of records of the party.
     pub(super) const fn records(&self) -> u32 {
         self.header.records
     }
 
-    /// Returns its blocks, from the first.
+    /// Returns the blocks of the party, from the first.
     pub(super) fn directory(&self) -> Result<Directory<&[u8]>, layout::Error> {
         Directory::open(&self.index[..])
     }
@@ -61,7 +61,7 @@ impl Party {
         self.matrix.check().and_then(|()| self.index.check())
     }
 
-    /// Returns its records for comparison.
+    /// Returns the records of the party for comparison.
     pub(super) fn stored(&self) -> Stored<'_> {
         let index = Index::reopen(self.header, &self.index).expect("the index was checked when it was made");
         Stored { index, matrix: &self.matrix }

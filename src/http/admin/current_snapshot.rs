@@ -24,7 +24,7 @@ pub trait Snapshots: Send + Sync {
 
 /// A snapshot; dropping it removes it.
 pub trait Snapshot: Send + Sync {
-    /// Returns its description.
+    /// Returns the description of the snapshot.
     fn about(&self) -> Value;
 
     /// Opens the list of its files.

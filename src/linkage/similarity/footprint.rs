@@ -2,6 +2,6 @@
 
 /// A value whose memory is counted.
 pub(super) trait Footprint {
-    /// Returns its size in memory.
+    /// Returns the size in memory, in bytes.
     fn bytes(&self) -> usize;
 }

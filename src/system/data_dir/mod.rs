@@ -51,7 +51,7 @@ impl DataDir {
         Ok(Self { path, _lock: lock })
     }
 
-    /// Returns its path.
+    /// Returns the path of the data directory.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -48,7 +48,7 @@ pub enum Area {
 }
 
 impl Area {
-    /// Returns its name in the protocol.
+    /// Returns the name of the area in the protocol.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Objects => "objects",

@@ -14,7 +14,7 @@ use crate::model::AccessKeys;
 const PLAIN: Expected = Expected { uses_blocking: false, records_max: 1000 };
 const BLOCKING: Expected = Expected { uses_blocking: true, records_max: 1000 };
 
-/// Gives its bytes in pieces of at most `.1`.
+/// Yields the bytes in pieces of at most `.1`.
 struct Pieces<'a>(&'a [u8], usize);
 
 impl Read for Pieces<'_> {
@@ -221,7 +221,7 @@ fn encoding(bytes: usize) -> impl Strategy<Value = Value> {
 fn encoding_list() -> impl Strategy<Value = Vec<Value>> {
     let size = prop_oneof![Just(8_usize), Just(4), Just(1), Just(100)];
     size.prop_flat_map(|size| {
-        // Sometimes one of another length.
+        // A few encodings have another length.
         let one = prop_oneof![60 => encoding(size), 1 => encoding(size + 1), 1 => Just(json!("?"))];
         proptest::collection::vec(one, 0..6)
     })

@@ -111,7 +111,7 @@ impl Kernel {
         Self::available().into_iter().find(|kernel| kernel.name() == name).ok_or(Unavailable { name })
     }
 
-    /// Returns its name.
+    /// Returns the name of the kernel.
     pub fn name(self) -> Name {
         self.0.name()
     }

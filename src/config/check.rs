@@ -158,7 +158,7 @@ fn queue_clash(settings: &Settings) -> Option<(&'static str, &'static str, &'sta
     }
 }
 
-/// Returns whether the two cannot both be bound. Port 0 means any free one.
+/// Returns true if the two addresses cannot both be bound. Port 0 means any free port.
 fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let same_address = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() != 0 && a.port() == b.port() && same_address

@@ -41,7 +41,7 @@ pub struct ListedNode {
     pub draining: bool,
     /// The time at which the node has joined.
     pub joined: Timestamp,
-    /// The time since its last heartbeat.
+    /// The time since the last heartbeat of the node.
     pub silence: Duration,
 }
 

@@ -210,7 +210,7 @@ pub trait Store: Send + Sync {
     /// Returns the recorded attempts by job, of jobs that were tried more than once.
     async fn attempts(&self) -> Result<HashMap<String, u8>, Error>;
 
-    /// Returns true if the store accepts changes. Cheap while the last one succeeded.
+    /// Checks that the store accepts changes. Cheap if the latest change has succeeded.
     async fn check(&self) -> Result<(), Error> {
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! Listings, a page at a time. The cost depends on the size of the page, however many keys its common prefixes stand
-//! for.
+//! Listings, a page at a time. The cost depends on the size of the page, and not on the number of keys that its
+//! common prefixes represent.
 
 use rusqlite::{Connection, Statement, params};
 

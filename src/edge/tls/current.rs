@@ -213,7 +213,7 @@ mod tests {
         Tls::open(Settings { source, client_authorities: None }, Clock::manual(now))
     }
 
-    /// Returns a pair in one file, valid in the years given.
+    /// Writes a certificate and its key, valid in the years given, into one file.
     fn pair(path: &Path, (begins, ends): (i32, i32)) {
         let mut wanted = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         wanted.not_before = rcgen::date_time_ymd(begins, 1, 1);

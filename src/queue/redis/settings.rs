@@ -25,7 +25,7 @@ pub struct Settings {
     /// The directory in which the state of the queue is remembered across restarts; if there is none, it is
     /// forgotten.
     pub directory: Option<PathBuf>,
-    /// Set if a queue has existed before: a new one lacks its jobs then.
+    /// Set if a queue has existed before: a new queue would lack its jobs.
     pub expected: bool,
     /// The backoff of failed jobs.
     pub backoff: Backoff,

@@ -40,7 +40,7 @@ impl JoinToken {
         &self.secret
     }
 
-    /// Returns the SHA-256 of the certificate to trust, if it names one.
+    /// Returns the SHA-256 of the certificate to trust, if the token names one.
     pub const fn pin(&self) -> Option<[u8; 32]> {
         self.pin
     }

@@ -18,8 +18,9 @@ use tempfile::TempDir;
 use disk::{Kept, Recording};
 use trace::Trace;
 
-/// The most power cuts that are tried, and for how long.
+/// The most power cuts that are tried.
 const CUTS: usize = 150;
+/// The longest time for which they are tried.
 const TIME: Duration = Duration::from_secs(15);
 
 /// Runs a part of the workload in a separate process, and reads the recording of it.

@@ -56,7 +56,7 @@ impl Header {
         self.matrix_bytes().div_ceil(CHUNK_BYTES)
     }
 
-    /// Returns the offset of the directory; `None` if it overflows.
+    /// Returns the offset of the directory.
     pub(super) fn directory_at(&self) -> u64 {
         HEADER_BYTES as u64 + self.chunks() * 4
     }

@@ -34,7 +34,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Returns the cost of this many.
+    /// Returns the cost of `count` units.
     pub fn of(self, count: usize) -> f64 {
         self.base + self.each * count as f64
     }

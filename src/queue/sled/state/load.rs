@@ -61,7 +61,7 @@ fn read_segments(store: &Store, state: &mut QueueState, ids: &mut Ids) -> Result
     Ok(())
 }
 
-/// Returns true if every slot that the marks name exists.
+/// Checks that every slot that the marks name exists.
 fn check(head: &Head, marks: Option<&Marks>) -> Result<(), Error> {
     let count = head.prints.len();
     let runs: usize = head.runs.iter().map(|run| usize::from(run.count)).sum();

@@ -14,12 +14,28 @@ from harness.server import Server
 FLEET = os.environ.get("TESTS_FLEET") == "1"
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        marker = item.get_closest_marker("one_process")
+        if FLEET and marker:
+            item.add_marker(pytest.mark.skip(reason=marker.args[0]))
+
+
 @pytest.fixture(scope="session")
-def nodes(tmp_path_factory):
+def several(tmp_path_factory):
+    """The engines, API nodes and workers of a fleet; None for one process."""
+    if not FLEET:
+        yield None
+        return
+    with fleet(tmp_path_factory.mktemp("fleet")) as parts:
+        yield parts
+
+
+@pytest.fixture(scope="session")
+def nodes(several, tmp_path_factory):
     """The nodes that serve; each has to drain and exit 0 at the end."""
-    if FLEET:
-        with fleet(tmp_path_factory.mktemp("fleet")) as (_, running, _):
-            yield running
+    if several:
+        yield several[1]
     else:
         with Server(tmp_path_factory.mktemp("entityd")) as running:
             yield [running]

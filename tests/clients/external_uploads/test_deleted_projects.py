@@ -13,6 +13,7 @@ from botocore.credentials import Credentials
 from harness import external
 from harness.signed import code_of
 
+pytestmark = pytest.mark.one_process("the objects of several nodes are in an external store; this is about our S3 endpoint")
 SIZES = [pytest.param(1_000, id="small"), pytest.param(3_000_000, id="large")]
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from .api import Api
 from .nodes import LEASE_MS, ApiNode, WorkerNode
-from .postgres import PASSWORD, Postgres
+from .postgres import PASSWORD, Cutter, Postgres
 from .redis import Sentinels
+from .store_proxy import Proxy
 from .stores import INTERNAL, Moto
 
 
@@ -24,10 +25,12 @@ class SpreadApi(Api):
 
 
 class Engines(contextlib.AbstractContextManager):
-    """The engines that all nodes share."""
+    """The engines that all nodes share. With `seed`, nodes reach the database and the store through proxies that inject faults."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, seed=None):
         self.folder = Path(folder)
+        self.seed = seed
+        self.cutter = self.proxy = None
         self.postgres = Postgres(self.folder)
         self.sentinels = Sentinels(self.folder / "redis")
         (self.folder / "store").mkdir(parents=True, exist_ok=True)
@@ -38,6 +41,9 @@ class Engines(contextlib.AbstractContextManager):
             for engine in (self.postgres, self.sentinels, self.store):
                 stack.enter_context(engine)
             self.postgres.create("fleet")
+            if self.seed is not None:
+                self.cutter = stack.enter_context(Cutter(self.postgres.port, self.seed, 0))
+                self.proxy = stack.enter_context(Proxy(self.store))
             self.stack = stack.pop_all()
         return self
 
@@ -52,8 +58,8 @@ class Engines(contextlib.AbstractContextManager):
         return path
 
     def flags(self):
-        database = f"postgres://entityd@127.0.0.1:{self.postgres.port}/fleet?sslmode=disable"
-        _, access = self.store.access(self.store.url)
+        database = self.postgres.url("fleet", port=self.cutter and self.cutter.port)
+        _, access = self.store.access((self.proxy or self.store).url)
         return ["--database", database, "--database-password-file", self.password_file(),
                 "--queue", self.sentinels.url, "--objects", f"s3://{INTERNAL}/fleet", *access]
 
@@ -72,11 +78,11 @@ class Engines(contextlib.AbstractContextManager):
 
 
 @contextlib.contextmanager
-def fleet(folder, nodes=2, workers=2, flags=(), worker_flags=()):
-    """The engines, the API nodes and the workers."""
+def fleet(folder, nodes=2, workers=2, flags=(), worker_flags=(), seed=None):
+    """The engines, the API nodes and the workers. With `seed`, there are proxies before the database and the store."""
     folder = Path(folder)
     with contextlib.ExitStack() as stack:
-        engines = stack.enter_context(Engines(folder / "engines"))
+        engines = stack.enter_context(Engines(folder / "engines", seed))
         serving, token = [], None
         for number in range(nodes):
             node = engines.api_node(folder / f"api-{number}", *flags)

@@ -67,7 +67,7 @@ class ApiNode(Server):
 class WorkerNode:
     """`entityd serve --role worker`."""
 
-    def __init__(self, folder, urls, token, *flags, threads=1, environment=None):
+    def __init__(self, folder, urls, token, *flags, threads=1, environment=None, within=()):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log = self.folder / "entityd.log"
@@ -75,7 +75,7 @@ class WorkerNode:
         self.token.touch(mode=0o600)
         self.token.write_text(token)
         [self.ops_port] = free_ports(1)
-        self.command = [BINARY, "serve", "--role", "worker", "--join", ",".join(urls)]
+        self.command = [*within, BINARY, "serve", "--role", "worker", "--join", ",".join(urls)]
         self.command += ["--join-token-file", self.token, "--data-dir", self.folder / "data"]
         self.command += ["--ops-listen", f"127.0.0.1:{self.ops_port}"]
         self.command += ["--worker-threads", str(threads), "--drain-timeout-ms", "5000", *flags]

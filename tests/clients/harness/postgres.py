@@ -107,6 +107,19 @@ class Postgres(contextlib.AbstractContextManager):
             # Its children notice that a moment later.
             time.sleep(0.3)
 
+    def freeze(self):
+        """Stops all processes of the server; returns a function that continues them."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        pids = [self.process.pid, *map(int, children)]
+
+        def send(number):
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
+        send(signal.SIGSTOP)
+        return lambda: send(signal.SIGCONT)
+
     def _psql(self, database, sql, user="entityd", password=PASSWORD):
         environment = {**os.environ, "PGPASSWORD": password, "PGSSLMODE": "disable"}
         command = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(self.port), "-U", user]
@@ -176,13 +189,13 @@ class PgBouncer(contextlib.AbstractContextManager):
 class Cutter(contextlib.AbstractContextManager):
     """Forwards connections, and cuts some at a COMMIT: before it is forwarded, or before its response is."""
 
-    def __init__(self, port, seed, share):
+    def __init__(self, port, seed, share, host="127.0.0.1"):
         self.behind = port
         self.random = random.Random(seed)
         self.share = share
         self.cuts = {"before the commit": 0, "after the commit": 0}
         self.is_over = threading.Event()
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = socket.create_server((host, 0))
         self.port = self.listener.getsockname()[1]
 
     def __enter__(self):

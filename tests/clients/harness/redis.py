@@ -89,7 +89,8 @@ class Redis(Process):
     def saved(self):
         """Returns a copy of its files as they are."""
         copy = self.folder.with_name(f"{self.folder.name}-saved")
-        shutil.copytree(self.folder, copy, dirs_exist_ok=True)
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(self.folder, copy)
         return copy
 
     def go_back(self, copy):
@@ -130,6 +131,32 @@ class Sentinels:
             synced = "state=online" in ask(self.master.port, "INFO", "replication")
             return synced and all("slaves=1,sentinels=3" in text for text in said)
         return False
+
+    def leader(self):
+        """Returns the server that the Sentinels name master, and the other one."""
+        said = ask(self.watchers[0].port, "SENTINEL", "get-master-addr-by-name", "queue")
+        servers = [self.master, self.replica]
+        return servers if f"\n{self.master.port}\r" in said else servers[::-1]
+
+    def settle(self, timeout_s=60):
+        """Waits until one server is master for all Sentinels, and the other one its replica; returns both."""
+
+        def is_settled():
+            with contextlib.suppress(OSError):
+                leader, other = self.leader()
+                said = [ask(watcher.port, "INFO", "sentinel") for watcher in self.watchers]
+                agree = all(f"address=127.0.0.1:{leader.port},slaves=1,sentinels=3" in text for text in said)
+                replica = ask(other.port, "INFO", "replication")
+                linked = "role:slave" in replica and "master_link_status:up" in replica
+                return agree and all("status=ok" in text for text in said) and linked and [leader, other]
+            return None
+
+        return until(is_settled, "one master and its replica", timeout_s)
+
+    def start(self, server, behind=None):
+        """Starts a killed server: as master, or as the replica of another one."""
+        server.settings = ("--replicaof", "127.0.0.1", str(behind.port)) if behind else ()
+        server.__enter__()
 
     def __exit__(self, *_):
         for process in [*self.watchers, self.replica, self.master]:

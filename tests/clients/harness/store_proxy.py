@@ -16,7 +16,8 @@ class Proxy(contextlib.AbstractContextManager):
 
     - `hang`: accept requests and never answer,
     - `stall`: answer a GET with the head and half of the body, and then nothing more,
-    - `refuse`: answer with a status and an S3 error code, always or a number of times.
+    - `refuse`: answer with a status and an S3 error code, always or a number of times,
+    - `slow`: forward each request later.
     """
 
     def __init__(self, behind):
@@ -50,6 +51,9 @@ class Proxy(contextlib.AbstractContextManager):
     def refuse(self, status, code, times=None):
         self.refusals = 0
         self._fault = ("refuse", status, code, times)
+
+    def slow(self, seconds):
+        self._fault = ("slow", seconds)
 
     def behave(self):
         """Only forwards again; clients that wait for a response lose their connection."""
@@ -91,6 +95,8 @@ class Proxy(contextlib.AbstractContextManager):
                     text = f"<?xml version='1.0'?>\n<Error>\n<Code>{code}</Code>\n<Message>No.</Message></Error>"
                     self.answer(status, [("Content-Type", "application/xml")], text.encode())
                 else:
+                    if fault and fault[0] == "slow":
+                        time.sleep(fault[1])
                     self.ask(body, stalls=fault == ("stall",) and self.command == "GET")
 
             do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = pass_on

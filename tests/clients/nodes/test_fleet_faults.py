@@ -1,22 +1,42 @@
 """A schedule of faults over every engine and every kind of node, drawn from the seed: this costs time, but changes no answer."""
 
+import collections
+import concurrent.futures
+import contextlib
 import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from harness.api import Api
-from harness.fleet import fleet
+from harness.fleet import SpreadApi, fleet
+from harness.link import Link, is_possible
+from harness.nodes import LEASE_MS, WorkerNode
+from harness.postgres import Cutter
 from harness.redis import ask, needs_redis
 from harness.server import Server
+from harness.upload import body
 from harness.wait import until
 
 from harness import linkages
 
 pytestmark = needs_redis
-FAULTS = 200 if os.environ.get("TESTS_LONG") == "1" else 7
+LONG = os.environ.get("TESTS_LONG") == "1"
+FAULTS = 200 if LONG else 8
 ROWS = 800
+OUTAGE_S = 30 if LONG else 3
+PATIENCE_S = 240
+LIBFAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+JOB_STEPS = [
+    f"{kind}{moment}"
+    for kind in ("ingest", "plan", "compare", "finalize")
+    for moment in ("", ".opened", ".done", ".published")
+    if moment != ".opened" or kind == "compare"
+]
+API_STEPS = ["body", "spooled.done", "spooled.published", "spooled.reported", "purge", "purge.published"]
+API_STEPS += [f"{kind}.reported" for kind in ("ingest", "plan", "compare", "finalize", "purge")]
 
 
 @pytest.fixture(scope="module")
@@ -24,71 +44,308 @@ def seed():
     return int(os.environ["TESTS_SEED"])
 
 
-def pause(process, rng):
-    process.send_signal(signal.SIGSTOP)
-    time.sleep(rng.uniform(0.1, 1.5))
-    process.send_signal(signal.SIGCONT)
+class Scene:
+    """What faults act on."""
+
+    def __init__(self, seed, engines, nodes, workers, link):
+        self.rng = random.Random(seed)
+        self.engines, self.nodes, self.workers, self.link = engines, nodes, workers, link
+        self.steps = collections.Counter()
 
 
-def kill_api(rng, engines, nodes, workers):
-    # The client uses the first node.
-    nodes[1].kill()
-    nodes[1].__enter__()
-
-
-def pause_api(rng, engines, nodes, workers):
-    pause(rng.choice(nodes).process, rng)
-
-
-def kill_worker(rng, engines, nodes, workers):
-    worker = rng.choice(workers)
-    worker.kill()
-    worker.start()
-
-
-def pause_worker(rng, engines, nodes, workers):
-    pause(rng.choice(workers).process, rng)
-
-
-def restart_postgres(rng, engines, nodes, workers):
-    engines.postgres.stop(rng.choice([signal.SIGINT, signal.SIGKILL]))
-    time.sleep(rng.uniform(0, 1))
-    engines.postgres.start()
-
-
-def flush_redis(rng, engines, nodes, workers):
-    for server in (engines.sentinels.master, engines.sentinels.replica):
-        if "role:master" in ask(server.port, "INFO", "replication"):
-            ask(server.port, "FLUSHALL")
-
-
-def pause_store(rng, engines, nodes, workers):
-    pause(engines.store.process, rng)
-
-
-KINDS = [kill_api, pause_api, kill_worker, pause_worker, restart_postgres, flush_redis, pause_store]
-
-
-def started(api, case):
-    """Begins a linkage, and begins again if that meets a fault."""
-    for _ in range(20):
-        try:
-            return linkages.start(api, case)
-        except (AssertionError, OSError):
-            time.sleep(0.5)
-    raise AssertionError("no linkage could be begun")
-
-
-def finished(run, case):
-    """Returns the outcome, and repeats the request until there is a response."""
-    deadline = time.monotonic() + 180
+def revive(node):
+    """Starts an API node until it serves, as a supervisor would: its engines may be unavailable."""
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
-            return linkages.outcome(run, case, 60)
-        except (AssertionError, OSError):
+            return node.__enter__()
+        except AssertionError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
+
+
+@contextlib.contextmanager
+def changed(node, **variables):
+    """Other environment variables for the next start of a node."""
+    before = node.environment
+    node.environment = {**before, **variables}
+    try:
+        yield
+    finally:
+        node.environment = before
+
+
+def pause(process, seconds):
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGCONT)
+
+
+def kill_api(scene):
+    node = scene.rng.choice(scene.nodes)
+    node.kill()
+    time.sleep(scene.rng.uniform(0, 1))
+    revive(node)
+
+
+def pause_api(scene):
+    pause(scene.rng.choice(scene.nodes).process, scene.rng.uniform(0.1, 1.5))
+
+
+def silence_api(scene):
+    """Longer than a lease, and longer than other nodes wait for it: they take over what it holds."""
+    pause(scene.rng.choice(scene.nodes).process, 18 if LONG else 1.5 * LEASE_MS / 1_000)
+
+
+def kill_api_at_a_step(scene):
+    node, step = scene.rng.choice(scene.nodes), scene.rng.choice(API_STEPS)
+    node.kill()
+    with changed(node, ENTITYD_BREAKPOINT=step):
+        revive(node)
+    with contextlib.suppress(AssertionError):
+        until(lambda: node.process.poll() is not None, "it reaches the step", 4)
+        scene.steps[step] += 1
+    node.kill()
+    revive(node)
+
+
+def kill_worker(scene):
+    worker = scene.rng.choice(scene.workers)
+    worker.kill()
+    time.sleep(scene.rng.uniform(0, 0.5))
+    worker.start()
+
+
+def pause_worker(scene):
+    pause(scene.rng.choice(scene.workers).process, scene.rng.uniform(0.1, 1.5))
+
+
+def expire_worker(scene):
+    """Its lease is over when it continues, and others have its jobs."""
+    pause(scene.rng.choice(scene.workers).process, 1.5 * LEASE_MS / 1_000)
+
+
+def kill_worker_at_a_step(scene):
+    """All workers but this one are stopped meanwhile, so that it reaches the step."""
+    worker, step = scene.rng.choice(scene.workers), scene.rng.choice(JOB_STEPS)
+    others = [other for other in scene.workers if other is not worker]
+    for other in others:
+        other.kill()
+    worker.kill()
+    with changed(worker, ENTITYD_BREAKPOINT=step):
+        worker.start()
+    with contextlib.suppress(AssertionError):
+        until(lambda: worker.process.poll() is not None, "it reaches the step", 4)
+        scene.steps[step] += 1
+    worker.kill()
+    for each in scene.workers:
+        each.start()
+
+
+def shift_clock(scene):
+    """A node whose clock is a day behind or ahead of the others, until it is killed."""
+    node = scene.rng.choice([*scene.nodes, *scene.workers])
+    node.kill()
+    clock = {"LD_PRELOAD": str(LIBFAKETIME), "FAKETIME": scene.rng.choice(["-1d", "+1d"]), "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    with changed(node, **clock):
+        revive(node) if node in scene.nodes else node.start()
+
+
+def slow_link(scene):
+    scene.link.set(delay_s=0.2, loss=0.05)
+    time.sleep(10 if LONG else 2)
+    scene.link.set()
+
+
+def partition_worker(scene):
+    """Nothing passes until the worker's leases are over; it continues to compute."""
+    scene.link.set(loss=1)
+    time.sleep(scene.rng.uniform(1.2, 2) * LEASE_MS / 1_000)
+    scene.link.set()
+
+
+def restart_postgres(scene):
+    scene.engines.postgres.stop(scene.rng.choice([signal.SIGINT, signal.SIGKILL]))
+    time.sleep(scene.rng.uniform(0, 1))
+    scene.engines.postgres.start()
+
+
+def stop_postgres(scene):
+    if scene.rng.random() < 0.5:
+        scene.engines.postgres.stop(signal.SIGINT)
+        time.sleep(OUTAGE_S)
+        scene.engines.postgres.start()
+    else:
+        go_on = scene.engines.postgres.freeze()
+        time.sleep(OUTAGE_S)
+        go_on()
+
+
+def cut_commits(scene):
+    scene.engines.cutter.share = 0.4
+    time.sleep(scene.rng.uniform(1, 3))
+    scene.engines.cutter.behave()
+
+
+def restart_redis(scene):
+    leader, other = scene.engines.sentinels.settle()
+    behind = scene.rng.choice([None, leader])
+    server = other if behind else leader
+    server.kill()
+    scene.engines.sentinels.start(server, behind)
+
+
+def kill_redis(scene):
+    """The master stays away until its replica has taken over."""
+    leader, other = scene.engines.sentinels.settle()
+    leader.kill()
+    until(lambda: scene.engines.sentinels.leader()[0] is other, "the replica takes over", 60)
+    scene.engines.sentinels.start(leader, other)
+
+
+def fail_over_redis(scene):
+    leader, _ = scene.engines.sentinels.settle()
+    watcher = scene.engines.sentinels.watchers[0]
+    # A Sentinel refuses this for some seconds after another fail-over.
+    until(lambda: "OK" in ask(watcher.port, "SENTINEL", "FAILOVER", "queue"), "it begins", 60)
+    until(lambda: scene.engines.sentinels.leader()[0] is not leader, "the replica takes over", 60)
+
+
+def split_redis(scene):
+    """The old master answers again as a master for some seconds, beside the new one."""
+    leader, _ = scene.engines.sentinels.settle()
+    leader.signal(signal.SIGSTOP)
+    try:
+        until(lambda: scene.engines.sentinels.leader()[0] is not leader, "the replica takes over", 60)
+    finally:
+        leader.signal(signal.SIGCONT)
+    time.sleep(scene.rng.uniform(1, 5))
+
+
+def flush_redis(scene):
+    leader, _ = scene.engines.sentinels.settle()
+    ask(leader.port, "FLUSHALL")
+
+
+def roll_back_redis(scene):
+    """Both servers begin again with a copy of the master's files that is some seconds old."""
+    leader, other = scene.engines.sentinels.settle()
+    copy = leader.saved()
+    time.sleep(scene.rng.uniform(0.5, 3))
+    other.kill()
+    leader.kill()
+    leader.settings = ()
+    leader.go_back(copy)
+    scene.engines.sentinels.start(other, leader)
+
+
+def pause_store(scene):
+    pause(scene.engines.store.process, scene.rng.uniform(0.1, 1.5))
+
+
+def deny_store(scene):
+    scene.engines.proxy.refuse(503, "SlowDown") if scene.rng.random() < 0.5 else scene.engines.proxy.hang()
+    time.sleep(scene.rng.uniform(2, 8 if LONG else 3))
+    scene.engines.proxy.behave()
+
+
+def slow_store(scene):
+    scene.engines.proxy.slow(scene.rng.uniform(0.1, 0.5))
+    time.sleep(3)
+    scene.engines.proxy.behave()
+
+
+NODE_KINDS = [kill_api, pause_api, silence_api, kill_api_at_a_step, kill_worker, pause_worker, expire_worker, kill_worker_at_a_step]
+ENGINE_KINDS = [
+    restart_postgres, stop_postgres, cut_commits, restart_redis, kill_redis, fail_over_redis, split_redis, flush_redis,
+    roll_back_redis, pause_store, deny_store, slow_store,
+]
+if LIBFAKETIME.exists():
+    NODE_KINDS.append(shift_clock)
+if is_possible():
+    NODE_KINDS += [slow_link, partition_worker]
+
+
+def persist(act, what):
+    """Repeats a request until it succeeds; returns its value."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return act()
+        except (AssertionError, OSError) as error:
+            assert time.monotonic() < deadline, f"{what}: {error}"
+            time.sleep(0.2)
+
+
+def send(project, party, encodings, blocks):
+    """Uploads until that is accepted. A lost answer is no loss of the upload: its token is used up then."""
+    form = "clknblocks" if blocks else "clks"
+    path, token = f"{project.path}/clks", project.update_tokens[party]
+
+    def attempt():
+        response = project.api.post(path, token, json=body(form, encodings, blocks), timeout=30)
+        assert response.status_code in (201, 403), response.text
+        return response.status_code
+
+    first = True
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            status = attempt()
+            assert status == 201 or not first, "a token is used up before its first upload"
+            return
+        except (AssertionError, OSError) as error:
+            assert time.monotonic() < deadline, f"the upload of party {party}: {error}"
+        first = False
+        time.sleep(0.2)
+
+
+def linked(api, case):
+    """Runs a linkage through all faults; returns the run and its result."""
+    _, kind, datasets, blocks, threshold = case
+    project = persist(lambda: api.project(kind, parties=len(datasets), blocking=blocks is not None), "the project")
+    for party, encodings in enumerate(datasets):
+        send(project, party, encodings, blocks[party] if blocks else None)
+    run = persist(lambda: project.run(threshold), "the run")
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        with contextlib.suppress(OSError):
+            status = run.get_status()
+            if status.status_code == 200:
+                assert status.json()["state"] != "error", status.json()
+                if status.json()["state"] == "completed":
+                    result = run.get_result()
+                    if result.status_code == 200:
+                        return run, result.content
+        assert time.monotonic() < deadline, f"the run has not ended: {status.text}"
+        time.sleep(0.1)
+
+
+def schedule_of(rng):
+    """Pairs of a fault of a node and one of an engine, each kind about as often as any other."""
+    shuffled = lambda kinds: (kind for _ in iter(int, 1) for kind in rng.sample(kinds, len(kinds)))
+    nodes, engines = shuffled(NODE_KINDS), shuffled(ENGINE_KINDS)
+    done = 0
+    while done < FAULTS:
+        yield next(nodes), next(engines)
+        done += 2
+
+
+@contextlib.contextmanager
+def afar(seed, nodes, folder):
+    """A worker behind a link, if this machine allows one."""
+    if not is_possible():
+        yield None, []
+        return
+    with contextlib.ExitStack() as stack:
+        link = stack.enter_context(Link(seed))
+        ways = [stack.enter_context(Cutter(node.worker_port, seed, 0, link.outside)) for node in nodes]
+        urls = [f"http://{link.outside}:{way.port}" for way in ways]
+        worker = WorkerNode(folder, urls, nodes[0].join_token(), within=link.command())
+        stack.enter_context(worker)
+        worker.wait_until_said("no telemetry")
+        yield link, [worker]
 
 
 def test_faults_of_every_kind_change_no_answer(tmp_path, seed):
@@ -98,22 +355,58 @@ def test_faults_of_every_kind_change_no_answer(tmp_path, seed):
     (tmp_path / "whole").mkdir()
     with Server(tmp_path / "whole") as server, Api(server.url) as api:
         expected = [linkages.outcome(linkages.start(api, case), case) for case in cases]
-    done = {kind.__name__: 0 for kind in KINDS}
-    schedule = []
-    while len(schedule) < FAULTS:
-        schedule += rng.sample(KINDS, len(KINDS))
+    done, began = collections.Counter(), time.monotonic()
     flags = ("--comparisons-per-job", "50000")
-    with fleet(tmp_path, flags=flags) as (engines, nodes, workers), nodes[0].client() as api:
-        while schedule:
-            number = rng.randrange(len(cases))
-            run = started(api, cases[number])
-            for kind in [schedule.pop() for _ in range(min(2, len(schedule)))]:
-                time.sleep(rng.uniform(0, 0.7))
-                kind(rng, engines, nodes, workers)
-                done[kind.__name__] += 1
-            assert finished(run, cases[number]) == expected[number], (cases[number][0], done)
-        print("\n".join(f"{kind:20} {count}" for kind, count in done.items()))
-        until(lambda: dead_jobs(nodes[0]) == [], "no job was given up")
+    with fleet(tmp_path, flags=flags, seed=seed) as (engines, nodes, workers), SpreadApi(nodes) as api:
+        with afar(seed, nodes, tmp_path / "afar") as (link, more):
+            scene = Scene(seed, engines, nodes, workers + more, link)
+            pool = concurrent.futures.ThreadPoolExecutor(2)
+            runs = []
+            for kinds in schedule_of(rng):
+                number = rng.randrange(len(cases))
+
+                def disturb(kind, pause_s):
+                    time.sleep(pause_s)
+                    kind(scene)
+
+                faults = [pool.submit(disturb, kind, rng.uniform(0, 1.5)) for kind in kinds]
+                since = time.monotonic()
+                run, result = linked(api, cases[number])
+                took = time.monotonic() - since
+                for fault in faults:
+                    fault.result()
+                done.update(kind.__name__ for kind in kinds)
+                names = " ".join(kind.__name__ for kind in kinds)
+                print(f"{time.monotonic() - began:6.0f} s  {cases[number][0]:24} {took:5.1f} s  {names}", flush=True)
+                assert result == expected[number], (cases[number][0], names)
+                runs.append((run, cases[number]))
+            print("\n".join(f"{kind.__name__:22} {done[kind.__name__]}" for kind in NODE_KINDS + ENGINE_KINDS))
+            print("killed at", dict(scene.steps), "commits cut", engines.cutter.cuts, "packets lost", link and link.lost)
+            until(lambda: dead_jobs(nodes[0]) == [], "no job was given up")
+            everything_happened_once(engines, runs)
+            nothing_stays(api, engines, runs)
+
+
+def everything_happened_once(engines, runs):
+    """Checks that each run has counted each comparison, and each party each record, once."""
+    found = engines.postgres.sql("fleet", "SELECT run_id, state, comparisons, comparisons_total FROM entityd.entityd_runs")
+    counted = {line.split("|")[0]: line.split("|")[1:] for line in found}
+    for run, _ in runs:
+        state, comparisons, total = counted[run.id]
+        assert (state, comparisons) == ("completed", total), (run.id, counted[run.id])
+
+
+def nothing_stays(api, engines, runs):
+    for run, _ in runs:
+        persist(lambda: deleted(run.project), "the project is deleted")
+    kept = lambda: [key for key in engines.store.keys_in("internal") if any(run.project.id in key for run, _ in runs)]
+    until(lambda: not kept(), "the objects go", 120)
+
+
+def deleted(project):
+    response = project.delete()
+    # 403: an answer was lost, and the project is gone.
+    assert response.status_code in (204, 403), response.text
 
 
 def dead_jobs(node):

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{Error, owner, settings};
 use crate::config::Settings;
-use crate::external::{CredentialIssuer, TokenService, TokenSettings, UploadBucket};
+use crate::external::{BucketCalls, CredentialIssuer, TokenService, TokenSettings, UploadBucket};
 use crate::http::{Bucket, ClientStore, Endpoint};
 use crate::objects::{Cache, CacheLimits, Kind, Location, Objects, Owner, S3Access, connect, files};
 use crate::system::data_dir::{DataDir, check_folder, check_part};
@@ -153,6 +153,14 @@ fn behind_us(
         access.region.clone().or_else(|| env::var("AWS_REGION").ok()).unwrap_or_else(|| REGION.to_owned());
     let amazon = |service: &str| format!("https://{service}.{region}.amazonaws.com");
     let address = access.endpoint.clone();
+    let bucket_url = match (&address, access.virtual_hosted) {
+        // Such an address names the bucket.
+        (Some(address), true) => address.clone(),
+        (Some(address), false) => format!("{}/{}", address.trim_end_matches('/'), settings.upload_bucket),
+        (None, true) => format!("https://{}.s3.{region}.amazonaws.com", settings.upload_bucket),
+        (None, false) => format!("{}/{}", amazon("s3"), settings.upload_bucket),
+    };
+    let uploads = uploads.with_calls(BucketCalls::new(&bucket_url, region.clone(), keys.clone())?);
     let token = TokenSettings {
         endpoint: settings
             .objects_sts_endpoint

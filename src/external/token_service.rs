@@ -5,22 +5,16 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use axum::http::uri::InvalidUri;
-use axum::http::{Request, Uri};
-use object_store::aws::{AwsAuthorizer, AwsCredential};
-use object_store::client::HttpRequestBody;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::signed_client::{CallError, SignedClient};
 use super::{CredentialError, CredentialIssuer, Grant, Permission, TemporaryCredentials};
 use crate::objects::Error;
 use crate::runtime::clock::Timestamp;
-use crate::system::outgoing;
 
-/// Time limit of a call.
-const TIMEOUT: Duration = Duration::from_secs(20);
 /// Size limit of an answer.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 const API_VERSION: &str = "2011-06-15";
@@ -30,13 +24,9 @@ const DURATION_MIN: Duration = Duration::from_mins(15);
 
 /// A client of a Security Token Service.
 pub struct TokenService {
-    client: reqwest::Client,
-    endpoint: reqwest::Url,
-    /// The endpoint, in the form of the signature.
-    uri: Uri,
-    region: String,
+    client: SignedClient,
+    endpoint: Url,
     role: String,
-    credential: AwsCredential,
 }
 
 /// The caller, and the service.
@@ -58,43 +48,25 @@ impl TokenService {
     /// # Errors
     /// [`Error::Storage`], if the endpoint is not a URL, or the access key cannot be in a header.
     pub fn new(settings: TokenSettings) -> Result<Self, Error> {
-        let broken = |error: Box<dyn std::error::Error + Send + Sync>| Error::Storage(error);
-        let client = outgoing::client().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
-        let TokenSettings { endpoint, region, role, keys: (key_id, secret_key) } = settings;
-        let endpoint = reqwest::Url::parse(&endpoint).map_err(|error| broken(error.to_string().into()))?;
-        HeaderValue::from_str(&key_id).map_err(|error| broken(error.into()))?;
-        Ok(Self {
-            client: client.build().map_err(|error| broken(error.into()))?,
-            uri: endpoint.as_str().parse().map_err(|error: InvalidUri| broken(error.into()))?,
-            endpoint,
-            region,
-            role,
-            credential: AwsCredential { key_id, secret_key: secret_key.to_string(), token: None },
-        })
+        let TokenSettings { endpoint, region, role, keys } = settings;
+        let endpoint = Url::parse(&endpoint).map_err(|error| Error::Storage(error.to_string().into()))?;
+        Ok(Self { client: SignedClient::new("sts", region, keys)?, endpoint, role })
     }
 
     async fn call(&self, form: String) -> Result<String, CredentialError> {
-        let headers = self.sign(&form).map_err(|error| CredentialError::Unavailable(error.into()))?;
-        let request = self.client.post(self.endpoint.clone()).headers(headers).body(form);
-        let answer = request.send().await.map_err(silence)?;
-        let status = answer.status();
-        let text = read(answer).await?;
+        let answer = self.client.call(Method::POST, &self.endpoint, form_headers(), form, ANSWER_BYTES_MAX);
+        let (status, text) = answer.await.map_err(|error| match error {
+            CallError::Failed(error) => CredentialError::Unavailable(error),
+            CallError::TooLong => {
+                CredentialError::Refused("the answer of its token service is too long".to_owned())
+            }
+        })?;
         if status.is_success() { Ok(text) } else { Err(refusal(status, &text)) }
-    }
-
-    /// Returns the headers of a call, with its signature: AWS Signature Version 4.
-    fn sign(&self, form: &str) -> Result<HeaderMap, object_store::Error> {
-        let mut request = Request::new(HttpRequestBody::from(form.to_owned()));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.uri.clone();
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        AwsAuthorizer::new(&self.credential, "sts", &self.region).try_authorize(&mut request, None)?;
-        Ok(request.into_parts().0.headers)
     }
 }
 
-fn silence(error: reqwest::Error) -> CredentialError {
-    CredentialError::Unavailable(error.without_url().into())
+fn form_headers() -> HeaderMap {
+    HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE))])
 }
 
 /// Converts an error response into a temporary error or a final one. A store without a token service answers
@@ -107,17 +79,6 @@ fn refusal(status: StatusCode, text: &str) -> CredentialError {
         || matches!(code.as_str(), "Throttling" | "ThrottlingException" | "RequestLimitExceeded");
     let answer = format!("its token service answered {status}: {code}");
     if later { CredentialError::Unavailable(answer.into()) } else { CredentialError::Refused(answer) }
-}
-
-async fn read(mut answer: reqwest::Response) -> Result<String, CredentialError> {
-    let mut text = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(silence)? {
-        if text.len() + chunk.len() > ANSWER_BYTES_MAX {
-            return Err(CredentialError::Refused("the answer of its token service is too long".to_owned()));
-        }
-        text.extend_from_slice(&chunk);
-    }
-    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 #[async_trait]
@@ -239,7 +200,9 @@ mod tests {
             role: String::new(),
             keys: (key.to_owned(), Zeroizing::new("secret".to_owned())),
         };
-        let headers = TokenService::new(settings("key")).unwrap().sign("Action=AssumeRole").unwrap();
+        let service = TokenService::new(settings("key")).unwrap();
+        let body = "Action=AssumeRole";
+        let headers = service.client.sign(&Method::POST, &service.endpoint, form_headers(), body).unwrap();
         let authorization = headers["authorization"].to_str().unwrap();
         assert!(authorization.starts_with("AWS4-HMAC-SHA256 Credential=key/"), "{authorization}");
         assert!(

@@ -1,6 +1,7 @@
 //! The bucket that clients upload to. An upload names files in it, which are removed after they are read.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use object_store::path::Path;
 use object_store::{Attribute, GetOptions, GetResult, ObjectStore, ObjectStoreExt};
 use tokio::runtime::Handle;
 
+use super::bucket_calls::BucketCalls;
 use crate::buckets::BucketStore;
 use crate::model::ProjectId;
 use crate::objects::{Chunks, Error, Found, keys};
@@ -22,12 +24,20 @@ use crate::runtime::coding::{self, UnknownCoding};
 const EXPANSION_MAX: u64 = 1_000;
 
 /// The bucket that clients upload to. Its keys begin with their project. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct UploadBucket {
     store: Arc<dyn ObjectStore>,
     /// The same bucket, if this server stores it.
     own: Option<Arc<BucketStore>>,
+    /// Calls to the same, if it is in another S3 store.
+    calls: Option<Arc<BucketCalls>>,
     runtime: Handle,
+}
+
+impl fmt::Debug for UploadBucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("UploadBucket").field(&self.store).finish()
+    }
 }
 
 /// An open file that a client uploaded.
@@ -55,7 +65,13 @@ impl UploadBucket {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, own: None, runtime: Handle::current() }
+        Self { store, own: None, calls: None, runtime: Handle::current() }
+    }
+
+    /// Adds calls to the same bucket, for files and parts that `store` cannot name.
+    #[must_use]
+    pub fn with_calls(self, calls: BucketCalls) -> Self {
+        Self { calls: Some(Arc::new(calls)), ..self }
     }
 
     /// Returns the upload bucket of this server's own store.
@@ -121,15 +137,28 @@ impl UploadBucket {
         }
     }
 
-    /// Removes every file of a project, and returns their number. In a bucket of this server, unfinished multipart
-    /// uploads are removed too; another store has its own rules for such uploads.
+    /// Removes every file of a project, and returns their number. Unfinished multipart uploads are removed too, unless
+    /// the bucket is in a store that does not permit that.
     ///
     /// # Errors
     /// [`Error::Storage`].
     pub async fn delete_project(&self, project: ProjectId) -> Result<u64, Error> {
+        let below = format!("{project}/");
         if let Some(own) = &self.own {
-            return Ok(own.remove_below(&format!("{project}/")).await?);
+            return Ok(own.remove_below(&below).await?);
         }
+        let named = self.delete_named(project).await;
+        let Some(calls) = &self.calls else { return named };
+        let count = match named {
+            Ok(count) => count,
+            // One key that has no path fails the listing of all.
+            Err(_) => calls.delete_below(&below).await?,
+        };
+        calls.abort_below(&below).await?;
+        Ok(count)
+    }
+
+    async fn delete_named(&self, project: ProjectId) -> Result<u64, Error> {
         let found = self.store.list(Some(&path(&project.to_string())?)).map_ok(|file| file.location).boxed();
         let deleted = self.store.delete_stream(found);
         Ok(deleted.try_fold(0, |count, _| async move { Ok(count + 1) }).await?)

@@ -19,7 +19,6 @@ pub(super) async fn work(
 ) -> Result<Outcome, Error> {
     context.active_jobs.until_none(|job| makes(job, project, purge)).await;
     let (key, prefix) = named(project, purge);
-    purge_files(context, project, purge).await?;
     let mut removed = Removed::default();
     if let Some(key) = key {
         context.forget(|kept| *kept == key);
@@ -34,6 +33,8 @@ pub(super) async fn work(
         let Removed { objects, bytes } = removed;
         tracing::info!(project.id = %project, objects, bytes, "objects removed: {purge:?}");
     }
+    // They may be in another store, whose faults keep no object.
+    purge_files(context, project, purge).await?;
     hit(active.job().task.kind(), Moment::Published).await;
     Ok(Outcome::Purged)
 }

@@ -3,9 +3,11 @@
 import collections
 import concurrent.futures
 import contextlib
+import inspect
 import os
 import random
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -27,6 +29,7 @@ LONG = os.environ.get("TESTS_LONG") == "1"
 FAULTS = 200 if LONG else 8
 ROWS = 800
 OUTAGE_S = 30 if LONG else 3
+STEP_S = 20 if LONG else 5
 PATIENCE_S = 240
 LIBFAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 JOB_STEPS = [
@@ -51,6 +54,13 @@ class Scene:
         self.rng = random.Random(seed)
         self.engines, self.nodes, self.workers, self.link = engines, nodes, workers, link
         self.steps = collections.Counter()
+        self.is_linked = threading.Event()
+
+    def until_it_ends(self, process, step):
+        """Waits for the process that ends itself at a step, unless the linkage ends first."""
+        with contextlib.suppress(AssertionError):
+            until(lambda: process.poll() is not None or self.is_linked.is_set(), "it reaches the step", STEP_S)
+        self.steps[step if process.poll() is not None else "no step"] += 1
 
 
 def revive(node):
@@ -103,9 +113,8 @@ def kill_api_at_a_step(scene):
     node.kill()
     with changed(node, ENTITYD_BREAKPOINT=step):
         revive(node)
-    with contextlib.suppress(AssertionError):
-        until(lambda: node.process.poll() is not None, "it reaches the step", 4)
-        scene.steps[step] += 1
+    yield
+    scene.until_it_ends(node.process, step)
     node.kill()
     revive(node)
 
@@ -127,20 +136,17 @@ def expire_worker(scene):
 
 
 def kill_worker_at_a_step(scene):
-    """All workers but this one are stopped meanwhile, so that it reaches the step."""
-    worker, step = scene.rng.choice(scene.workers), scene.rng.choice(JOB_STEPS)
-    others = [other for other in scene.workers if other is not worker]
-    for other in others:
-        other.kill()
-    worker.kill()
-    with changed(worker, ENTITYD_BREAKPOINT=step):
+    """The other workers are dead meanwhile, so that this one reaches the step."""
+    one, step = scene.rng.choice(scene.workers), scene.rng.choice(JOB_STEPS)
+    for worker in scene.workers:
+        worker.kill()
+    with changed(one, ENTITYD_BREAKPOINT=step):
+        one.start()
+    yield
+    scene.until_it_ends(one.process, step)
+    one.kill()
+    for worker in scene.workers:
         worker.start()
-    with contextlib.suppress(AssertionError):
-        until(lambda: worker.process.poll() is not None, "it reaches the step", 4)
-        scene.steps[step] += 1
-    worker.kill()
-    for each in scene.workers:
-        each.start()
 
 
 def shift_clock(scene):
@@ -361,46 +367,44 @@ def test_faults_of_every_kind_change_no_answer(tmp_path, seed):
         with afar(seed, nodes, tmp_path / "afar") as (link, more):
             scene = Scene(seed, engines, nodes, workers + more, link)
             pool = concurrent.futures.ThreadPoolExecutor(2)
-            runs = []
             for kinds in schedule_of(rng):
-                number = rng.randrange(len(cases))
-
-                def disturb(kind, pause_s):
-                    time.sleep(pause_s)
-                    kind(scene)
-
-                faults = [pool.submit(disturb, kind, rng.uniform(0, 1.5)) for kind in kinds]
+                case, names = rng.randrange(len(cases)), " ".join(kind.__name__ for kind in kinds)
+                scene.is_linked.clear()
+                faults = [pool.submit(act) for act in [begun(scene, kind) for kind in kinds]]
                 since = time.monotonic()
-                run, result = linked(api, cases[number])
+                run, result = linked(api, cases[case])
                 took = time.monotonic() - since
+                scene.is_linked.set()
                 for fault in faults:
                     fault.result()
                 done.update(kind.__name__ for kind in kinds)
-                names = " ".join(kind.__name__ for kind in kinds)
-                print(f"{time.monotonic() - began:6.0f} s  {cases[number][0]:24} {took:5.1f} s  {names}", flush=True)
-                assert result == expected[number], (cases[number][0], names)
-                runs.append((run, cases[number]))
+                print(f"{time.monotonic() - began:6.0f} s  {cases[case][0]:26} {took:5.1f} s  {names}", flush=True)
+                assert result == expected[case], (cases[case][0], names)
+                counted_once(engines, run)
+                persist(lambda: deleted(run.project), "the project is deleted")
             print("\n".join(f"{kind.__name__:22} {done[kind.__name__]}" for kind in NODE_KINDS + ENGINE_KINDS))
             print("killed at", dict(scene.steps), "commits cut", engines.cutter.cuts, "packets lost", link and link.lost)
             until(lambda: dead_jobs(nodes[0]) == [], "no job was given up")
-            everything_happened_once(engines, runs)
-            nothing_stays(api, engines, runs)
+            left = lambda: [key for key in engines.store.keys_in("internal") if "/projects/" in key]
+            until(lambda: not left(), "the objects of deleted projects go", 120)
 
 
-def everything_happened_once(engines, runs):
-    """Checks that each run has counted each comparison, and each party each record, once."""
-    found = engines.postgres.sql("fleet", "SELECT run_id, state, comparisons, comparisons_total FROM entityd.entityd_runs")
-    counted = {line.split("|")[0]: line.split("|")[1:] for line in found}
-    for run, _ in runs:
-        state, comparisons, total = counted[run.id]
-        assert (state, comparisons) == ("completed", total), (run.id, counted[run.id])
+def begun(scene, kind):
+    """Returns the fault to be done beside a linkage; its part up to a `yield` is done now."""
+    pause_s = scene.rng.uniform(0, 1.5)
+    if not inspect.isgeneratorfunction(kind):
+        return lambda: (time.sleep(pause_s), kind(scene))
+    steps = kind(scene)
+    next(steps)
+    return lambda: list(steps)
 
 
-def nothing_stays(api, engines, runs):
-    for run, _ in runs:
-        persist(lambda: deleted(run.project), "the project is deleted")
-    kept = lambda: [key for key in engines.store.keys_in("internal") if any(run.project.id in key for run, _ in runs)]
-    until(lambda: not kept(), "the objects go", 120)
+def counted_once(engines, run):
+    """Checks that a run has counted each comparison once."""
+    columns = "state, comparisons, comparisons_total"
+    [found] = engines.postgres.sql("fleet", f"SELECT {columns} FROM entityd.entityd_runs WHERE run_id = '{run.id}'")
+    state, comparisons, total = found.split("|")
+    assert (state, comparisons) == ("completed", total), found
 
 
 def deleted(project):

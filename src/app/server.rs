@@ -228,7 +228,7 @@ async fn open(settings: &Settings) -> Result<Server, Error> {
     let secure = listeners.tls.is_some();
     let opened = stores::open(settings, &data_dir, &entropy, &sharing, (&addresses, secure)).await;
     let Stores { metadata, broker, blobs } = sharing.or_leave(opened).await?;
-    let Blobs { objects, owner, spool, uploads, external, own } = blobs;
+    let Blobs { objects, owner, partial, uploads, external, own } = blobs;
     let queue = Arc::clone(&broker);
     let (clock, rules) = (Clock::system(), settings::rules(settings));
     let coordinator = Coordinator::new(metadata, Arc::clone(&queue), clock.clone(), entropy.clone(), rules);
@@ -256,10 +256,11 @@ async fn open(settings: &Settings) -> Result<Server, Error> {
     let pump_stop = CancellationToken::new();
     let serving = TaskTracker::new();
     let pump = start_pump(&coordinator, &ballast, sharing, &joining, &pump_stop);
+    pump.spawn(http::remove_unneeded(coordinator.clone(), partial.clone(), pump_stop.clone()));
     let s3_router = match own {
         Some(own) => {
             pump.spawn(sweep(&own, settings, pump_stop.clone()));
-            crate::s3::endpoint(own.parts(settings, &coordinator, objects.clone(), spool.clone()))
+            crate::s3::endpoint(own.parts(settings, &coordinator, objects.clone(), partial.spool().clone()))
         }
         None => crate::s3::disabled(),
     };
@@ -272,7 +273,7 @@ async fn open(settings: &Settings) -> Result<Server, Error> {
 
     let wishes = settings::http(settings, files.uploads);
     let state =
-        http::ApiState::new(coordinator.clone(), objects, admin.access, spool, ballast, wishes, external);
+        http::ApiState::new(coordinator.clone(), objects, admin.access, partial, ballast, wishes, external);
     let open = |listener: TcpListener, router: Router, config: ListenerConfig| {
         serving.spawn(edge::serve(listener, router, config, serving_stop.clone(), drain));
     };

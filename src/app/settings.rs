@@ -9,6 +9,7 @@ use crate::external::{ClientFiles, ExternalEndpoints, ExternalStores, UploadBuck
 use crate::http;
 use crate::linkage::similarity::Kernel;
 use crate::model::CleanupLimit;
+use crate::objects::partial::Limits as PartialLimits;
 use crate::objects::{Location, SpoolLimits};
 use crate::system::data_dir::DataDir;
 use crate::system::{memory, threads};
@@ -120,6 +121,13 @@ pub(super) fn shared(settings: &Settings) -> BTreeMap<String, String> {
 
 pub(super) fn spool(settings: &Settings) -> SpoolLimits {
     SpoolLimits { bytes_max: settings.spool_bytes_max, disk_free_min: settings.disk_free_min }
+}
+
+pub(super) const fn partial(settings: &Settings) -> PartialLimits {
+    PartialLimits {
+        open_max: settings.partial_uploads_max,
+        expiry: Duration::from_millis(settings.partial_upload_expiry_ms),
+    }
 }
 
 /// Returns true if every engine of the settings can be used by several nodes.

@@ -9,8 +9,9 @@ use crate::config::Settings;
 use crate::external::UploadBucket;
 use crate::http::ClientStore;
 use crate::metadata::Store;
-use crate::objects::{Objects, Owner, Spool};
+use crate::objects::{Objects, Owner, PartialUploads, Spool};
 use crate::queue::Broker;
+use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::system::data_dir::DataDir;
 use crate::system::identity::Register;
@@ -27,7 +28,7 @@ pub(super) struct Blobs {
     pub(super) objects: Objects,
     /// The claim on the objects.
     pub(super) owner: Owner,
-    pub(super) spool: Spool,
+    pub(super) partial: PartialUploads,
     /// The bucket that clients upload to, if there is one.
     pub(super) uploads: Option<UploadBucket>,
     pub(super) external: Option<ClientStore>,
@@ -86,5 +87,7 @@ async fn open_blobs(
     }
     let disks = objects.directories().into_iter().chain([data_dir.path().to_owned()]).collect();
     let spool = Spool::new(disks, settings::spool(settings));
-    Ok(Blobs { objects, owner, spool, uploads, external, own })
+    let (folder, limits) = (data_dir.folder("uploads")?, settings::partial(settings));
+    let partial = PartialUploads::open(&folder, spool, limits, Clock::system(), entropy.clone())?;
+    Ok(Blobs { objects, owner, partial, uploads, external, own })
 }

@@ -257,6 +257,10 @@ settings! {
     body_bytes_max: u64 = "10_485_760_000", BYTES;
     /// Maximum number of concurrent uploads; others wait up to 30 s.
     uploads_max: usize = "512", UPLOADS;
+    /// Maximum number of open uploads that arrive in several requests.
+    partial_uploads_max: usize = "1_000", PARTIAL_UPLOADS;
+    /// Time without a request after which an upload that arrives in several requests is removed.
+    partial_upload_expiry_ms: u64 = "86_400_000", PERIOD;
     /// Maximum total size of the uploads in progress, in bytes; the default is 100,000 MiB.
     spool_bytes_max: u64 = "104_857_600_000", BYTES;
     /// Bytes to leave free on the disk of the data directory; uploads that would take them are rejected.

@@ -348,6 +348,13 @@ pub(super) const UPLOADS: ValueType<usize> = ValueType {
     read: |text| whole(text, 1, 4096).map(|uploads| uploads as usize),
 };
 
+/// A number of uploads that wait for more.
+pub(super) const PARTIAL_UPLOADS: ValueType<usize> = ValueType {
+    placeholder: "N",
+    remedy: "a whole number from 1 to 100_000",
+    read: |text| whole(text, 1, 100_000).map(|uploads| uploads as usize),
+};
+
 /// The origins whose pages may use the API.
 pub(super) const ORIGINS: ValueType<Origins> = ValueType {
     placeholder: "ORIGINS",

@@ -10,10 +10,11 @@ use futures::TryStreamExt;
 use hyper::body::Body as _;
 
 use super::problem::Problem;
+use super::resumable;
 use crate::runtime::coding;
 
 /// Headers with one value. If they are repeated, this server and a proxy may use different values.
-const SINGLE: [HeaderName; 9] = [
+const SINGLE: [HeaderName; 12] = [
     header::AUTHORIZATION,
     header::CONTENT_LENGTH,
     header::CONTENT_TYPE,
@@ -23,6 +24,9 @@ const SINGLE: [HeaderName; 9] = [
     HeaderName::from_static("hash-size"),
     HeaderName::from_static("receipt-again"),
     HeaderName::from_static("return-object-store-address"),
+    HeaderName::from_static("upload-complete"),
+    HeaderName::from_static("upload-length"),
+    HeaderName::from_static("upload-offset"),
 ];
 
 /// Passes on the request with its body decoded; or rejects it.
@@ -39,7 +43,7 @@ fn admitted(request: Request) -> Result<Request, Problem> {
     let codings = coding::named(lines.into_iter().map(|line| line.to_str().unwrap_or("not text")));
     let codings =
         codings.map_err(|unknown| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, unknown.to_string()))?;
-    if codings.is_empty() || request.body().is_end_stream() {
+    if codings.is_empty() || request.body().is_end_stream() || resumable::is_part(&request) {
         return Ok(request);
     }
     let mut request = request.map(|body| {

@@ -11,6 +11,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
 
+use super::resumable;
+
 /// The origins whose pages may use the API. It requires tokens that a page must know, never cookies, so that any
 /// origin may be allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,12 +96,12 @@ impl Origins {
 }
 
 /// Request headers that a page may send, besides the headers that every page may send.
-const HEADERS: &str = "Authorization, Hash-Count, Hash-Size, RETURN-OBJECT-STORE-ADDRESS, Receipt-Again, Content-Type, Content-Range, Range, \
+const HEADERS: &str = "Authorization, Hash-Count, Hash-Size, RETURN-OBJECT-STORE-ADDRESS, Receipt-Again, Upload-Complete, Upload-Offset, Upload-Length, Upload-Draft-Interop-Version, Content-Encoding, Content-Type, Content-Range, Range, \
                        Cache-Control, If-Modified-Since, Keep-Alive, User-Agent, X-Requested-With, X-CustomHeader, DNT, \
                        traceparent";
 /// Response headers that a page may read.
-const EXPOSED: &str = "Content-Length, Content-Range, Content-Type, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id, traceparent";
-const METHODS: &str = "GET, POST, DELETE, OPTIONS";
+const EXPOSED: &str = "Content-Length, Content-Range, Content-Type, Location, Retry-After, Upload-Complete, Upload-Offset, Upload-Length, Upload-Limit, RateLimit, RateLimit-Policy, X-Request-Id, traceparent";
+const METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
 /// Time that a browser may cache the preflight response: twenty days, as in the reference service.
 const REMEMBERED_SECONDS: &str = "1728000";
 
@@ -114,8 +116,12 @@ pub(super) async fn answer(
     }
     let origin = request.headers().get(header::ORIGIN).cloned();
     let preflight = request.method() == Method::OPTIONS;
-    let mut response =
-        if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    // A client asks an endpoint of uploads for its limits in the same way.
+    let mut response = if preflight && !resumable::has_limits(request.uri().path()) {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        next.run(request).await
+    };
     origins.describe(origin.as_ref(), preflight, response.headers_mut());
     Ok(response)
 }

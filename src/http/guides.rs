@@ -38,6 +38,7 @@ const GUIDES: &[Guide] = &[
     Guide { name: "queue", markdown: include_str!("../../assets/docs/queue.md") },
     Guide { name: "security", markdown: include_str!("../../assets/docs/security.md") },
     Guide { name: "upgrading", markdown: include_str!("../../assets/docs/upgrading.md") },
+    Guide { name: "uploads", markdown: include_str!("../../assets/docs/uploads.md") },
     Guide { name: "what-it-survives", markdown: include_str!("../../assets/docs/what-it-survives.md") },
 ];
 

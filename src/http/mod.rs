@@ -27,6 +27,7 @@ mod receipt;
 mod redirect;
 mod responses;
 mod result_forms;
+mod resumable;
 mod router;
 mod schemas;
 mod settings;
@@ -35,6 +36,7 @@ mod upload;
 mod upload_credentials;
 pub mod workers;
 
+pub use api::remove_unneeded;
 pub use compress::Compress;
 pub use cors::Origins;
 pub use live::Live;

@@ -4,7 +4,7 @@ use utoipa::openapi::Server;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::api::{authorize, clks, forecasts, projects, results, run_status, runs, status};
+use super::api::{authorize, clks, forecasts, partial_uploads, projects, results, run_status, runs, status};
 use super::problem::Problem;
 
 /// Returns the description of the API: an `OpenAPI` 3 document.
@@ -40,6 +40,9 @@ pub(super) fn document_of(root: Option<String>) -> utoipa::openapi::OpenApi {
         authorize::authorize,
         clks::json,
         clks::binary,
+        partial_uploads::describe,
+        partial_uploads::append,
+        partial_uploads::cancel,
         forecasts::forecast,
         runs::list,
         runs::post,

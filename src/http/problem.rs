@@ -24,7 +24,7 @@ const RETRY_AFTER_S: u16 = 5;
 /// An error response: RFC 9457. It names the problem of the request and nothing internal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Problem {
-    /// Always `about:blank`: the status tells the kind of problem.
+    /// `about:blank`, as the status tells the kind of problem; or the address of a problem of resumable uploads.
     #[serde(rename = "type")]
     #[schema(example = "about:blank")]
     kind: &'static str,
@@ -41,13 +41,43 @@ pub(super) struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "9f86d081")]
     request_id: Option<String>,
+    /// For a part of an upload at a wrong offset: the offset where the next part begins.
+    #[serde(rename = "expected-offset", skip_serializing_if = "Option::is_none")]
+    expected_offset: Option<u64>,
+    /// For a part of an upload at a wrong offset: the offset of the request.
+    #[serde(rename = "provided-offset", skip_serializing_if = "Option::is_none")]
+    provided_offset: Option<u64>,
 }
 
 impl Problem {
     /// Makes a problem with a 4xx or 5xx status.
     pub(super) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
         let title = status.canonical_reason().unwrap_or("Refused");
-        Self { kind: "about:blank", title, status: status.as_u16(), detail: detail.into(), request_id: None }
+        Self {
+            kind: "about:blank",
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            request_id: None,
+            expected_offset: None,
+            provided_offset: None,
+        }
+    }
+
+    /// Returns a problem that the draft of resumable uploads defines, by its registered type.
+    pub(super) fn of_type(
+        kind: &'static str,
+        status: StatusCode,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { kind, ..Self::new(status, detail) }
+    }
+
+    /// Adds the offsets to a problem of a part at a wrong offset.
+    #[must_use]
+    pub(super) const fn with_offsets(mut self, expected: u64, provided: u64) -> Self {
+        (self.expected_offset, self.provided_offset) = (Some(expected), Some(provided));
+        self
     }
 
     /// Returns 400: the request itself is at fault.

@@ -29,7 +29,7 @@ pub fn limit_ops(limits: Arc<Limits>, status: StatusCode) -> RateLimit {
 fn class(method: &Method, path: &str) -> Class {
     let last = path.trim_end_matches('/').rsplit('/').next();
     match (method, last) {
-        (&Method::POST, Some("clks" | "binaryclks")) => Class::Uploads,
+        (&Method::POST, Some("clks" | "binaryclks")) | (&Method::PATCH, _) => Class::Uploads,
         (&Method::GET, Some("result")) => Class::Results,
         _ => Class::Others,
     }
@@ -44,6 +44,7 @@ mod tests {
         let class = |method, path| class(&method, path);
         assert_eq!(class(Method::POST, "/api/v1/projects/x/clks"), Class::Uploads);
         assert_eq!(class(Method::POST, "//api//v1/projects/x/binaryclks/"), Class::Uploads);
+        assert_eq!(class(Method::PATCH, "/api/v1/projects/x/uploads/y"), Class::Uploads);
         assert_eq!(class(Method::GET, "/api/v1/projects/x/runs/y/result"), Class::Results);
         assert_eq!(class(Method::GET, "/api/v1/projects/x/clks"), Class::Others);
         assert_eq!(class(Method::GET, "/"), Class::Others);

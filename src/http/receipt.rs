@@ -37,9 +37,19 @@ pub(super) struct Accepted {
 /// # Errors
 /// 503 until the content of the upload is known.
 pub(super) fn asked_for(headers: &HeaderMap, party: &Party) -> Result<Option<Accepted>, Problem> {
-    if headers.get(AGAIN).is_none_or(|asked| !asked.as_bytes().eq_ignore_ascii_case(b"true")) {
-        return Ok(None);
-    }
+    if is_asked_for(headers) { accepted(party) } else { Ok(None) }
+}
+
+/// Returns whether a receipt is requested again.
+pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
+    headers.get(AGAIN).is_some_and(|asked| asked.as_bytes().eq_ignore_ascii_case(b"true"))
+}
+
+/// Returns the upload of a party that was accepted, if there is one.
+///
+/// # Errors
+/// As [`asked_for`].
+pub(super) fn accepted(party: &Party) -> Result<Option<Accepted>, Problem> {
     match &party.contents {
         Contents::Missing | Contents::Failed { .. } => Ok(None),
         Contents::Fetching { .. } => Err(Problem::busy("the files that the upload names are not read yet")),
@@ -79,6 +89,11 @@ pub(super) async fn renew(
 }
 
 impl Accepted {
+    /// Returns the number of the upload.
+    pub(super) const fn number(&self) -> u32 {
+        self.upload
+    }
+
     /// Returns whether a body holds the encodings that are `stored`. Blocks.
     fn is_sent_again(self, stored: impl Read, form: &Form, incoming: Incoming) -> bool {
         let sink = Likeness { stored: BufReader::new(stored), piece: Vec::new() };

@@ -58,6 +58,23 @@ refusals! {
         503: "All upload slots are in use, or another upload with this token is under way. Retry after the time in `Retry-After`.",
         507: "The server's disk is full. The token stays unused.",
     }
+    /// For continuing an upload that arrives in several requests.
+    PartialUpload {
+        400: "A header is missing or wrong, the lengths contradict each other, the upload was accepted before; or it is malformed, and is removed.",
+        403: "The token has no access or has been used, or the project uses blocking and the upload has no blocks, or the other way round.",
+        408: "The body stopped arriving. What has arrived is kept.",
+        409: "The part begins at another byte than the next one, or another request about this upload has arrived.",
+        413: "The upload is too large.",
+        415: "The body is not `application/partial-upload`, or has a content coding.",
+        507: "The server's disk is full. What was stored is kept.",
+    }
+    /// For everything about an upload that arrives in several requests.
+    PartialFault {
+        404: "There is no such upload: it was cancelled or rejected, or has expired.",
+        421: "Another node keeps the upload.",
+        500: "The server failed; its log has the cause.",
+        503: "The upload is being checked, or the server is busy. Retry after the time in `Retry-After`.",
+    }
     /// The error responses to binary uploads.
     UploadFault {
         500: "The server failed; its log has the cause. The token stays unused.",

@@ -6,12 +6,12 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, head, post};
 use axum::{Extension, Router};
 use tower::util::MapRequest;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::api::{authorize, clks, forecasts, projects, results, run_status, runs, status};
+use super::api::{authorize, clks, forecasts, partial_uploads, projects, results, run_status, runs, status};
 use super::problem::Problem;
 use super::{ApiState, Live, access_log, arrival, cors, dashboard, docs, etag, guides};
 use crate::edge::{BasePath, PublicAddress};
@@ -61,13 +61,19 @@ fn endpoints() -> Router<ApiState> {
         .route("/projects", get(projects::list).post(projects::create))
         .route("/projects/{project_id}", get(projects::describe).delete(projects::delete))
         .route("/projects/{project_id}/authorize-external-upload", get(authorize::authorize))
-        .route("/projects/{project_id}/clks", post(clks::json))
-        .route("/projects/{project_id}/binaryclks", post(clks::binary))
+        .route("/projects/{project_id}/clks", post(clks::json).options(partial_uploads::limits))
+        .route("/projects/{project_id}/binaryclks", post(clks::binary).options(partial_uploads::limits))
+        .route("/projects/{project_id}/uploads/{upload_id}", upload())
         .route("/projects/{project_id}/forecast", post(forecasts::forecast))
         .route("/projects/{project_id}/runs", get(runs::list).post(runs::post))
         .route("/projects/{project_id}/runs/{run_id}", get(runs::describe).delete(runs::delete))
         .route("/projects/{project_id}/runs/{run_id}/status", get(run_status::status))
         .route("/projects/{project_id}/runs/{run_id}/result", get(results::result))
+}
+
+/// Returns the methods of an upload that arrives in several requests.
+fn upload() -> MethodRouter<ApiState> {
+    head(partial_uploads::describe).patch(partial_uploads::append).delete(partial_uploads::cancel)
 }
 
 /// Answers every other path. The redirection for a missing slash is relative, so that it is right whatever

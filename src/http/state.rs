@@ -14,7 +14,7 @@ use super::problem::Problem;
 use super::{ApiSettings, ClientStore};
 use crate::coordinator::{self, Coordinator};
 use crate::metadata;
-use crate::objects::{Objects, Spool};
+use crate::objects::{Objects, PartialUploads, Spool};
 use crate::system::ballast::Ballast;
 
 /// Time that an upload waits for its turn.
@@ -36,6 +36,8 @@ pub struct Shared {
     pub external: Option<ClientStore>,
     /// Space for arriving uploads.
     pub spool: Spool,
+    /// Uploads that arrive in several requests.
+    pub partial: PartialUploads,
     /// The emergency disk space.
     pub ballast: Ballast,
     /// The settings.
@@ -52,7 +54,7 @@ impl ApiState {
         coordinator: Coordinator,
         objects: Objects,
         admin: Access,
-        spool: Spool,
+        partial: PartialUploads,
         ballast: Ballast,
         settings: ApiSettings,
         external: Option<ClientStore>,
@@ -64,7 +66,8 @@ impl ApiState {
             objects,
             admin,
             external,
-            spool,
+            spool: partial.spool().clone(),
+            partial,
             ballast,
             settings,
             compressor,

@@ -16,7 +16,7 @@ use crate::linkage::encoding::json::{self, Expected, FileRef, Received};
 use crate::linkage::encoding::{Summary, binary};
 use crate::metadata::Runs;
 use crate::model::{ProjectId, ProjectState, Token, Upload};
-use crate::objects::{Objects, Spool, Staged, keys};
+use crate::objects::{Objects, Spool, Staged, keys, partial};
 use crate::runtime::failpoint::{Moment, hit};
 use crate::telemetry::chain;
 use crate::telemetry::metrics::{self, UnderWay};
@@ -62,6 +62,22 @@ impl Form {
         }
     }
 
+    /// Returns the form that the record of a partial upload describes.
+    pub(super) fn of(form: partial::Form, uses_blocking: bool, host: Option<String>) -> Self {
+        match form {
+            partial::Form::Json => Self::Json { uses_blocking, host },
+            partial::Form::Binary { records, encoding_bytes } => Self::Binary { records, encoding_bytes },
+        }
+    }
+
+    /// Returns the form for the record of a partial upload.
+    pub(super) const fn recorded(&self) -> partial::Form {
+        match *self {
+            Self::Json { .. } => partial::Form::Json,
+            Self::Binary { records, encoding_bytes } => partial::Form::Binary { records, encoding_bytes },
+        }
+    }
+
     fn host(&self) -> Option<String> {
         match self {
             Self::Json { host, .. } => host.clone(),
@@ -70,8 +86,8 @@ impl Form {
     }
 }
 
-/// Reads the body as the dataset of `party`, whose update token the caller holds, and returns the receipt
-/// token. Errors in the form are reported only once the token is found unused. On any error nothing of the
+/// Reads the body as the dataset of `party`, whose update token the caller holds, and returns the number of the
+/// upload and the receipt token. Errors in the form are reported only once the token is found unused. On any error nothing of the
 /// body is kept and the update token can be used again.
 ///
 /// Dropping the future changes nothing: a caller who disconnects ends the body, and that is noticed.
@@ -81,7 +97,7 @@ pub(super) async fn upload(
     party: u32,
     form: Result<Form, Problem>,
     body: Body,
-) -> Result<Token, Problem> {
+) -> Result<(u32, Token), Problem> {
     let (kind, under_way) =
         (form.as_ref().map_or("unknown", Form::name), UnderWay::begin(metrics::UPLOADS_NOW));
     let work = async move {
@@ -89,7 +105,7 @@ pub(super) async fn upload(
         let number = begin(&state, project, party).await?;
         let slot = Slot { state, project, party, number };
         match slot.fill(form, body).await {
-            Ok(receipt) => Ok(receipt),
+            Ok(receipt) => Ok((number, receipt)),
             Err(problem) => {
                 slot.let_go().await;
                 Err(problem)

@@ -72,6 +72,10 @@ identifier!(
     /// The identifier of a run.
     RunId
 );
+identifier!(
+    /// The identifier of an upload that arrives in several requests. Its first bytes name the node that keeps it.
+    PartialUploadId
+);
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,7 @@ mod tombstone;
 
 pub use bits::BitSet;
 pub use cleanup::CleanupLimit;
-pub use ids::{ProjectId, RunId};
+pub use ids::{PartialUploadId, ProjectId, RunId};
 pub use job::{Job, Outcome, Purge, Task};
 pub use keyring::{AccessKeys, Keyring};
 pub use party::{Contents, Dataset, ForeignFile, NamedFile, Party, Reference, Upload};

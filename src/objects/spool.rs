@@ -22,6 +22,15 @@ pub struct Limits {
     pub disk_free_min: u64,
 }
 
+/// The use of a limited space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// The bytes in use.
+    pub bytes: u64,
+    /// The limit, in bytes.
+    pub bytes_max: u64,
+}
+
 /// The reason why an upload gets no space. Trying again may help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoom {
@@ -100,6 +109,11 @@ impl Spool {
         if room < disk_free_min.saturating_add(bytes) { Err(NoRoom::Disk { disk_free_min }) } else { Ok(()) }
     }
 
+    /// Returns the bytes of the uploads under way, and their limit.
+    pub fn usage(&self) -> Usage {
+        Usage { bytes: self.0.taken.load(Ordering::Relaxed), bytes_max: self.0.limits.bytes_max }
+    }
+
     /// Returns an empty share for one file.
     pub fn share(&self) -> Share {
         Share { spool: self.clone(), used: 0, taken: 0 }
@@ -120,6 +134,18 @@ pub struct Share {
 }
 
 impl Share {
+    /// Returns the bytes that are in use.
+    pub const fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// Counts `bytes` that an earlier process has stored, whatever the limits.
+    pub fn restore(&mut self, bytes: u64) {
+        self.spool.add(bytes);
+        self.taken += bytes;
+        self.used += bytes;
+    }
+
     /// Reserves `bytes` more. Queries the file systems only from time to time.
     ///
     /// # Errors

@@ -22,7 +22,10 @@ async fn any_page_may_use_the_api() {
         let answer = asked(&server, Method::OPTIONS, path, "https://a.example").await;
         assert_eq!(answer.status(), 204, "{path}");
         assert_eq!(header(&answer, "access-control-allow-origin"), Some("*"));
-        assert_eq!(header(&answer, "access-control-allow-methods"), Some("GET, POST, DELETE, OPTIONS"));
+        assert_eq!(
+            header(&answer, "access-control-allow-methods"),
+            Some("GET, HEAD, POST, PATCH, DELETE, OPTIONS")
+        );
         assert_eq!(header(&answer, "access-control-max-age"), Some("1728000"));
         let sent = header(&answer, "access-control-allow-headers").unwrap();
         for name in

@@ -1,34 +1,25 @@
 //! Uploads: encodings as JSON or binary.
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use hyper::body::Body as _;
-use serde::Serialize;
-use utoipa::ToSchema;
 
+use super::accepted::{Accepted, accepted};
+use super::partial_uploads;
 use crate::coordinator::Rules;
-use crate::edge::PublicHost;
+use crate::edge::{PublicAddress, PublicHost};
 use crate::http::ApiState;
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::problem::Problem;
 use crate::http::receipt;
 use crate::http::responses::{Guarded, UploadBody, UploadFault, UploadOrDisabled};
+use crate::http::resumable;
 use crate::http::schemas;
 use crate::http::upload::{Form, upload};
 use crate::model::ProjectState;
-
-/// An accepted upload.
-#[derive(Serialize, ToSchema)]
-pub(in crate::http) struct Accepted {
-    #[schema(example = "Updated")]
-    message: &'static str,
-    /// In `permutations` projects, gives access to the party's result.
-    #[schema(schema_with = schemas::hex48)]
-    receipt_token: String,
-}
 
 /// Upload encodings as JSON
 ///
@@ -36,24 +27,32 @@ pub(in crate::http) struct Accepted {
 /// and puts the project in error; the party may upload again then.
 #[utoipa::path(post, path = "/api/v1/projects/{project_id}/clks", tag = "uploads", operation_id = "uploadJson", request_body = schemas::UploadBody,
     params(("project_id" = String, Path, description = "The project."),
-           ("Receipt-Again" = Option<String>, Header, description = "`true`: if these encodings were accepted before, and the answer was lost, give a new receipt token in place of the lost one. An addition to the reference service.")),
+           ("Receipt-Again" = Option<String>, Header, description = "`true`: if these encodings were accepted before, and the answer was lost, give a new receipt token in place of the lost one. An addition to the reference service."),
+           ("Upload-Complete" = Option<String>, Header, description = "`?0`: the body is empty or the beginning of the upload; the response is 201 with its address in `Location`, where it continues. An addition to the reference service."),
+           ("Upload-Length" = Option<u64>, Header, description = "With `Upload-Complete: ?0`: the length of the whole body.")),
     security(("update_token" = [])),
     responses((status = 201, description = "Upload accepted.", body = Accepted), Guarded, UploadBody, UploadOrDisabled))]
 pub(in crate::http) async fn json(
     State(state): State<ApiState>,
     caller: Caller,
     PublicHost(host): PublicHost,
+    address: PublicAddress,
     request: Request,
-) -> Result<(StatusCode, Json<Accepted>), Problem> {
-    if request.body().is_end_stream() {
+) -> Result<Response, Problem> {
+    let begins = resumable::begins(request.headers())?;
+    if !begins && request.body().is_end_stream() {
         return Err(Problem::bad_request("the body is empty; it must be a JSON object"));
     }
     if !body::is_json(request.headers()) {
         return Err(Problem::media_type("application/json"));
     }
     let (project, party) = caller.provider(&state).await?;
-    let form = Ok(Form::Json { uses_blocking: project.uses_blocking, host });
-    accepted(state, &project, party, form, request).await
+    let form = Form::Json { uses_blocking: project.uses_blocking, host };
+    if begins {
+        return partial_uploads::begin(state, &project, party, form, &address, request).await;
+    }
+    let form = Ok(form);
+    whole(state, &project, party, form, request).await
 }
 
 /// Upload encodings as bytes
@@ -65,14 +64,18 @@ pub(in crate::http) async fn json(
     params(("project_id" = String, Path, description = "The project."),
            ("Hash-Count" = u32, Header, minimum = 1, description = "Number of encodings."),
            ("Hash-Size" = u32, Header, minimum = 1, description = "Bytes of each encoding."),
-           ("Receipt-Again" = Option<String>, Header, description = "`true`: if these encodings were accepted before, and the answer was lost, give a new receipt token in place of the lost one. An addition to the reference service.")),
+           ("Receipt-Again" = Option<String>, Header, description = "`true`: if these encodings were accepted before, and the answer was lost, give a new receipt token in place of the lost one. An addition to the reference service."),
+           ("Upload-Complete" = Option<String>, Header, description = "`?0`: the body is empty or the beginning of the upload; the response is 201 with its address in `Location`, where it continues. An addition to the reference service."),
+           ("Upload-Length" = Option<u64>, Header, description = "With `Upload-Complete: ?0`: the length of the whole body.")),
     security(("update_token" = [])),
     responses((status = 201, description = "Upload accepted.", body = Accepted), Guarded, UploadBody, UploadFault))]
 pub(in crate::http) async fn binary(
     State(state): State<ApiState>,
     caller: Caller,
+    address: PublicAddress,
     request: Request,
-) -> Result<(StatusCode, Json<Accepted>), Problem> {
+) -> Result<Response, Problem> {
+    let begins = resumable::begins(request.headers())?;
     let media = body::media_type(request.headers());
     if media.is_none_or(|media| media.essence_str() != mime::APPLICATION_OCTET_STREAM) {
         return Err(Problem::media_type("application/octet-stream"));
@@ -80,26 +83,30 @@ pub(in crate::http) async fn binary(
     let count = whole_number(request.headers(), "Hash-Count")?;
     let size = whole_number(request.headers(), "Hash-Size")?;
     let (project, party) = caller.provider(&state).await?;
-    let form = announced(count, size, &project, state.coordinator.rules())
-        .and_then(|form| check_length(request.body(), count, size).map(|()| form));
-    accepted(state, &project, party, form, request).await
+    let form = announced(count, size, &project, state.coordinator.rules());
+    if begins {
+        return partial_uploads::begin(state, &project, party, form?, &address, request).await;
+    }
+    let form = form.and_then(|form| check_length(request.body(), count, size).map(|()| form));
+    whole(state, &project, party, form, request).await
 }
 
-async fn accepted(
+/// Reads an upload in one request.
+async fn whole(
     state: ApiState,
     project: &ProjectState,
     party: u32,
     form: Result<Form, Problem>,
     request: Request,
-) -> Result<(StatusCode, Json<Accepted>), Problem> {
+) -> Result<Response, Problem> {
     let before = project.parties.get(party as usize);
     let before = before.map(|party| receipt::asked_for(request.headers(), party)).transpose()?.flatten();
     let body = request.into_body();
     let receipt = match before {
         Some(before) => receipt::renew(state, (project.id, party), before, form, body).await?,
-        None => upload(state, project.id, party, form, body).await?,
+        None => upload(state, project.id, party, form, body).await?.1,
     };
-    Ok((StatusCode::CREATED, Json(Accepted { message: "Updated", receipt_token: receipt.reveal() })))
+    Ok(accepted(&receipt))
 }
 
 /// Parses a header as a whole number.

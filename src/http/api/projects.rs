@@ -136,5 +136,6 @@ pub(in crate::http) async fn delete(
 ) -> Result<StatusCode, Problem> {
     let project = caller.owner(&state).await?;
     state.remove(|| state.coordinator.delete_project(project.id)).await?;
+    state.partial.remove_project(project.id).await;
     Ok(StatusCode::NO_CONTENT)
 }

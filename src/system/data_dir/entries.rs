@@ -26,8 +26,8 @@ const WRITTEN: [&str; 11] = [
     "objects.lease",
 ];
 /// Directories in which files are created and removed.
-const FOLDERS: [&str; 7] =
-    ["objects", "objects/projects", "objects/buckets", "objects/entityd", "spool", "cache", "tls"];
+const FOLDERS: [&str; 8] =
+    ["objects", "objects/projects", "objects/buckets", "objects/entityd", "spool", "uploads", "cache", "tls"];
 
 /// Checks the directory and its known entries, but no objects: there may be millions.
 ///

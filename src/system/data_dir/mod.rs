@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 pub use entries::{check as check_entries, check_folder};
 pub use error::{Error, FORMAT};
 pub use fresh::stranger;
-pub use parts::{MOMENTARY, PARTIAL, STAGED, check_part, is_cached, is_spooled, is_temporary};
+pub use parts::{MOMENTARY, PARTIAL, RECORD, STAGED, check_part, is_cached, is_spooled, is_temporary};
 
 use super::permission::other_owner;
 use super::{file_system, regular};

@@ -17,6 +17,8 @@ pub const STAGED: &str = "staged-";
 pub const PARTIAL: &str = "partial-";
 /// The prefix of a file that has a name for a moment only, and no content then.
 pub const MOMENTARY: &str = ".tmp";
+/// The suffix of the record of a partial upload.
+pub const RECORD: &str = ".record";
 /// The names of the entries of a queue.
 const QUEUED: [&str; 8] =
     ["conf", "db", "blobs", "journal.0", "journal.1", "identity", "identity.new", "unfinished"];
@@ -31,7 +33,7 @@ struct Part {
 }
 
 /// The parts in which files are created, overwritten or removed.
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     Part {
         name: "objects",
         is_ours: |name| ["entityd", "projects", "buckets", "similarity-scores"].contains(&name),
@@ -45,6 +47,7 @@ const PARTS: [Part; 7] = [
         is_exclusive: false,
     },
     Part { name: "spool", is_ours: is_spooled, is_exclusive: true },
+    Part { name: "uploads", is_ours: is_partial_upload, is_exclusive: true },
     Part { name: "cache", is_ours: is_cached, is_exclusive: true },
     Part {
         name: "queue",
@@ -58,6 +61,12 @@ const PARTS: [Part; 7] = [
 /// Returns true if this is the name of a file in a spool.
 pub fn is_spooled(name: &str) -> bool {
     [STAGED, disk::PROBE, MOMENTARY].iter().any(|prefix| is_temporary(name, prefix))
+}
+
+/// Returns true if this is the name of a partial upload, of its record, or of the beginning of their names.
+fn is_partial_upload(name: &str) -> bool {
+    let name = name.strip_suffix(".new").unwrap_or(name);
+    name == "node" || is_hex(name.strip_suffix(RECORD).unwrap_or(name), 48)
 }
 
 /// Returns true if this is the name of a file in a cache: a number, or the name of an unfinished copy.
@@ -133,6 +142,7 @@ mod tests {
         "0f",
         "owner",
         "staged-aB3xYz",
+        "0123456789abcdef0123456789abcdef0123456789abcdef.record",
         "partial-aB3xYz",
         "journal.0",
     ];

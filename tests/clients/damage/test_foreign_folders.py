@@ -22,7 +22,7 @@ MINE = (
     *("photo.jpg", "certificate.pem", "unfinished", ".tmpAbCdEf", "copy-1.txt", "probe-old", "staged-report.odt"),
     *("snapshot/a/b.txt", "tree/x", "partial-notes.md"),
 )
-PARTS = ("objects", "objects/projects", "objects/buckets", "objects/entityd", "spool", "cache", "queue")
+PARTS = ("objects", "objects/projects", "objects/buckets", "objects/entityd", "spool", "uploads", "cache", "queue")
 KEPT = (
     *("queue", "queue.old", "queue.new", "queue.damaged-by-me", "cache", "spool", "snapshot"),
     *("objects/entityd/snapshot", "objects/similarity-scores", "objects/projects", "objects/entityd"),

@@ -54,6 +54,11 @@ impl Api {
         &self.base
     }
 
+    /// The time for which failed requests are repeated.
+    pub(super) const fn retry_for(&self) -> Duration {
+        self.retry_for
+    }
+
     /// Returns true if others on the network can read what is sent.
     pub(super) fn is_clear_text(&self) -> bool {
         self.base.starts_with("http://") && !trust::is_local(&self.base)

@@ -1,10 +1,11 @@
 //! `entityd upload`: sends a party's encodings to the server.
 
 mod encodings;
+mod parts;
 mod sending;
 
 use std::cell::Cell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use reqwest::Method;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use self::encodings::{Blocks, Body, Encodings};
+use self::parts::Parts;
 use self::sending::Sent;
 use super::access::{Access, CODES, Kind, Session};
 use super::profile::{Profile, Token};
@@ -40,7 +42,11 @@ const UPLOADING: Asked =
 /// bytes; compressed or not (.gz, .zst). It is read and checked before anything is sent. The answer has the receipt
 /// token, with which the party gets its permutation; with a profile it is written there.
 ///
-/// If the answer to an upload is lost, the upload is repeated. An entityd then gives a new receipt token for the same
+/// From 1 MiB on, an entityd takes the upload in several requests, and an interrupted one continues where it was: at once if
+/// the connection broke, and also when the same command runs again after its process was killed. Where it continues is in
+/// FILE.entityd-upload beside the file, without any token, until the upload ends.
+///
+/// If the answer to another upload is lost, the upload is repeated. An entityd then gives a new receipt token for the same
 /// encodings; the reference service refuses (403), because the first upload arrived.
 #[derive(Debug, Args)]
 #[command(after_help = CODES)]
@@ -71,7 +77,8 @@ pub(in crate::cli) struct Arguments {
 /// The route of the encodings to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Route {
-    /// Through the object store from 64 MiB on, if the server offers one that can be reached; else to the API
+    /// To the API; through the object store from 64 MiB on, if the API cannot continue an interrupted upload and the server
+    /// offers a store that can be reached
     Auto,
     /// To the API; as rows of bytes unless there are blocks
     Api,
@@ -89,6 +96,7 @@ struct Upload<'a> {
     encodings: Encodings,
     blocks: Option<Blocks>,
     again: bool,
+    file: &'a Path,
 }
 
 impl Arguments {
@@ -104,7 +112,15 @@ impl Arguments {
             return Err(Failure::Usage(format!("{file} has blocks in it; leave out --blocks")));
         }
         let blocks = self.blocks.as_deref().map(|path| Blocks::read(path, summary.records)).transpose()?;
-        let upload = Upload { session: &session, project, token, encodings, blocks, again: self.again };
+        let upload = Upload {
+            session: &session,
+            project,
+            token,
+            encodings,
+            blocks,
+            again: self.again,
+            file: &self.file,
+        };
         block_on(async {
             let answer = upload.by(self.route, &mut progress).await?;
             progress.finish();
@@ -131,6 +147,7 @@ impl Upload<'_> {
             Route::Auto if has_blocks || self.encodings.rows()?.bytes < LARGE_BYTES => {
                 self.to_api(progress).await
             }
+            Route::Auto if self.can_continue().await? => self.to_api(progress).await,
             Route::Auto => match self.place().await? {
                 Some(place) => match place.is_reachable().await {
                     Ok(()) => self.by_store(&place, progress).await,
@@ -142,6 +159,12 @@ impl Upload<'_> {
                 None => self.to_api(progress).await,
             },
         }
+    }
+
+    /// Returns whether the API continues an upload that was interrupted.
+    async fn can_continue(&self) -> Result<bool, Failure> {
+        let path = format!("{}/binaryclks", self.project);
+        parts::are_offered(&self.session.api, &self.token, &path).await
     }
 
     async fn to_api(&self, progress: &mut Progress) -> Result<Value, Failure> {
@@ -161,15 +184,24 @@ impl Upload<'_> {
 
     async fn post(
         &self,
-        path: &str,
+        endpoint: &str,
         kind: &str,
         headers: &[(&str, String)],
         body: &Body,
         progress: &mut Progress,
     ) -> Result<Value, Failure> {
         let api = &self.session.api;
-        let path = format!("{}/{path}", self.project);
+        let path = format!("{}/{endpoint}", self.project);
         let sent = Sent::default();
+        let asked = Asked { bytes: body.bytes, ..UPLOADING };
+        if body.bytes >= parts::FROM_BYTES && parts::are_offered(api, &self.token, &path).await? {
+            let kind = [(CONTENT_TYPE.as_str(), kind.to_owned())];
+            let again = self.again.then(|| (AGAIN, "true".to_owned()));
+            let headers: Vec<_> = headers.iter().cloned().chain(kind).chain(again).collect();
+            let (project, token, file) = (&self.project, &self.token, self.file);
+            let parts = Parts { api, token, project, endpoint, headers: &headers, body, file, asked: &asked };
+            return parts.send(&sent, progress).await;
+        }
         let again = Cell::new(self.again);
         let make = async || {
             let request = api.request(Method::POST, &path, &self.token)?;
@@ -178,7 +210,6 @@ impl Upload<'_> {
             let request = if again.replace(true) { request.header(AGAIN, "true") } else { request };
             Ok(request.body(sent.body(body)?))
         };
-        let asked = Asked { bytes: body.bytes, ..UPLOADING };
         let answer = sent.watch("uploading", body.bytes, progress, api.send(make, true)).await?;
         api.json(answer.response, &asked).await
     }

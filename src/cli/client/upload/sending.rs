@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,14 +25,15 @@ const LOOK: Duration = Duration::from_millis(100);
 /// The longest time without a sent byte, and for the answer to a complete body.
 const STALLED: Duration = Duration::from_mins(15);
 
-/// Returns the content of a file. Its position is not used: a request that was answered early may still read the file
-/// while the next request does.
-fn pieces(file: Arc<File>) -> impl Stream<Item = io::Result<Bytes>> {
-    stream::try_unfold(0, move |at: u64| {
+/// Returns the bytes of a file in a range. Its position is not used: a request that was answered early may still read the file while
+/// the next request does.
+fn pieces(file: Arc<File>, range: Range<u64>) -> impl Stream<Item = io::Result<Bytes>> {
+    stream::try_unfold(range.start, move |at: u64| {
+        let wanted = range.end.saturating_sub(at).min(PIECE_BYTES as u64) as usize;
         let file = Arc::clone(&file);
         async move {
             let read = spawn_blocking(move || {
-                let mut piece = vec![0; PIECE_BYTES];
+                let mut piece = vec![0; wanted];
                 let length = file.read_at(&mut piece, at)?;
                 piece.truncate(length);
                 io::Result::Ok(piece)
@@ -50,10 +52,15 @@ pub(super) struct Sent(Arc<AtomicU64>);
 impl Sent {
     /// Returns the body from its beginning.
     pub(super) fn body(&self, body: &Body) -> Result<reqwest::Body, Failure> {
+        self.part(body, 0..body.bytes)
+    }
+
+    /// A part of the body.
+    pub(super) fn part(&self, body: &Body, range: Range<u64>) -> Result<reqwest::Body, Failure> {
         let file = Arc::new(body.file.try_clone().or_fail()?);
-        self.0.store(0, Ordering::Relaxed);
+        self.0.store(range.start, Ordering::Relaxed);
         let count = Arc::clone(&self.0);
-        let counted = pieces(file).inspect_ok(move |piece| {
+        let counted = pieces(file, range).inspect_ok(move |piece| {
             count.fetch_add(piece.len() as u64, Ordering::Relaxed);
         });
         Ok(reqwest::Body::wrap_stream(counted))
@@ -95,16 +102,23 @@ mod tests {
 
     use super::*;
 
+    fn file_of(content: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        file
+    }
+
     #[tokio::test]
     async fn two_requests_at_once_send_the_whole_file() {
         let content: Vec<u8> = (0..PIECE_BYTES * 3 + 5).map(|at| (at % 251) as u8).collect();
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(&content).unwrap();
-        let file = Arc::new(file);
-        let mut first = std::pin::pin!(pieces(Arc::clone(&file)));
+        let file = Arc::new(file_of(&content));
+        let mut first = std::pin::pin!(pieces(Arc::clone(&file), 0..u64::MAX));
         let mut sent = first.try_next().await.unwrap().unwrap().to_vec();
-        let second: Vec<Bytes> = pieces(file).try_collect().await.unwrap();
+        let second: Vec<Bytes> = pieces(file, 0..u64::MAX).try_collect().await.unwrap();
         assert!(second.concat() == content);
+        let middle: Vec<Bytes> =
+            pieces(Arc::new(file_of(&content)), 3..PIECE_BYTES as u64 + 9).try_collect().await.unwrap();
+        assert!(middle.concat() == content[3..PIECE_BYTES + 9]);
         while let Some(piece) = first.try_next().await.unwrap() {
             sent.extend_from_slice(&piece);
         }

@@ -4,6 +4,10 @@ import { Fault, scan } from './scan.js';
 import * as tokens from './tokens.js';
 
 const ATTEMPTS = 8;
+const PASSING = [0, 408, 409, 502, 503, 504];
+// A proxy may pass on a part only once it has the whole of it.
+const PART = 16 << 20;
+const STOPPED = 'Stopped. What has arrived is kept for a while: send again to continue.';
 const whole = new Intl.NumberFormat('en');
 const find = (selector) => document.querySelector(selector);
 
@@ -19,6 +23,8 @@ export function begin(section, secret, quieten) {
   let turn = 0;
   let chosen = null;
   let found = null;
+  let request = null;
+  const memory = `upload ${project}`;
 
   async function check(file) {
     const mine = turn += 1;
@@ -78,6 +84,7 @@ export function begin(section, secret, quieten) {
       if (blocking && !hasBlocks && kind === 'json') return fault('#check-fault', 'The project uses blocking; this file has no blocks.');
       if (!blocking && hasBlocks) return fault('#check-fault', 'The project does not use blocking; this file has blocks.');
       if (blocking && kind === 'bytes') remarks.push('Bytes have no blocks: all records are compared with all.');
+      if (begun()) remarks.push('A part of this file has been sent before: sending continues there.');
       find('#send').hidden = false;
     }
     const tile = ([label, number]) => {
@@ -99,47 +106,80 @@ export function begin(section, secret, quieten) {
     find(where).hidden = false;
   }
 
-  // One attempt; resolves with the answer, rejects with an error that has the status, or 0 without an answer.
-  function attempt(again, running) {
+  // One request. Resolves with it once it has succeeded; rejects with an error that has the status, or 0 without an answer.
+  function call(method, path, headers = {}, body = null, progress = null) {
     return new Promise((resolve, reject) => {
-      const request = new XMLHttpRequest();
-      const isBinary = found.kind === 'bytes';
-      const url = new URL(`api/v1/projects/${project}/${isBinary ? 'binaryclks' : 'clks'}`, tokens.root);
-      request.open('POST', url);
-      request.setRequestHeader('Authorization', secret);
-      request.setRequestHeader('Content-Type', isBinary ? 'application/octet-stream' : 'application/json');
-      if (isBinary) {
-        request.setRequestHeader('Hash-Count', found.encodings.count);
-        request.setRequestHeader('Hash-Size', found.encodings.bytes);
-      }
-      // The answer to an earlier attempt may have been lost: the same encodings then get another receipt.
-      if (again) request.setRequestHeader('Receipt-Again', 'true');
-      const begun = performance.now();
-      request.upload.onprogress = ({ loaded, total }) => {
-        const rate = loaded / Math.max(0.001, (performance.now() - begun) / 1000);
-        find('#send-bar').value = loaded / total;
-        const left = (total - loaded) / rate;
-        find('#send-line').dataset.text = `${size(loaded)} of ${size(total)}, ${size(rate)}/s, ${Math.ceil(left)} s left`;
-        find('#send-state').textContent = loaded < total ? find('#send-line').dataset.text : 'Sent. The server checks it.';
-      };
-      request.onload = () => {
-        let answer = {};
+      const fail = (text, status) => reject(Object.assign(new Error(text), { status }));
+      request = new XMLHttpRequest();
+      const mine = request;
+      mine.open(method, new URL(`api/v1/projects/${project}/${path}`, tokens.root));
+      for (const [name, value] of Object.entries({ Authorization: secret, ...headers })) mine.setRequestHeader(name, value);
+      if (progress) mine.upload.onprogress = progress;
+      mine.onload = () => {
+        if (mine.status < 300) return resolve(mine);
+        let said = null;
         try {
-          answer = JSON.parse(request.responseText);
+          said = JSON.parse(mine.responseText).detail;
         } catch { /* The status says enough. */ }
-        if (request.status === 201) return resolve(answer);
-        return reject(Object.assign(new Error(answer.detail ?? `The server answered ${request.status}.`), { status: request.status }));
+        return fail(said ?? `The server answered ${mine.status}.`, mine.status);
       };
-      request.onerror = () => reject(Object.assign(new Error('The connection was lost.'), { status: 0 }));
-      request.onabort = () => reject(Object.assign(new Error('Stopped. Nothing was kept; you may send again.'), { status: -1 }));
-      request.send(chosen);
-      running(request);
+      mine.onerror = () => fail('The connection was lost.', 0);
+      mine.onabort = () => fail(STOPPED, -1);
+      mine.send(body);
     });
   }
 
+  async function begin() {
+    const isBinary = found.kind === 'bytes';
+    const headers = { 'Content-Type': isBinary ? 'application/octet-stream' : 'application/json', 'Upload-Complete': '?0', 'Upload-Length': chosen.size };
+    if (isBinary) Object.assign(headers, { 'Hash-Count': found.encodings.count, 'Hash-Size': found.encodings.bytes });
+    const made = await call('POST', isBinary ? 'binaryclks' : 'clks', headers);
+    return made.getResponseHeader('Location').split('/').at(-1);
+  }
+
+  function mark() {
+    return [chosen.name, chosen.size, chosen.lastModified, found.kind, found.encodings.bits].join();
+  }
+
+  // The upload of this file that was begun before, if there is one.
+  function begun() {
+    const [kept, id] = JSON.parse(sessionStorage.getItem(memory) ?? '[]');
+    return kept === mark() ? id : null;
+  }
+
+  // Sends what the server does not have yet, and returns its answer. The address of the upload is kept, so that the same file
+  // is continued after the page was reloaded.
+  async function rest(advanced) {
+    const total = chosen.size;
+    let id = begun();
+    let at = 0;
+    if (id) at = Number((await call('HEAD', `uploads/${id}`)).getResponseHeader('Upload-Offset'));
+    else {
+      id = await begin();
+      sessionStorage.setItem(memory, JSON.stringify([mark(), id]));
+    }
+    advanced(at);
+    const [first, start] = [at, performance.now()];
+    for (;;) {
+      const from = at;
+      const end = Math.min(total, from + PART);
+      const show = ({ loaded }) => {
+        const done = Math.min(total, from + loaded);
+        const rate = (done - first) / Math.max(0.001, (performance.now() - start) / 1000);
+        find('#send-bar').value = done / total;
+        const line = `${size(done)} of ${size(total)}, ${size(rate)}/s, ${Math.ceil((total - done) / (rate || 1))} s left`;
+        find('#send-state').textContent = done < total ? line : 'Sent. The server checks it.';
+      };
+      const headers = { 'Content-Type': 'application/partial-upload', 'Upload-Offset': from, 'Upload-Complete': `?${Number(end === total)}` };
+      const sent = await call('PATCH', `uploads/${id}`, headers, chosen.slice(from, end), show);
+      if (sent.status === 201) return JSON.parse(sent.responseText);
+      at = end;
+      advanced(at);
+    }
+  }
+
   async function send() {
-    let request = null;
-    let stopped = false;
+    let [stopped, reached] = [false, 0];
     quieten();
     find('#send-fault').hidden = true;
     find('#send-line').hidden = false;
@@ -151,21 +191,26 @@ export function begin(section, secret, quieten) {
     };
     for (let count = 0; ; count += 1) {
       try {
-        const answer = await attempt(count > 0, (now) => { request = now; });
+        const answer = await rest((at) => {
+          if (at > reached) [reached, count] = [at, 0];
+        });
+        sessionStorage.removeItem(memory);
         tokens.keep(project, answer.receipt_token);
         tokens.keepHandout(project, [['Your receipt', answer.receipt_token]]);
         return location.reload();
       } catch (error) {
-        const mayPass = !stopped && [0, 502, 503, 504].includes(error.status) && count + 1 < ATTEMPTS;
+        const isGone = [404, 421].includes(error.status);
+        if (isGone || error.status >= 400 && ![408, 409].includes(error.status) && error.status < 500) sessionStorage.removeItem(memory);
+        const mayPass = !stopped && (isGone || PASSING.includes(error.status)) && count + 1 < ATTEMPTS;
         if (!mayPass) {
-          fault('#send-fault', stopped ? 'Stopped. Nothing was kept; you may send again.' : error.message);
+          fault('#send-fault', stopped ? STOPPED : error.message);
           break;
         }
         const pause = Math.min(30, 2 ** count);
         find('#send-state').textContent = `${error.message} Attempt ${count + 2} of ${ATTEMPTS} in ${pause} s.`;
         await new Promise((resolve) => { setTimeout(resolve, pause * 1000); });
         if (stopped) {
-          fault('#send-fault', 'Stopped. Nothing was kept; you may send again.');
+          fault('#send-fault', STOPPED);
           break;
         }
       }

@@ -82,7 +82,7 @@ for (const party of [0, 1]) {
   if (party === 1) {
     // The connection breaks once while the encodings are sent.
     let broken = false;
-    await provider.context.route('**/binaryclks', (route) => {
+    await provider.context.route('**/uploads/*', (route) => {
       if (broken) return route.continue();
       broken = true;
       return route.abort('connectionreset');

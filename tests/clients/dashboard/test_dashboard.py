@@ -13,6 +13,10 @@ import pytest
 import requests
 
 from edge.test_nginx import nginx
+from harness import people as known_people
+from harness.api import texts_of
+from harness.cutting_proxy import CuttingProxy
+from harness.oracle import Answer, as_sets
 from harness.server import REPOSITORY, Server
 
 HERE = Path(__file__).parent
@@ -101,6 +105,46 @@ def test_a_linkage_from_the_first_page_to_the_result(server, files, kind, width,
     play("linkage.mjs", scene)
     # No token reaches the log: identifiers, which are as long, are cut after eight digits.
     assert not re.search(r"[0-9a-f]{48}[^0-9a-f]*(?:token|authorization)", server.log.read_text(errors="replace"))
+
+
+def test_an_upload_continues_after_a_cut_and_after_a_reload(server, tmp_path):
+    chance = random.Random(int(os.environ.get("TESTS_SEED", "1")))
+    size = 12 << 20
+    (tmp_path / "left.bin").write_bytes(chance.randbytes(size))
+    new = {"schema": {}, "result_type": "groups"}
+    made = requests.post(f"{server.url}/projects", json=new, timeout=10).json()
+    with CuttingProxy(server.port, [3 << 20, 4 << 20]) as proxy:
+        scene = {"root": f"http://127.0.0.1:{proxy.port}/", "project": made["project_id"], "file": str(tmp_path / "left.bin")}
+        play("resuming.mjs", {**scene, "token": made["update_tokens"][0], "width": 1280, "dark": False})
+        assert proxy.cuts == 2
+    [matrix] = (server.data / "objects" / "projects" / made["project_id"]).rglob("matrix")
+    assert matrix.read_bytes() == (tmp_path / "left.bin").read_bytes()
+
+
+def test_febrl4_in_the_browser_gives_the_answer_of_the_library(server, tmp_path):
+    tables, _ = known_people.tables()
+    # All 5,000 take a minute in the library's encoder.
+    count = 5_000 if os.environ.get("TESTS_LONG") == "1" else 800
+    datasets = [known_people.encode(rows[:count]) for rows in tables]
+    made = requests.post(f"{server.url}/projects", json={"schema": {}, "result_type": "groups"}, timeout=10).json()
+    parties = []
+    for party, (dataset, secret) in enumerate(zip(datasets, made["update_tokens"])):
+        path = tmp_path / f"{party}.json"
+        path.write_text(json.dumps({"clks": texts_of(dataset)}))
+        parties.append({"file": str(path), "secret": secret})
+    scene = {"root": f"{server.origin}/", "project": made["project_id"], "token": made["result_token"], "parties": parties}
+    play("febrl4.mjs", {**scene, "threshold": "0.65", "result": str(tmp_path / "result.json")})
+    found = as_sets(json.loads((tmp_path / "result.json").read_text())["groups"])
+    assert found == Answer(datasets, 0.65).groups()
+
+
+def test_tokens_that_grant_nothing(server, api):
+    project, other = api.project("permutations"), api.project("permutations")
+    encodings = [bytes(range(BYTES)), bytes(range(1, BYTES + 1))]
+    replaced = project.upload_binary(0, encodings)
+    project.post_binary(0, b"".join(encodings), 2, BYTES, headers={"Receipt-Again": "true"})
+    tokens = {"foreign": other.token, "replaced": replaced, "owner": project.token, "used": project.update_tokens[0]}
+    play("tokens.mjs", {"root": f"{server.origin}/", "project": project.id, "tokens": tokens})
 
 
 @pytest.mark.parametrize("told", ["left by the proxy", "X-Forwarded-Prefix"])

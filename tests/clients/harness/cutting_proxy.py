@@ -15,7 +15,6 @@ class CuttingProxy(contextlib.AbstractContextManager):
         self.budgets = iter(budgets)
         self.spared = spared
         self.cuts = 0
-        self.passed = 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -45,20 +44,16 @@ class CuttingProxy(contextlib.AbstractContextManager):
                 if passed <= self.spared < passed + len(piece):
                     budget = next(self.budgets, None)
                 passed += len(piece)
-                self.passed += len(piece)
                 if budget is not None and passed >= budget:
                     server.sendall(piece[: max(0, len(piece) - (passed - budget))])
                     self.cuts += 1
-                    for end in (client, server):
-                        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                        # Without it, the other thread's recv keeps the connection open.
-                        with contextlib.suppress(OSError):
-                            end.shutdown(socket.SHUT_RD)
+                    # The client is reset; the server reads what was passed on.
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    client.close()
                     break
                 server.sendall(piece)
-            else:
-                server.shutdown(socket.SHUT_WR)
-                answers.join(60)
+            server.shutdown(socket.SHUT_WR)
+            answers.join(60)
         client.close()
         server.close()
 

@@ -96,6 +96,22 @@ def forgotten(api, node):
         api.admin("POST", "nodes/forget", json={"node": node})
 
 
+def test_an_upload_in_several_requests_belongs_to_the_node_that_began_it(running):
+    with running[1][0].client() as near, running[1][1].client() as far:
+        project = near.project("groups")
+        encodings = [bytes(range(at, at + 128)) for at in range(2)]
+        kind = {"Content-Type": "application/octet-stream", "Hash-Count": "2", "Hash-Size": "128"}
+        token = project.update_tokens[0]
+        begun = near.post(f"{project.path}/binaryclks", token, headers={**kind, "Upload-Complete": "?0"})
+        place = begun.headers["Location"].removeprefix("/api/v1")
+        part = {"Content-Type": "application/partial-upload", "Upload-Offset": "0", "Upload-Complete": "?1"}
+        assert far.call("HEAD", place, token).status_code == 421
+        answer = far.call("PATCH", place, token, headers=part, data=b"".join(encodings))
+        assert answer.status_code == 421 and "another node keeps this upload" in answer.text
+        assert near.call("HEAD", place, token).headers["Upload-Offset"] == "0"
+        assert near.call("PATCH", place, token, headers=part, data=b"".join(encodings)).status_code == 201
+
+
 @contextlib.contextmanager
 def arriving(node, project, rest=None):
     """An upload that a node receives until the block ends, and that `rest` then completes; yields its responses."""

@@ -73,6 +73,77 @@ pub(super) fn bars(title: &'static str, bars: &[Bar], top: &str) -> String {
     svg
 }
 
+/// A line of a chart.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    /// The name beside it.
+    pub(super) name: &'static str,
+    /// A value for each label.
+    pub(super) values: Vec<f64>,
+}
+
+/// Draws two lines on one scale from zero on. `title` and `top` are as in [`bars`].
+pub(super) fn lines(title: &'static str, lines: &[Line; 2], labels: &[&str], top: &str) -> String {
+    let highest = lines.iter().flat_map(|line| &line.values).copied().fold(0.0, f64::max).max(1.0);
+    let (inner_width, inner_height) = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
+    let base = HEIGHT - BOTTOM;
+    let step = inner_width / labels.len().saturating_sub(1).max(1) as f64;
+    let (x, y) = (|at: usize| LEFT + at as f64 * step, |value: f64| base - value / highest * inner_height);
+    let mut svg = String::new();
+    let _ = write!(
+        svg,
+        "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}\">\
+         <line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{TOP}\" y2=\"{TOP}\"/>\
+         <text x=\"{LEFT}\" y=\"{}\">{top}</text>",
+        WIDTH - RIGHT,
+        TOP - 9.0,
+    );
+    for (number, line) in lines.iter().enumerate() {
+        let points: Vec<String> = line
+            .values
+            .iter()
+            .enumerate()
+            .map(|(at, value)| format!("{:.1},{:.1}", x(at), y(*value)))
+            .collect();
+        let class = if number == 0 { "line" } else { "line second" };
+        let _ = write!(svg, "<polyline class=\"{class}\" points=\"{}\"/>", points.join(" "));
+        // A key at the top, where the lines have their names in their order.
+        let left = WIDTH - RIGHT - 170.0 + number as f64 * 85.0;
+        let _ = write!(
+            svg,
+            "<line class=\"{class}\" x1=\"{left}\" x2=\"{}\" y1=\"{}\" y2=\"{}\"/><text x=\"{}\" y=\"{}\">{}</text>",
+            left + 22.0,
+            TOP - 13.0,
+            TOP - 13.0,
+            left + 28.0,
+            TOP - 9.0,
+            line.name,
+        );
+    }
+    let every = labels.len().div_ceil(8).max(1);
+    for (at, label) in labels.iter().enumerate().filter(|(at, _)| at.is_multiple_of(every)) {
+        let anchor = if at == 0 {
+            "start"
+        } else if at + 1 == labels.len() {
+            "end"
+        } else {
+            "middle"
+        };
+        let _ = write!(
+            svg,
+            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{label}</text>",
+            x(at),
+            base + 20.0
+        );
+    }
+    let _ = write!(
+        svg,
+        "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{base}\" y2=\"{base}\"/></svg>",
+        WIDTH - RIGHT
+    );
+    svg
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,5 +156,16 @@ mod tests {
         assert!(svg.contains("height=\"108.0\"") && svg.contains("height=\"216.0\""), "{svg}");
         assert!(!svg.contains("style="), "{svg}");
         assert!(bars("", &[], "0").ends_with("</svg>"));
+    }
+
+    #[test]
+    fn lines_fall_from_the_left() {
+        let line = |name, values| Line { name, values };
+        let svg =
+            lines("a title", &[line("a", vec![4.0, 2.0]), line("b", vec![1.0, 0.0])], &["0.8", "0.9"], "4");
+        assert!(svg.contains("points=\"16.0,30.0 624.0,138.0\""), "{svg}");
+        assert!(svg.contains("points=\"16.0,192.0 624.0,246.0\"") && !svg.contains("style="), "{svg}");
+        let single = lines("", &[line("a", vec![0.0]), line("b", vec![0.0])], &["1"], "0");
+        assert!(single.ends_with("</svg>") && !single.contains("NaN"));
     }
 }

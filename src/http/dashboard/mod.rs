@@ -6,6 +6,7 @@
 
 mod advice;
 mod chart;
+mod charts;
 mod figures;
 pub(super) mod operator;
 mod pages;

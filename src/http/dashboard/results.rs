@@ -1,12 +1,9 @@
-//! The result of a run as pages of a table, with a chart of the whole.
-
-use std::collections::BTreeMap;
+//! The result of a run as pages of a table.
 
 use askama::Template;
 use memchr::memmem;
 use serde::Deserialize;
 
-use super::chart::{self, Bar};
 use super::figures;
 use crate::http::ApiState;
 use crate::http::problem::Problem;
@@ -18,8 +15,6 @@ use crate::runtime::compute;
 
 /// Rows on a page.
 const PAGE: u64 = 50;
-/// The largest result for which a chart is drawn, in bytes.
-const CHART_BYTES_MAX: usize = 32 << 20;
 
 /// The page to show: the query of the page's address.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -43,20 +38,11 @@ pub(super) struct View {
     previous: Option<u64>,
     next: Option<u64>,
     end: u64,
-    chart: Option<Chart>,
 }
 
 struct Head {
     label: &'static str,
     is_number: bool,
-}
-
-struct Chart {
-    title: &'static str,
-    note: String,
-    svg: String,
-    heads: [&'static str; 2],
-    rows: Vec<[String; 2]>,
 }
 
 /// Returns a page of the result of a completed run.
@@ -104,12 +90,14 @@ pub(super) async fn view(
         previous: page.checked_sub(1),
         next: Some(page + 1).filter(|next| *next <= end),
         end,
-        chart: made.chart,
     })
 }
 
+/// The encodings of each party, and the bytes of one.
+pub(super) type Matrices = Vec<(Blob, usize)>;
+
 /// Returns the encodings of each party, if they are on this machine: the scores of groups are computed from them.
-async fn matrices(state: &ApiState, project: &ProjectState) -> Result<Vec<(Blob, usize)>, Problem> {
+pub(super) async fn matrices(state: &ApiState, project: &ProjectState) -> Result<Matrices, Problem> {
     let is_wanted = project.result_type == ResultType::Groups && state.objects.directories().len() > 1;
     let mut matrices = Vec::new();
     for (party, dataset) in (0..).zip(project.parties.iter().map_while(Party::dataset)) {
@@ -125,11 +113,10 @@ async fn matrices(state: &ApiState, project: &ProjectState) -> Result<Vec<(Blob,
 struct Made {
     total: u64,
     rows: Vec<Vec<String>>,
-    chart: Option<Chart>,
 }
 
 impl Made {
-    /// Reads a page, and the chart with the first one. Blocks.
+    /// Reads a page. Blocks.
     fn of(
         json: &[u8],
         result_type: ResultType,
@@ -137,8 +124,7 @@ impl Made {
         known: Option<u64>,
         matrices: &[(Blob, usize)],
     ) -> Self {
-        let begin = memchr::memchr(b'[', json).map_or(json.len(), |at| at + 1);
-        let list = &json[begin..];
+        let list = list(json);
         let is_flat = result_type == ResultType::Permutations;
         let total = known.unwrap_or_else(|| count(list));
         let page = page.min(total.saturating_sub(1) / PAGE);
@@ -159,9 +145,14 @@ impl Made {
         let rows =
             (page * PAGE..).zip(&elements).map(|(at, element)| row(result_type, at, element, matrices));
         let rows = rows.collect();
-        let chart = (page == 0 && total > 0).then(|| chart(result_type, list)).flatten();
-        Self { total, rows, chart }
+        Self { total, rows }
     }
+}
+
+/// Returns the elements of a stored result, from behind the bracket of their list.
+pub(super) fn list(json: &[u8]) -> &[u8] {
+    let begin = memchr::memchr(b'[', json).map_or(json.len(), |at| at + 1);
+    &json[begin..]
 }
 
 /// Returns the number of elements of a flat list.
@@ -205,112 +196,31 @@ fn row(result_type: ResultType, at: u64, element: &[u8], matrices: &[(Blob, usiz
 
 /// Returns the lowest Dice coefficient of any two records of a group.
 fn least_score(group: &[[&[u8]; 2]], matrices: &[(Blob, usize)]) -> String {
-    let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<usize>().ok();
-    let row = |[dataset, record]: &[&[u8]; 2]| {
-        let (matrix, bytes) = matrices.get(number(dataset)?)?;
-        let start = number(record)?.checked_mul(*bytes)?;
-        matrix.get(start..start + bytes)
-    };
-    let rows: Option<Vec<&[u8]>> = group.iter().map(row).collect();
+    let rows: Option<Vec<&[u8]>> = group.iter().map(|record| encoding(record, matrices)).collect();
     let Some(rows) = rows.filter(|rows| rows.len() > 1) else { return "–".to_owned() };
     let mut least = 1.0_f64;
     for (at, a) in rows.iter().enumerate() {
         for b in &rows[at + 1..] {
-            least = least.min(dice::score(dice::common_bits(a, b), dice::popcount(a) + dice::popcount(b)));
+            least = least.min(score(a, b));
         }
     }
     format!("{least:.4}")
 }
 
-fn chart(result_type: ResultType, list: &[u8]) -> Option<Chart> {
-    let is_whole = list.len() <= CHART_BYTES_MAX;
-    let list = &list[..list.len().min(CHART_BYTES_MAX)];
-    match result_type {
-        ResultType::Groups => Some(group_sizes(list, is_whole)),
-        ResultType::SimilarityScores => Some(scores(list, is_whole)),
-        ResultType::Permutations => None,
-    }
+/// Returns the encoding of a record, which is written as dataset and record.
+pub(super) fn encoding<'a>(
+    [dataset, record]: &[&[u8]; 2],
+    matrices: &'a [(Blob, usize)],
+) -> Option<&'a [u8]> {
+    let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<usize>().ok();
+    let (matrix, bytes) = matrices.get(number(dataset)?)?;
+    let start = number(record)?.checked_mul(*bytes)?;
+    matrix.get(start..start + bytes)
 }
 
-fn of_whole(is_whole: bool, what: &str) -> String {
-    if is_whole { String::new() } else { format!(" Made from the first {what}.") }
-}
-
-fn group_sizes(list: &[u8], is_whole: bool) -> Chart {
-    let mut sizes: BTreeMap<usize, u64> = BTreeMap::new();
-    let mut seen = 0_u64;
-    Elements::within().read(list, |group| {
-        *sizes.entry(memchr::memchr_iter(b'[', group).count().saturating_sub(1)).or_default() += 1;
-        seen += 1;
-    });
-    let bars: Vec<Bar> = sizes
-        .iter()
-        .take(40)
-        .map(|(size, count)| Bar { label: size.to_string(), value: *count as f64, is_faint: false })
-        .collect();
-    let most = sizes.values().copied().max().unwrap_or(0);
-    Chart {
-        title: "Sizes of groups",
-        note: format!(
-            "Groups by their number of records.{}",
-            of_whole(is_whole, &figures::counted(seen, "group"))
-        ),
-        svg: chart::bars(
-            "Groups by their number of records; the table has the same numbers",
-            &bars,
-            &figures::grouped(most),
-        ),
-        heads: ["Records", "Groups"],
-        rows: sizes.iter().map(|(size, count)| [size.to_string(), figures::grouped(*count)]).collect(),
-    }
-}
-
-/// Returns the numbers of pairs at or above each threshold. Scores come best first.
-fn scores(list: &[u8], is_whole: bool) -> Chart {
-    let mut hundredths = [0_u64; 101];
-    let mut seen = 0_u64;
-    Elements::within().read(list, |pair| {
-        let score =
-            numbers(pair).nth(4).and_then(|score| std::str::from_utf8(score).ok()?.parse::<f64>().ok());
-        let at = (score.unwrap_or(0.0) * 100.0 + 1e-9).floor().clamp(0.0, 100.0);
-        hundredths[at as usize] += 1;
-        seen += 1;
-    });
-    let lowest = hundredths.iter().position(|count| *count > 0).unwrap_or(100);
-    let mut above = 0;
-    let mut rows: Vec<[String; 2]> = Vec::new();
-    for at in (lowest..=100).rev() {
-        above += hundredths[at];
-        rows.push([format!("{:.2}", at as f64 / 100.0), figures::grouped(above)]);
-    }
-    rows.reverse();
-    let every = ((101 - lowest) / 8).max(1);
-    let bars: Vec<Bar> = (lowest..=100)
-        .map(|at| Bar {
-            label: if (100 - at).is_multiple_of(every) {
-                format!("{:.2}", at as f64 / 100.0)
-            } else {
-                String::new()
-            },
-            value: hundredths[at] as f64,
-            is_faint: false,
-        })
-        .collect();
-    let most = hundredths.iter().copied().max().unwrap_or(0);
-    Chart {
-        title: "Scores",
-        note: format!(
-            "Pairs by their score, in hundredths. The table has the number of pairs that a higher threshold would keep.{}",
-            of_whole(is_whole, &figures::counted(seen, "pair"))
-        ),
-        svg: chart::bars(
-            "Pairs by their score; the table has the pairs at or above each",
-            &bars,
-            &figures::grouped(most),
-        ),
-        heads: ["Threshold", "Pairs at or above"],
-        rows,
-    }
+/// Returns the Dice coefficient of two encodings.
+pub(super) fn score(a: &[u8], b: &[u8]) -> f64 {
+    dice::score(dice::common_bits(a, b), dice::popcount(a) + dice::popcount(b))
 }
 
 #[cfg(test)]
@@ -331,8 +241,6 @@ mod tests {
             let made = made(&json, ResultType::Groups, page, Some(120));
             assert_eq!((made.rows.len(), made.rows[0][1].as_str()), (count, first), "{page}");
         }
-        let sizes = made(&json, ResultType::Groups, 0, Some(120)).chart.unwrap();
-        assert_eq!(sizes.rows, [["2".to_owned(), "120".to_owned()]]);
 
         let pairs: Vec<String> = (0..60).map(|at| format!("[[0, {at}], [1, 7], 0.95]")).collect();
         let json = format!("{{\"similarity_scores\": [{}]}}", pairs.join(","));
@@ -343,13 +251,5 @@ mod tests {
         let mask = made(&json, ResultType::Permutations, 1, None);
         assert_eq!((mask.total, mask.rows.len(), mask.rows[0][1].as_str()), (70, 20, "yes"));
         assert_eq!(made("{\"mask\": []}", ResultType::Permutations, 0, None).total, 0);
-    }
-
-    #[test]
-    fn a_higher_threshold_keeps_the_pairs_above_it() {
-        let json = r#"{"similarity_scores": [[[0, 1], [1, 7], 1.0],[[0, 2], [1, 8], 0.955],[[0, 3], [1, 9], 0.95]]}"#;
-        let chart = made(json, ResultType::SimilarityScores, 0, Some(3)).chart.unwrap();
-        assert_eq!(chart.rows[0], ["0.95", "3"]);
-        assert_eq!(chart.rows[1], ["0.96", "1"]);
     }
 }

@@ -10,7 +10,7 @@ use axum::{Extension, Router};
 use super::advice;
 use super::project::{self, RunsWish};
 use super::results::{self, PageWish};
-use super::{provider, run};
+use super::{charts, provider, run};
 use crate::http::ApiState;
 use crate::http::auth::{Caller, Role};
 use crate::http::docs::{HTML, page};
@@ -26,6 +26,7 @@ pub(in crate::http) fn views() -> Router<ApiState> {
         .route("/dashboard/view/projects/{project_id}/forecast", get(of_forecast))
         .route("/dashboard/view/projects/{project_id}/runs/{run_id}", get(of_run))
         .route("/dashboard/view/projects/{project_id}/runs/{run_id}/result", get(of_result))
+        .route("/dashboard/view/projects/{project_id}/runs/{run_id}/charts", get(of_charts))
         .route("/dashboard/live/projects/{project_id}", get(live_project))
         .route("/dashboard/live/projects/{project_id}/runs/{run_id}", get(live_run))
 }
@@ -120,6 +121,13 @@ async fn of_result(
     let project = caller.owner(&state).await?;
     let run = caller.run(&project)?;
     shown(&results::view(&state, &project, run, wish(asked)?).await?)
+}
+
+/// `GET /dashboard/view/projects/{project_id}/runs/{run_id}/charts`: charts of the result, for the analyst.
+async fn of_charts(State(state): State<ApiState>, caller: Caller) -> Result<Response, Problem> {
+    let project = caller.owner(&state).await?;
+    let run = caller.run(&project)?;
+    shown(&charts::view(&state, &project, run).await?)
 }
 
 /// `GET /dashboard/live/projects/{project_id}/runs/{run_id}`: the part of that view that changes, as events.

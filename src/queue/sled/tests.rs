@@ -1,7 +1,9 @@
 //! The conformance list on sled, and tests specific to sled.
 
+use std::num::NonZeroU8;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tempfile::TempDir;
@@ -9,7 +11,8 @@ use tempfile::TempDir;
 use super::engine::store::Failing;
 use super::{Settings, SledBroker};
 use crate::queue::conformance::{Fixture, at, claim, job, stories};
-use crate::queue::{Acked, Broker, Error, Heartbeat, NewJob, Progress, Pulse};
+use crate::queue::{Acked, Broker, DeadQuery, Error, Heartbeat, NewJob, Progress, Pulse};
+use crate::runtime::clock::Stopwatch;
 use crate::runtime::entropy::Entropy;
 
 struct Folder {
@@ -272,4 +275,30 @@ async fn a_lease_survives_a_store_that_has_its_job_delayed() {
     let left = claim(broker, 9, at(12)).await;
     assert_eq!(left.iter().map(|lease| lease.id.job.as_str()).collect::<Vec<_>>(), ["b"]);
     assert_eq!(broker.ack_all(&[held], at(12)).await.unwrap(), [Acked::Done]);
+}
+
+/// As the operator's page reads them. TESTS_LONG=1 takes 10,000.
+#[tokio::test]
+async fn the_last_page_of_many_dead_jobs_comes_as_quickly_as_the_first() {
+    const PAGE: usize = 26;
+    let count = if std::env::var_os("TESTS_LONG").is_some() { 10_000 } else { 1_000 };
+    let folder = Folder::new();
+    let queue = folder.broker();
+    let once = |at: usize| NewJob { attempts_max: NonZeroU8::MIN, ..job(&format!("job {at}")) };
+    queue.enqueue(&(0..count).map(once).collect::<Vec<_>>(), at(0)).await.unwrap();
+    let leases = claim(queue, count, at(0)).await;
+    let ended = leases.iter().map(|lease| queue.nack(&lease.id, "no", at(0)));
+    futures::future::try_join_all(ended).await.unwrap();
+    let (mut seen, mut after, mut slowest) = (0, 0, Duration::ZERO);
+    loop {
+        let begun = Stopwatch::start();
+        let query = DeadQuery { queue: None, group: None, after, count: PAGE };
+        let page = queue.dead_letters(&query, at(1)).await.unwrap();
+        slowest = slowest.max(begun.elapsed());
+        let Some(last) = page.last() else { break };
+        (seen, after) = (seen + page.len(), last.sequence);
+    }
+    println!("the slowest page of {count} dead jobs took {slowest:?}");
+    assert_eq!(seen, count);
+    assert!(slowest < Duration::from_millis(100), "{slowest:?}");
 }

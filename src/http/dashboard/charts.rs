@@ -1,0 +1,326 @@
+//! Charts of a result: what higher thresholds would have found, and the sizes of groups or the scores of pairs.
+
+use std::collections::{BTreeMap, HashSet};
+
+use askama::Template;
+
+use super::chart::{self, Bar, Line};
+use super::figures;
+use super::results::{Matrices, encoding, list, matrices, score};
+use crate::http::ApiState;
+use crate::http::problem::Problem;
+use crate::http::result_forms::{Elements, numbers};
+use crate::model::{ProjectState, ResultType, Run, RunState};
+use crate::objects::keys;
+use crate::runtime::compute;
+
+/// The part of a result that charts are made from, in bytes.
+const BYTES_MAX: usize = 32 << 20;
+/// The most pairs within groups that are compared for a chart.
+const COMPARISONS_MAX: u64 = 4_000_000;
+
+/// The charts of a result.
+#[derive(Template)]
+#[template(path = "charts.html", config = "assets/dashboard/askama.toml")]
+pub(super) struct View {
+    charts: Vec<Chart>,
+}
+
+struct Chart {
+    title: &'static str,
+    note: String,
+    svg: String,
+    table: &'static str,
+    heads: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+/// Returns the charts of the result of a completed run; none for a mask.
+///
+/// # Errors
+/// 404 if there is no result; 500 if it is missing or damaged.
+pub(super) async fn view(state: &ApiState, project: &ProjectState, run: &Run) -> Result<View, Problem> {
+    let RunState::Completed(_) = &run.state else {
+        return Err(Problem::new(axum::http::StatusCode::NOT_FOUND, "the run has no result yet"));
+    };
+    let threshold = run.threshold.get();
+    let charts = match project.result_type {
+        ResultType::Permutations => Vec::new(),
+        ResultType::Groups => {
+            let blob = state.objects.blob(&keys::groups(project.id, run.id)).await?;
+            let matrices = matrices(state, project).await?;
+            compute::run_blocking(move || of_groups(list(&blob), threshold, &matrices))
+                .await
+                .map_err(|_| Problem::unexplained())?
+        }
+        ResultType::SimilarityScores => {
+            let blob = state.objects.blob(&keys::scores(project.id, run.id)).await?;
+            let made = compute::run_blocking(move || of_scores(list(&blob), threshold)).await;
+            made.map_err(|_| Problem::unexplained())?
+        }
+    };
+    Ok(View { charts })
+}
+
+/// Pairs and groups by threshold, in hundredths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ByThreshold {
+    /// The pairs with such a score.
+    pairs: [u64; 101],
+    /// The groups that such scores add; those that they join count as lost.
+    groups: [i64; 101],
+}
+
+impl Default for ByThreshold {
+    fn default() -> Self {
+        Self { pairs: [0; 101], groups: [0; 101] }
+    }
+}
+
+/// Returns the hundredths of a score, rounded down. A score that is written as 0.29 is not 28.
+fn hundredths(score: f64) -> usize {
+    (score * 100.0 + 1e-9).floor().clamp(0.0, 100.0) as usize
+}
+
+impl ByThreshold {
+    /// Returns the threshold of the run and each hundredth above it, with the pairs and the groups at or above it.
+    fn rows(&self, threshold: f64) -> Vec<(String, u64, u64)> {
+        let lowest = (threshold * 100.0 - 1e-9).ceil().clamp(0.0, 100.0) as usize;
+        let sum = |from: usize| {
+            let groups = self.groups[from..].iter().sum::<i64>();
+            (self.pairs[from..].iter().sum::<u64>(), u64::try_from(groups).unwrap_or(0))
+        };
+        let row = |label: String, (pairs, groups): (u64, u64)| (label, pairs, groups);
+        // The scores of the result are at or above the threshold.
+        let first = row(threshold.to_string(), sum(0));
+        let is_hundredth = (lowest as f64 - threshold * 100.0).abs() < 1e-6;
+        let rest = lowest + usize::from(is_hundredth)..=100;
+        std::iter::once(first)
+            .chain(rest.map(|at| row(format!("{:.2}", at as f64 / 100.0), sum(at))))
+            .collect()
+    }
+
+    fn chart(&self, threshold: f64, note: String) -> Chart {
+        let rows = self.rows(threshold);
+        let line = |name, value: fn(&(String, u64, u64)) -> u64| Line {
+            name,
+            values: rows.iter().map(|row| value(row) as f64).collect(),
+        };
+        let lines = [line("pairs", |row| row.1), line("groups", |row| row.2)];
+        let most = rows.iter().map(|row| row.1.max(row.2)).max().unwrap_or(0);
+        let labels: Vec<&str> = rows.iter().map(|row| row.0.as_str()).collect();
+        Chart {
+            title: "Higher thresholds",
+            note,
+            svg: chart::lines(
+                "Pairs and groups by threshold; the table has the same numbers",
+                &lines,
+                &labels,
+                &figures::grouped(most),
+            ),
+            table: "Table of higher thresholds",
+            heads: vec!["Threshold", "Pairs", "Groups"],
+            rows: rows
+                .into_iter()
+                .map(|(label, pairs, groups)| vec![label, figures::grouped(pairs), figures::grouped(groups)])
+                .collect(),
+        }
+    }
+}
+
+fn cut(list: &[u8]) -> (&[u8], bool) {
+    (&list[..list.len().min(BYTES_MAX)], list.len() <= BYTES_MAX)
+}
+
+fn of_whole(is_whole: bool, what: &str) -> String {
+    if is_whole { String::new() } else { format!(" Made from the first {what}.") }
+}
+
+fn of_groups(list: &[u8], threshold: f64, matrices: &Matrices) -> Vec<Chart> {
+    let (list, is_whole) = cut(list);
+    let (mut sizes, mut seen) = (BTreeMap::<usize, u64>::new(), 0_u64);
+    let (mut found, mut compared, mut groups) = (ByThreshold::default(), 0_u64, 0_u64);
+    Elements::within().read(list, |group| {
+        let fields: Vec<&[u8]> = numbers(group).collect();
+        let (records, _) = fields.as_chunks::<2>();
+        *sizes.entry(records.len()).or_default() += 1;
+        seen += 1;
+        let pairs = records.len() as u64 * (records.len() as u64).saturating_sub(1) / 2;
+        // The first groups alone, so that the note can say which.
+        if groups + 1 == seen && compared + pairs <= COMPARISONS_MAX {
+            let rows: Option<Vec<&[u8]>> = records.iter().map(|record| encoding(record, matrices)).collect();
+            if let Some(rows) = rows {
+                grow(&rows, &mut found);
+                compared += pairs;
+                groups = seen;
+            }
+        }
+    });
+    let mut charts = Vec::new();
+    if groups > 0 {
+        let part = of_whole(is_whole && groups == seen, &figures::counted(groups, "group"));
+        let note = format!(
+            "The groups that a run with a higher threshold makes, and the pairs within the groups of this run that it finds.{part}"
+        );
+        charts.push(found.chart(threshold, note));
+    }
+    if seen > 0 {
+        charts.push(group_sizes(&sizes, &of_whole(is_whole, &figures::counted(seen, "group"))));
+    }
+    charts
+}
+
+/// Adds a group: the pairs of its records, and the moments at which it grows. Records are joined as the solver joins
+/// them: best pair first, and two groups once all of their pairs are there. Pairs with other groups change nothing.
+fn grow(rows: &[&[u8]], found: &mut ByThreshold) {
+    let mut pairs = Vec::new();
+    for (a, left) in rows.iter().enumerate() {
+        pairs.extend(rows.iter().enumerate().skip(a + 1).map(|(b, right)| (score(left, right), a, b)));
+    }
+    pairs.sort_by(|one, two| two.0.total_cmp(&one.0).then((one.1, one.2).cmp(&(two.1, two.2))));
+    let mut group_of: Vec<usize> = (0..rows.len()).collect();
+    let mut sizes = vec![1_u64; rows.len()];
+    let mut between: BTreeMap<(usize, usize), u64> = BTreeMap::new();
+    for (score, a, b) in pairs {
+        let at = hundredths(score);
+        found.pairs[at] += 1;
+        let (one, two) = (group_of[a].min(group_of[b]), group_of[a].max(group_of[b]));
+        let count = between.entry((one, two)).or_default();
+        *count += 1;
+        if *count < sizes[one] * sizes[two] {
+            continue;
+        }
+        found.groups[at] += match (sizes[one], sizes[two]) {
+            (1, 1) => 1,
+            (1, _) | (_, 1) => 0,
+            _ => -1,
+        };
+        sizes[one] += std::mem::take(&mut sizes[two]);
+        group_of.iter_mut().filter(|group| **group == two).for_each(|group| *group = one);
+        let moved: Vec<((usize, usize), u64)> =
+            between.extract_if(.., |key, _| key.0 == two || key.1 == two).collect();
+        for ((x, y), count) in moved {
+            let other = if x == two { y } else { x };
+            if other != one {
+                *between.entry((one.min(other), one.max(other))).or_default() += count;
+            }
+        }
+    }
+}
+
+fn group_sizes(sizes: &BTreeMap<usize, u64>, part: &str) -> Chart {
+    let bars: Vec<Bar> = sizes
+        .iter()
+        .take(40)
+        .map(|(size, count)| Bar { label: size.to_string(), value: *count as f64, is_faint: false })
+        .collect();
+    let most = sizes.values().copied().max().unwrap_or(0);
+    Chart {
+        title: "Sizes of groups",
+        note: format!("Groups by their number of records.{part}"),
+        svg: chart::bars(
+            "Groups by their number of records; the table has the same numbers",
+            &bars,
+            &figures::grouped(most),
+        ),
+        table: "Table of the sizes of groups",
+        heads: vec!["Records", "Groups"],
+        rows: sizes.iter().map(|(size, count)| vec![size.to_string(), figures::grouped(*count)]).collect(),
+    }
+}
+
+/// Returns the charts of scores, which come best first.
+fn of_scores(list: &[u8], threshold: f64) -> Vec<Chart> {
+    let (list, is_whole) = cut(list);
+    let (mut found, mut seen) = (ByThreshold::default(), 0_u64);
+    let mut used: HashSet<(usize, Vec<u8>)> = HashSet::new();
+    Elements::within().read(list, |pair| {
+        let fields: Vec<&[u8]> = numbers(pair).collect();
+        let &[_, left, _, right, score] = fields.as_slice() else { return };
+        let score = std::str::from_utf8(score).ok().and_then(|score| score.parse::<f64>().ok());
+        let at = hundredths(score.unwrap_or(0.0));
+        found.pairs[at] += 1;
+        seen += 1;
+        // Each record is in one group, with the best partner that is free.
+        let (left, right) = ((0, left.to_vec()), (1, right.to_vec()));
+        if !used.contains(&left) && !used.contains(&right) {
+            used.extend([left, right]);
+            found.groups[at] += 1;
+        }
+    });
+    if seen == 0 {
+        return Vec::new();
+    }
+    let part = of_whole(is_whole, &figures::counted(seen, "pair"));
+    let note = format!(
+        "The pairs that a higher threshold would keep, and the groups that a run of that type makes of them.{part}"
+    );
+    vec![found.chart(threshold, note), scores(&found, &part)]
+}
+
+fn scores(found: &ByThreshold, part: &str) -> Chart {
+    let lowest = found.pairs.iter().position(|count| *count > 0).unwrap_or(100);
+    let every = ((101 - lowest) / 8).max(1);
+    let label = |at: usize| format!("{:.2}", at as f64 / 100.0);
+    let bars: Vec<Bar> = (lowest..=100)
+        .map(|at| Bar {
+            label: if (100 - at).is_multiple_of(every) { label(at) } else { String::new() },
+            value: found.pairs[at] as f64,
+            is_faint: false,
+        })
+        .collect();
+    let most = found.pairs.iter().copied().max().unwrap_or(0);
+    Chart {
+        title: "Scores",
+        note: format!("Pairs by their score, in hundredths.{part}"),
+        svg: chart::bars(
+            "Pairs by their score; the table has the same numbers",
+            &bars,
+            &figures::grouped(most),
+        ),
+        table: "Table of the scores",
+        heads: vec!["Score", "Pairs"],
+        rows: (lowest..=100).map(|at| vec![label(at), figures::grouped(found.pairs[at])]).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(chart: &Chart) -> Vec<&[String]> {
+        chart.rows.iter().map(Vec::as_slice).collect()
+    }
+
+    #[test]
+    fn a_higher_threshold_keeps_the_pairs_above_it() {
+        let json = br#"[[0, 1], [1, 7], 1.0],[[0, 2], [1, 8], 0.955],[[0, 3], [1, 8], 0.95]]}"#;
+        let [above, scores] = of_scores(json, 0.945).try_into().ok().unwrap();
+        assert_eq!(rows(&above)[0], ["0.945", "3", "2"]);
+        assert_eq!(rows(&above)[1], ["0.95", "3", "2"]);
+        assert_eq!(rows(&above)[2], ["0.96", "1", "1"]);
+        assert_eq!(rows(&above)[6], ["1.00", "1", "1"]);
+        assert_eq!(rows(&scores)[0], ["0.95", "2"]);
+    }
+
+    #[test]
+    fn groups_grow_as_the_threshold_falls() {
+        // Scores: a and b 1, c and d 1, all others 6/7: two groups that become one.
+        let (a, c) = ([0b0111_1111, 0], [0b1011_1111, 0]);
+        let mut found = ByThreshold::default();
+        grow(&[&a, &a, &c, &c], &mut found);
+        let shown = found.rows(0.8);
+        assert_eq!(shown[0], ("0.8".to_owned(), 6, 1));
+        assert_eq!(shown[5], ("0.85".to_owned(), 6, 1));
+        assert_eq!(shown[6], ("0.86".to_owned(), 2, 2));
+        assert_eq!(shown[20], ("1.00".to_owned(), 2, 2));
+    }
+
+    #[test]
+    fn sizes_are_counted_without_encodings() {
+        let json = br#"[[0, 1], [1, 2]], [[0, 2], [1, 3], [2, 4]]]}"#;
+        let [sizes] = of_groups(json, 0.8, &Vec::new()).try_into().ok().unwrap();
+        assert_eq!(rows(&sizes), [["2", "1"], ["3", "1"]]);
+        assert!(of_groups(b"]}", 0.8, &Vec::new()).is_empty());
+    }
+}

@@ -1,0 +1,90 @@
+"""A result on the page of its run: each page shows its rows, and the last one comes as quickly as the first (TESTS_LONG=1: of
+1,000,000 rows); the charts are what the library answers."""
+
+import os
+import random
+import re
+import statistics
+import time
+
+import pytest
+import requests
+
+from harness.api import Api
+from harness.oracle import Answer
+from harness.server import Server
+
+LONG = os.environ.get("TESTS_LONG") == "1"
+PAGE_S = 0.1
+SIZE = 128
+
+
+@pytest.fixture(scope="module")
+def chance():
+    seed = int(os.environ.get("TESTS_SEED") or random.randrange(1 << 32))
+    print(f"TESTS_SEED={seed}")
+    return random.Random(seed)
+
+
+def timed(session, url, token):
+    """The text of a page, and the best time of three: others use the machine, too."""
+    times = []
+    for _ in range(3):
+        begun = time.monotonic()
+        answer = session.get(url, headers={"Authorization": token}, timeout=60)
+        times.append(time.monotonic() - begun)
+        assert answer.status_code == 200, answer.text[:500]
+    return answer.text, min(times)
+
+
+def test_pages_of_a_result(tmp_path, chance):
+    side = 1_000 if LONG else 250
+    with Server(tmp_path) as server, Api(server.url) as api, requests.Session() as session:
+        project = api.project("similarity_scores")
+        for party in (0, 1):
+            project.upload_binary(party, [chance.randbytes(SIZE) for _ in range(side)])
+        run = project.run(0.1)
+        scores = run.result(timeout_s=300)["similarity_scores"]
+        assert len(scores) == side * side
+        last = (len(scores) - 1) // 50
+        times = []
+        for page in [0, 1, last // 2, last, *(chance.randrange(last) for _ in range(6))]:
+            view = f"{server.origin}/dashboard/view{run.path}/result?page={page}"
+            text, took = timed(session, view, project.token)
+            times.append(took)
+            rows = re.findall(r'<td class="num">([\d,]+)</td><td>0: (\d+), 1: (\d+)</td><td class="num">([^<]+)</td>', text)
+            expected = enumerate(scores[50 * page : 50 * page + 50], 50 * page)
+            assert rows == [(f"{at:,}", str(a[1]), str(b[1]), repr(score)) for at, (a, b, score) in expected]
+        print(f"{len(scores)} results: median {statistics.median(times):.4f} s, slowest {max(times):.4f} s")
+        assert max(times) < PAGE_S
+
+
+def table(text, name):
+    """The rows of a table of a view."""
+    found = re.search(rf'aria-label="{name}">.*?<tbody>(.*?)</tbody>', text, re.S)
+    return [re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", row) for row in found[1].split("</tr>") if row.strip()]
+
+
+@pytest.mark.parametrize(("kind", "parties"), [("groups", 2), ("groups", 4), ("similarity_scores", 2)])
+def test_higher_thresholds_are_shown_as_the_library_would_answer(server, api, chance, kind, parties):
+    people = [[chance.random() < 0.3 for _ in range(256)] for _ in range(60)]
+
+    def encoding(bits):
+        bits = [bit != (chance.random() < 0.03) for bit in bits]
+        return int("".join("01"[bit] for bit in bits), 2).to_bytes(32)
+
+    datasets = [[encoding(bits) for bits in people] for _ in range(parties)]
+    project = api.project(kind, parties=parties)
+    for party, dataset in enumerate(datasets):
+        project.upload_encodings(party, dataset)
+    run = project.run(0.75)
+    run.complete()
+    view = requests.get(f"{server.origin}/dashboard/view{run.path}/charts", headers={"Authorization": project.token}, timeout=30)
+    rows = table(view.text, "Table of higher thresholds")
+    assert [row[0] for row in rows] == ["0.75", *(f"0.{at}" for at in range(76, 100)), "1.00"]
+    for label, pairs, groups in rows[::4]:
+        answer = Answer(datasets, float(label))
+        assert int(groups) == len([group for group in answer.groups() if len(group) > 1]), label
+        if kind == "similarity_scores":
+            assert int(pairs) == len(answer.scores()), label
+    assert view.text.count("<svg") == 2

@@ -243,6 +243,7 @@ async fn open(settings: &Settings) -> Result<Server, Error> {
         buckets: own.as_ref().map(|own| own.buckets.clone()),
         clock,
         data_dir: data_dir.path().to_owned(),
+        partial: partial.clone(),
         disk_free_min: settings.disk_free_min,
     };
     let serving_stop = CancellationToken::new();

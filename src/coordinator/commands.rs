@@ -76,6 +76,11 @@ impl Coordinator {
         Ok(self.0.store.runs(project).await?)
     }
 
+    /// Returns the projects in which an upload arrives, a dataset is indexed or a run is under way.
+    pub async fn unsettled(&self) -> Result<Vec<ProjectId>, Error> {
+        Ok(self.0.store.unsettled().await?)
+    }
+
     /// Returns all projects, oldest first.
     pub async fn projects(&self) -> Result<Vec<Listed>, Error> {
         Ok(self.0.store.projects().await?)

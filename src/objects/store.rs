@@ -17,7 +17,7 @@ use tokio::task::spawn_blocking;
 use super::backend::directory::make_private_directory;
 use super::backend::{Backend, Chunks, Found, Local, Metered, Remote};
 use super::cache::Cached;
-use super::{Blob, Cache, Error, Key, NotOurs, ObjectFile, Owner, Prefix, Removed, Staged, keys};
+use super::{Blob, Cache, Error, Key, NotOurs, ObjectFile, Owner, Prefix, Removed, Staged, Usage, keys};
 use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::model::job::Holding;
 use crate::model::{ProjectId, RunId};
@@ -247,6 +247,11 @@ impl Objects {
     /// [`Error::Storage`], also if objects were added meanwhile.
     pub async fn delete_prefix(&self, prefix: &Prefix) -> Result<Removed, Error> {
         self.0.backend.delete_prefix(prefix).await
+    }
+
+    /// Returns the use of the cache, if there is one.
+    pub fn cache_use(&self) -> Option<Usage> {
+        self.0.backend.cache_use()
     }
 
     /// Drops the cached copies of objects that were removed by others; returns their keys.

@@ -19,20 +19,24 @@ use tokio::time::{sleep, timeout};
 
 use super::figures::{self, Moment};
 use super::pages;
+use super::runs;
 use super::view::{Asked, shown, wish};
+use crate::coordinator::{self, Coordinator};
 use crate::http::admin::AdminState;
 use crate::http::live;
 use crate::http::ops::Finding;
 use crate::http::problem::Problem;
 use crate::http::workers::NodeReport;
 use crate::metadata::Runs;
-use crate::model::Party;
 use crate::model::job::QUEUES;
+use crate::model::{Party, ProjectState, Run, RunState};
+use crate::objects::Usage;
 use crate::queue::{DeadLetter, DeadQuery, QueueName, Stats};
-use crate::runtime::clock::Stopwatch;
+use crate::runtime::clock::{Stopwatch, Timestamp};
 use crate::runtime::compute;
 use crate::system::audit::Act;
 use crate::system::{disk, memory};
+use crate::telemetry::process::Process;
 use crate::telemetry::recent;
 
 /// The interval at which the numbers are updated while a page shows them.
@@ -41,10 +45,16 @@ const EVERY: Duration = Duration::from_secs(1);
 const ENGINES_EVERY: Duration = Duration::from_secs(5);
 /// The interval at which a silent stream sends a comment.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// The longest wait for the numbers of a dependency. The others are shown without them.
+const ANSWER: Duration = Duration::from_secs(1);
+/// Runs under way that are shown, and the most projects that are read for them.
+const RUNS: usize = 25;
 /// Rows on a page.
 const PAGE: usize = 25;
 /// Milliseconds of silence that are shown as now: a number that changes each second would be sent each second.
 const RECENT_MS: u64 = 10_000;
+/// The label of the cache.
+const CACHE: &str = "Cache";
 /// Administrative acts that are shown.
 const ACTS: usize = 30;
 
@@ -77,6 +87,8 @@ struct Changing {
     announcement: String,
     dead: u64,
     queues: Vec<QueueRow>,
+    /// `None` while the metadata is unavailable.
+    runs: Option<RunsUnderWay>,
     tiles: Vec<Tile>,
     engines: Vec<EngineRow>,
     nodes: Vec<NodeRow>,
@@ -92,6 +104,26 @@ struct QueueRow {
     dead: String,
     oldest: String,
     rate: String,
+}
+
+/// The runs under way, the oldest first.
+struct RunsUnderWay {
+    rows: Vec<RunRow>,
+    /// The projects that were not read for them; empty if there are none.
+    others: String,
+}
+
+struct RunRow {
+    short: String,
+    project: String,
+    project_name: String,
+    state: &'static str,
+    stage: String,
+    percent: Option<u64>,
+    comparisons: String,
+    rate: String,
+    left: String,
+    since: String,
 }
 
 /// A dependency of the server.
@@ -138,11 +170,18 @@ async fn engines(admin: &AdminState) -> Vec<EngineRow> {
 
 /// Collects the numbers. Those of a dependency that is unavailable are left out.
 async fn changing(admin: &AdminState, engines: Vec<EngineRow>) -> Changing {
-    let mut stats = admin.broker.stats(admin.clock.steady()).await.ok();
+    let coordinator = &admin.dependencies.coordinator;
+    let (stats, status, runs, nodes) = tokio::join!(
+        quickly(admin.broker.stats(admin.clock.steady())),
+        quickly(coordinator.status()),
+        quickly(runs_under_way(coordinator)),
+        quickly(admin.nodes.list()),
+    );
+    let mut stats = stats;
     for queue in QUEUES {
         stats.as_mut().map(|stats| stats.queues.entry(queue.into()).or_default());
     }
-    let projects = admin.dependencies.coordinator.status().await.ok().map(|status| status.projects);
+    let projects = status.map(|status| status.projects);
     let queues = || stats.iter().flat_map(|stats| &stats.queues);
     let dead: u64 = queues().map(|(_, queue)| queue.dead).sum();
     let depth: u64 = queues().map(|(_, queue)| queue.depth).sum();
@@ -160,9 +199,50 @@ async fn changing(admin: &AdminState, engines: Vec<EngineRow>) -> Changing {
         dead,
         tiles: tiles(admin, projects, stats.as_ref()),
         engines,
-        nodes: admin.nodes.list().await.unwrap_or_default().into_iter().map(node_row).collect(),
+        runs,
+        nodes: nodes.unwrap_or_default().into_iter().map(node_row).collect(),
         queues: queues().map(queue_row).collect(),
         lines: recent::lines().into_iter().take(20).map(line).collect(),
+    }
+}
+
+/// Returns the answer of a dependency; `None` if it is unavailable or silent.
+async fn quickly<T, E>(asked: impl Future<Output = Result<T, E>>) -> Option<T> {
+    timeout(ANSWER, asked).await.ok()?.ok()
+}
+
+/// Reads the runs under way.
+async fn runs_under_way(coordinator: &Coordinator) -> Result<RunsUnderWay, coordinator::Error> {
+    let projects = coordinator.unsettled().await?;
+    let now = coordinator.now();
+    let mut found = Vec::new();
+    for id in projects.iter().take(RUNS) {
+        let Some(project) = coordinator.project(*id, Runs::Unended).await? else { continue };
+        let begun = project.runs.iter().filter(|run| run.state != RunState::Created);
+        found.extend(begun.map(|run| (run.added, run_row(&project, run, now))));
+    }
+    found.sort_by_key(|(added, _)| *added);
+    let others = projects.len().saturating_sub(RUNS) as u64;
+    Ok(RunsUnderWay {
+        rows: found.into_iter().map(|(_, row)| row).take(RUNS).collect(),
+        others: if others == 0 { String::new() } else { figures::counted(others, "other project") },
+    })
+}
+
+fn run_row(project: &ProjectState, run: &Run, now: Timestamp) -> RunRow {
+    let stages = project.result_type.stages();
+    let row = runs::Row::of(project, run, now);
+    RunRow {
+        short: row.short,
+        project: figures::identifier(&project.id),
+        project_name: figures::beginning(&project.name, 40),
+        state: row.state,
+        stage: format!("{} of {stages}", run.stage(stages)),
+        percent: row.percent,
+        comparisons: row.comparisons,
+        rate: row.rate,
+        left: run.comparing_for().map_or_else(|| "–".to_owned(), figures::duration),
+        since: runs::took(run, now),
     }
 }
 
@@ -239,10 +319,29 @@ fn tiles(admin: &AdminState, projects: Option<u64>, stats: Option<&Stats>) -> Ve
             is_low: room.free_bytes < least.saturating_mul(2),
         });
     }
-    if let Some(available) = memory::available() {
-        tiles.push(plain("Memory limit", figures::size(available.bytes)));
+    let partial = &admin.dependencies.partial;
+    let (open, open_max) = partial.count();
+    let mut spool = limited("Arriving uploads", partial.spool().usage());
+    if open > 0 {
+        let (open, open_max) = (figures::counted(open as u64, "upload"), figures::grouped(open_max as u64));
+        spool.detail = format!("{}; {open} of {open_max} can be continued", spool.detail);
+    }
+    tiles.push(spool);
+    tiles.extend(admin.dependencies.objects.cache_use().map(|cache| limited(CACHE, cache)));
+    let resident = Process::look().resident_bytes;
+    if let Some((bytes, available)) = resident.zip(memory::available()) {
+        tiles.push(limited("Memory", Usage { bytes, bytes_max: available.bytes }));
     }
     tiles
+}
+
+/// Returns a tile for the use of a limited space.
+fn limited(label: &'static str, usage: Usage) -> Tile {
+    let percent = figures::percent(usage.bytes, usage.bytes_max);
+    // A full cache is as it should be.
+    let is_low = percent >= 90 && label != CACHE;
+    let detail = format!("{percent} % of {}", figures::size(usage.bytes_max));
+    Tile { label, value: figures::size(usage.bytes), detail, is_low }
 }
 
 /// `GET /admin/dashboard/view/operator`: the view.

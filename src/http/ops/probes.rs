@@ -16,7 +16,7 @@ use super::inquiry::Inquiry;
 use super::readiness::Phase;
 use crate::buckets::Buckets;
 use crate::coordinator::Coordinator;
-use crate::objects::Objects;
+use crate::objects::{Objects, PartialUploads};
 use crate::queue::Broker;
 use crate::runtime::clock::Clock;
 use crate::system::disk;
@@ -49,6 +49,8 @@ pub struct HealthDependencies {
     pub clock: Clock,
     /// The data directory.
     pub data_dir: PathBuf,
+    /// The uploads that arrive.
+    pub partial: PartialUploads,
     /// Free bytes on its disk below which uploads are rejected.
     pub disk_free_min: u64,
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tempfile::NamedTempFile;
 
 use super::{Backend, Chunks, Found};
-use crate::objects::{Blob, Error, Key, ObjectFile, Prefix, Removed};
+use crate::objects::{Blob, Error, Key, ObjectFile, Prefix, Removed, Usage};
 use crate::telemetry::metrics::Call;
 
 /// A backend whose calls have metrics, by operation.
@@ -63,6 +63,10 @@ impl<B: Backend> Backend for Metered<B> {
 
     async fn check_writable(&self) -> Result<(), Error> {
         self.0.check_writable().await
+    }
+
+    fn cache_use(&self) -> Option<Usage> {
+        self.0.cache_use()
     }
 
     async fn sweep_copies(&self) -> Vec<Key> {

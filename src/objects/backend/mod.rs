@@ -24,7 +24,7 @@ pub(super) use local::Local;
 pub(super) use metered::Metered;
 pub(super) use remote::{Remote, receive, save};
 
-use super::{Blob, Error, Key, ObjectFile, Prefix, Removed};
+use super::{Blob, Error, Key, ObjectFile, Prefix, Removed, Usage};
 use crate::runtime::clock::Timestamp;
 
 /// An object's bytes in chunks.
@@ -111,6 +111,11 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
     /// [`Error::Full`], [`Error::Storage`].
     async fn check_writable(&self) -> Result<(), Error> {
         Ok(())
+    }
+
+    /// Returns the use of the cache, if there is one.
+    fn cache_use(&self) -> Option<Usage> {
+        None
     }
 
     /// Drops the cached copies of objects that the store no longer has; returns their keys.

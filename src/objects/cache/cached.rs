@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::read_through::Cache;
 use crate::objects::backend::{Backend, Chunks, Found};
-use crate::objects::{Blob, Error, Key, ObjectFile, Prefix, Removed};
+use crate::objects::{Blob, Error, Key, ObjectFile, Prefix, Removed, Usage};
 
 /// A remote backend, and the cached copies of its objects.
 #[derive(Debug)]
@@ -78,6 +78,10 @@ impl<B: Backend> Backend for Cached<B> {
 
     async fn probe(&self) -> Result<(), Error> {
         self.store.probe().await
+    }
+
+    fn cache_use(&self) -> Option<Usage> {
+        Some(self.cache.usage())
     }
 
     async fn sweep_copies(&self) -> Vec<Key> {

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 
 use super::file::Head;
-use crate::objects::Key;
+use crate::objects::{Key, Usage};
 use crate::runtime::clock::Clock;
 use crate::system::data_dir::is_cached;
 use crate::system::{disk, regular};
@@ -192,6 +192,11 @@ impl CacheIndex {
     pub(super) fn queue<'a>(&'a self, key: &'a Key) -> FetchSlot<'a> {
         let fetch = Arc::clone(self.places.lock().fetches.entry(key.clone()).or_default());
         FetchSlot { index: self, key, fetch }
+    }
+
+    /// Returns the bytes of all copies, and their limit.
+    pub(super) fn usage(&self) -> Usage {
+        Usage { bytes: self.taken.load(Ordering::Relaxed), bytes_max: self.limits.bytes_max }
     }
 
     /// Reserves room for a copy of `key` that takes `bytes`. Evicts other copies, least recently used first, except

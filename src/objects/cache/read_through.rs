@@ -12,7 +12,7 @@ use super::file::{Head, Writer};
 use super::index::{CacheIndex, FetchLock, Limits, Room, is_copy};
 use crate::objects::backend::directory::make_private_directory;
 use crate::objects::backend::{Backend, Chunks, Found, receive, save};
-use crate::objects::{Error, Key, ObjectFile};
+use crate::objects::{Error, Key, ObjectFile, Usage};
 use crate::system::data_dir::PARTIAL;
 use crate::system::open_files::patiently_async;
 use crate::telemetry::{chain, metrics};
@@ -36,6 +36,11 @@ impl Cache {
     pub fn open(directory: &Path, limits: Limits) -> Result<Self, Error> {
         make_private_directory(directory)?;
         Ok(Self { index: CacheIndex::open(directory, limits)?, directory: directory.into() })
+    }
+
+    /// Returns the bytes of all copies, and the most that they may have.
+    pub(in crate::objects) fn usage(&self) -> Usage {
+        self.index.usage()
     }
 
     /// Removes all copies in a directory, and the directory if nothing else is in it; no error if it does not exist. For

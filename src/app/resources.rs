@@ -26,9 +26,9 @@ const THREADS_OF_STORES: usize = 16;
 const THREADS_OF_UPLOADS: usize = 4;
 /// Address space besides the stacks: the program, the caches of the stores, and running jobs.
 const ADDRESS_SPACE_BYTES: u64 = 384 << 20;
-/// Address space that the allocator of the C library reserves for each of its arenas, and the arenas that are allowed for
-/// before any exists: as many as it creates on two cores.
+/// Address space that the allocator of the C library reserves for each of its arenas.
 const ARENA_BYTES: u64 = 64 << 20;
+/// The number of arenas that the check allows for before any exists: as many as the allocator creates on two cores.
 const ARENAS: u64 = 16;
 /// The minimum limit on file sizes: the journals and databases of an idle server are smaller.
 const FILE_BYTES_MIN: u64 = 64 << 20;

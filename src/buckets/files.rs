@@ -12,7 +12,7 @@ use crate::system::open_files::patiently;
 use crate::system::place::Place;
 use crate::system::{regular, removals};
 
-/// Directories that files are spread over.
+/// The number of directories over which the files are spread.
 pub(super) const PLACES: i64 = 256;
 /// Numbers available between two openings of the index.
 const NUMBERS: u32 = 40;

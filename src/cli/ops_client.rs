@@ -32,8 +32,9 @@ const USUAL: &str = "http://127.0.0.1:8853";
 const PROBLEM: &str = "application/problem+json";
 /// The time limit for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// The time for which a request is repeated while another client's request blocks it, and the pause in between.
+/// The time for which a request is repeated while another client's request blocks it.
 const CONFLICT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause between the repetitions.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(200);
 /// The time limit of long operations: a snapshot, or the body of a large file.
 const LONG: Duration = Duration::from_hours(24);

@@ -40,7 +40,7 @@ impl Role {
 /// The setting for the address of the worker listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerListen {
-    /// The default address in the role `api`, none in others.
+    /// The default address in the role `api`, none in other roles.
     Auto,
     /// There is no listener for workers.
     Off,

@@ -43,8 +43,9 @@ const STREAMS_MAX: u32 = 128;
 const RESETS_MAX: usize = 64;
 /// The most bytes of headers of a request in HTTP/2.
 const HEADERS_BYTES_MAX: u32 = 64 << 10;
-/// Bytes in flight for a request, and for all of a connection, in HTTP/2.
+/// Bytes in flight for a request in HTTP/2.
 const STREAM_WINDOW: u32 = 512 << 10;
+/// Bytes in flight for all requests of a connection in HTTP/2.
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// A connection that was accepted and counted.

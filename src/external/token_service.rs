@@ -17,6 +17,7 @@ use crate::runtime::clock::Timestamp;
 
 /// Size limit of an answer.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// The version of the API of the token service.
 const API_VERSION: &str = "2011-06-15";
 const MEDIA_TYPE: &str = "application/x-www-form-urlencoded";
 /// The shortest lifetime that a Security Token Service grants.

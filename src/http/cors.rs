@@ -101,6 +101,7 @@ const HEADERS: &str = "Authorization, Hash-Count, Hash-Size, RETURN-OBJECT-STORE
                        traceparent";
 /// Response headers that a page may read.
 const EXPOSED: &str = "Content-Length, Content-Range, Content-Type, Location, Retry-After, Upload-Complete, Upload-Offset, Upload-Length, Upload-Limit, RateLimit, RateLimit-Policy, X-Request-Id, traceparent";
+/// Methods that a page may use.
 const METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
 /// Time that a browser may cache the preflight response: twenty days, as in the reference service.
 const REMEMBERED_SECONDS: &str = "1728000";

@@ -18,8 +18,9 @@ use crate::metadata::Runs;
 use crate::model::ProjectId;
 use crate::runtime::clock::Clock;
 
-/// The header or parameter of the session token, in either form of signing.
+/// The header with the session token, if the signature is in a header.
 const TOKEN_HEADER: &str = "x-amz-security-token";
+/// The parameter with the session token, if the signature is in the query.
 const TOKEN_PARAMETER: &str = "X-Amz-Security-Token";
 
 /// Authenticates and authorizes requests. Cheap to clone.

@@ -25,8 +25,9 @@ const PUBLISHED: [&str; 14] = [
     "testtest",
     "verysecret",
 ];
-/// Characters of an access key and of a secret key.
+/// The allowed number of characters of an access key.
 const ACCESS_KEY_CHARS: std::ops::RangeInclusive<usize> = 3..=128;
+/// The allowed number of characters of a secret key.
 const SECRET_KEY_CHARS: std::ops::RangeInclusive<usize> = 8..=256;
 
 /// The root credentials, which grant everything.

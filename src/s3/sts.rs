@@ -15,8 +15,9 @@ use crate::external::TemporaryCredentials;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 
-/// The shortest lifetime of credentials, and the default.
+/// The shortest lifetime of credentials.
 pub const DURATION_MIN: Duration = Duration::from_mins(15);
+/// The default lifetime of credentials.
 const DURATION_DEFAULT: Duration = Duration::from_hours(1);
 const API_VERSION: &str = "2011-06-15";
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";

@@ -12,8 +12,9 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// One 8-byte encoding, and another.
+/// An encoding of 8 bytes.
 pub(crate) const ENCODING: &str = "AAECAwQFBgc=";
+/// Another encoding of 8 bytes.
 pub(crate) const OTHER_ENCODING: &str = "//79/Pv6+fg=";
 
 /// A server. Dropping it kills it and removes its folder.

@@ -20,7 +20,7 @@ use crate::system::data_dir::DataDir;
 
 /// The longest description of a snapshot.
 const LINE_BYTES_MAX: u64 = 1 << 20;
-/// The longest list of its files: some million lines.
+/// The size limit of the list of the snapshot's files, enough for some million lines.
 const LISTING_BYTES_MAX: u64 = 1 << 30;
 
 /// A data directory, of which a snapshot was taken.

@@ -14,8 +14,9 @@ use crate::runtime::clock::Clock;
 use crate::system::engine;
 use crate::telemetry::chain;
 
-/// The days before its expiry at which warnings about a certificate begin.
+/// The days before the expiry of a certificate at which warnings begin.
 const DAYS_FEW: u64 = 21;
+/// The seconds of a day.
 const DAY_SECONDS: u64 = 86_400;
 
 pub(super) async fn check(settings: &Settings) -> Vec<Finding> {

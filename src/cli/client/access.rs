@@ -15,11 +15,14 @@ use crate::cli::exit::{Failure, complain};
 use crate::cli::ops_client;
 use crate::system::secret;
 
-/// The environment variables that stand for options.
+/// The environment variable for the address of the server.
 const SERVER: &str = "ENTITYD_SERVER";
+/// The environment variable for the profile.
 const PROFILE: &str = "ENTITYD_PROFILE";
 const PROJECT: &str = "ENTITYD_PROJECT";
+/// The environment variable for the token.
 const TOKEN: &str = "ENTITYD_TOKEN";
+/// The environment variable for the file with the token.
 const TOKEN_FILE: &str = "ENTITYD_TOKEN_FILE";
 /// The heading of these options in `--help`.
 const HEADING: &str = "Server";

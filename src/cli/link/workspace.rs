@@ -13,8 +13,9 @@ use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::model::{ProjectId, RunId};
 use crate::objects::{Blob, Error, Key, Objects, Staged, keys};
 
-/// The only project, and its only run.
+/// The identifier of the only project.
 const PROJECT: ProjectId = ProjectId::from_bytes([0; 24]);
+/// The identifier of the only run.
 const RUN: RunId = RunId::from_bytes([0; 24]);
 
 /// The directory and the runtime of a linkage.

@@ -32,8 +32,9 @@ const PROJECTS_MAX: usize = 3;
 const LEASE: Duration = Duration::from_mins(1);
 /// Rounds without faults after which everything must be done.
 const ROUNDS: usize = 400;
-/// Per part of a plan.
+/// Comparisons in each part of a plan.
 const COMPARISONS: u64 = 7;
+/// Pairs found in each part of a plan.
 const PAIRS: u64 = 2;
 
 #[test]

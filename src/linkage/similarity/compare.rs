@@ -88,13 +88,15 @@ const LARGE_COMPARISONS: u64 = 1 << 20;
 const SIDE_ROWS: usize = 1 << 15;
 /// Lines of 64 bytes that one thread compares at a time, which takes at most some 50 ms.
 const PIECE_LINES: u64 = 1 << 23;
-/// Comparisons, and rows of the shorter side, from which sorting and sifting pay.
+/// The number of comparisons from which sorting and sifting pay.
 const SIEVE_COMPARISONS: u64 = 1 << 11;
+/// The number of rows of the shorter side from which sorting and sifting pay.
 const SIEVE_ROWS: usize = 16;
 /// Small tiles that one thread takes at a time.
 const BUNDLE_TILES: usize = 256;
-/// The number of small tiles, and of comparisons in them, that are collected before all threads start.
+/// The number of small tiles that are collected before all threads start.
 const GATHERED_TILES: usize = 64 * BUNDLE_TILES;
+/// The number of comparisons in collected tiles from which all threads start.
 const GATHERED_COMPARISONS: u64 = 64 * LARGE_COMPARISONS;
 /// Pairs that a thread collects before it takes the lock.
 const PAIRS_AT_HAND: usize = 1 << 13;

@@ -15,8 +15,9 @@ use super::statement::{Statement, run_all};
 use super::tls;
 use crate::metadata::location::{Address, Tls};
 
-/// The idle time of a connection after which the system probes it, and the interval of the probes.
+/// The idle time of a connection after which the system probes it.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+/// The interval of the probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_RETRIES: u32 = 3;
 

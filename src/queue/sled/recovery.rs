@@ -26,8 +26,9 @@ use crate::system::disk;
 use crate::system::permission::{self, Access};
 use crate::telemetry::chain;
 
-/// The first pause before the store is reopened; each later one is twice as long.
+/// The first pause before the store is reopened; each later pause is twice as long.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// The longest pause before the store is reopened.
 const PAUSE_LONGEST: Duration = Duration::from_secs(2);
 /// The longest time to open a store; after it the store counts as damaged.
 const OPEN_MAX: Duration = Duration::from_mins(2);

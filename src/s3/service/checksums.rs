@@ -8,6 +8,7 @@ use crate::buckets::{Algorithm, Checksum, Digests};
 
 /// The type of a checksum of the whole object.
 pub(super) const FULL_OBJECT: &str = "FULL_OBJECT";
+/// The type of a checksum of the checksums of the parts.
 const COMPOSITE: &str = "COMPOSITE";
 
 /// The checksums that a request declares.

@@ -25,8 +25,9 @@ const ACLS_OF_THE_OWNER: [&str; 3] = ["private", "bucket-owner-full-control", "b
 /// The header that decides whether a copy gets the tags of its source: there are none.
 const TAGGING_DIRECTIVE: &str = "x-amz-tagging-directive";
 
-/// The prefix of checksum headers, and the known suffixes.
+/// The prefix of checksum headers.
 const CHECKSUM: &str = "x-amz-checksum-";
+/// The known suffixes of checksum headers.
 const CHECKSUM_FIELDS: [&str; 8] =
     ["algorithm", "crc32", "crc32c", "crc64nvme", "mode", "sha1", "sha256", "type"];
 /// Conditions on ETags.

@@ -13,9 +13,11 @@ use hickory_resolver::proto::rr::Name;
 pub(super) const PATH: &str = "/etc/resolv.conf";
 /// The longest time for which an address is cached.
 const KEPT_MAX: Duration = Duration::from_mins(1);
-/// The bounds of the options, as in glibc.
+/// The largest value of `ndots`, as in glibc.
 const NDOTS_MAX: usize = 15;
+/// The largest value of `timeout`, as in glibc.
 const TIMEOUT_MAX: u64 = 30;
+/// The largest value of `attempts`, as in glibc.
 const ATTEMPTS_MAX: usize = 5;
 
 /// Parses the text of the file. If it lists no name server, the one of this machine is asked. Unknown words

@@ -1,8 +1,8 @@
 //! Rewrites the store: a successor is written beside it and replaces it.
 //!
 //! The successor is complete before the old directory is renamed, and the old directory is removed after that. At any
-//! moment one of the two is complete, and no change is made in between. Files in it that are not the store's move to the
-//! successor.
+//! moment one of the two is complete, and no change is made in between. Files in the old directory that do not belong
+//! to the store move to the successor.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -16,9 +16,10 @@ use crate::system::file_system::is_mount_point;
 use crate::system::identity;
 use crate::system::permission::explained;
 
-/// The successor and the predecessor, beside the store's directory. Both are removed, so no operator may choose these
-/// names for a copy of the queue.
+/// The suffix of the successor's directory, beside the store's. It is removed, so no operator may choose this name
+/// for a copy of the queue.
 const SUCCESSOR: &str = ".being-written";
+/// The suffix of the predecessor's directory, which is removed as well.
 const PREDECESSOR: &str = ".being-replaced";
 
 /// Completes or undoes a replacement that a crash interrupted. The old store is restored only if the successor had

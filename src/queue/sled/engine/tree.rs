@@ -27,6 +27,7 @@ const SEGMENT_BYTES_BEFORE: usize = 8 << 20;
 const BATCHES_A_SEGMENT: usize = 4;
 /// Attempts to open a store: its lock may still be held for a moment after it was closed.
 const LOCK_TRIES: usize = 100;
+/// The pause between the attempts.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// sled's tree. What was written is on the disk.

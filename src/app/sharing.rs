@@ -176,7 +176,7 @@ async fn bury(commons: &dyn Commons, coordinator: &Coordinator, listed: &[Listed
     }
 }
 
-/// Returns the settings that could change an answer, by name: all serving nodes must have the same.
+/// Returns the settings that could change an answer, by name: all serving nodes must have the same values.
 fn agreed(settings: &Settings) -> BTreeMap<String, String> {
     let mut agreed = settings::shared(settings);
     let others = [

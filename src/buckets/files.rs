@@ -30,7 +30,7 @@ pub(super) const fn opening_of(number: Number) -> i64 {
     number >> NUMBERS
 }
 
-/// Openings belong to a series: if their count was lost, another series begins.
+/// The number of openings in a series. If the count of openings was lost, another series begins.
 pub(super) const SERIES: i64 = 1 << 16;
 
 pub(super) const fn series_of(opening: i64) -> i64 {

@@ -11,7 +11,7 @@ use crate::system::secret;
 const STRUCK: &str = "***";
 /// The shortest secret that is struck out: a shorter one occurs by chance.
 const CHARS_MIN: usize = 6;
-/// The hexadecimal digits in a row that may be a token.
+/// The number of consecutive hexadecimal digits from which a word may be a token.
 const TOKEN_DIGITS: usize = 40;
 /// Parts of the names of variables that hold secrets.
 const NAMES: [&str; 6] = ["SECRET", "PASSWORD", "TOKEN", "CREDENTIAL", "ACCESS_KEY", "PRIVATE"];

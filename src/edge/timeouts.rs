@@ -19,9 +19,9 @@ const WINDOW: Duration = Duration::from_secs(10);
 pub struct Timeouts {
     /// The time limit for the headers of a request, and for the handshake before them.
     pub header: Duration,
-    /// Between requests.
+    /// The time limit between requests.
     pub idle: Duration,
-    /// Between two chunks of a body, in either direction.
+    /// The time limit between two chunks of a body, in either direction.
     pub transfer: Duration,
     /// The lowest rate of a body in bytes per second, while the server waits for it; 0 for none.
     pub rate_min: u64,

@@ -40,7 +40,7 @@ impl Pieces {
         Ok(Self { body, bytes_max, bytes_seen: 0 })
     }
 
-    /// Returns the number of bytes that are still to come, if it is known.
+    /// Returns a lower bound of the number of bytes that are still to come: the exact number, if it was declared.
     pub(super) fn bytes_min(&self) -> u64 {
         self.body.size_hint().lower()
     }

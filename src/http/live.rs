@@ -134,7 +134,7 @@ fn lacks_a_run_of(known: Option<&ProjectState>, project: &ProjectState) -> bool 
 
 /// An event about a project.
 pub(super) enum Shown {
-    /// More may follow.
+    /// More events may follow.
     Event(String),
     /// The last one.
     Last(String),

@@ -48,7 +48,7 @@ impl Blob {
         self.kept.as_deref().map(CachedFile::path)
     }
 
-    /// Returns the object.
+    /// Returns the key of the object.
     pub const fn key(&self) -> &Key {
         &self.key
     }

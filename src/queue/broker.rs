@@ -34,7 +34,8 @@ pub struct NewJob {
     pub queue: QueueName,
     /// The unit of cancellation and of fairness: `family/name`, or only a name.
     pub group: Group,
-    /// Higher goes first inside a queue; 0 is the default. Waiting makes up for a lower priority.
+    /// The priority: higher ones go first inside a queue, and 0 is the default. Waiting makes up for a lower
+    /// priority.
     pub priority: i8,
     /// The job is not handed out before this time.
     pub not_before: Option<Timestamp>,

@@ -157,7 +157,8 @@ impl SlotPool {
         }
     }
 
-    /// Returns the queues with free slots, and the number of jobs that find one whichever of these queues they are from.
+    /// Returns the queues with free slots, and the number of jobs that find a slot whichever of these queues they
+    /// come from.
     fn free_queues(&self) -> Option<(Vec<Share>, usize)> {
         let busy = self.busy.lock();
         let mut count = self.count.checked_sub(busy.values().sum()).filter(|free| *free > 0)?;

@@ -83,7 +83,7 @@ async fn killed_repeatedly_it_still_completes() {
     let mut rng = chance();
     let mut folder = folder().unwrap();
     let mut scenario = Scenario::new(scene.people);
-    // Fewer kills than a job has attempts: after the third, the job would be given up.
+    // There are fewer kills than a job has attempts: after the third, the job would be given up.
     for kill in 0..2 {
         let delay = Duration::from_millis(u64::from(rng.next_u32() % 150));
         eprintln!("kill {kill} after {delay:?}");

@@ -91,7 +91,8 @@ async fn binary_headers_and_length_must_agree() {
 async fn a_body_beyond_the_limit_is_413() {
     let server = Entityd::with(&["--body-bytes-max", "100000"]);
     let project = server.api().project("groups").await;
-    // More than a connection buffers: the response must arrive although the body is not read to its end.
+    // The body is longer than a connection buffers: the response must arrive although the body is not read to its
+    // end.
     let announced = project.binary(0, 4_000_000).body(vec![0; 32_000_000]);
     refused(announced.send().await.unwrap(), 413).await;
     let pieces = stream::iter((0..64).map(|_| Ok::<_, std::io::Error>(vec![0_u8; 65_536])));

@@ -170,7 +170,7 @@ impl Scenario {
             return expect(status == StatusCode::FORBIDDEN, "a deleted project came back");
         }
         if self.outcome.is_some() && status == StatusCode::FORBIDDEN {
-            // Deleted by a request whose response was lost.
+            // An earlier request, whose response was lost, has deleted the project.
             return Ok(());
         }
         expect(status == StatusCode::OK, "an acknowledged project was lost")?;
@@ -272,7 +272,7 @@ impl Api {
         let request =
             self.request(Method::DELETE, &project.path).header("Authorization", &project.result_token);
         let status = request.send().await?.status();
-        // Deleted by a request whose response was lost, it is forbidden now.
+        // If the response to an earlier request was lost, the project is already deleted, and access is forbidden.
         expect([204, 403].contains(&status.as_u16()), "a project could not be deleted")
     }
 }

@@ -3,6 +3,6 @@
 /// Makes ring the provider of cryptography of this process. Every use of TLS needs it. Calling it again
 /// changes nothing.
 pub fn install_provider() {
-    // Fails if there is one already, which is then the same.
+    // The call fails if a provider is installed already, which is then the same one.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

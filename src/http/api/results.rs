@@ -129,7 +129,7 @@ fn require_result(run: &Run) -> Result<(), Problem> {
     }
 }
 
-/// Returns the object with this caller's result.
+/// Returns the key of the object with this caller's result.
 fn key(project: &ProjectState, run: &Run, role: Role) -> Key {
     let (project, result_type, run) = (project.id, project.result_type, run.id);
     match (result_type, role) {

@@ -51,7 +51,7 @@ pub struct HealthDependencies {
     pub data_dir: PathBuf,
     /// The uploads that arrive.
     pub partial: PartialUploads,
-    /// Free bytes on its disk below which uploads are rejected.
+    /// Free bytes on the disk of the data directory below which uploads are rejected.
     pub disk_free_min: u64,
 }
 

@@ -53,10 +53,10 @@ pub enum Rejection {
     /// An empty list or object.
     #[error("`{member}` is empty")]
     Empty { member: &'static str },
-    /// More records than the service accepts.
+    /// The upload has more records than the service accepts.
     #[error("more than {records_max} records")]
     TooManyRecords { records_max: u32 },
-    /// Fewer records than were declared.
+    /// The upload has fewer records than were declared.
     #[error("{expected} records were declared, but only {found} arrived")]
     TooFewRecords { expected: u32, found: u32 },
     /// A record that is not an array with an encoding first, or an encoding that is not a string.

@@ -129,7 +129,7 @@ proptest! {
             for tuning in [Tuning::none(), learnt, forced].into_iter().chain(projected) {
                 let found = sifted(&left, &right, &tuning, &decision, kernel);
                 prop_assert_eq!(&found, &expected, "{:?} with {}", kernel, described(&tuning));
-                // Blocks that are counted in full find the same.
+                // Blocks that are counted in full give the same pairs.
                 let found = hits_of(&Sieve::new(&left, &right, &tuning, &decision, kernel).watched());
                 prop_assert_eq!(&found, &expected, "{:?} watched, with {}", kernel, described(&tuning));
             }

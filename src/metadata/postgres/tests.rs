@@ -145,7 +145,7 @@ fn postgres_lives_through_every_story() {
         conformance::all(&store).await;
         store.compact().await.unwrap();
         store.check().await.unwrap();
-        // The same after a restart.
+        // The state is the same after a restart.
         drop(store);
         let store = open(&settings, &owner(1), marks.path()).await.unwrap();
         assert_eq!(store.standing(), Standing::Complete);

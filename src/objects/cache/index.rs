@@ -41,7 +41,7 @@ pub(super) struct CacheIndex {
 #[derive(Debug, Default)]
 struct Places {
     kept: HashMap<Key, (Use, Arc<CachedFile>)>,
-    /// The same in the order of eviction.
+    /// The copies in the order of eviction.
     order: BTreeMap<Use, Key>,
     uses: u64,
     /// The number of the next file.
@@ -183,7 +183,7 @@ impl CacheIndex {
         self.places.lock().kept.get(key).map(|(_, kept)| Arc::clone(kept))
     }
 
-    /// Returns the objects that have copies.
+    /// Returns the keys of the objects that have copies.
     pub(super) fn keys(&self) -> Vec<Key> {
         self.places.lock().kept.keys().cloned().collect()
     }

@@ -22,7 +22,7 @@ pub struct Settings {
     pub access: Access,
     /// The data directory that the queue belongs to.
     pub identity: Identity,
-    /// The directory in which the state of the queue is remembered across restarts; if there is none, it is
+    /// The directory in which the state of the queue is remembered across restarts; without a directory, the state is
     /// forgotten.
     pub directory: Option<PathBuf>,
     /// Set if a queue has existed before: a new queue would lack its jobs.

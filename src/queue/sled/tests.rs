@@ -23,7 +23,7 @@ struct Folder {
 }
 
 fn open(directory: &Path, seed: u64) -> SledBroker {
-    // Small, so that the files of the commit log take turns often.
+    // The files of the commit log are small, so that they take turns often.
     let settings = Settings { journal_bytes: 16 << 10, ..Settings::default() };
     SledBroker::open(directory, settings, Entropy::seeded(seed)).unwrap()
 }

@@ -67,7 +67,7 @@ async fn doing_every_job_twice_changes_nothing() {
     assert_eq!(compared(&fixture, &parties, 2_000).await, parts);
     assert_eq!(fixture.finalize(&parties, ResultType::Permutations, parts).await, first);
     assert_eq!(all(&fixture, &made).await, before);
-    // The same again without the result: the seed determines it.
+    // The jobs are done again without the result: the seed determines it.
     for key in &made[3..] {
         assert!(fixture.objects.delete(key).await.unwrap());
     }

@@ -12,7 +12,8 @@ use crate::objects::keys;
 use crate::runtime::clock::Stopwatch;
 use crate::worker::{QueueSlots, Settings, Worker};
 
-/// Long enough for the busiest machine, and far below the drain timeout and the time that these jobs would take.
+/// A time that is long enough for the busiest machine, and far below the drain timeout and the time that these jobs
+/// would take.
 const AT_ONCE: Duration = Duration::from_secs(10);
 
 fn start(fixture: &Fixture, source: &FakeSource) -> Worker {

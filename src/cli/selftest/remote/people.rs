@@ -22,7 +22,7 @@ pub(super) struct People {
 }
 
 impl People {
-    /// Makes `count` people, always the same.
+    /// Makes `count` people, always the same ones.
     pub(super) fn new(count: u32) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(7);
         let encodings = (0..count).map(|_| {

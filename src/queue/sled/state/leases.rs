@@ -70,7 +70,7 @@ impl Leases {
         }
     }
 
-    /// Returns the expiry of a lease if calls come without a gap.
+    /// Returns the time at which a lease expires if calls come without a gap.
     pub(in crate::queue::sled) fn deadline(&self, lease: &LeaseEntry) -> Timestamp {
         let latest = self.latest.unwrap_or_default();
         latest.after(lease.until.saturating_sub(self.clock)).before(self.clock.saturating_sub(lease.until))

@@ -288,7 +288,7 @@ impl Scheduler {
         priorities.iter().filter_map(due).min().map(|(_, priority)| priority)
     }
 
-    /// Returns the age of the oldest ready job of a queue.
+    /// Returns the time at which the oldest ready job of a queue was enqueued.
     pub(in crate::queue::sled) fn oldest(&self, queue: u32) -> Option<Timestamp> {
         let lanes = self.queues[queue as usize].priorities.values().flat_map(Rotation::iter);
         lanes.filter_map(|lane| Some(self.lane(lane).ready.front()?.since)).min()

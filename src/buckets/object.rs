@@ -27,7 +27,7 @@ pub struct Object {
     pub modified: Timestamp,
     /// The headers of the PUT.
     pub head: Head,
-    /// The id of its data.
+    /// The id of the object's data.
     pub(super) data: i64,
 }
 

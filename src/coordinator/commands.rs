@@ -18,7 +18,7 @@ pub struct NewProject {
     pub notes: String,
     /// The linkage schema, JSON text that is returned unchanged.
     pub schema: String,
-    /// The result type of its runs.
+    /// The result type of the project's runs.
     pub result_type: ResultType,
     /// The number of data providers.
     pub number_parties: u32,

@@ -166,7 +166,7 @@ pub struct Rules {
 pub struct Upkeep {
     /// The period of the chores.
     pub every: Duration,
-    /// The time after the end of its last run at which a project is deleted; absent if it is kept.
+    /// The time after the end of the last run at which a project is deleted; absent if projects are kept.
     pub retention: Option<Duration>,
     /// The time for which a worker that sent no heartbeat may still write.
     pub lease: Duration,

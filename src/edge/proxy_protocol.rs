@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The first bytes of version 2.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
-/// The longest line of version 1, its end included.
+/// The longest line of version 1, with the end of the line.
 const LINE_MAX: usize = 107;
 /// The most bytes after the fixed part of version 2; addresses take 36, the rest is extensions.
 const REST_MAX: usize = 4_096;

@@ -175,11 +175,11 @@ struct Member {
 
 /// The records of a dataset in a block, with the records that they are compared with.
 struct Cell {
-    /// The position of its member.
+    /// The position of the cell's member.
     member: usize,
     /// The end of the block's members.
     end: usize,
-    /// The position of its first unit.
+    /// The position of the cell's first unit.
     units: u64,
     /// The comparisons before this unit.
     comparisons: u64,

@@ -20,9 +20,9 @@ pub struct Node {
     pub node: String,
     /// The role of the node: `all`, `api` or `worker`.
     pub role: String,
-    /// The name of its machine.
+    /// The name of the node's machine.
     pub name: String,
-    /// The version of its program.
+    /// The version of the node's program.
     pub version: String,
     /// The queues that the node serves.
     pub queues: String,

@@ -27,7 +27,7 @@ impl Meter {
         *count = count.saturating_add(u32::try_from(events).unwrap_or(u32::MAX));
     }
 
-    /// Returns the events per second over the last minute.
+    /// Returns the number of events per second over the last minute.
     pub(super) fn per_second(&self, now: Timestamp) -> f64 {
         let mut turned = self.clone();
         turned.turn_to(now);

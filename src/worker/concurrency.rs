@@ -47,7 +47,7 @@ pub fn weight_of(queue: &str) -> Option<NonZeroU32> {
 pub struct QueueSlots(Vec<ServedQueue>);
 
 impl QueueSlots {
-    /// Returns the concurrent jobs of all queues.
+    /// Returns the number of concurrent jobs of all queues.
     pub fn slots(&self) -> usize {
         self.0.iter().map(|queue| usize::from(queue.slots)).sum()
     }
@@ -59,7 +59,7 @@ impl QueueSlots {
         (!queues.is_empty()).then_some(Self(queues))
     }
 
-    /// Returns the concurrent jobs of this queue.
+    /// Returns the number of concurrent jobs of `queue`.
     pub fn slots_of(&self, queue: &str) -> usize {
         self.0.iter().filter(|served| served.name == queue).map(|queue| usize::from(queue.slots)).sum()
     }

@@ -59,7 +59,8 @@ pub fn may_read_file(job: &Job, key: &str) -> bool {
     files.into_iter().any(|file| matches!(file, NamedFile::Own(own) if own == key))
 }
 
-/// Returns the objects that exist if the job has that outcome; `None` if a job of its kind cannot have it.
+/// Returns the keys of the objects that exist if the job has this outcome; `None` if a job of its kind cannot have
+/// it.
 pub fn made(job: &Job, outcome: &Outcome) -> Option<Vec<Key>> {
     let project = job.project;
     match (&job.task, outcome) {

@@ -33,7 +33,7 @@ pub struct Upload {
     pub token: String,
     /// The time at which the upload began.
     pub started: Timestamp,
-    /// The checksum algorithm of its parts, and whether the checksum of the object is one of the whole.
+    /// The checksum algorithm of the parts, and whether the checksum of the object is one of the whole object.
     pub checksum: Option<(Algorithm, bool)>,
     id: Number,
     head: Head,

@@ -23,7 +23,7 @@ const RECORDS_MAX: u32 = u32::MAX - 1;
 pub(super) struct Input {
     /// The file, for messages.
     pub(super) path: PathBuf,
-    /// The summary of its content.
+    /// The summary of the content.
     pub(super) summary: Summary,
     /// The encodings of the party, row after row.
     pub(super) matrix: Blob,

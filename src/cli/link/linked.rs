@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::linkage::pairs::{self, Pair};
 use crate::linkage::solver::{self, Error};
 
-/// A record: the number of its dataset, and its own.
+/// A record: the number of its dataset, and the number of the record.
 pub(super) type Record = (u32, u32);
 
 /// A pair of records with its score.

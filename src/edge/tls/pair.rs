@@ -24,7 +24,7 @@ use crate::system::{regular, secret, text};
 
 /// The largest file that is read; a device never ends.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-/// The time before its expiry at which warnings about a certificate begin.
+/// The time before the expiry of a certificate at which warnings begin.
 const WARNED_BEFORE: Duration = Duration::from_hours(14 * 24);
 
 /// Marks of an encrypted private key: in the newer form, and in the older one.

@@ -82,7 +82,7 @@ struct Stored {
 struct StoredToken {
     /// SHA-256 of the secret, in hex.
     sha256: String,
-    /// The end of its validity; the latest token has none.
+    /// The time at which the token expires; the latest token does not.
     until: Option<Timestamp>,
 }
 

@@ -33,13 +33,13 @@ struct Inner {
 pub struct NodeReport {
     /// The identity of the node.
     pub node: String,
-    /// The name of its machine.
+    /// The name of the node's machine.
     pub name: String,
     /// The role of the node: `all`, `api` or `worker`.
     pub role: String,
     /// The state of the node: `joined`, `draining`, `drained` or `silent`.
     pub state: &'static str,
-    /// The version of its program.
+    /// The version of the node's program.
     pub version: String,
     /// The queues that the node serves.
     pub queues: String,

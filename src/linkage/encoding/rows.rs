@@ -104,7 +104,7 @@ impl<W: Write> Entries<W> {
         Self { sink, pending: Vec::with_capacity(PIECE_BYTES + block::ENTRY_BYTES), count: 0 }
     }
 
-    /// Entries so far.
+    /// Returns the number of entries so far.
     pub(super) const fn count(&self) -> u64 {
         self.count
     }

@@ -297,12 +297,12 @@ impl Form {
 /// A block of a side.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LaneBlock<'a> {
-    /// The position of its first row.
+    /// The position of the block's first row.
     pub(super) first: u32,
     pub(super) lines: &'a [Bytes],
     pub(super) starts: &'a [i32],
     pub(super) bits: &'a LaneBits,
-    /// The distance by which rounding moved any of its rows at most.
+    /// The largest distance by which rounding moved a row of the block.
     pub(super) error: f32,
 }
 

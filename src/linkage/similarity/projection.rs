@@ -166,12 +166,12 @@ impl Projection {
         self.stretch *= f64::from(self.scale);
     }
 
-    /// Components of a projection; a multiple of 64.
+    /// Returns the number of components; a multiple of 64.
     pub(super) fn dims(&self) -> usize {
         self.zeros.len()
     }
 
-    /// Steps of a projection.
+    /// Returns the number of steps.
     pub(super) fn steps(&self) -> usize {
         self.dims() / 64
     }

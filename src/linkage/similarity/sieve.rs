@@ -51,7 +51,7 @@ pub(super) struct Effort {
 }
 
 impl Effort {
-    /// Returns the pairs whose common bits were counted.
+    /// Returns the number of pairs whose common bits were counted.
     pub(super) const fn counted(&self) -> u64 {
         self.survivors + self.counted_in_full
     }

@@ -14,7 +14,7 @@ pub struct Tile<'a> {
 }
 
 impl Tile<'_> {
-    /// Returns the pairs of records to compare.
+    /// Returns the number of pairs of records to compare.
     pub const fn comparisons(&self) -> u64 {
         self.left.len() as u64 * self.right.len() as u64
     }

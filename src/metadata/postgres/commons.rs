@@ -27,14 +27,14 @@ const REMEDY: &str = "several nodes need --database postgres://, --queue redis:/
 pub struct Entrant {
     /// The node.
     pub node: Node,
-    /// The process that used its data directory before, which has ended.
+    /// The process that used the node's data directory before, which has ended.
     pub ended: Option<String>,
     /// The engines that the node keeps in its data directory, such as `its queue and its objects`; empty if all are
     /// shared.
     pub embedded: String,
     /// The settings that all nodes must have, by name.
     pub settings: BTreeMap<String, String>,
-    /// The identity of its data directory.
+    /// The identity of the node's data directory.
     pub identity: Identity,
     /// True if nothing was stored under this identity yet, so that the node may adopt the identity of the database.
     pub is_new: bool,

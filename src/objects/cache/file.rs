@@ -39,7 +39,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Bytes that the copy takes.
+    /// Returns the bytes that the copy takes.
     pub(super) fn bytes(&self) -> u64 {
         self.size + self.text().len() as u64 + END_BYTES
     }

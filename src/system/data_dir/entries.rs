@@ -1,4 +1,4 @@
-//! Checks the permissions of files in the data directory, so that a missing one is reported at the start.
+//! Checks the permissions of files in the data directory, so that a missing permission is reported at the start.
 
 use std::fs;
 use std::io;

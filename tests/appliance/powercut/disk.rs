@@ -46,7 +46,7 @@ impl Recording {
         Self(trace)
     }
 
-    /// Moments at which the power may be cut.
+    /// Returns the number of moments at which the power may be cut.
     pub(super) fn moments(&self) -> usize {
         self.0.events.last().map_or(0, |event| event.began) + 1
     }

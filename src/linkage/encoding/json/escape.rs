@@ -58,7 +58,7 @@ fn unicode(text: &[u8]) -> Result<(char, usize), Broken> {
     char::from_u32(joined).map(|character| (character, ESCAPE_BYTES_MAX)).ok_or(Broken::Unicode)
 }
 
-/// Returns the four hex digits after `\u`.
+/// Returns the value of the four hex digits after `\u`.
 fn hex4(text: &[u8]) -> Result<u32, Broken> {
     let digits = text.get(2..6).ok_or(Broken::Syntax)?;
     digits.iter().try_fold(0, |value, &digit| {

@@ -9,7 +9,7 @@ use super::{Damage, Error, Span};
 /// A block of a dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Block {
-    /// The digest of its name.
+    /// The digest of the block's name.
     pub digest: Digest,
     /// The records of the block; at least one.
     pub span: Span,

@@ -132,7 +132,7 @@ impl Kernel {
         self.costs().parts.of(parts) + self.cost_of_survivors(survival, encoding_bytes)
     }
 
-    /// Returns the same by a projection of this many steps.
+    /// Returns the cost of 64 pairs by a projection of this many steps.
     pub(super) fn cost_of_steps(self, steps: usize, survival: f64, encoding_bytes: usize) -> f64 {
         let sifting = self.costs().steps.map_or(f64::INFINITY, |cost| cost.of(steps));
         sifting + self.cost_of_survivors(survival, encoding_bytes)

@@ -22,7 +22,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Returns the pairs of records to compare.
+    /// Returns the number of pairs of records to compare.
     pub const fn comparisons(&self) -> u64 {
         self.left.count() as u64 * self.right.count() as u64
     }

@@ -14,7 +14,7 @@ pub(super) const PLAN: &str = "plan";
 /// A dataset as a plan knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dataset {
-    /// Rows of its matrix.
+    /// The rows of the dataset's matrix.
     pub records: u32,
     /// Bytes in each row.
     pub encoding_bytes: u32,
@@ -199,7 +199,7 @@ impl<'a> Plan<'a> {
         self.head.threshold
     }
 
-    /// Returns the intended comparisons of each part.
+    /// Returns the intended number of comparisons of each part.
     pub const fn aim(&self) -> u64 {
         self.head.aim
     }

@@ -3,7 +3,7 @@
 //! Each top module may import those before it in this list and none after it (`tests/tidy.rs` checks that).
 #![doc = include_str!("ARCHITECTURE.md")]
 
-// Infrastructure, without a word of the domain.
+// Infrastructure that knows nothing of the domain.
 pub mod runtime;
 pub mod system;
 pub mod telemetry;

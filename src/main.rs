@@ -1,4 +1,4 @@
-//! Parse, run, exit code.
+//! The program: everything is in the library `entityd`.
 
 use std::process::ExitCode;
 

@@ -108,7 +108,7 @@ impl fmt::Display for Memory {
     }
 }
 
-/// Returns the files of the stores, and of the most concurrent jobs.
+/// Returns the number of files that the stores and the most concurrent jobs open.
 fn reserved(settings: &Settings) -> u64 {
     let stores = FILES_IDLE + DATABASES * sqlite::files() as u64;
     let merged = 2 * open_files::merged_at_once() * settings.queues.slots_of(MERGING);

@@ -155,7 +155,7 @@ pub struct Chunks {
 #[derive(Debug)]
 struct Large {
     files: Arc<Pieces>,
-    /// Returns the chunks that are left to read.
+    /// The bytes that are left to read.
     range: Range<u64>,
     ahead: Option<JoinHandle<io::Result<Bytes>>>,
 }

@@ -83,7 +83,7 @@ impl Object {
 }
 
 impl Condition {
-    /// Returns true if an object with that ETag satisfies the condition.
+    /// Returns true if an object with the ETag `etag` satisfies the condition.
     pub fn holds(&self, etag: &str) -> bool {
         match self {
             Self::None | Self::Present => true,

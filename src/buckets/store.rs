@@ -310,7 +310,7 @@ impl Buckets {
     }
 
     /// Begins a multipart upload and returns its token. `checksum` is the algorithm of the parts' checksums, and
-    /// whether the object has a checksum of the whole.
+    /// whether the object will have a checksum of all its bytes.
     ///
     /// # Errors
     /// [`Error::NoSuchBucket`], [`Error::Key`], [`Error::KeyCharacter`].

@@ -47,7 +47,7 @@ impl Failure {
         Self::Failed(chain(error))
     }
 
-    /// Makes the failure to write to standard output.
+    /// Returns the failure to write to standard output.
     pub fn output(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             Self::OutputClosed

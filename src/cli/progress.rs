@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Steps of a bar.
+/// The number of steps in a progress bar.
 const STEPS: u64 = 1000;
 
 /// Shows one task at a time.

@@ -22,7 +22,7 @@ pub(super) fn is_announced(variable: &str, value: &str) -> bool {
         // The names of both containers: /other/entityd.
         value.starts_with('/') && value.matches('/').count() > 1
     } else {
-        // The environment of the linked container.
+        // The variables that Docker copies from the environment of the linked container.
         variable.contains("_ENV_")
     }
 }

@@ -139,7 +139,7 @@ impl Activity {
         };
         let (since, allowed) = if !self.is_idle() {
             let waiting = self.waiting.lock();
-            // Progress of other chunks does not excuse one that has stopped.
+            // A chunk that has stopped times out although other chunks make progress.
             let piece = |piece: &Piece| left(piece.since_ms, timeouts.for_bytes(piece.bytes));
             return waiting.iter().map(piece).min().map(|pieces| pieces.min(left(moved, timeouts.transfer)));
         } else if self.lingering.load(Ordering::Relaxed) > 0 {

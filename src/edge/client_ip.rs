@@ -51,7 +51,7 @@ pub struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// Trusts `proxies` if they report the client by `header`.
+    /// Returns the policy that trusts `proxies` if they report the client by `header`.
     pub const fn new(proxies: Vec<IpNet>, header: ProxyHeader) -> Self {
         Self { proxies, header, hinted: AtomicBool::new(false) }
     }

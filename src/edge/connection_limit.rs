@@ -39,7 +39,7 @@ pub struct ConnectionPermit {
 }
 
 impl ConnectionLimiter {
-    /// Allows `all_max` connections, and `per_network_max` of one client.
+    /// Returns a limiter that allows `all_max` connections, and `per_network_max` of one client.
     pub fn new(all_max: usize, per_network_max: usize) -> Arc<Self> {
         Arc::new(Self { all_max, per_network_max, counts: Mutex::default() })
     }

@@ -1,5 +1,5 @@
-//! Reads on after an early response, so that the client gets to read it: one that sends everything before it reads
-//! would otherwise see a reset instead.
+//! Continues to read a request after an early response: a client that sends the whole request before it reads would
+//! otherwise see a reset instead of the response.
 
 use std::pin::Pin;
 use std::sync::Arc;

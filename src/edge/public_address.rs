@@ -69,7 +69,7 @@ pub struct PublicAddress {
 }
 
 impl PublicAddress {
-    /// Keeps the parts of a report that are valid.
+    /// Returns the address with the valid parts of a proxy's report.
     pub fn said(scheme: Option<&str>, host: Option<&str>, base: Option<&str>) -> Self {
         let known = |said: &str| ["http", "https"].into_iter().find(|known| said.eq_ignore_ascii_case(known));
         let named = |host: &str| host.parse::<Authority>().ok().filter(|host| !host.as_str().contains('@'));
@@ -82,7 +82,7 @@ impl PublicAddress {
         self.host.as_ref().map(Authority::host)
     }
 
-    /// Returns the path prefix: the one that this proxy reports, else the configured one.
+    /// Returns the path prefix: the prefix that the proxy reports, else the configured prefix.
     pub fn base<'a>(&'a self, configured: &'a BasePath) -> &'a BasePath {
         self.base.as_ref().unwrap_or(configured)
     }

@@ -32,14 +32,14 @@ pub struct WithRequestId(Arc<Rewrite>);
 type Rewrite = dyn Fn(&mut Response, &str) + Send + Sync;
 
 impl WithRequestId {
-    /// Calls `rewrite` with the response and the id.
+    /// Returns an extension that calls `rewrite` with the response and the id.
     pub fn new(rewrite: impl Fn(&mut Response, &str) + Send + Sync + 'static) -> Self {
         Self(Arc::new(rewrite))
     }
 }
 
 impl RequestId {
-    /// Makes a new id, in the caller's trace if the request has one.
+    /// Returns a new id, in the caller's trace if the request has one.
     pub fn new(headers: &HeaderMap, entropy: &Entropy) -> Self {
         // One call for both: each asks the operating system.
         let chance: [u8; 28] = entropy.bytes();

@@ -55,7 +55,7 @@ pub(super) struct TimedBody<B = Incoming> {
     timeouts: Timeouts,
     /// Fires when nothing has arrived for too long. Created at the first wait.
     alarm: Option<Pin<Box<Sleep>>>,
-    /// Runs while the server waits for the body.
+    /// Measures the current wait for the body; `None` while the server is not waiting.
     waiting: Option<Stopwatch>,
     /// The waiting time and the bytes since the rate was last checked.
     waited: Duration,

@@ -44,8 +44,8 @@ impl Compressor {
         Self { which, turns: Arc::new(Semaphore::new(AT_ONCE_MAX)) }
     }
 
-    /// Returns the response, compressed if `client` has `asked` for that and benefits. It is compressed while it is
-    /// sent: a client that stops reading costs only its permit.
+    /// Returns the response, compressed if the request headers `asked` allow it and the settings want it for this
+    /// client. It is compressed while it is sent: a client that stops reading costs only its permit.
     pub(super) async fn squeeze(
         &self,
         answer: Response,

@@ -13,7 +13,7 @@ use serde::{Serialize, Serializer};
 
 use super::resumable;
 
-/// The origins whose pages may use the API. It requires tokens that a page must know, never cookies, so that any
+/// The origins whose pages may use the API. The API requires tokens that a page must know, never cookies, so that any
 /// origin may be allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {

@@ -61,11 +61,11 @@ pub(super) fn accepted(party: &Party) -> Result<Option<Accepted>, Problem> {
     }
 }
 
-/// Reads the body, and issues a new receipt token if it holds the encodings that were accepted. The old
-/// receipt token becomes invalid.
+/// Reads the body, and issues a new receipt token if the body holds the encodings that were accepted. The old receipt
+/// token becomes invalid.
 ///
 /// # Errors
-/// 403, as for every used token, if it holds something else.
+/// 403, as for every used token, if the body holds something else.
 pub(super) async fn renew(
     state: ApiState,
     (project, party): (ProjectId, u32),
@@ -112,7 +112,7 @@ impl Accepted {
     }
 }
 
-/// Compares with the stored encodings, and fails at the first byte that differs.
+/// Compares the bytes written to it with the stored encodings, and fails at the first byte that differs.
 struct Likeness<R> {
     stored: R,
     piece: Vec<u8>,

@@ -206,7 +206,7 @@ struct Hit {
 }
 
 impl Population {
-    /// Merges the directories of all datasets.
+    /// Returns the population of a run, from the block directories of all datasets.
     fn of(datasets: &[Dataset<'_>]) -> Self {
         let mut all = Self { members: Vec::new(), cells: Vec::new(), units: 0, comparisons: 0, blocks: 0 };
         let mut directories: Vec<_> =

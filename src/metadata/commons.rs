@@ -1,5 +1,5 @@
-//! State that the nodes share besides the projects: the list of nodes, and words, which are named values that
-//! all of them must know.
+//! State that the nodes share besides the projects: the list of nodes, and named values (*words*) that all nodes must
+//! know.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -79,10 +79,10 @@ pub trait Commons: Send + Sync {
     /// Records that a worker gets no more jobs; returns false if the worker is unknown.
     async fn drain(&self, node: &str) -> Result<bool, Error>;
 
-    /// Returns a word; `None` if no node has stored it.
+    /// Returns the shared value `name`; `None` if no node has stored one.
     async fn word(&self, name: &str) -> Result<Option<String>, Error>;
 
-    /// Replaces the word `before`; returns false if the stored word is another one.
+    /// Replaces the shared value `name` if it is still `before`; returns false if it is another.
     async fn swap(&self, name: &str, before: Option<&str>, after: &str) -> Result<bool, Error>;
 }
 

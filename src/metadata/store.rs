@@ -61,7 +61,7 @@ pub struct ListedRun {
     pub state: RunState,
 }
 
-/// The content of a commit. All of it is committed, or nothing.
+/// The content of a commit. Either all of it is committed or none.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
     /// The new state of the project; absent if it is deleted.
@@ -135,8 +135,8 @@ pub struct Deleted {
 pub trait Store: Send + Sync {
     /// The only writing method: reads the project with these of its runs, calls `change`, and commits its result in
     /// the same transaction, on disk before it returns. Changes of one project happen one after the other. Runs that
-    /// are not loaded stay unchanged, unless the project is deleted. If the future is dropped, all of the change is
-    /// made or nothing.
+    /// are not loaded stay unchanged, unless the project is deleted. If the future is dropped, either the whole
+    /// change is made or none of it.
     async fn update(&self, project: ProjectId, runs: Runs, change: Change) -> Result<(), Error>;
 
     /// Returns a project with its parties and these of its runs.

@@ -27,10 +27,10 @@ impl fmt::Debug for AccessKeys {
 /// after the files have been read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keyring {
-    /// The keys of the file of encodings.
+    /// The access keys for the file of encodings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encodings: Option<Box<AccessKeys>>,
-    /// The keys of the file of blocks.
+    /// The access keys for the file of blocks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocks: Option<Box<AccessKeys>>,
 }

@@ -162,7 +162,7 @@ impl Reference {
 /// A stored dataset: a matrix object and a block index, both immutable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dataset {
-    /// The number of its upload, which is part of its keys.
+    /// The number of the upload, which is part of the keys of both objects.
     pub upload: u32,
     /// Rows of the matrix.
     pub records: u32,

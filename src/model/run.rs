@@ -36,7 +36,7 @@ pub struct Run {
     pub state: RunState,
     /// The progress of the parts, once the run is planned.
     pub progress: Option<Progress>,
-    /// The seed of its permutations, from planning to completion.
+    /// The seed of the permutations, from planning to completion.
     pub seed: Option<Seed>,
     /// The times at which the stages ended.
     pub times: Times,
@@ -184,7 +184,7 @@ impl Run {
         }
     }
 
-    /// Returns the comparisons per second of working time.
+    /// Returns the number of comparisons per second of working time.
     pub fn rate(&self) -> Option<f64> {
         let comparisons = self.progress.as_ref().map_or(0, |progress| progress.comparisons);
         let seconds = self.times.worked.as_secs_f64();

@@ -30,8 +30,8 @@ impl Objects {
     }
 }
 
-/// Verifies the checksum of a stream. It lags by one chunk, so that the last one is held back until the checksum is
-/// known.
+/// Verifies the checksum of a stream. The output lags by one chunk, so that the last chunk is held back until the
+/// checksum is known.
 fn checked(chunks: Chunks, key: Key, expected: u32) -> Chunks {
     let start = (chunks.fuse(), crc32fast::Hasher::new(), None);
     let pieces = stream::try_unfold(start, move |(mut chunks, mut crc, mut held)| {

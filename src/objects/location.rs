@@ -66,13 +66,13 @@ pub enum Kind {
 /// Access to an S3 store. What is absent is taken from the environment.
 #[derive(Clone, Debug, Default)]
 pub struct S3Access {
-    /// The URL of the store; where absent, AWS's.
+    /// The URL of the store; if absent, the URL of AWS.
     pub endpoint: Option<String>,
     /// The region.
     pub region: Option<String>,
     /// Set if the bucket is in the host name rather than in the path.
     pub virtual_hosted: bool,
-    /// The access key and the secret key; where absent, the environment's.
+    /// The access key and the secret key; if absent, they are read from the environment.
     pub keys: Option<(String, Zeroizing<String>)>,
 }
 

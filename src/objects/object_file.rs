@@ -22,7 +22,7 @@ impl ObjectFile {
         Ok(Self { file: file.take(size), size, kept: None })
     }
 
-    /// Returns a cached copy, which has attributes after the object.
+    /// Returns a cached copy, in which the attributes follow the object.
     pub(super) fn of_copy(file: File, kept: Arc<CachedFile>) -> Self {
         Self { file: file.take(kept.size()), size: kept.size(), kept: Some(kept) }
     }

@@ -74,9 +74,9 @@ pub enum NotOurs {
         host: String,
         /// The process id on that host.
         process: u32,
-        /// The time of its last renewal.
+        /// The time at which the mark was last renewed.
         seen: Timestamp,
-        /// The length of its lease.
+        /// The time at which the lease of the mark ends.
         until: Timestamp,
     },
     /// The mark was there before, and is missing or damaged.

@@ -5,7 +5,7 @@
 pub struct Removed {
     /// The number of objects.
     pub objects: u64,
-    /// The sum of their sizes.
+    /// The total size of these objects.
     pub bytes: u64,
 }
 

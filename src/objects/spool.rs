@@ -67,8 +67,8 @@ struct Inner {
 }
 
 impl Spool {
-    /// Accounts for the space of uploads on the disks of `directories`: where files are written, and where they are
-    /// moved to.
+    /// Returns an account of the space of uploads on the disks of `directories`: where files are written, and where
+    /// they are moved to.
     pub fn new(directories: Vec<PathBuf>, limits: Limits) -> Self {
         Self(Arc::new(Inner { directories, limits, taken: AtomicU64::new(0) }))
     }

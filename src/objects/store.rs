@@ -355,7 +355,7 @@ impl Inner {
     }
 }
 
-/// Returns temporary files without a name: none of them outlives the process.
+/// Supplies temporary files without a name: none of them outlives the process.
 impl Scratch for Objects {
     fn file(&self) -> io::Result<Box<dyn ScratchFile>> {
         Ok(Box::new(patiently(|| tempfile::tempfile_in(&self.0.staging))?))

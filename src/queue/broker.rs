@@ -167,7 +167,7 @@ pub enum Acked {
 pub enum Redelivery {
     /// The job is retried.
     Retried {
-        /// The end of its backoff.
+        /// The time at which the job can be claimed again.
         at: Timestamp,
     },
     /// The job has used its attempts and is a dead letter.

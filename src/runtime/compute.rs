@@ -51,8 +51,9 @@ impl Pool {
     }
 }
 
-/// Runs long sequential `work` on a thread of its own and waits without blocking the caller's. Not run on the pool:
-/// rayon may execute it while waiting inside a comparison and delay that. Dropping the future does not stop `work`.
+/// Runs long sequential `work` on a thread of its own and waits without blocking the caller's. The work does not run
+/// on the pool, where rayon may execute it inside a comparison that waits, which it would delay. Dropping the future
+/// does not stop `work`.
 ///
 /// # Errors
 /// The text of the panic, if `work` panicked.

@@ -16,7 +16,7 @@ pub struct Owners {
     bucket: Option<String>,
 }
 
-/// Returns the project that a key belongs to, if any.
+/// The project that a key belongs to, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner(Option<ProjectId>);
 

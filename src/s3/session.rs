@@ -69,7 +69,7 @@ impl fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// Derives keys from `root`.
+    /// Returns the keys derived from `root`.
     pub fn new(root: Root) -> Self {
         let derive = |purpose: &str| Zeroizing::new(mac(root.secret_key.as_bytes(), purpose));
         let secrets = derive("entityd: secret keys of temporary credentials, version 1");

@@ -39,7 +39,7 @@ pub struct Sts {
 struct Refusal(&'static str, String);
 
 impl Sts {
-    /// Issues credentials derived from `keys`, for `duration_max` at most.
+    /// Returns a service that issues credentials derived from `keys`, for `duration_max` at most.
     pub const fn new(keys: Arc<Keys>, clock: Clock, entropy: Entropy, duration_max: Duration) -> Self {
         Self { keys, clock, entropy, duration_max }
     }

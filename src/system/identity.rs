@@ -31,7 +31,7 @@ const FILE: &str = "identity";
 pub struct Identity([u8; 16]);
 
 impl Identity {
-    /// Generates a new one.
+    /// Returns a new random identity.
     pub fn random(entropy: &Entropy) -> Self {
         Self(entropy.bytes())
     }

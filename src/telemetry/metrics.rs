@@ -414,12 +414,12 @@ pub struct Call {
 }
 
 impl Call {
-    /// Begins to time a call to the object store.
+    /// Starts to time a call to the object store; [`over`](Self::over) ends it.
     pub fn of_objects(operation: &'static str) -> Self {
         Self { seconds: OBJECT_SECONDS, errors: OBJECT_ERRORS, operation, watch: Stopwatch::start() }
     }
 
-    /// Begins to time a call to the metadata store.
+    /// Starts to time a call to the metadata store; [`over`](Self::over) ends it.
     pub fn of_metadata(operation: &'static str) -> Self {
         Self { seconds: METADATA_SECONDS, errors: METADATA_ERRORS, operation, watch: Stopwatch::start() }
     }
@@ -438,7 +438,7 @@ impl Call {
 pub struct UnderWay(Gauge);
 
 impl UnderWay {
-    /// Adds one to the gauge `family`.
+    /// Adds one to the gauge `family`, until the returned value is dropped.
     pub fn begin(family: &'static str) -> Self {
         let gauge = metrics::gauge!(family);
         gauge.increment(1.0);

@@ -18,7 +18,8 @@ const PIECE_BYTES: u64 = 1 << 20;
 const FREE_BYTES: u64 = 32 << 20;
 /// Memory for each record while a run is finalized: its group, its position in a permutation, and a flag.
 const BYTES_PER_RECORD: u64 = 48;
-/// The same for runs with so many parties that the solver needs a long set of datasets for each record.
+/// The memory for each record while a run is finalized that has so many parties that the solver needs a long set of
+/// datasets for each record.
 const BYTES_PER_RECORD_OF_MANY: u64 = 180;
 /// The number of parties above which the solver needs long sets.
 const PARTIES_FEW: usize = 64;
@@ -43,7 +44,7 @@ struct Demand {
 pub(super) struct Admission {
     memory: Arc<Semaphore>,
     pieces: u32,
-    /// The disk that results are written to.
+    /// The directory on the disk that results are written to.
     disk: PathBuf,
 }
 

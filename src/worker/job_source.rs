@@ -24,7 +24,7 @@ pub trait JobSource: Send + Sync {
     /// Releases jobs without using an attempt.
     async fn release(&self, assignments: &[Assignment]) -> Result<(), Error>;
 
-    /// Returns the most jobs that one claim may request.
+    /// Returns the largest number of jobs that one claim may request.
     fn claims_at_once(&self) -> usize {
         1
     }

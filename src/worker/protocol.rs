@@ -251,7 +251,7 @@ pub struct CopiesAnswer {
 pub struct Attributes {
     /// The number of bytes.
     pub size: u64,
-    /// The time of its creation.
+    /// The time at which the object was created.
     pub modified: Timestamp,
     /// The store's identifier of this content.
     pub etag: String,

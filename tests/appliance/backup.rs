@@ -204,7 +204,7 @@ async fn a_bucket_of_another_server_holds_backups() {
     assert_eq!(project_status(&later, &project).await, 200);
 }
 
-/// Files in a folder, with their content.
+/// Returns the files in a folder, with their content.
 fn content(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files = files(folder);
     files.sort();

@@ -84,7 +84,7 @@ async fn a_clock_that_is_briefly_wrong_deletes_nothing_even_across_restarts() {
     let Some(clock) = WallClock::new() else { return };
     let mut server = clock.server(TempDir::new().unwrap(), &FLAGS, &[]);
     let (kept, this_year) = completed(&server).await;
-    // A year ahead, and long before the program was written, where clocks without a battery start.
+    // First a year ahead; then a time long before the program was written, at which a clock without a battery starts.
     for (offset, wrong) in [("+365d", true), ("-20000d", true), ("+0", false)] {
         clock.set(offset);
         let (during, year) = completed(&server).await;

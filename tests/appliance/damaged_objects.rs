@@ -35,7 +35,7 @@ fn flip(path: &Path) {
     file.write_all_at(&[byte[0] ^ 1], middle).unwrap();
 }
 
-/// The kinds of damage to a file.
+/// A kind of damage, and the function that does it to a file.
 type Damage = (&'static str, fn(&Path));
 
 const DAMAGES: [Damage; 3] = [

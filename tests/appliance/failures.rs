@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 
 use crate::support::{ENCODING, Entityd, OTHER_ENCODING, Project, eventually, refused};
 
-/// The kinds of damage to a file.
+/// A kind of damage, and the function that does it to a file.
 type Damage = (&'static str, fn(&Path));
 
 const DAMAGES: [Damage; 3] = [

@@ -142,7 +142,7 @@ impl Entityd {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    /// Files that hold uploaded bytes or data derived from them.
+    /// Returns the files that hold uploaded bytes or data derived from them.
     pub(crate) fn payload_files(&self) -> Vec<PathBuf> {
         server::payload_files(&self.data_dir())
     }

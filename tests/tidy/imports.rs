@@ -65,7 +65,7 @@ fn files_do_not_import_each_other_in_cycles() {
     assert!(gone.is_empty(), "these files are in no cycle any more; take them off the list: {gone:?}");
 }
 
-/// Describes a shortest cycle through each file of the module that is in one, each cycle once.
+/// Describes the shortest cycles through the files of the module, each cycle once. A file in no cycle adds nothing.
 fn cycles_of(sources: &[Source], graph: &Graph, module: &str) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let mut described = Vec::new();

@@ -96,7 +96,7 @@ struct Figures {
     openers: usize,
     people: usize,
     phrases: usize,
-    /// Every line that counts as one of the last three.
+    /// Every line that counts as an opener, a person or a phrase.
     places: Vec<String>,
 }
 

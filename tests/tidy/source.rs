@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// A file of the source tree.
 pub(crate) struct Source {
     pub(crate) name: String,
-    /// The path of its module: `src/a/b/mod.rs` and `src/a/b.rs` are both `[a, b]`.
+    /// The path of the file's module: `src/a/b/mod.rs` and `src/a/b.rs` are both `[a, b]`.
     pub(crate) modules: Vec<String>,
     /// Compiled only under test: its parent declares it with `#[cfg(test)]`.
     pub(crate) is_test: bool,

@@ -42,7 +42,7 @@ pub(in crate::cli) struct Entry {
 }
 
 impl Manifest {
-    /// Sets the root.
+    /// Computes and sets the root hash.
     pub(in crate::cli) fn seal(mut self) -> Self {
         self.root = self.computed_root();
         self

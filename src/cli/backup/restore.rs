@@ -271,7 +271,7 @@ impl Place {
 }
 
 /// Returns true if a restore was killed in this directory. Its marker holds the number of a format, or nothing yet: a
-/// file of this name with other content is not ours.
+/// file of this name with other content was not written by a restore.
 fn is_being_restored(path: &Path) -> bool {
     let marker = regular::read(&path.join(MARKER));
     marker

@@ -29,7 +29,8 @@ const PASSWORD: &str = "ENTITYD_DATABASE_PASSWORD";
 /// afterwards.
 #[derive(Clone, Debug, clap::Args)]
 pub(in crate::cli) struct Arguments {
-    /// Empty database in `PostgreSQL`, as `serve` takes it; the password in `ENTITYD_DATABASE_PASSWORD`
+    /// Empty database in `PostgreSQL`, in the form that `serve` accepts; the password is read from
+    /// `ENTITYD_DATABASE_PASSWORD`
     #[arg(long, default_value = "", hide_default_value = true)]
     database: String,
     /// Reports
@@ -38,7 +39,7 @@ pub(in crate::cli) struct Arguments {
     /// Workers, each waiting for the answer to its report
     #[arg(long, default_value_t = 64)]
     workers: usize,
-    /// The last line is one JSON object
+    /// End the output with a line that holds one JSON object
     #[arg(long)]
     json: bool,
 }

@@ -34,7 +34,7 @@ pub(super) struct Arguments {
     /// Parent of the temporary directory
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// End with a line of JSON
+    /// End the output with a line that holds one JSON object
     #[arg(long)]
     json: bool,
 }

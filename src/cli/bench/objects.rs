@@ -50,7 +50,7 @@ pub(super) struct Arguments {
     /// Region of the other endpoint
     #[arg(long, value_name = "NAME", default_value = "us-east-1")]
     region: String,
-    /// A line of JSON alone
+    /// Print only a line with one JSON object
     #[arg(long)]
     json: bool,
 }
@@ -169,7 +169,7 @@ fn key(kind: &str, number: u32) -> Path {
     Path::from(format!("{kind}/{number:08}"))
 }
 
-/// Bytes that do not compress.
+/// Returns bytes that do not compress.
 fn payload(size: usize) -> Bytes {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let words = std::iter::repeat_with(|| {

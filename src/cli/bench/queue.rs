@@ -65,7 +65,7 @@ pub(in crate::cli) struct Arguments {
     /// jobs there
     #[arg(long, value_parser = queue_url, conflicts_with = "data_dir")]
     queue: Option<QueueUrl>,
-    /// The last line is one JSON object
+    /// End the output with a line that holds one JSON object
     #[arg(long)]
     json: bool,
 }

@@ -44,7 +44,7 @@ pub(super) struct Arguments {
     /// Measurements, of which the best counts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
-    /// Print the JSON line alone
+    /// Print only a line with one JSON object
     #[arg(long)]
     json: bool,
 }
@@ -70,7 +70,7 @@ struct Report {
     counted_share: f64,
     /// The rate with every pair counted, over a part of the left side.
     brute_force_per_second: f64,
-    /// The costs of the loops when they were measured.
+    /// The measured costs of the loops.
     costs: CostsReport,
 }
 

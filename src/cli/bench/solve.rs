@@ -29,7 +29,7 @@ pub(in crate::cli) struct Arguments {
     /// Sorted files that the pairs are merged from, 24 bytes a pair on the disk [default: none]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     runs: Option<u32>,
-    /// Print the JSON line alone
+    /// Print only a line with one JSON object
     #[arg(long)]
     json: bool,
 }

@@ -20,7 +20,7 @@ const BYTES_MAX: u64 = 1 << 20;
 pub(super) struct Token(Zeroizing<String>);
 
 impl Token {
-    /// Takes a token of the server.
+    /// Returns a token that the server has issued, for a profile.
     pub(super) fn new(token: &str) -> Self {
         Self(Zeroizing::new(token.to_owned()))
     }

@@ -13,7 +13,7 @@ pub(super) struct Asked {
     pub(super) act: &'static str,
     /// The shape of a success.
     pub(super) expected: Shape,
-    /// The meaning of 403 and of 404 here.
+    /// The explanation of a response 403 to this request.
     pub(super) forbidden: &'static str,
     pub(super) missing: &'static str,
     /// Bytes that were sent.

@@ -27,7 +27,7 @@ pub(super) struct Workspace {
 }
 
 impl Workspace {
-    /// Opens one in the system's directory for temporary files (`TMPDIR`).
+    /// Opens a workspace in the system's directory for temporary files (`TMPDIR`).
     pub(super) fn open() -> Result<Self, Failure> {
         let folder = tempfile::tempdir().map_err(|error| {
             Failure::Failed(format!("cannot make a temporary directory: {error}; name one with TMPDIR"))

@@ -10,10 +10,10 @@ use super::result::Format;
 use crate::cli::own::Own;
 use crate::cli::quoting::quoted;
 
-/// The columns of the lines, and where ids come from.
+/// The settings of the output.
 pub(super) struct Output<'a> {
     pub(super) format: Format,
-    /// A line for each pair, and the pairs in JSON.
+    /// Set if a CSV gets a line for each pair, and JSON gets the pairs.
     pub(super) with_scores: bool,
     /// The ids of each dataset's records; empty if there are none.
     pub(super) ids: &'a [Own],

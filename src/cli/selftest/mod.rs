@@ -1,7 +1,7 @@
 //! `entityd selftest`: a linkage with a known answer, undisturbed or while the server is killed repeatedly.
 //!
-//! Without `--server`, the server is this program in another process, in a temporary folder, on loopback addresses. The code that
-//! kills it and checks the outcome is here, so that the tests of the project use the same.
+//! Without `--server`, the server is this program in another process, in a temporary folder, on loopback addresses.
+//! The code that kills it and checks the outcome is here, so that the tests of the project use it too.
 
 pub mod kill;
 pub mod server;

@@ -180,7 +180,7 @@ fn known(cell: u64) -> Option<Nanos> {
 }
 
 impl LimiterState {
-    /// Reads and writes the entries of this kind.
+    /// Returns the state of the limiter whose entries are of this kind.
     pub(super) const fn of(table: Arc<BoundedState>, kind: u8) -> Self {
         Self { table, kind, writes: true }
     }

@@ -63,7 +63,8 @@ pub enum Source {
 pub struct Settings {
     /// The source of the certificate.
     pub source: Source,
-    /// The authorities that sign client certificates. With it, a client without a certificate is rejected.
+    /// The file with the authorities that sign client certificates. If it is set, a client without a certificate is
+    /// rejected.
     pub client_authorities: Option<PathBuf>,
 }
 

@@ -81,7 +81,7 @@ pub struct Found {
     pub names: Vec<String>,
 }
 
-/// Reads and checks a certificate and its key, as a start does.
+/// Reads and checks a certificate and its key, as the server does when it starts.
 ///
 /// # Errors
 /// [`Error`].

@@ -45,7 +45,7 @@ pub enum Error {
     Shared(#[source] metadata::Error),
 }
 
-/// The word with the digest, among several nodes.
+/// The name of the shared value with the digest of the token.
 const WORD: &str = FILE;
 
 /// Recognises the holder of the admin token. Only a digest is kept. Cheap to clone.

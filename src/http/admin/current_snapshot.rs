@@ -15,7 +15,7 @@ use crate::runtime::entropy::Entropy;
 
 /// Takes snapshots of the data directory.
 pub trait Snapshots: Send + Sync {
-    /// Takes one. Blocks.
+    /// Takes a snapshot. Blocks.
     ///
     /// # Errors
     /// The reason, in a sentence.
@@ -27,7 +27,7 @@ pub trait Snapshot: Send + Sync {
     /// Returns the description of the snapshot.
     fn about(&self) -> Value;
 
-    /// Opens the list of its files.
+    /// Opens the list of the snapshot's files.
     ///
     /// # Errors
     /// The operating system's error.

@@ -27,7 +27,7 @@ pub struct AdminState {
     pub audit: Audit,
     /// The dependencies of the server.
     pub dependencies: HealthDependencies,
-    /// The checks of these dependencies.
+    /// The checks of the dependencies.
     pub probes: Arc<Probes>,
     /// Set if there is a page for the operator.
     pub dashboard: bool,

@@ -26,7 +26,7 @@ use crate::worker::remote::JoinToken;
 
 /// The file in the data directory that holds the digests, and the key that signs tickets.
 pub const FILE: &str = "join-tokens";
-/// The word with the same, among several nodes.
+/// The name of the shared value with the tokens and the key, if several nodes share them.
 const WORD: &str = FILE;
 /// Random bytes in a token, and in the key.
 const SECRET_BYTES: usize = 32;
@@ -136,7 +136,7 @@ impl JoinTokens {
             entropy: entropy.clone(),
         }));
         if commons.word(WORD).await.map_err(Error::Shared)?.is_none() {
-            // Another node may store the word first.
+            // Another node may store the value first.
             commons.swap(WORD, None, &spelled(&stored.0)).await.map_err(Error::Shared)?;
         }
         shared.refresh().await?;

@@ -89,7 +89,7 @@ pub enum Rejection {
     /// The project does not use blocking and the upload has blocks (forbidden, rather than malformed).
     #[error("the project does not use blocking, but the upload has `{member}`")]
     BlocksUnwanted { member: &'static str },
-    /// One of `encodings` and `blocks` names an object, the other is inline.
+    /// One of `encodings` and `blocks` names an object, and the other is inline.
     #[error("`encodings` and `blocks` must both be inline or both be files")]
     Mixed,
     /// A reference to an object lacks something.

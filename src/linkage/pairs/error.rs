@@ -16,7 +16,7 @@ pub enum Error {
         /// The limit.
         limit: u64,
     },
-    /// The bytes are not a pair file, or a damaged one.
+    /// The bytes are not a pair file, or are a damaged one.
     #[error("not a valid pair file: {0}")]
     Malformed(&'static str),
     /// An index is larger than any that can occur here.

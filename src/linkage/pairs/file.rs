@@ -207,7 +207,7 @@ fn float(bytes: &[u8]) -> f64 {
     }
 }
 
-/// IEEE 754 half precision: 1 sign, 5 exponent and 10 fraction bits.
+/// Decodes IEEE 754 half precision: 1 sign, 5 exponent and 10 fraction bits.
 fn half(bits: u16) -> f64 {
     let sign = if bits >> 15 == 0 { 1.0 } else { -1.0 };
     let fraction = f64::from(bits & 0x3ff) / 1024.0;

@@ -54,7 +54,7 @@ impl<'a> Sorter<'a> {
         Ok(())
     }
 
-    /// Writes all pairs as one run and returns their number.
+    /// Writes all pairs in order, and returns their number.
     ///
     /// # Errors
     /// [`Error::Write`] and, for spilled pairs, [`Error::Read`].

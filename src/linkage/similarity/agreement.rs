@@ -173,7 +173,7 @@ fn suits(tuning: &Tuning, kernel: Kernel) -> bool {
     tuning.components() == 0 || kernel.products().is_some()
 }
 
-/// Rows with `bits` bits from bit `start` on, as far as there is room.
+/// Returns a row in which `bits` bits from bit `start` on are set, as far as there is room.
 fn run_of_bits(bytes: usize, start: usize, bits: usize) -> Vec<u8> {
     let mut row = vec![0; bytes];
     for bit in start..(start + bits).min(8 * bytes) {
@@ -182,7 +182,7 @@ fn run_of_bits(bytes: usize, start: usize, bits: usize) -> Vec<u8> {
     row
 }
 
-/// Rows whose pairs score exactly the ratio, and one bit to either side of it.
+/// Returns rows whose pairs score exactly the ratio, and rows that miss it by one bit on either side.
 fn rows_on_the_threshold(bytes: usize, (numerator, denominator): (usize, usize)) -> Vec<u8> {
     let mut rows: Vec<Vec<u8>> = vec![run_of_bits(bytes, 0, 0), run_of_bits(bytes, 0, 8 * bytes)];
     let sum_max = (12 * bytes).min(400);

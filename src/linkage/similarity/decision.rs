@@ -65,7 +65,7 @@ impl Decision {
         ((f64::from(bits) * ratio) as u32).saturating_sub(1)
     }
 
-    /// Returns an upper bound of the bits of a partner of an encoding with `bits` bits.
+    /// Returns an upper bound of the number of bits of a partner of an encoding with `bits` bits.
     pub(super) fn partner_max(&self, bits: u32) -> u32 {
         let ratio = (2.0 - self.threshold.get()) / self.threshold.get();
         ((f64::from(bits) * ratio) as u32).saturating_add(2)

@@ -5,9 +5,9 @@ use super::Kernel;
 /// The share of the speed of the loops that remains after sorting, deciding and writing.
 const SHARE: f64 = 0.6;
 
-/// Returns the estimated comparisons per second of one thread over encodings of people: the rate of brute force,
-/// times the gain of sifting at the threshold. The estimate is accurate enough to cut work into pieces of about the
-/// same time.
+/// Returns the estimated number of comparisons per second of one thread over encodings of people: the rate of brute
+/// force, times the gain of sifting at the threshold. The estimate is accurate enough to cut work into pieces of
+/// about the same time.
 pub fn expected_per_second(kernel: Kernel, encoding_bytes: usize, threshold: f64) -> f64 {
     let brute_force = 64e9 / kernel.cost_of_counting(encoding_bytes);
     let sifting = 0.25 / (1.02 - threshold);

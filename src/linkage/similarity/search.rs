@@ -37,7 +37,7 @@ pub fn search(
     Ok(hits)
 }
 
-/// Bytes of an encoding on both sides.
+/// Returns the size of an encoding in bytes, which must be the same on both sides.
 pub(super) fn common_size(left: &Rows<'_>, right: &Rows<'_>) -> Result<usize, Error> {
     if left.encoding_bytes() == right.encoding_bytes() {
         Ok(left.encoding_bytes())

@@ -33,7 +33,7 @@ pub(super) struct Sieve<'a> {
     left_is_rows: bool,
     decision: &'a Decision,
     kernel: Kernel,
-    /// Compares what sifting costs with counting everything. Without it, everything is sifted.
+    /// Compares what sifting costs with counting everything. If absent, everything is sifted.
     watch: Option<Watch>,
     /// The words of the lanes transposed, made when the first block is counted in full in spite of its sifted form.
     words: OnceLock<Vec<Bytes>>,

@@ -20,7 +20,7 @@ pub struct Permutations {
 }
 
 impl Permutations {
-    /// Draws the permutations of a solution for two datasets.
+    /// Returns random permutations of a solution for two datasets.
     ///
     /// Groups get distinct positions among the first rows, uniformly; the other records are spread uniformly over the
     /// other positions, independently for each party. The same seed always gives the same permutations: the stream is

@@ -1,4 +1,4 @@
-//! The nodes that share the database, and the words that all of them must know.
+//! The nodes that share the database, and the named values that all of them must know.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,8 @@ use crate::metadata::store::Error;
 use crate::runtime::clock::{Stopwatch, Timestamp};
 use crate::system::identity::Identity;
 
-/// The word with the settings that all nodes must have. Only nodes that share everything write it.
+/// The name of the shared value with the settings that all nodes must have. Only nodes that share everything write
+/// it.
 const SETTINGS: &str = "settings";
 /// The remedy of a start that mixes embedded engines with a second node.
 const REMEDY: &str = "several nodes need --database postgres://, --queue redis:// and --objects s3://, az:// or gs:// on each of them";
@@ -327,7 +328,8 @@ impl Commons for PostgresCommons {
                 [name.into(), after.into(), before.into()],
             ),
         };
-        // A change whose answer was lost is made again, and then finds its own word.
+        // If the answer to a change was lost, the change is made again and finds the value that it has already
+        // stored.
         let read = Statement::new("SELECT value FROM entityd.words WHERE name = $1", [name.into()]);
         let [_, rows] = self.rows([change, read]).await?;
         let found = rows.first().map(|row| get::<String>(row, "value")).transpose()?;

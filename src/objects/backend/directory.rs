@@ -1,7 +1,7 @@
 //! Objects as files of one directory.
 //!
-//! In addition to the `object_store` crate, a complete file becomes an object without being copied, unless it is on
-//! another file system; and a removal is durable when it returns.
+//! Two properties are added to the `object_store` crate: a complete file becomes an object without being copied,
+//! unless it is on another file system; and a removal is durable when it returns.
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};

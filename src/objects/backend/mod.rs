@@ -1,7 +1,8 @@
 //! The stores in which objects can be, behind one trait.
 //!
-//! [`Local`] keeps files of this machine, [`Remote`] a bucket beyond it. [`Metered`] and [`Cached`](super::cache::Cached)
-//! are backends around another one; the conformance list holds for every combination.
+//! [`Local`] keeps objects in files of this machine, [`Remote`] in a bucket. [`Metered`] and
+//! [`Cached`](super::cache::Cached) are backends around another backend; the list of conformance tests applies to
+//! every combination.
 
 #[cfg(test)]
 pub(super) mod conformance;

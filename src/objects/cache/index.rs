@@ -228,7 +228,7 @@ impl CacheIndex {
         evict(&mut places, &idle);
     }
 
-    /// Returns the bytes that must be evicted before there is room for `bytes` more.
+    /// Returns the number of bytes that must be evicted before there is room for `bytes` more.
     fn missing(&self, bytes: u64) -> u64 {
         let Limits { bytes_max, disk_free_min } = self.limits;
         let over_bound = (self.taken.load(Ordering::Relaxed).saturating_add(bytes)).saturating_sub(bytes_max);

@@ -122,7 +122,7 @@ impl Place {
         self.store.inner.put(&key.path(), PutPayload::from(bytes.to_vec())).await.unwrap();
     }
 
-    /// Files of the cache, with the length of each.
+    /// Returns the files of the cache, with the length of each.
     fn files(&self) -> Vec<(PathBuf, u64)> {
         let entries = fs::read_dir(self.cache()).unwrap().map(Result::unwrap);
         entries.map(|entry| (entry.path(), entry.metadata().unwrap().len())).collect()

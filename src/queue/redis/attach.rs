@@ -1,8 +1,8 @@
 //! Attaches to the queue of a master, or creates a new one.
 //!
-//! A single process decides by its own observations whether the queue was lost. Several nodes decide by the
-//! word `queue` in the database: `generation changes`. A node that finds the queue lost stores a new
-//! generation there, and only the node whose word was stored creates it in Redis.
+//! A single process decides by its own observations whether the queue was lost. Several nodes decide by the shared
+//! value `queue` in the database, which has the form `generation changes`. A node that finds the queue lost stores a
+//! new generation there, and only the node whose value was stored creates the queue in Redis.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,7 +21,7 @@ use crate::telemetry::chain;
 
 /// The version of the layout of the keys.
 const LAYOUT: u32 = 1;
-/// The word with the generation of the queue.
+/// The name of the shared value with the generation of the queue.
 const WORD: &str = "queue";
 /// The generation of a server that has no queue.
 const NOTHING: &str = "-";

@@ -202,7 +202,7 @@ pub(super) fn sweep(session: &Session) {
             };
             let old: Vec<_> = keys.iter().filter(is_old).collect();
             if !old.is_empty() {
-                // Another node may have begun a new generation meanwhile, which is not old.
+                // The script spares the keys of a new generation that another node may have begun meanwhile.
                 let mut command = redis::cmd("EVALSHA");
                 command.arg(scripts::SWEEP.get_hash()).arg(1).arg(ROOT).arg(&generation).arg(old);
                 let removed = evaluate(&connection, &scripts::SWEEP, &command).await;

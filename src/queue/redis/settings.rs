@@ -44,7 +44,7 @@ pub struct Shared {
     pub node: String,
     /// The process that used the data directory before, which has ended.
     pub ended: Option<String>,
-    /// Has the word that decides which generation is the right one.
+    /// Holds the shared value that decides which generation is the right one.
     pub commons: Arc<dyn Commons>,
 }
 

@@ -344,7 +344,7 @@ async fn users_and_passwords_are_checked_and_not_told() {
     queue.close().await.unwrap();
 }
 
-/// The words of nodes that share a queue, in memory.
+/// The named values of nodes that share a queue, in memory.
 #[derive(Default)]
 struct Words(parking_lot::Mutex<std::collections::HashMap<String, String>>);
 

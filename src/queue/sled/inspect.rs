@@ -83,8 +83,8 @@ impl Found {
     }
 }
 
-/// Segments are numbered from 1, or from a random number below 2^46, with at most a million unused numbers for each
-/// start: the bits suffice.
+/// Returns the address of a job as a number. Its bits suffice: segments are numbered from 1, or from a random number
+/// below 2^46, with at most a million unused numbers for each start.
 const fn sequence((key, slot): Address) -> u64 {
     key << SLOT_BITS | slot as u64
 }

@@ -212,7 +212,7 @@ impl QueueState {
     fn keep_leases_of(&mut self, mut old: Self) {
         for (address, lease) in old.leases.iter() {
             match self.place_of(address) {
-                // The end of its delay may not have been written.
+                // On the disk the job may still be delayed: the end of a delay is not always written.
                 Some(place) if matches!(self.segments.slot(place).state, State::Ready | State::Delayed) => {
                     if let Some(before) = old.place_of(address) {
                         let attempts = &mut self.segments.slot_mut(place).attempts;

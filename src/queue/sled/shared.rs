@@ -64,7 +64,8 @@ impl Shared {
     /// Checks that the store is still where it was opened.
     ///
     /// # Errors
-    /// [`Error::Storage`], if its file system is missing; [`Error::Damaged`], if its files are.
+    /// [`Error::Storage`], if the file system of the store is missing; [`Error::Damaged`], if files of the store are
+    /// missing.
     pub(super) fn in_place(&self) -> Result<(), Error> {
         self.home.check()?;
         self.store()?.in_place()

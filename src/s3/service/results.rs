@@ -24,7 +24,7 @@ const CONTENT_TYPE: &str = "application/octet-stream";
 pub struct Results {
     /// The name of the bucket with the results.
     pub bucket: String,
-    /// The store of its objects.
+    /// The store with the objects of the results.
     pub objects: Objects,
 }
 

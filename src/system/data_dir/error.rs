@@ -43,7 +43,7 @@ pub enum Error {
     Foreign {
         /// The directory.
         path: PathBuf,
-        /// A file or directory in the directory.
+        /// The name of a file or directory that it contains.
         stranger: OsString,
     },
     /// A part of the data directory leads to a directory of something else.

@@ -18,7 +18,7 @@ pub struct Copied {
     pub identity: Identity,
     /// The count of the latest commit.
     pub commits: u64,
-    /// The version of its schema.
+    /// The version of the schema.
     pub version: u32,
 }
 

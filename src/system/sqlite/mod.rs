@@ -326,7 +326,8 @@ pub fn readers() -> usize {
     readers::count()
 }
 
-/// Returns the most files that a database needs: a file and its log for each connection, and the index of the log.
+/// Returns the largest number of files that a database needs: a file and its log for each connection, and the index
+/// of the log.
 pub fn files() -> usize {
     2 * (readers() + 1) + 1
 }

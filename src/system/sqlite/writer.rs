@@ -278,7 +278,8 @@ impl WriterState<'_> {
         }
     }
 
-    /// SQLite distinguishes a full disk from a failing one, but does not recognise an exhausted quota.
+    /// Returns the error with its real cause: SQLite distinguishes a full disk from a failing one, but does not
+    /// recognise an exhausted quota.
     fn explain(&self, error: Error) -> Error {
         let folder = self.shared.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let refused = folder.and_then(|folder| disk::takes_writes(folder).err());

@@ -40,7 +40,7 @@ pub struct JoinSettings {
     pub urls: Vec<Url>,
     /// The file with the join token. It is read again when the token is rejected.
     pub token_file: PathBuf,
-    /// The authorities of their certificates, if the token names no certificate.
+    /// The file with the authorities of the API nodes' certificates, if the token names no certificate.
     pub authorities: Option<PathBuf>,
 }
 

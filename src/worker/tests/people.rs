@@ -10,7 +10,7 @@ use crate::objects::keys;
 
 pub(super) const ENCODING_BYTES: u32 = 16;
 
-/// One party's records, and the blocks of each if it uses blocking.
+/// One party's records, and the blocks of each record if the party uses blocking.
 pub(super) struct People {
     pub(super) matrix: Vec<u8>,
     pub(super) blocks: Option<Vec<Vec<u8>>>,
@@ -56,7 +56,7 @@ impl People {
     }
 }
 
-/// 16 bytes derived from `seed`, about half of their bits set.
+/// Returns 16 bytes derived from `seed`, in which about half of the bits are set.
 fn noise(seed: u32) -> [u8; ENCODING_BYTES as usize] {
     let mut state = u64::from(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     std::array::from_fn(|_| {

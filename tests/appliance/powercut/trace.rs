@@ -183,7 +183,7 @@ impl Reader {
     }
 }
 
-/// `5<\x2f\x61>` at the beginning of a text.
+/// Parses a descriptor such as `5<\x2f\x61>` at the beginning of a text.
 fn descriptor(text: &str) -> Option<(u32, PathBuf)> {
     let (number, rest) = text.trim_start().split_once('<')?;
     let (name, _) = rest.split_once('>')?;

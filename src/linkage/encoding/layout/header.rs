@@ -51,7 +51,7 @@ impl Header {
         }
     }
 
-    /// Checksums that cover the matrix.
+    /// Returns the number of checksums that cover the matrix.
     pub const fn chunks(&self) -> u64 {
         self.matrix_bytes().div_ceil(CHUNK_BYTES)
     }

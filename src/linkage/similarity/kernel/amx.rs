@@ -47,7 +47,7 @@ pub(super) fn has_tiles() -> bool {
     if leaves < 0x1d || __cpuid_count(7, 0).edx & BOTH != BOTH {
         return false;
     }
-    // Bytes and number of the tiles, bytes of a row, and rows.
+    // In `eax` the bytes of a tile, in `ebx` the number of tiles and the bytes of a row, in `ecx` the rows of a tile.
     let palette = __cpuid_count(0x1d, 1);
     palette.eax >> 16 == 1024 && palette.ebx == 64 | 8 << 16 && palette.ecx & 0xffff == 16
 }
@@ -198,7 +198,8 @@ impl Default for Square {
 }
 
 /// The bytes of a bundle of rows in one of four steps: the bits of a step become bytes while earlier steps are
-/// multiplied. Tiles are not loaded from stores on their way, so bytes are written two steps before they are read.
+/// multiplied. A tile load cannot take its bytes from stores that are still pending, so bytes are written two steps
+/// before they are read.
 #[repr(C, align(16384))]
 struct Ring([[u8; 2048]; 4]);
 
@@ -226,7 +227,7 @@ static CONFIG: Config = {
     Config(bytes)
 };
 
-/// Loads 32 starts into every row of the sums.
+/// Loads the initial values of 32 sums into every row of the tiles.
 macro_rules! load_starts {
     () => {
         "tileloadd tmm0, [{starts} + {none}]\n\
@@ -272,8 +273,9 @@ impl Tiles {
         let lines = &lanes.lines[lane / GROUP * group_lines..][..2 * group_lines];
         let starts = &lanes.starts[lane..lane + SQUARE];
         // SAFETY: the tiles are configured while `self` exists. In each step the loop reads a KiB of either group of
-        // the rows and of the lanes, which have that many steps; the sums start with sixteen starts in every row of a
-        // tile, twice; a square has room for four tiles of sums, whose rows are 128 bytes apart.
+        // the rows and of the lanes, which have that many steps; each row of a tile of sums is loaded from sixteen
+        // initial values, of which there are twice as many; a square has room for four tiles of sums, whose rows are
+        // 128 bytes apart.
         unsafe {
             asm!(
                 load_starts!(),
@@ -350,10 +352,10 @@ impl Tiles {
         let starts = &lanes.starts[lane..lane + SQUARE];
         assert!(rows.steps > 0, "rows have bits");
         // SAFETY: the tiles are configured while `self` exists. In each step the loop reads a KiB of either group of
-        // lanes, and four lines of bits, two steps ahead, for which there is room. It reads and writes one of the four
-        // parts of the ring, whose size is 2^13 and whose start has that bit clear: clearing it leads from the end to the
-        // start. The sums start with sixteen starts in every row of a tile, twice; a square has room for four tiles of
-        // sums, whose rows are 128 bytes apart.
+        // lanes, and four lines of bits, two steps ahead, for which there is room. It reads and writes one of the
+        // four parts of the ring, whose size is 2^13 and whose start has that bit clear: clearing it leads from the
+        // end to the start. Each row of a tile of sums is loaded from sixteen initial values, of which there are
+        // twice as many; a square has room for four tiles of sums, whose rows are 128 bytes apart.
         unsafe {
             asm!(
                 load_starts!(),

@@ -1,4 +1,4 @@
-//! aarch64: NEON is always there. Sifts and counts sixteen bytes at a time.
+//! For aarch64, where every processor has NEON. Sifts and counts sixteen bytes at a time.
 
 use std::arch::aarch64::{
     uint8x16_t, vaddlvq_u8, vandq_u8, vcgeq_u8, vcntq_u8, vdupq_n_u32, vget_lane_u64, vld1q_u8, vminq_u8,
@@ -37,7 +37,7 @@ impl Loops for Neon {
 fn common(a: &[u64; 8], b: &[u64; 8]) -> u32 {
     let (a, b): (*const u8, *const u8) = (a.as_ptr().cast(), b.as_ptr().cast());
     let sixteen = |at: usize| {
-        // SAFETY: `at + 16` is at most 64, which both lines have; NEON is always there.
+        // SAFETY: `at + 16` is at most 64, which both lines have; NEON is part of every aarch64 processor.
         unsafe { vaddlvq_u8(vcntq_u8(vandq_u8(vld1q_u8(a.add(at)), vld1q_u8(b.add(at))))) }
     };
     [0, 16, 32, 48].map(sixteen).iter().map(|count| u32::from(*count)).sum()
@@ -54,25 +54,25 @@ impl Lanes for uint8x16_t {
 
     #[inline(always)]
     unsafe fn splat(word: u32) -> Self {
-        // SAFETY: NEON is always there.
+        // SAFETY: NEON is part of every aarch64 processor.
         unsafe { vreinterpretq_u8_u32(vdupq_n_u32(word)) }
     }
 
     #[inline(always)]
     unsafe fn min_u8(self, other: Self) -> Self {
-        // SAFETY: NEON is always there.
+        // SAFETY: NEON is part of every aarch64 processor.
         unsafe { vminq_u8(self, other) }
     }
 
     #[inline(always)]
     unsafe fn saturating_add(self, other: Self) -> Self {
-        // SAFETY: NEON is always there.
+        // SAFETY: NEON is part of every aarch64 processor.
         unsafe { vqaddq_u8(self, other) }
     }
 
     #[inline(always)]
     unsafe fn ge_mask(self, bound: Self) -> u64 {
-        // SAFETY: NEON is always there.
+        // SAFETY: NEON is part of every aarch64 processor.
         let nibbles = unsafe {
             let kept = vcgeq_u8(self, bound);
             vget_lane_u64::<0>(vreinterpret_u64_u8(vshrn_n_u16::<4>(vreinterpretq_u16_u8(kept))))

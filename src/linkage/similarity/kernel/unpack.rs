@@ -11,7 +11,7 @@ pub(super) fn check_sifted(rows: ProductRows<'_>, needed: &[i32], lanes: Product
     assert_eq!(needed.len() * rows.steps, rows.lines.len(), "a sum for each row");
 }
 
-/// Panics if the lists do not fit together; multiplying relies on it.
+/// Panics if the lists do not fit together; multiplication relies on this check.
 pub(super) fn check_multiplied(rows: ProductRows<'_>, lanes: ProductLanes<'_>, sums: &[i32]) {
     check(rows, lanes);
     assert_eq!(sums.len(), rows.lines.len() / rows.steps * lanes.starts.len(), "a sum for each pair");

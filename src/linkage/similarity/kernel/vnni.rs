@@ -85,7 +85,7 @@ fn sums(
         std::array::from_fn(|g| &lanes.lines[(lane / GROUP + g) * steps * GROUP..][..steps * GROUP]);
     let mut sums = [[_mm512_setzero_si512(); GROUPS]; ROWS];
     for g in 0..GROUPS {
-        // SAFETY: sixteen starts are read.
+        // SAFETY: the slice has the sixteen values that are read.
         let start = unsafe { _mm512_loadu_si512(starts[g * GROUP..][..GROUP].as_ptr().cast()) };
         for r in 0..ROWS {
             sums[r][g] = start;

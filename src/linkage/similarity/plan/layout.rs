@@ -204,8 +204,8 @@ impl<'a> Plan<'a> {
         self.head.aim
     }
 
-    /// Returns the comparisons in all parts: for every block and every two datasets, the product of their numbers of
-    /// records in the block. Saturates.
+    /// Returns the number of comparisons in all parts: for every block and every two datasets, the product of their
+    /// numbers of records in the block. Saturates.
     pub const fn comparisons(&self) -> u64 {
         self.head.comparisons
     }

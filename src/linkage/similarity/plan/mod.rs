@@ -25,7 +25,7 @@
 //!
 //! | part | size | content | | entry | size | content |
 //! |---|---|---|---|---|---|---|
-//! | 0 | 8 | its first entry | | 0 | 4 | left dataset |
+//! | 0 | 8 | index of the first entry | | 0 | 4 | left dataset |
 //! | 8 | 4 | number of entries | | 4 | 4 | right dataset, the higher one |
 //! | 12 | 8 | comparisons in it | | 8 | 8 | left: first row or id, and form |
 //! | 20 | 4 | CRC-32 of its entries | | 16 | 8 | right: the same |

@@ -23,7 +23,8 @@ const SUCCESSOR: &str = ".being-written";
 const PREDECESSOR: &str = ".being-replaced";
 
 /// Completes or undoes a replacement that a crash interrupted. The old store is restored only if the successor had
-/// not taken its place: without a successor, the old store is older than the changes made since.
+/// not taken its place: if there is no successor, it had taken the place of the old store, which lacks the changes
+/// made since.
 pub(in crate::queue::sled) fn settle(directory: &Path) -> io::Result<()> {
     let (predecessor, successor) = (beside(directory, PREDECESSOR), beside(directory, SUCCESSOR));
     if is_there(&predecessor)? && is_there(&successor)? && !is_there(directory)? {

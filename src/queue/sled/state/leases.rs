@@ -25,7 +25,7 @@ const LATE_MAX: Duration = Duration::from_mins(1);
 pub(in crate::queue::sled) struct LeaseEntry {
     pub(in crate::queue::sled) number: u64,
     pub(in crate::queue::sled) since: Timestamp,
-    /// Time by the clock of the leases.
+    /// The end of the lease, by the clock of the leases.
     pub(in crate::queue::sled) until: Duration,
     pub(in crate::queue::sled) length: Duration,
     pub(in crate::queue::sled) progress: Progress,

@@ -51,7 +51,7 @@ pub(in crate::queue::sled) struct Segment {
     /// The number of the segment on the disk, which is never reused.
     pub(in crate::queue::sled) key: u64,
     pub(in crate::queue::sled) enqueued: Timestamp,
-    /// Jobs that are not gone.
+    /// The number of jobs that have not been removed.
     pub(in crate::queue::sled) live: u16,
     /// Set if the disk has an older state.
     pub(in crate::queue::sled) dirty: bool,

@@ -191,11 +191,13 @@ async fn changing(admin: &AdminState, engines: Vec<EngineRow>) -> Changing {
         text: line.text,
     };
     Changing {
-        announcement: format!(
-            "{} in the queues, {} dead.",
-            figures::counted(depth, "job"),
-            figures::grouped(dead)
-        ),
+        announcement: match &stats {
+            Some(_) => {
+                let (jobs, dead) = (figures::counted(depth, "job"), figures::grouped(dead));
+                format!("{jobs} in the queues, {dead} dead.")
+            }
+            None => "The queues are unavailable.".to_owned(),
+        },
         dead,
         tiles: tiles(admin, projects, stats.as_ref()),
         engines,

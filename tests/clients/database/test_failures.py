@@ -123,3 +123,38 @@ def test_a_start_waits_for_a_database_that_is_starting(own, tmp_path):
     with server:
         starter.join()
         assert "waiting for the database" in server.log.read_text()
+
+
+def test_the_operators_page_shows_the_rest_while_the_database_is_silent_or_stopped(own, tmp_path):
+    own.create("operated")
+    token = "an-admin-token-of-forty-eight-characters-0123456"
+    (tmp_path / "token").write_text(token)
+    (tmp_path / "token").chmod(0o600)
+    flags = ["--database", own.url("operated"), "--admin-token-file", tmp_path / "token"]
+    with Server(tmp_path, *flags, environment=with_password()) as server:
+
+        def page():
+            url = f"http://127.0.0.1:{server.ops_port}/admin/dashboard/view/operator"
+            begun = time.monotonic()
+            answer = requests.get(url, headers={"Authorization": token}, timeout=30)
+            # The dependencies are given two seconds, and one to describe themselves.
+            assert answer.status_code == 200 and time.monotonic() - begun < 5
+            return answer.text
+
+        assert "No run is under way." in page()
+        backends = own.sql("operated", "select pid from pg_stat_activity where datname = 'operated' and pid <> pg_backend_pid()")
+        backends.append(own.process.pid)
+        for backend in backends:
+            os.kill(int(backend), signal.SIGSTOP)
+        try:
+            silent = page()
+        finally:
+            for backend in backends:
+                os.kill(int(backend), signal.SIGCONT)
+        own.stop()
+        stopped = page()
+        own.start()
+        for text in (silent, stopped):
+            assert "The list of runs is unavailable." in text and "Table of queues" in text, text
+            assert "Arriving uploads" in text and ">metadata</th>" in text
+        until(lambda: "No run is under way." in page(), "it is back")

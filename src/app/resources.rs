@@ -35,7 +35,7 @@ const FILE_BYTES_MIN: u64 = 64 << 20;
 
 const MIB: u64 = 1 << 20;
 
-/// The open files left for clients, after the stores and the jobs have theirs.
+/// The limits that divide the open files left by the stores and the jobs among clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Files {
     /// Connections of the API and the S3 endpoint.

@@ -353,7 +353,7 @@ fn link(from: &Path, to: &Path) -> Result<(), Error> {
             tracing::warn!(path = %from.display(), "a file that the database names is missing");
             Ok(())
         }
-        // A file system without links, or another one.
+        // The file system has no links, or the snapshot is on another file system.
         Err(error) if [io::ErrorKind::CrossesDevices, io::ErrorKind::Unsupported].contains(&error.kind()) => {
             fs::copy(from, to).map(drop).map_err(at(from))
         }

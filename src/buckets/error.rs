@@ -45,7 +45,7 @@ pub enum Error {
     /// The body is larger than an object may be.
     #[error("an object or part may have {max} bytes at most")]
     TooLarge {
-        /// The most that is accepted.
+        /// The maximum size that is accepted.
         max: u64,
     },
     /// The body has another checksum than the request declares.

@@ -6,11 +6,11 @@ use zeroize::Zeroizing;
 
 use crate::telemetry::chain;
 
-/// The most bytes of an answer: a list of some hundred thousand projects.
+/// The maximum number of bytes of an answer: a list of some hundred thousand projects.
 const BYTES_MAX: usize = 64 << 20;
-/// The most bytes that are read of a refusal.
+/// The maximum number of bytes that are read of a refusal.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
-/// The most characters of a text that are shown.
+/// The maximum number of characters of a text that are shown.
 const TEXT_MAX: usize = 300;
 
 /// The reason why an answer was not read.

@@ -89,7 +89,7 @@ pub(super) fn differs(path: &Path, read: &[&Path]) -> Result<(), Failure> {
     })
 }
 
-/// The most symbolic links that lead to a file, as in Linux.
+/// The maximum number of symbolic links that lead to a file, as in Linux.
 const LINKS_MAX: usize = 40;
 
 /// Returns the file that `path` leads to through symbolic links, whether it exists or not. A rename to `path` itself

@@ -1,4 +1,4 @@
-//! Progress: a bar on a terminal, plain lines in a pipe. Both on standard error.
+//! Progress: a bar on a terminal, plain lines in a pipe. Both are written to standard error.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;

@@ -61,7 +61,7 @@ impl Redactor {
     }
 }
 
-/// Strikes out everything before the host of a URL.
+/// Strikes out everything before the host of each URL in a text.
 fn without_passwords(text: &str) -> String {
     let mut parts = text.split("://");
     let mut struck = parts.next().unwrap_or_default().to_owned();

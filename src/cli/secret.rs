@@ -10,7 +10,7 @@ use super::exit::{Failure, complain};
 use super::table::cannot_read;
 use crate::system::{secret, text};
 
-/// The most bytes of a secret.
+/// The maximum number of bytes of a secret.
 const BYTES_MAX: u64 = 64 << 10;
 
 /// Reads the secret from a file, or from standard input (`-`), without the line end after it.

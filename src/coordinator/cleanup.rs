@@ -34,7 +34,7 @@ struct Strays {
 }
 
 impl Coordinator {
-    /// Tombstones of deletions that may have left objects. Read them before the objects are listed.
+    /// Returns the tombstones of deletions that may have left objects. Read them before the objects are listed.
     pub async fn deleted(&self) -> Result<Vec<Deleted>, Error> {
         Ok(self.0.store.deleted().await?)
     }

@@ -62,7 +62,7 @@ impl Coordinator {
         self.enqueue(&mut vec![again]).await
     }
 
-    /// Returns the effects of a chore after the worker's share of it.
+    /// Carries out the coordinator's part of a chore, after the worker's part.
     pub(super) async fn keep_house(&self, task: &Task, found: Vec<Holding>) -> Result<(), Error> {
         match task {
             Task::Chore { chore: Chore::Retire, .. } => self.retire().await,

@@ -29,7 +29,8 @@ pub(super) fn refusal(version: Version, headers: &HeaderMap) -> Option<(StatusCo
     ))
 }
 
-/// Accepts a host with or without a port, and nothing: a target without a host is sent with an empty header.
+/// Returns true for a host with or without a port, and for an empty value: a target without a host is sent with an
+/// empty header.
 fn is_host(value: &HeaderValue) -> bool {
     let parsed = Authority::try_from(value.as_bytes());
     value.is_empty() || parsed.is_ok_and(|host| !host.as_str().contains('@'))

@@ -37,11 +37,11 @@ const LAST_BYTES: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(50);
 /// The HSTS header of a listener with TLS: for a year, browsers return with TLS only.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
-/// The most concurrent requests on a connection of HTTP/2.
+/// The maximum number of concurrent requests on a connection of HTTP/2.
 const STREAMS_MAX: u32 = 128;
-/// The most requests reset, by the client or for its errors, until its connection is closed.
+/// The number of requests that may be reset, by the client or because of its errors, before its connection is closed.
 const RESETS_MAX: usize = 64;
-/// The most bytes of headers of a request in HTTP/2.
+/// The maximum number of bytes of headers of a request in HTTP/2.
 const HEADERS_BYTES_MAX: u32 = 64 << 10;
 /// Bytes in flight for a request in HTTP/2.
 const STREAM_WINDOW: u32 = 512 << 10;

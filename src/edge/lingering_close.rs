@@ -19,7 +19,8 @@ use crate::runtime::clock::Stopwatch;
 
 /// The longest time to read on.
 const TIME_MAX: Duration = Duration::from_secs(30);
-/// The most bytes read per second. They are discarded chunk by chunk; the limit spares the network and the processor.
+/// The maximum number of bytes read per second. They are discarded chunk by chunk; the limit spares the network and
+/// the processor.
 const BYTES_PER_SECOND: u64 = 64 << 20;
 /// Silence after which a rejected connection is closed.
 const SILENCE_MAX: Duration = Duration::from_secs(5);

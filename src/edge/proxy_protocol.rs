@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// The longest line of version 1, with the end of the line.
 const LINE_MAX: usize = 107;
-/// The most bytes after the fixed part of version 2; addresses take 36, the rest is extensions.
+/// The maximum number of bytes after the fixed part of version 2; addresses take 36, the rest is extensions.
 const REST_MAX: usize = 4_096;
 
 /// Reads the header and not a byte more. Returns the client's address, if the header has one.

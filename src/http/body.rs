@@ -18,7 +18,7 @@ use crate::edge::Stalled;
 use crate::runtime::coding::Undecodable;
 use crate::system::text;
 
-/// The most bytes in the JSON body of a project or a run.
+/// The maximum number of bytes in the JSON body of a project or a run.
 pub(super) const JSON_BYTES_MAX: u64 = 1 << 20;
 
 /// A body as a stream of chunks.

@@ -12,7 +12,8 @@ use super::problem::Problem;
 use crate::runtime::failpoint::{Moment, hit};
 use crate::telemetry::metrics;
 
-/// The most chunks that wait for the parser. A chunk is one read of the connection, some hundred kilobytes at most.
+/// The maximum number of chunks that wait for the parser. A chunk is one read of the connection, some hundred
+/// kilobytes at most.
 const PIECES_MAX: usize = 4;
 
 /// Passes the body to `parse`, which runs on a blocking thread, and returns its result. If it stops reading

@@ -16,19 +16,19 @@ use crate::edge::ClientIp;
 
 /// A smaller result fits into one packet, or is hardly larger than the compression's frame.
 const BYTES_MIN: u64 = 1_024;
-/// The most results compressed at a time, including results whose client has stopped reading. Each takes up to two
-/// megabytes; others are sent uncompressed.
+/// The maximum number of results compressed at a time, including results whose client has stopped reading. Each takes
+/// up to two megabytes; others are sent uncompressed.
 const AT_ONCE_MAX: usize = 16;
 
 /// The results to compress, if the client accepts compressed ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compress {
-    /// Results for other machines.
+    /// Results for other machines are compressed.
     Auto,
-    /// All results.
+    /// All results are compressed.
     Always,
-    /// No results.
+    /// No result is compressed.
     Off,
 }
 

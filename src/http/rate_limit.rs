@@ -9,7 +9,8 @@ use super::cors::Origins;
 use super::problem::Problem;
 use crate::edge::rate_limit::{Class, Limits, RateLimit};
 
-/// Limits the API. Uploads and results have limits of their own, and pages of `origins` may read a refusal.
+/// Returns the rate limit of the API. Uploads and results have limits of their own, and pages of `origins` may read a
+/// refusal.
 pub fn limit_api(limits: Arc<Limits>, status: StatusCode, origins: Origins) -> RateLimit {
     let rate_limit = RateLimit::new("api", limits, status, move |status, limit, request| {
         let mut response = Problem::too_soon(status, limit).into_response();
@@ -20,7 +21,7 @@ pub fn limit_api(limits: Arc<Limits>, status: StatusCode, origins: Origins) -> R
     rate_limit.classified(class)
 }
 
-/// Limits the operations listener.
+/// Returns the rate limit of the operations listener.
 pub fn limit_ops(limits: Arc<Limits>, status: StatusCode) -> RateLimit {
     RateLimit::new("ops", limits, status, |status, limit, _| Problem::too_soon(status, limit).into_response())
 }

@@ -7,9 +7,9 @@ use crate::edge::BasePath;
 /// The settings of the API.
 #[derive(Clone, Debug)]
 pub struct ApiSettings {
-    /// The most bytes in the body of an upload; more are answered with 413.
+    /// The maximum number of bytes in the body of an upload; more are answered with 413.
     pub body_bytes_max: u64,
-    /// The most uploads read at a time; others wait for their turn. Each has a thread.
+    /// The maximum number of uploads read at a time; others wait for their turn. Each has a thread.
     pub uploads_max: usize,
     /// The path prefix of a proxy.
     pub base_path: BasePath,

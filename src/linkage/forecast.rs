@@ -16,7 +16,7 @@ use crate::model::Threshold;
 
 /// The number of comparisons below which a forecast is exact.
 const EXACT_MAX: u64 = 2_000_000;
-/// The most hits that are kept.
+/// The maximum number of hits that are kept.
 const HITS_MAX: f64 = 1_000_000.0;
 /// Pairs drawn to estimate the distribution of similarities.
 const PAIRS_DRAWN: usize = 100_000;

@@ -56,7 +56,7 @@ impl TokenHash {
         &self.0
     }
 
-    /// Compares this digest with the digest of `token`, in constant time.
+    /// Returns true if this is the digest of `token`. Compares in constant time.
     pub fn is_of(&self, token: &Token) -> bool {
         self.0.ct_eq(&token.hash().0).into()
     }

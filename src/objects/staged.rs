@@ -36,7 +36,7 @@ impl Staged {
         self.objects.has_failed(&io::Error::from(error.kind()).into());
     }
 
-    /// Bytes written so far.
+    /// Returns the number of bytes written so far.
     pub const fn size(&self) -> u64 {
         self.size
     }

@@ -15,8 +15,8 @@ use crate::runtime::clock::Timestamp;
 /// Attempts of a job unless it specifies others.
 const ATTEMPTS_MAX: NonZeroU8 = NonZeroU8::new(3).expect("three is not zero");
 
-/// The most time between two calls that counts against leases. During a longer gap the queue, its machine or all of
-/// its workers were stopped, or the clock was set, and no heartbeat could arrive.
+/// The maximum time between two calls that counts against leases. During a longer gap the queue, its machine or all
+/// of its workers were stopped, or the clock was set, and no heartbeat could arrive.
 pub const UNSEEN_MAX: Duration = Duration::from_millis(500);
 
 /// The number of expired leases of a job that count as one attempt: the fault may lie with the worker or the machine.
@@ -88,7 +88,7 @@ pub struct Share {
 pub struct Claim {
     /// The queues to take jobs from.
     pub queues: Vec<Share>,
-    /// The most jobs handed out.
+    /// The maximum number of jobs handed out.
     pub count: usize,
     /// The length of the leases (the visibility timeout).
     pub lease: Duration,

@@ -13,14 +13,14 @@ use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead};
 use tokio_util::io::{ReaderStream, StreamReader};
 
-/// The most codings that may be applied to a body.
+/// The maximum number of codings that may be applied to a body.
 const CODINGS_MAX: usize = 3;
 /// The size of a decoded piece.
 const PIECE_BYTES: usize = 64 << 10;
 /// The largest window of zstd, as a power of two: the 8 MiB that RFC 9659 sets as the limit for senders.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-/// Codings that leave the content unchanged. The last one is a transfer format, which some stores return
-/// here.
+/// Codings that leave the content unchanged. The last one is a transfer format, which some stores return as a content
+/// coding.
 const NONE: [&str; 3] = ["", "identity", "aws-chunked"];
 
 /// A supported coding.

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use crate::runtime::clock::Stopwatch;
 
-/// The most time counted between two failures: in a longer gap nothing was tried, or the process was paused.
+/// The maximum time counted between two failures: in a longer gap nothing was tried, or the process was paused.
 const SILENCE_MAX: Duration = Duration::from_mins(5);
 
 /// The last failure, and the length of the outage by then.

@@ -84,9 +84,9 @@ pub enum Error {
         "the S3 {which} key must have {min} to {max} visible ASCII characters without `/`, `=`, `,` or quotes"
     )]
     Malformed {
-        /// `access` or `secret`.
+        /// The key at fault: `access` or `secret`.
         which: &'static str,
-        /// The least number of characters.
+        /// The minimum number of characters.
         min: usize,
         /// The greatest number of characters.
         max: usize,

@@ -8,7 +8,7 @@ use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error}
 
 use super::access::{self, AccessControl, Rights};
 
-/// Parameters of a query with its signature.
+/// The prefix of the query parameters that belong to a signature.
 const SIGNING: &str = "X-Amz-";
 
 /// Answers requests with such a header.

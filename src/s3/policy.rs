@@ -270,7 +270,7 @@ mod tests {
 
     use super::*;
 
-    /// Matches like [`matches`], in the simplest form.
+    /// Returns the same as [`matches`], by the plain definition.
     fn by_definition(pattern: &[char], text: &[char]) -> bool {
         match (pattern, text) {
             ([], []) => true,

@@ -13,7 +13,7 @@ use crate::runtime::clock::{Clock, Timestamp};
 
 /// The number of lines that are kept.
 const LINES_MAX: usize = 100;
-/// The most bytes of a line that are kept.
+/// The maximum number of bytes of a line that are kept.
 const LINE_BYTES_MAX: usize = 500;
 
 /// A line of the log.

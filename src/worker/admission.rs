@@ -115,7 +115,7 @@ impl Admission {
     }
 }
 
-/// The most permits that a semaphore can grant at once.
+/// The maximum number of permits that a semaphore can grant at once.
 const PIECES_MAX: u32 = 1 << 28;
 
 /// Returns the most that a job needs. Only finalize jobs need much.

@@ -14,7 +14,7 @@ use tokio::sync::futures::Notified;
 
 use crate::queue::{QueueName, Share};
 
-/// The most concurrent jobs of one queue: more would only wait for each other.
+/// The maximum number of concurrent jobs of one queue: more would only wait for each other.
 const SLOTS_MAX: u16 = 256;
 
 /// A queue that is served.

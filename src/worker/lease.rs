@@ -27,7 +27,7 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Longest wait of an accepted upload for disk space before it counts as a failed attempt, and of an outcome until it
 /// can be recorded.
 const OUTAGE_MAX: Duration = Duration::from_mins(15);
-/// Time in which a claim may still answer when the worker drains.
+/// The time that a claim still has to answer once the worker drains.
 const CLAIM_GRACE: Duration = Duration::from_millis(100);
 
 /// Claims a job for each free slot, until the worker drains.

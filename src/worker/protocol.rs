@@ -112,7 +112,7 @@ pub struct ClaimRequest {
     pub received: u64,
     /// The queues.
     pub queues: Vec<QueueName>,
-    /// The most jobs.
+    /// The maximum number of jobs.
     pub count: usize,
     /// Milliseconds to wait for the first job.
     pub wait_ms: u64,

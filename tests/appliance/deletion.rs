@@ -31,7 +31,7 @@ impl Secrets {
         self.0.push((format!("{name} in bytes"), hex::decode(id).unwrap()));
     }
 
-    /// Adds a token, and its hash in both forms.
+    /// Adds a token and its hash, each in hex and as bytes.
     fn token(&mut self, name: &str, token: &str) {
         self.id(name, token);
         self.id(&format!("the hash of {name}"), &hex::encode(sha256(token)));

@@ -231,7 +231,7 @@ async fn limits_end_a_run_as_soon_as_it_exceeds_them() {
         let body = json!({"schema": {}, "result_type": result_type, "uses_blocking": blocks});
         let project = server.api().create(body).await;
         for party in 0..2 {
-            // 72 pairs with blocks, 100 without.
+            // There are 72 candidate pairs with blocks, and 100 without.
             let body = if blocks {
                 let row = |record: usize| json!([ENCODING, record % 2]);
                 json!({"clknblocks": (0..12).map(row).collect::<Vec<_>>()})

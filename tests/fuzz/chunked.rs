@@ -9,7 +9,7 @@ use bytes::Bytes;
 use entityd::s3::chunked::{CHUNK_BYTES, Cutter, Decoder, SIGNED_BYTES_MAX};
 
 static TILDE: [u8; 64 << 10] = [b'x'; 64 << 10];
-/// The most bytes of the headers after the last chunk.
+/// The maximum number of bytes of the headers after the last chunk.
 const TRAILER_BYTES_MAX: usize = 16 << 10;
 /// The longest body that is tested: a longer one would show nothing new.
 const BODY_BYTES_MAX: usize = 40 << 20;

@@ -19,7 +19,7 @@ pub struct Query {
     pub after: Option<String>,
     /// Set if keys that begin with `after` are left out too: it was shown as a common prefix.
     pub past_prefix: bool,
-    /// The most keys and common prefixes.
+    /// The maximum number of keys and common prefixes.
     pub max: u32,
 }
 
@@ -81,7 +81,7 @@ pub(in super::super) fn page(connection: &Connection, name: &str, query: &Query)
 fn first(query: &Query) -> Vec<u8> {
     let after = match &query.after {
         Some(after) if query.past_prefix => successor(after.as_bytes()),
-        // Returns the key that follows directly.
+        // This is the key that follows `after` directly.
         Some(after) => [after.as_bytes(), b"\0"].concat(),
         None => Vec::new(),
     };

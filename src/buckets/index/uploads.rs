@@ -101,7 +101,7 @@ pub struct UploadsQuery {
     pub past_prefix: bool,
     /// Keys that are equal up to this text, after the prefix, are shown as one common prefix.
     pub delimiter: Option<String>,
-    /// The most uploads and common prefixes in a page.
+    /// The maximum number of uploads and common prefixes in a page.
     pub max: u32,
 }
 

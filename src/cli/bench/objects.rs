@@ -213,7 +213,7 @@ fn of_environment(endpoint: &str) -> Result<Target, Failure> {
     })
 }
 
-/// Settings of a private server.
+/// Returns the settings of a private server.
 fn private_settings(folder: &File) -> Result<Settings, Failure> {
     let any_port = "127.0.0.1:0".to_owned();
     let flags = [

@@ -88,7 +88,7 @@ impl Arguments {
     }
 }
 
-/// Pairs of random records with falling scores. Two pairs rarely have the same records.
+/// Returns pairs of random records with falling scores. Two pairs rarely have the same records.
 fn random_pairs(count: u64, parties: u32, records: u32) -> impl Iterator<Item = Result<Pair, pairs::Error>> {
     let mut draw = super::people::Draw::new(1);
     (0..count).map(move |at| {

@@ -12,7 +12,7 @@ use crate::cli::destination::followed;
 use crate::cli::exit::Failure;
 use crate::system::{regular, text};
 
-/// The most bytes of a profile.
+/// The maximum number of bytes of a profile.
 const BYTES_MAX: u64 = 1 << 20;
 
 /// A token in a profile.

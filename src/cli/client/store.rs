@@ -30,7 +30,7 @@ const TIMEOUT: Duration = Duration::from_mins(2);
 const RETRY_FOR: Duration = Duration::from_mins(3);
 /// Bytes of a part; files up to this go in one request.
 const PART_BYTES: u64 = 16 << 20;
-/// The most parts of an upload in S3.
+/// The maximum number of parts of an upload in S3.
 const PARTS_MAX: u64 = 10_000;
 
 /// The place of a party's files, and its temporary credentials.
@@ -90,7 +90,7 @@ impl Place {
         Ok(Self { bucket, path, endpoint, store })
     }
 
-    /// Writes a few bytes to the store, as anonlink-client does.
+    /// Checks that the store accepts writes: writes a few bytes to it, as anonlink-client does.
     pub(super) async fn is_reachable(&self) -> Result<(), String> {
         let key = self.key("upload-test");
         let put = self.store.put(&key, "writable?".into());

@@ -173,7 +173,7 @@ fn count(range: RangeInclusive<u64>) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(range)
 }
 
-/// Settings of a private server.
+/// Returns the settings of a private server.
 fn private_settings(folder: &Folder) -> Result<Settings, Failure> {
     let any_port = "127.0.0.1:0".to_owned();
     let flags = [

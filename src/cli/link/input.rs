@@ -16,7 +16,7 @@ use crate::objects::{Blob, Staged};
 use crate::system::permission::explained;
 use crate::telemetry::chain;
 
-/// The most records a file may have.
+/// The maximum number of records a file may have.
 const RECORDS_MAX: u32 = u32::MAX - 1;
 
 /// One party's file, checked and decoded.

@@ -14,12 +14,12 @@ use crate::edge::network::Network;
 
 /// Shards, each with its own lock.
 const SHARDS: usize = 64;
-/// The most entries of a shard: the capacity of a hash table of 2^15 buckets. All shards together take 36 MB
-/// then.
+/// The maximum number of entries of a shard: the capacity of a hash table of 2^15 buckets. All shards together take
+/// 36 MB then.
 const CELLS_MAX: usize = (1 << 15) / 8 * 7;
 /// The number of entries from which a shard is swept for expired ones.
 const SWEPT_FROM: usize = 256;
-/// The least time between two sweeps of a full shard.
+/// The minimum time between two sweeps of a full shard.
 const SWEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Grace period before an expired entry is evicted; limiters have different epochs.
 const SLACK: Duration = Duration::from_secs(1);

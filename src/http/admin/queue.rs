@@ -14,7 +14,7 @@ use crate::http::problem::Problem;
 use crate::model::job::QUEUES;
 use crate::queue::{DeadQuery, JobDetail, JobEntry, JobId, JobQuery, Phase, QueueName, Stats};
 
-/// The most jobs in a list.
+/// The maximum number of jobs in a list.
 const LIST_MAX: usize = 10_000;
 /// The default number of jobs in a list.
 const LIST_USUAL: usize = 100;

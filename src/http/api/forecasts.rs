@@ -13,7 +13,7 @@ use crate::http::problem::Problem;
 use crate::http::responses::{Guarded, NoForecast, SmallBody};
 use crate::model::Threshold;
 
-/// The most thresholds of a forecast.
+/// The maximum number of thresholds of a forecast.
 const THRESHOLDS_MAX: usize = 100;
 
 /// The thresholds to forecast runs for.

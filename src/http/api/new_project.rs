@@ -13,7 +13,7 @@ use crate::coordinator;
 use crate::http::problem::Problem;
 use crate::model::ResultType;
 
-/// The most parties of a project.
+/// The maximum number of parties of a project.
 const PARTIES_MAX: u32 = 100;
 
 /// A project to create.

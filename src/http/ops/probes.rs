@@ -116,7 +116,7 @@ fn of_phase(phase: Phase) -> Vec<Finding> {
 /// The checks of all dependencies.
 pub struct Probes {
     probes: Vec<Probe>,
-    /// The stores, on a node with stores.
+    /// The stores; `None` on a node without stores.
     stores: Option<HealthDependencies>,
 }
 
@@ -217,7 +217,8 @@ impl HealthDependencies {
         })
     }
 
-    /// Runs on a blocking thread: the queue may be locked while it waits for the disk.
+    /// Returns the check of the queue. It runs on a blocking thread, because the queue may be locked while it waits
+    /// for the disk.
     fn queue(&self) -> Inquiry {
         let (broker, clock) = (Arc::clone(&self.broker), self.clock.clone());
         Inquiry::new(move || {

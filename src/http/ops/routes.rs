@@ -70,7 +70,7 @@ impl Ops {
             .fallback(nothing)
             .layer(from_fn(arrival::admit))
             .layer(from_fn(access_log::administered));
-        // A server starts once.
+        // This is set once: a server starts only once.
         let behind = Behind { probes, administration, notes, nodes: Some(nodes) };
         let _ = self.behind.set(behind);
     }

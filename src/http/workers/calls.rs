@@ -27,9 +27,9 @@ use crate::worker::protocol::{
 };
 use crate::worker::{grants, weight_of};
 
-/// The most jobs in the answer to a claim.
+/// The maximum number of jobs in the answer to a claim.
 const JOBS_MAX: usize = 64;
-/// The most cached copies in one request.
+/// The maximum number of cached copies in one request.
 const COPIES_MAX: usize = 1_000;
 /// The reason for which a report must be sent again.
 const LATER: &str = "the API node's storage is unavailable";

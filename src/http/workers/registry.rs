@@ -14,7 +14,7 @@ use crate::worker::protocol::{ClaimAnswer, ClaimRequest, Hello};
 
 /// A worker that claims sends requests more often than this.
 pub(super) const SILENT_AFTER: Duration = Duration::from_mins(1);
-/// The most workers that are remembered; beyond it, the one that has been silent longest is forgotten.
+/// The maximum number of workers that are remembered; beyond it, the one that has been silent longest is forgotten.
 const NODES_MAX: usize = 10_000;
 
 /// The nodes that have joined. Cheap to clone.

@@ -35,12 +35,12 @@ impl<W: Write> Rows<W> {
         Self { sink, pending: Vec::with_capacity(PIECE_BYTES * 2), fit, records: 0, encoding_bytes }
     }
 
-    /// Rows so far, which is the number of the next record.
+    /// Returns the number of rows so far, which is the number of the next record.
     pub(super) const fn records(&self) -> u32 {
         self.records
     }
 
-    /// Bytes in each row; 0 before the first one.
+    /// Returns the number of bytes in each row; 0 before the first row.
     pub(super) const fn encoding_bytes(&self) -> u32 {
         self.encoding_bytes
     }

@@ -87,7 +87,7 @@ impl<S: Iterator<Item = Result<Pair, Error>>> Merge<S> {
     /// Merges these sources, each of which is sorted.
     ///
     /// # Errors
-    /// The number of any source, for the type of its first pair.
+    /// The error of a source that fails to return its first pair.
     pub fn new(mut sources: Vec<S>) -> Result<Self, Error> {
         let heads = sources.iter_mut().map(|source| source.next().transpose()).collect::<Result<_, _>>()?;
         let losers = vec![0; sources.len()];

@@ -2,8 +2,8 @@
 
 use super::kernel::{Kernel, Words};
 
-/// The most columns whose covariances are computed. Of longer encodings, the columns with the largest variance are
-/// used.
+/// The maximum number of columns whose covariances are computed. Of longer encodings, the columns with the largest
+/// variance are used.
 const COLUMNS_MAX: usize = 1024;
 
 /// Columns of a sample, by descending variance.

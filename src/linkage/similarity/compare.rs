@@ -202,7 +202,7 @@ impl<'a> Part<'a> {
         Ok(())
     }
 
-    /// Returns the pieces of work of one thread.
+    /// Compares the records of some tiles on the calling thread.
     fn compare_all(&self, tiles: &[Tile<'_>]) -> Result<(), Error> {
         let (mut at_hand, mut bits) = (Vec::new(), Bits::default());
         for tile in tiles {

@@ -11,7 +11,8 @@ pub(super) struct Decision {
     differences_max: Vec<u32>,
     /// The fewest common bits whose score reaches the threshold, for each sum of both popcounts.
     commons_min: Vec<u32>,
-    /// The most bits in which two candidates differ, for each sum of both popcounts; smaller sums are included.
+    /// The maximum number of bits in which two candidates differ, for each sum of both popcounts; smaller sums are
+    /// included.
     distances_max: Vec<u32>,
 }
 

@@ -22,7 +22,7 @@ impl Draw {
         (self.next() % bound as u64) as usize
     }
 
-    /// Sets each bit with this probability.
+    /// Returns a row in which each bit is set with the probability `density`.
     fn row(&mut self, bytes: usize, density: f64) -> Vec<u8> {
         let mut row = vec![0; bytes];
         for bit in 0..8 * bytes {

@@ -406,7 +406,7 @@ fn push_counts(lines: &mut Vec<Bytes>, signatures: &[u8], parts: usize, rows: Ra
     }
 }
 
-/// Blocks of 64 rows, their words transposed.
+/// Returns blocks of 64 rows, whose words are transposed.
 pub(super) fn transposed_words(words: &Words) -> Vec<Bytes> {
     let rows = words.rows();
     let mut lines = Vec::with_capacity(rows.next_multiple_of(WORD_BLOCK_ROWS) * words.lines_per_row());

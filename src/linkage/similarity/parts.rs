@@ -5,7 +5,7 @@ use super::kernel::Words;
 
 /// Rounds in which every column may change its part.
 const ROUNDS: usize = 3;
-/// The most columns in a part: their count must fit into a byte.
+/// The maximum number of columns in a part: their count must fit into a byte.
 const PART_COLUMNS_MAX: usize = 255;
 
 /// Moves columns between parts as long as that raises the sum.

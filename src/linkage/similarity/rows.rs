@@ -89,7 +89,7 @@ impl<'a> Rows<'a> {
         self.len() == 0
     }
 
-    /// Bytes of each row.
+    /// Returns the number of bytes in each row.
     pub const fn encoding_bytes(&self) -> usize {
         self.encoding_bytes
     }

@@ -27,7 +27,7 @@ const SIGNATURE_ROWS: usize = 256;
 const PROJECTION_ROWS: usize = 2560;
 /// One row in this many is set aside to try the projections.
 const TRIED: usize = 5;
-/// The most strips of 64 components.
+/// The maximum number of strips of 64 components.
 const STRIPS_MAX: usize = 8;
 /// The rows of the sample that each strip needs.
 const STRIP_ROWS: usize = 256;
@@ -112,7 +112,8 @@ impl Best {
             let survival = survival(&tried_on, &tried, decision, kernel);
             let cost = kernel.cost_of_steps(steps, survival, sample.encoding_bytes);
             self.offer(tried, cost);
-            // If nothing survived, further components could only cost more. If they do, they drop ever fewer.
+            // Once the cost rises, further components are not worth it: if no pair survived, each can only add cost,
+            // and otherwise each drops fewer pairs than the one before.
             if cost > last_cost {
                 break;
             }

@@ -11,7 +11,7 @@ use super::kernel::Kernel;
 
 /// The share of the cost of counting everything that attempts may lose.
 const LOSS_MAX: i64 = 20;
-/// The most blocks that are counted between two attempts.
+/// The maximum number of blocks that are counted between two attempts.
 const PAUSE_MAX: u32 = 256;
 
 /// The costs of a search so far, in picoseconds. Threads share the sum; a few blocks more or less do not matter.

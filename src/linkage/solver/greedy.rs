@@ -229,7 +229,7 @@ mod tests {
     use super::*;
     use crate::linkage::solver::by_definition;
 
-    /// Pairs in solver order of up to 70 datasets with few records: many ties and large groups.
+    /// Returns pairs in solver order of up to 70 datasets with few records, with many ties and large groups.
     fn solver_input() -> impl Strategy<Value = (Vec<u32>, Vec<Pair>)> {
         let datasets = prop_oneof![Just(2_u32), 3..=6_u32, Just(11), Just(70)];
         (datasets, 1..9_u32).prop_flat_map(|(datasets, records)| {

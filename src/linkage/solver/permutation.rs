@@ -9,8 +9,9 @@ use super::datasets::NONE;
 /// Bytes of the seed of a permutation.
 pub const SEED_BYTES: usize = 32;
 
-/// Hides which records match: put record `r` of a party at position `of_party[r]`, truncate both after
-/// [`Permutations::rows`], keep where the mask is set, and the rows correspond.
+/// The permutations and the mask by which a result hides which records match. To match the rows, put record `r` of
+/// each party at position `of_party[r]`, truncate both lists after [`Permutations::rows`], and keep the rows for
+/// which the mask is set: then the rows correspond.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permutations {
     /// True for each position whose two records form a group; as long as the smaller dataset.
@@ -36,7 +37,7 @@ impl Permutations {
         let mut positions: Vec<u32> = (0..rows).collect();
         let mut mask = vec![false; rows as usize];
         let mut of_party = [size_a, size_b].map(|size| vec![NONE; size as usize]);
-        // Returns `a` and its partner in ring order; a record of the second dataset is numbered from `size_a`.
+        // `a` and its partner are a pair in ring order; a record of the second dataset is numbered from `size_a`.
         let matched = (0..size_a).filter(|a| groups.ring[*a as usize] != *a);
         for (drawn, a) in matched.enumerate() {
             let position = draw.pick(&mut positions, drawn);

@@ -36,7 +36,7 @@ pub struct Settings {
     pub password: Option<Zeroizing<String>>,
     /// Root certificates in PEM.
     pub ca_file: Option<PathBuf>,
-    /// The most concurrent connections.
+    /// The maximum number of concurrent connections.
     pub connections_max: usize,
     /// Time limit of a connection attempt and of a transaction.
     pub timeout: Duration,

@@ -20,9 +20,9 @@ use crate::model::{ProjectId, ProjectState};
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::entropy::Entropy;
 
-/// The most changes of one transaction.
+/// The maximum number of changes of one transaction.
 const BATCH_MAX: usize = 1_000;
-/// The most attempts of a transaction.
+/// The maximum number of attempts of a transaction.
 const TRIES: u32 = 8;
 /// The pause before a transaction is repeated, times the number of the attempt.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -56,8 +56,8 @@ impl Directory {
         &self.root
     }
 
-    /// Checks that the directory is still the one that was opened: in another one, a missing object would not be
-    /// missing, and a new one would be lost.
+    /// Checks that the directory is still the one that was opened: in another directory, an object that exists would
+    /// seem to be missing, and a new object would be lost.
     pub(in crate::objects) fn is_in_place(&self) -> io::Result<()> {
         place::check_all(&self.places)
     }

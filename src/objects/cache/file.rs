@@ -22,7 +22,7 @@ use crate::objects::{Key, keys};
 const MAGIC: [u8; 4] = *b"ENC1";
 /// Bytes after the key and the ETag.
 const END_BYTES: u64 = 16;
-/// The most bytes of key and ETag, which have far fewer in practice.
+/// The maximum number of bytes of key and ETag, which have far fewer in practice.
 const HEAD_BYTES_MAX: u32 = 1 << 16;
 /// Bytes that are read at a time.
 const BUFFER_BYTES: usize = 1 << 20;

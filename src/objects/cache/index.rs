@@ -23,7 +23,7 @@ use crate::telemetry::metrics;
 /// Limits on the space of the cache.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The most bytes of all copies.
+    /// The maximum number of bytes of all copies.
     pub bytes_max: u64,
     /// Bytes that stay free on the disk: if fewer are free, copies are evicted and none are made.
     pub disk_free_min: u64,

@@ -31,7 +31,7 @@ use crate::system::engine;
 const AT_ONCE: usize = 1_000;
 /// The pause between two checks of a rewrite.
 const REWRITE_PAUSE: Duration = Duration::from_millis(100);
-/// The most distinct pauses after failed attempts.
+/// The maximum number of distinct pauses after failed attempts.
 const PAUSES_MAX: u8 = 32;
 
 /// The queue in Redis. Dropping it changes nothing.

@@ -14,7 +14,7 @@ use crate::runtime::clock::{Clock, Timestamp};
 /// The interval at which a waiting claim calls the queue: shorter than [`UNSEEN_MAX`](crate::queue::UNSEEN_MAX), so
 /// that the clock of the leases advances in full.
 const PAUSE_MAX: Duration = Duration::from_millis(400);
-/// The most jobs of one claim.
+/// The maximum number of jobs of one claim.
 const COUNT_MAX: usize = 10_000;
 /// Bits of a fence that are the token of the claim; the others are the sequence of the job.
 const TOKEN_BITS: u32 = 64;

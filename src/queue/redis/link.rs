@@ -21,7 +21,7 @@ use crate::runtime::entropy::Entropy;
 
 /// The prefix of all keys. The braces keep them on one node of a cluster.
 pub(super) const ROOT: &str = "{entityd}:";
-/// The most repetitions of a call that a lost master rejected.
+/// The maximum number of repetitions of a call that a lost master rejected.
 const TRIES: usize = 3;
 
 /// The state of the link.

@@ -102,8 +102,8 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Claims until every job was returned intact, or the store was replaced. Damage to the last commit looks like a
-/// record that a power cut has interrupted.
+/// Claims jobs until the queue has been quiet for a while; returns true if every job was returned intact, and false
+/// if the store was replaced. Damage to the last commit looks like a record that a power cut has interrupted.
 async fn is_whole(broker: &SledBroker) -> bool {
     let mut seen = std::collections::HashSet::new();
     let mut quiet = 0;

@@ -18,7 +18,7 @@ use crate::runtime::entropy::Entropy;
 struct Folder {
     directory: TempDir,
     broker: Option<SledBroker>,
-    /// The seed, a new one each time the queue is opened.
+    /// The seed of the queue, which is a new one each time the queue is opened.
     seed: u64,
 }
 

@@ -11,7 +11,7 @@ use super::Service;
 use super::convert::{refusal, timestamp};
 use super::list::owner;
 
-/// The most buckets on a page.
+/// The maximum number of buckets on a page.
 const BUCKETS_MAX: usize = 10_000;
 
 impl Service {

@@ -11,7 +11,7 @@ use super::convert::{etag, refusal, timestamp};
 use crate::buckets::{Entry, Page, Query};
 use crate::s3::validate::intent::OWNER;
 
-/// The most keys and common prefixes on a page.
+/// The maximum number of keys and common prefixes on a page.
 const PAGE_MAX: u32 = 1_000;
 
 impl Service {

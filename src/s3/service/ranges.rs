@@ -55,7 +55,7 @@ fn beyond(size: u64) -> S3Error {
 /// Returns the position of a requested part.
 ///
 /// # Errors
-/// `InvalidArgument`, if no part can have it.
+/// `InvalidArgument`, if no part can have this number.
 pub(super) fn position(number: i32) -> S3Result<u32> {
     u32::try_from(number).ok().filter(|number| (1..=PARTS_MAX).contains(number)).ok_or_else(|| {
         s3_error!(InvalidArgument, "Part number must be an integer between 1 and {PARTS_MAX}, inclusive")

@@ -95,7 +95,7 @@ fn check_acl(headers: &HeaderMap) -> S3Result<()> {
     Err(error)
 }
 
-/// Chunks are for the bytes of objects and parts only, with a declared length.
+/// Rejects a body in chunks whose request is not a `PUT`: only the bytes of objects and parts may be sent in chunks.
 fn check_chunks(request: &Parts) -> S3Result<()> {
     let length = chunked::decoded_length(&request.headers)
         .map_err(|_| s3_error!(InvalidRequest, "x-amz-decoded-content-length must be a number in digits."))?;

@@ -32,8 +32,9 @@ pub(super) fn take(folder: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
-/// Overwrites the old content first: a full disk has no room for more. The process id alone says little: every
-/// container has a process 1.
+/// Writes a description of this process into the lock file. The old content is overwritten first, because a full disk
+/// has no room for more. The description also has the host, because the process id says little: every container has a
+/// process 1.
 fn leave_word(file: &mut File) -> io::Result<()> {
     let (process, started) = (std::process::id(), Clock::system().now().whole_seconds());
     let system = uname();

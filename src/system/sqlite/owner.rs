@@ -41,7 +41,7 @@ impl Losses {
         losses.map(loss).collect::<Option<_>>().map(Self)
     }
 
-    /// Reports whether all are losses of one of these files.
+    /// Returns true if all are losses of one of these files.
     pub fn are_of(&self, files: &[&str]) -> bool {
         self.0.iter().all(|(file, _)| files.contains(&file.as_str()))
     }

@@ -20,7 +20,7 @@ use crate::worker::context::JobContext;
 pub(super) struct CandidatePairs {
     /// The number of parts.
     pub(super) parts: u32,
-    /// The most pairs that the solver accepts.
+    /// The maximum number of pairs that the solver accepts.
     pub(super) solver_max: u64,
 }
 

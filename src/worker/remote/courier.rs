@@ -11,7 +11,7 @@ use super::nodes::Nodes;
 use crate::queue::Pulse;
 use crate::worker::protocol::{Beat, Failure, OutcomeReport, Receipt, Ticket, Turn, TurnAnswer};
 
-/// The most items of a call.
+/// The maximum number of items of a call.
 const ITEMS_MAX: usize = 128;
 /// Concurrent calls.
 const CALLS: usize = 4;

@@ -21,7 +21,7 @@ use crate::worker::protocol::{
     Assigned, Beat, ClaimAnswer, ClaimRequest, Failure, OutcomeReport, Receipt, Ticket, shortened,
 };
 
-/// The most jobs of one claim.
+/// The maximum number of jobs of one claim.
 const CLAIMS_AT_ONCE: usize = 16;
 /// The pause after a claim that was rejected: the operator has to act.
 const REJECTED: Duration = Duration::from_secs(5);

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use disk::{Kept, Recording};
 use trace::Trace;
 
-/// The most power cuts that are tried.
+/// The maximum number of power cuts that are tried.
 const CUTS: usize = 150;
 /// The longest time for which they are tried.
 const TIME: Duration = Duration::from_secs(15);

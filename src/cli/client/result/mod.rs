@@ -31,7 +31,7 @@ use crate::cli::table::TableArguments;
 
 /// The longest silence of a server in the middle of a result.
 const SILENCE: Duration = Duration::from_mins(2);
-/// The most attempts of a download.
+/// The maximum number of attempts of a download.
 const ATTEMPTS: u32 = 3;
 
 /// Fetches the result of a run from a server

@@ -17,7 +17,7 @@ use crate::linkage::encoding::{Error, Rejection, Summary, binary};
 use crate::system::permission::explained;
 use crate::telemetry::chain;
 
-/// The most records a file may have.
+/// The maximum number of records a file may have.
 const RECORDS_MAX: u32 = u32::MAX - 1;
 
 /// Encodings that can be sent.

@@ -157,7 +157,7 @@ async fn external(api: &Api, people: &People, ca: Option<&Path>) -> Result<Passe
     found(&api.run(&project).await?.result().await?, &people.groups(2, |_| true))
 }
 
-/// Requests that must be refused, and leave the token usable.
+/// Sends requests that must be refused, and that must leave the token usable.
 async fn refusals(api: &Api, people: &People) -> Result<Passed, Wrong> {
     let project = api.create("groups", 2, false).await?;
     let get = |token: &str| api.request(Method::GET, &project.path, token);
@@ -177,7 +177,7 @@ async fn upload_once(api: &Api, project: &Project, people: &People) -> Result<()
     api.ask(second, 403, "a second upload with one token").await.map(drop)
 }
 
-/// Compares the groups of a result with the known ones.
+/// Compares the groups of a result with the known groups.
 fn found(result: &Value, known: &Groups) -> Result<Passed, Wrong> {
     let groups = result["groups"].as_array().ok_or("the result has no groups")?;
     let parsed = |group: &Value| group.as_array()?.iter().map(record).collect::<Option<BTreeSet<_>>>();

@@ -25,7 +25,7 @@ use crate::http::admin::TOKEN_CHARS_MIN;
 use crate::runtime::clock::Stopwatch;
 use crate::system::secret;
 
-/// The most people of each party: every pair is also compared here.
+/// The maximum number of people of each party: every pair is also compared here.
 const PEOPLE_MAX: u32 = 10_000;
 /// People of each party.
 const PEOPLE: u32 = 64;

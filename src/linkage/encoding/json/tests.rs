@@ -259,7 +259,7 @@ fn blocks_object() -> impl Strategy<Value = Value> {
         .prop_map(|members| json!(members))
 }
 
-/// Uploads of every inline shape, most of them sound.
+/// Returns uploads of every inline shape, most of them valid.
 fn document() -> impl Strategy<Value = Value> {
     let other = proptest::collection::btree_map("[x-z]{1,2}", other_value(), 0..3);
     let rows = encoding_list().prop_flat_map(|encodings| {

@@ -18,7 +18,7 @@ const BLOCKS: &str = "blocks";
 pub struct Expected {
     /// Set if the project uses blocking: then uploads must have blocks, otherwise they must not.
     pub uses_blocking: bool,
-    /// The most records an upload may have.
+    /// The maximum number of records an upload may have.
     pub records_max: u32,
 }
 

@@ -39,7 +39,7 @@ pub fn build<M: Read, E: Read>(
     build_within(Limits::DEFAULT, dataset, scratch, out)
 }
 
-/// Like [`build`], with other limits of memory.
+/// Builds the index like [`build`], with other memory limits.
 pub(super) fn build_within<M: Read, E: Read>(
     limits: Limits,
     dataset: Dataset<M, E>,

@@ -33,7 +33,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// Bytes in the matrix.
+    /// Returns the number of bytes in the matrix.
     pub const fn matrix_bytes(&self) -> u64 {
         self.records as u64 * self.encoding_bytes as u64
     }

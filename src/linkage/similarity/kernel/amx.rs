@@ -52,7 +52,7 @@ pub(super) fn has_tiles() -> bool {
     palette.eax >> 16 == 1024 && palette.ebx == 64 | 8 << 16 && palette.ecx & 0xffff == 16
 }
 
-/// Asks Linux for the memory in which it saves the tiles of a thread, for all threads of the process.
+/// Asks Linux to save the tiles of all threads of the process, for which it needs memory; returns true if it agrees.
 #[cfg(target_os = "linux")]
 fn may_use_tiles() -> bool {
     const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;

@@ -54,9 +54,9 @@ impl Linear {
 const SURVIVOR: f64 = 3.0;
 /// Rows of a measurement.
 const ROWS: usize = 256;
-/// The least number of turns of a measurement, of which the shortest counts.
+/// The minimum number of turns of a measurement, of which the shortest counts.
 const TURNS: usize = 5;
-/// The least time of all turns. A processor takes some of it until wide instructions run at full speed.
+/// The minimum total time of all turns. A processor takes some of it until wide instructions run at full speed.
 const MEASURED: Duration = Duration::from_micros(300);
 
 impl Costs {

@@ -18,12 +18,12 @@ pub(super) trait Loops: Sync {
     /// Appends the pairs that may be candidates.
     fn sift(&self, rows: RowSignatures<'_>, block: &Block<'_>, survivors: &mut Vec<Candidate>);
 
-    /// Counts every pair of a block, if this processor does that faster than pair by pair.
+    /// Returns the loops that count every pair of a block, if this processor does that faster than pair by pair.
     fn word_sieve(&self) -> Option<&dyn WordSieve> {
         None
     }
 
-    /// Multiplies bytes, if this processor does that fast.
+    /// Returns the loops that multiply bytes, if this processor multiplies them fast.
     fn products(&self) -> Option<&dyn Products> {
         None
     }

@@ -284,7 +284,7 @@ pub struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// Entries of a plan: two sets of records that are compared.
+    /// Returns the entries of this part. Each entry names two sets of records that are compared.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = Entry> + 'a {
         self.entries.iter().map(Entry::from_bytes)
     }

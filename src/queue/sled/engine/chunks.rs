@@ -7,7 +7,7 @@
 
 use ::sled::IVec;
 
-/// The most values of a leaf.
+/// The maximum number of values of a leaf.
 const LEAF_VALUES_MAX: usize = 20;
 /// Bytes that a leaf takes in addition to its values.
 const LEAF_OVERHEAD_BYTES: usize = 2 << 10;

@@ -64,8 +64,8 @@ impl Delays {
 }
 
 /// Returns an upper bound of the delay of a stored job: the job waits until the time `until`, after this many
-/// attempts. No pause after a failed attempt is longer than `backoff_longest`. Marks are rewritten and may have a
-/// time of another clock; a head has the requested time.
+/// attempts. No pause after a failed attempt is longer than `backoff_longest`. A mark may be rewritten with a time of
+/// another clock; a head keeps the requested time.
 pub(in crate::queue::sled) fn longest(
     head: &Head,
     (slot, until): (u16, Timestamp),

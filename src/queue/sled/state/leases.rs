@@ -90,7 +90,7 @@ impl Leases {
         (Fence::from_bits(place | u128::from(self.number)), until)
     }
 
-    /// Restores a lease with the number that it had.
+    /// Restores a lease with the number that it had; returns the time at which it ends.
     pub(in crate::queue::sled) fn adopt(
         &mut self,
         address: Address,

@@ -151,7 +151,7 @@ impl Segments {
     }
 }
 
-/// Distinguishes a segment from an earlier one in the same place.
+/// Returns a number that distinguishes a segment from an earlier one in the same place.
 pub(in crate::queue::sled) const fn tag_of(key: u64) -> u32 {
     key as u32
 }

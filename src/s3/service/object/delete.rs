@@ -13,7 +13,7 @@ use crate::s3::policy::{Action, Resource};
 use crate::s3::service::Service;
 use crate::s3::service::convert::{condition, refusal};
 
-/// The most keys in one request.
+/// The maximum number of keys in one request.
 const KEYS_MAX: usize = 1_000;
 /// Keys that are deleted concurrently; they share syncs of the disk.
 const AT_ONCE: usize = 64;

@@ -95,7 +95,7 @@ impl Service {
         Ok(S3Response::new(output))
     }
 
-    /// Objects have no tags, but `aws s3 cp` requests them before it copies a large one.
+    /// Returns an empty list: objects have no tags, but `aws s3 cp` requests them before it copies a large object.
     pub(in crate::s3::service) async fn get_object_tagging(
         &self,
         request: S3Request<GetObjectTaggingInput>,

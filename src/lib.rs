@@ -1,6 +1,7 @@
 //! `entityd`: the Anonlink Entity Service in one binary.
 //!
-//! Each top module may import those before it in this list and none after it (`tests/tidy.rs` checks that).
+//! Each top module may import the modules before it in this list and none of the modules after it (`tests/tidy.rs`
+//! checks that).
 #![doc = include_str!("ARCHITECTURE.md")]
 
 // Infrastructure that knows nothing of the domain.

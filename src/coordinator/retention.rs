@@ -37,8 +37,9 @@ pub(super) struct RetentionClock {
     downtime: Option<Duration>,
     /// Wall clock and steady clock at the last reading.
     latest: (Timestamp, Timestamp),
-    /// The same when the wall clock had last run for an hour without a step; before that, as if the server had not
-    /// been off.
+    /// Wall clock and steady clock at the latest reading for which the wall clock had run for an hour without a step.
+    /// Until there is such a reading, the wall clock is the one in the mark and the steady clock is the one at the
+    /// start, as if the server had never been off.
     trusted: (Timestamp, Timestamp),
     /// The time at which the wall clock was last set, or the process began, by the steady clock.
     stepped: Timestamp,

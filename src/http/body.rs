@@ -48,7 +48,7 @@ impl Pieces {
     /// Returns the next chunk; `None` after the last. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// 413 beyond the limit, 408 if it arrives too slowly, 400 if the body is incomplete.
+    /// 413 beyond the limit, 408 if the body arrives too slowly, 400 if the body is incomplete.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         loop {
             let Some(frame) = self.body.frame().await else { return Ok(None) };

@@ -134,9 +134,9 @@ fn lacks_a_run_of(known: Option<&ProjectState>, project: &ProjectState) -> bool 
 
 /// An event about a project.
 pub(super) enum Shown {
-    /// More events may follow.
+    /// An event that others may follow.
     Event(String),
-    /// The last one.
+    /// The last event.
     Last(String),
     /// No event: the stream ends.
     Nothing,

@@ -171,7 +171,7 @@ fn current(state: &ApiState, project: &ProjectState, run: &Run) -> RunStatus {
 /// Returns the reason why the metadata accepts no changes, if there is one.
 ///
 /// # Errors
-/// With damaged metadata, no run can end any more.
+/// 500 if the metadata is damaged: then no run can end any more.
 async fn metadata_fault(state: &ApiState) -> Result<Option<&'static str>, Problem> {
     match state.coordinator.check().await {
         Ok(()) => Ok(None),

@@ -82,7 +82,7 @@ struct Lists {
 }
 
 impl Lists {
-    /// Begins the sums that rows require with `others` that nothing reaches.
+    /// Clears the sums that rows require, and begins with `others` placeholders that no sum reaches.
     fn start_sums(&mut self, others: usize) {
         self.needed_sums.clear();
         self.needed_sums.resize(others, i32::MAX);

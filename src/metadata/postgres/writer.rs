@@ -133,7 +133,8 @@ impl Writer {
                     }
                 },
             };
-            // A connection may have been cut while it was idle; a server that stays unavailable is not waited for.
+            // A connection may have been cut while it was idle; if the server stays unavailable, the change fails
+            // after three tries.
             let again = match fault.kind {
                 Kind::Conflict => tries < TRIES,
                 Kind::Unavailable => tries < 3,

@@ -229,7 +229,7 @@ fn garbage_is_not_taken_for_a_new_queue() {
     assert!(!directory.path().join("unfinished").exists());
 }
 
-/// Waits until the store is open again.
+/// Enqueues a job; repeats the call until the store is open again.
 async fn enqueue_at_last(broker: &SledBroker, name: &str) {
     for _ in 0..200 {
         match broker.enqueue(&[job(name)], at(0)).await {

@@ -29,7 +29,7 @@ pub(super) struct Writer {
     /// The ids of the records of a dataset.
     pub(super) ids: BTreeMap<u64, Own>,
     pub(super) out: BufWriter<Destination>,
-    /// Elements so far.
+    /// The number of elements so far.
     count: u64,
     failed: Option<io::Error>,
 }

@@ -343,8 +343,8 @@ impl QueueState {
         }
     }
 
-    /// Reverses a lapse that proved to be none, and its effect on the attempts; returns whether there was
-    /// one.
+    /// Takes back a lapse of a lease that is still in use, and its effect on the attempts; returns whether there was
+    /// a lapse.
     pub(in crate::queue::sled) fn forgive_lapse(&mut self, place: Place) -> bool {
         let Some(lapses) = self.lapses.get_mut(&place) else { return false };
         *lapses -= 1;

@@ -15,7 +15,7 @@ use crate::telemetry::{chain, metrics};
 /// The longest pause between checks for obsolete jobs, which must stop within a second.
 const EVERY_MAX: Duration = Duration::from_millis(250);
 
-/// The minimum delay, beyond the expected delay, that is taken for a pause of the process or its machine.
+/// The minimum delay, beyond the expected delay, that counts as a pause of the process or its machine.
 const PAUSE_MIN: Duration = Duration::from_secs(3);
 
 /// Sends heartbeats for all active jobs, at least three for each lease, until `stop` is cancelled. Cancels a job that

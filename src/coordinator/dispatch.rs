@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout_at};
 
 use super::cleanup::is_due;
 use super::{Coordinator, Error, Event, Refused, Report, jobs};
-use crate::metadata::Runs;
+use crate::metadata::{self, Runs};
 use crate::model::{Contents, Job, Keyring, Outcome, Party, Purge, Seed, Task};
 use crate::queue::{Acked, Claim, Heartbeat, Lease, LeaseId, Pulse, Redelivery};
 use crate::runtime::failpoint::{Moment, hit};
@@ -44,15 +45,24 @@ impl Coordinator {
             // A job that kills the process in its first moment has used an attempt.
             self.0.broker.sync().await?;
         }
+        // A lease that expires while the metadata does not answer would count against the job.
+        let limit = Instant::now() + claim.lease / 2;
         let mut assignments = Vec::with_capacity(taken.leases.len());
         let mut failure = None;
+        let mut checked = 0;
         for lease in taken.leases.clone() {
-            match self.assign(lease).await {
-                Ok(assignment) => assignments.extend(assignment),
-                Err(error) => failure = Some(error),
+            match timeout_at(limit, self.assign(lease)).await {
+                Ok(Ok(assignment)) => assignments.extend(assignment),
+                Ok(Err(error)) => failure = Some(error),
+                Err(_) => {
+                    failure = Some(metadata::Error::Unavailable("no answer for half of a lease".into()).into());
+                    break;
+                }
             }
+            checked += 1;
         }
-        taken.leases.clear();
+        // The others are released.
+        taken.leases.drain(..checked);
         // A job that could not be checked was released; the others must not wait for it.
         failure.filter(|_| assignments.is_empty()).map_or(Ok(assignments), Err)
     }

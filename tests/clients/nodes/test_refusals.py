@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 from harness.nodes import ApiNode, WorkerNode
+from harness.postgres import Postgres, with_password
 from harness.server import BINARY
 from harness.wait import until
 
@@ -318,3 +319,33 @@ def test_a_later_claim_ends_a_waiting_one(node, token):
             later.claim("highmemory", wait_ms=10)
         waiting.join(timeout=5)
         assert not waiting.is_alive() and time.monotonic() - before < 10
+
+
+def test_a_database_that_does_not_answer_uses_up_no_attempt(tmp_path):
+    """A job that is claimed meanwhile cannot be checked; its lease must not expire, which would count."""
+    with Postgres(tmp_path) as postgres:
+        flags = ["--database", postgres.url(postgres.create("one")), "--lease-ms", "300", "--database-timeout-ms", "5000"]
+        with contextlib.ExitStack() as stack:
+            node = stack.enter_context(ApiNode(tmp_path / "api", *flags, environment=with_password()))
+            api, token = stack.enter_context(node.client()), node.join_token()
+            *liars, last = [stack.enter_context(Liar(node, token, f"{number:032x}")) for number in range(25)]
+            assert last.hello().status_code == 200 and all(liar.hello().status_code == 200 for liar in liars)
+            api.project("groups").upload_binary(0, [bytes(8)])
+            until(lambda: node.admin("GET", "queue/jobs", params={"state": "ready"})["jobs"], "the job is in the queue")
+            go_on = postgres.freeze()
+            wish = {"number": 1, "received": 0, "queues": ["ingest"], "count": 1, "wait_ms": 100}
+            claims = [threading.Thread(target=liar.post, args=("claim", wish)) for liar in liars]
+            for claim in claims:
+                claim.start()
+                time.sleep(0.25)
+            go_on()
+            for claim in claims:
+                claim.join()
+
+            def handed_out():
+                # Connections to the database may still be timing out.
+                with contextlib.suppress(AssertionError):
+                    return last.claim("ingest")
+
+            jobs = until(handed_out, "the job is handed out")
+            assert jobs[0]["ticket"]["attempt"] == 1, jobs

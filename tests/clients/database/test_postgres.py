@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import json
 import os
+import random
 import sqlite3
 import subprocess
 import time
@@ -13,7 +14,7 @@ import requests
 
 from harness.api import Api, Project, Run
 from harness.oracle import Answer, as_sets
-from harness.postgres import PASSWORD, PgBouncer, with_password
+from harness.postgres import PASSWORD, PgBouncer, StepCutter, with_password
 from harness.server import BINARY, Server, clean_environment, free_ports
 
 RECORDS = 300
@@ -190,6 +191,42 @@ def test_servers_and_migrations_that_start_at_once(postgres, database, tmp_path)
         for server in servers:
             server.terminate()
             server.wait(timeout=30)
+
+
+def schema_of(postgres, database):
+    """Returns the tables, columns, indexes and views, as text, and the version."""
+    columns = "SELECT table_schema, table_name, column_name, data_type FROM information_schema.columns"
+    queries = [
+        f"{columns} WHERE table_schema = 'entityd' ORDER BY 1, 2, 3",
+        "SELECT indexdef FROM pg_indexes WHERE schemaname = 'entityd' ORDER BY 1",
+        "SELECT viewname, definition FROM pg_views WHERE schemaname = 'entityd' ORDER BY 1",
+    ]
+    return [postgres.sql(database, query) for query in queries]
+
+
+def test_a_migration_that_is_cut_at_any_message_leaves_all_or_nothing(postgres, database):
+    apply = lambda url: command("migrate", "apply", "--database", url, environment=with_password())
+    with StepCutter(postgres.port, 0, "before") as cutter:
+        assert apply(postgres.url(database, port=cutter.port)).returncode == 0
+    whole = schema_of(postgres, database)
+    assert all(whole), whole
+    cases = [(step, cut) for step in range(1, 1 - cutter.step) for cut in ("before", "after")]
+    assert len(cases) > 10, cases
+    if os.environ.get("TESTS_LONG") != "1":
+        cases = random.Random(os.environ.get("TESTS_SEED")).sample(cases, 3)
+    for step, cut in cases:
+        name = postgres.create(f"{database}_{step}_{cut}")
+        with StepCutter(postgres.port, step, cut) as cutter:
+            done = apply(postgres.url(name, port=cutter.port))
+        assert cutter.cuts[cut] == 1, (step, cut)
+        found = schema_of(postgres, name)
+        assert found in ([[], [], []], whole), (step, cut, found)
+        said = [line for line in done.stderr.splitlines() if line.startswith("entityd: ")]
+        assert len(said) == (0 if done.returncode == 0 else 1), done.stderr
+        again = apply(postgres.url(name))
+        assert again.returncode == 0 and schema_of(postgres, name) == whole, (step, cut, again.stderr)
+        postgres.sql("postgres", f"DROP DATABASE {name}")
+    print(f"cut {len(cases)} times")
 
 
 def test_metadata_in_one_database_is_not_ignored_by_the_other(postgres, database, tmp_path):

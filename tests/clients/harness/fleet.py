@@ -8,6 +8,7 @@ from .api import Api
 from .nodes import LEASE_MS, ApiNode, WorkerNode
 from .postgres import PASSWORD, Cutter, Postgres
 from .redis import Sentinels
+from .server import BINARY
 from .store_proxy import Proxy
 from .stores import INTERNAL, Moto
 
@@ -67,33 +68,34 @@ class Engines(contextlib.AbstractContextManager):
         environment, _ = self.store.access(self.store.url)
         return environment
 
-    def api_node(self, folder, *flags, role="api", without=()):
+    def api_node(self, folder, *flags, role="api", without=(), lease_ms=LEASE_MS):
         """An API node; it uses the embedded form of the engines in `without`."""
         shared = [str(flag) for flag in self.flags()]
         for name in without:
             at = shared.index(f"--{name}")
             del shared[at : at + 2]
-        given = ("--lease-ms", str(LEASE_MS), *shared, *flags)
+        given = ("--lease-ms", str(lease_ms), *shared, *flags)
         return ApiNode(folder, *given, role=role, environment=self.environment())
 
 
 @contextlib.contextmanager
-def fleet(folder, nodes=2, workers=2, flags=(), worker_flags=(), seed=None):
+def fleet(folder, nodes=2, workers=2, flags=(), worker_flags=(), seed=None, binary=BINARY, lease_ms=LEASE_MS):
     """The engines, the API nodes and the workers. With `seed`, there are proxies before the database and the store."""
     folder = Path(folder)
     with contextlib.ExitStack() as stack:
         engines = stack.enter_context(Engines(folder / "engines", seed))
         serving, token = [], None
         for number in range(nodes):
-            node = engines.api_node(folder / f"api-{number}", *flags)
+            node = engines.api_node(folder / f"api-{number}", *flags, lease_ms=lease_ms)
+            node.binary = binary
             node.admin_token = serving[0].admin_token if serving else None
             serving.append(stack.enter_context(node))
         token = serving[0].join_token()
         urls = [node.join_url for node in serving]
-        joined = [
-            stack.enter_context(WorkerNode(folder / f"worker-{number}", urls, token, *worker_flags))
-            for number in range(workers)
-        ]
+        joined = [WorkerNode(folder / f"worker-{number}", urls, token, *worker_flags) for number in range(workers)]
+        for worker in joined:
+            worker.binary = binary
+            stack.enter_context(worker)
         for worker in joined:
             worker.wait_until_said("no telemetry")
         yield engines, serving, joined

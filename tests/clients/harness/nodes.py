@@ -75,7 +75,8 @@ class WorkerNode:
         self.token.touch(mode=0o600)
         self.token.write_text(token)
         [self.ops_port] = free_ports(1)
-        self.command = [*within, BINARY, "serve", "--role", "worker", "--join", ",".join(urls)]
+        self.within, self.binary = within, BINARY
+        self.command = ["serve", "--role", "worker", "--join", ",".join(urls)]
         self.command += ["--join-token-file", self.token, "--data-dir", self.folder / "data"]
         self.command += ["--ops-listen", f"127.0.0.1:{self.ops_port}"]
         self.command += ["--worker-threads", str(threads), "--drain-timeout-ms", "5000", *flags]
@@ -85,7 +86,7 @@ class WorkerNode:
     def start(self):
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command,
+                [*self.within, self.binary, *self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

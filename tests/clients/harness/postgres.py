@@ -209,6 +209,13 @@ class Cutter(contextlib.AbstractContextManager):
     def behave(self):
         self.share = 0
 
+    def cut_at(self, data):
+        """Returns when to cut the connection that sends this, if at all."""
+        # A simple query message: `Q`, its length, the text.
+        if b"COMMIT\0" in data and self.random.random() < self.share:
+            return self.random.choice(["before the commit", "after the commit"])
+        return None
+
     def _accept(self):
         while not self.is_over.is_set():
             try:
@@ -236,12 +243,11 @@ class Cutter(contextlib.AbstractContextManager):
                         return
                     if not data:
                         return
-                    # A simple query message: `Q`, its length, the text.
-                    if end is client and b"COMMIT\0" in data and self.random.random() < self.share:
-                        if self.random.random() < 0.5:
-                            self.cuts["before the commit"] += 1
+                    cut = self.cut_at(data) if end is client else None
+                    if cut:
+                        self.cuts[cut] += 1
+                        if cut.startswith("before"):
                             return
-                        self.cuts["after the commit"] += 1
                         server.sendall(data)
                         # The response has arrived, but the client does not get it.
                         select.select([server], [], [], 2)
@@ -249,3 +255,16 @@ class Cutter(contextlib.AbstractContextManager):
                         return
                     with contextlib.suppress(OSError):
                         (server if end is client else client).sendall(data)
+
+
+class StepCutter(Cutter):
+    """Cuts the connection at one message that a client sends: before or after it reaches the server."""
+
+    def __init__(self, port, step, cut):
+        super().__init__(port, 0, 0)
+        self.step, self.cut = step, cut
+        self.cuts = {cut: 0}
+
+    def cut_at(self, data):
+        self.step -= 1
+        return self.cut if self.step == 0 else None

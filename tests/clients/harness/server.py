@@ -57,10 +57,11 @@ class Server:
         self.url = f"{self.origin}/api/v1"
         self.flags = flags
         self.environment = {**clean_environment(), **UNLIMITED, **(environment or {})}
+        self.binary = BINARY
         self.process = None
 
     def __enter__(self):
-        command = [BINARY, "serve", "--listen", f"{self.host}:{self.port}"]
+        command = [self.binary, "serve", "--listen", f"{self.host}:{self.port}"]
         command += ["--s3-listen", f"{self.host}:{self.s3_port}"]
         command += ["--ops-listen", f"{self.host}:{self.ops_port}"]
         command += ["--data-dir", self.data, *self.flags]

@@ -16,10 +16,10 @@ from harness.api import Api
 from harness.fleet import SpreadApi, fleet
 from harness.link import Link, is_possible
 from harness.nodes import LEASE_MS, WorkerNode
+from harness.persistent import PATIENCE_S, delete, linked
 from harness.postgres import Cutter
 from harness.redis import ask, needs_redis
 from harness.server import Server
-from harness.upload import body
 from harness.wait import until
 
 from harness import linkages
@@ -30,7 +30,6 @@ FAULTS = 200 if LONG else 8
 ROWS = 800
 OUTAGE_S = 30 if LONG else 3
 STEP_S = 20 if LONG else 5
-PATIENCE_S = 240
 LIBFAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 JOB_STEPS = [
     f"{kind}{moment}"
@@ -273,61 +272,6 @@ if is_possible():
     NODE_KINDS += [slow_link, partition_worker]
 
 
-def persist(act, what):
-    """Repeats a request until it succeeds; returns its value."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return act()
-        except (AssertionError, OSError) as error:
-            assert time.monotonic() < deadline, f"{what}: {error}"
-            time.sleep(0.2)
-
-
-def send(project, party, encodings, blocks):
-    """Uploads until that is accepted. A lost answer is no loss of the upload: its token is used up then."""
-    form = "clknblocks" if blocks else "clks"
-    path, token = f"{project.path}/clks", project.update_tokens[party]
-
-    def attempt():
-        response = project.api.post(path, token, json=body(form, encodings, blocks), timeout=30)
-        assert response.status_code in (201, 403), response.text
-        return response.status_code
-
-    first = True
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            status = attempt()
-            assert status == 201 or not first, "a token is used up before its first upload"
-            return
-        except (AssertionError, OSError) as error:
-            assert time.monotonic() < deadline, f"the upload of party {party}: {error}"
-        first = False
-        time.sleep(0.2)
-
-
-def linked(api, case):
-    """Runs a linkage through all faults; returns the run and its result."""
-    _, kind, datasets, blocks, threshold = case
-    project = persist(lambda: api.project(kind, parties=len(datasets), blocking=blocks is not None), "the project")
-    for party, encodings in enumerate(datasets):
-        send(project, party, encodings, blocks[party] if blocks else None)
-    run = persist(lambda: project.run(threshold), "the run")
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        with contextlib.suppress(OSError):
-            status = run.get_status()
-            if status.status_code == 200:
-                assert status.json()["state"] != "error", status.json()
-                if status.json()["state"] == "completed":
-                    result = run.get_result()
-                    if result.status_code == 200:
-                        return run, result.content
-        assert time.monotonic() < deadline, f"the run has not ended: {status.text}"
-        time.sleep(0.1)
-
-
 def schedule_of(rng):
     """Pairs of a fault of a node and one of an engine, each kind about as often as any other."""
     shuffled = lambda kinds: (kind for _ in iter(int, 1) for kind in rng.sample(kinds, len(kinds)))
@@ -381,7 +325,7 @@ def test_faults_of_every_kind_change_no_answer(tmp_path, seed):
                 print(f"{time.monotonic() - began:6.0f} s  {cases[case][0]:26} {took:5.1f} s  {names}", flush=True)
                 assert result == expected[case], (cases[case][0], names)
                 counted_once(engines, run)
-                persist(lambda: deleted(run.project), "the project is deleted")
+                delete(run.project)
             print("\n".join(f"{kind.__name__:22} {done[kind.__name__]}" for kind in NODE_KINDS + ENGINE_KINDS))
             print("killed at", dict(scene.steps), "commits cut", engines.cutter.cuts, "packets lost", link and link.lost)
             until(lambda: dead_jobs(nodes[0]) == [], "no job was given up")
@@ -405,12 +349,6 @@ def counted_once(engines, run):
     [found] = engines.postgres.sql("fleet", f"SELECT {columns} FROM entityd.entityd_runs WHERE run_id = '{run.id}'")
     state, comparisons, total = found.split("|")
     assert (state, comparisons) == ("completed", total), found
-
-
-def deleted(project):
-    response = project.delete()
-    # 403: an answer was lost, and the project is gone.
-    assert response.status_code in (204, 403), response.text
 
 
 def dead_jobs(node):

@@ -1,0 +1,88 @@
+"""A rolling upgrade under load, and back: nodes of two versions serve and compute beside each other, and no request is lost."""
+
+import os
+import random
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+from harness.api import Api
+from harness.fleet import SpreadApi, fleet
+from harness.persistent import delete, linked
+from harness.redis import needs_redis
+from harness.server import BINARY, STOP_S, Server
+from harness.wait import until
+
+from harness import linkages
+
+OLD = os.environ.get("ENTITYD_OLD_BIN")
+pytestmark = [needs_redis, pytest.mark.skipif(not OLD, reason="ENTITYD_OLD_BIN names no binary of an earlier version")]
+ROWS = 600
+
+
+class Load(threading.Thread):
+    """Linkages one after the other, each compared with the right answer."""
+
+    def __init__(self, nodes, cases, expected, seed):
+        super().__init__()
+        self.nodes, self.cases, self.expected, self.rng = nodes, cases, expected, random.Random(seed)
+        self.is_over, self.error, self.done = threading.Event(), None, 0
+
+    def run(self):
+        try:
+            with SpreadApi(self.nodes) as api:
+                while not self.is_over.is_set():
+                    number = self.rng.randrange(len(self.cases))
+                    run, result = linked(api, self.cases[number])
+                    assert result == self.expected[number], self.cases[number][0]
+                    delete(run.project)
+                    self.done += 1
+        except BaseException as error:
+            self.error = error
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.is_over.set()
+        self.join()
+
+    def goes_on(self, count=2):
+        """Waits until more linkages are complete."""
+        before = self.done
+        until(lambda: self.error or self.done >= before + count, "linkages go on", 120)
+        assert self.error is None, self.error
+
+
+def replace(node, binary):
+    """Drains a node, and starts it with another binary."""
+    node.process.send_signal(signal.SIGTERM)
+    code = node.process.wait(timeout=STOP_S)
+    assert code == 0, (code, node.tail())
+    node.binary = binary
+    node.__enter__()
+
+
+@pytest.mark.parametrize("first", ["api", "worker"])
+def test_a_rolling_upgrade_and_back_loses_nothing(tmp_path, first):
+    seed = int(os.environ["TESTS_SEED"])
+    cases = [case for case in linkages.cases(seed, ROWS) if case[1] != "permutations"]
+    (tmp_path / "whole").mkdir()
+    with Server(tmp_path / "whole") as server, Api(server.url) as api:
+        expected = [linkages.outcome(linkages.start(api, case), case) for case in cases]
+    flags = ("--comparisons-per-job", "50000")
+    with fleet(tmp_path, flags=flags, binary=Path(OLD)) as (_, nodes, workers):
+        with Load(nodes, cases, expected, seed) as load:
+            load.goes_on()
+            order = [*nodes, *workers] if first == "api" else [*workers, *nodes]
+            for nodes_in_turn, binary in ((order, BINARY), (order[::-1], Path(OLD))):
+                for node in nodes_in_turn:
+                    replace(node, binary)
+                    load.goes_on()
+        assert load.error is None, load.error
+        assert nodes[0].admin("GET", "queue/jobs", params={"state": "dead"})["jobs"] == []
+        for worker in workers:
+            assert "the API node rejects" not in worker.said(), worker.tail()
+        print(f"{load.done} linkages")

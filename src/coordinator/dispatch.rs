@@ -55,7 +55,8 @@ impl Coordinator {
                 Ok(Ok(assignment)) => assignments.extend(assignment),
                 Ok(Err(error)) => failure = Some(error),
                 Err(_) => {
-                    failure = Some(metadata::Error::Unavailable("no answer for half of a lease".into()).into());
+                    failure =
+                        Some(metadata::Error::Unavailable("no answer for half of a lease".into()).into());
                     break;
                 }
             }

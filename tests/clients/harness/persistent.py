@@ -59,7 +59,7 @@ def linked(api, case):
 
 
 def delete(project):
-    """Deletes a project until it is gone."""
+    """Deletes a project, and repeats that until there is a response."""
 
     def attempt():
         response = project.delete()

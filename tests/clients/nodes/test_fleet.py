@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+import requests
 from harness.api import Api
 from harness.fleet import Engines, SpreadApi, fleet
 from harness.redis import needs_redis
@@ -110,6 +111,26 @@ def test_an_upload_in_several_requests_belongs_to_the_node_that_began_it(running
         assert answer.status_code == 421 and "another node keeps this upload" in answer.text
         assert near.call("HEAD", place, token).headers["Upload-Offset"] == "0"
         assert near.call("PATCH", place, token, headers=part, data=b"".join(encodings)).status_code == 201
+
+
+def test_a_join_token_is_rotated_and_revoked_on_all_nodes(running, spread, seed):
+    _, nodes, workers = running
+
+    def opens(token):
+        headers = {"Authorization": f"Bearer {token}"}
+        asked = [requests.post(f"{node.join_url}/worker/v1/claim", headers=headers, json={}, timeout=10) for node in nodes]
+        return [answer.status_code != 401 for answer in asked]
+
+    first = nodes[0].join_token()
+    until(lambda: opens(first) == [True, True], "both nodes accept a token that one has made")
+    second = nodes[1].join_token(keep_s=0)
+    until(lambda: opens(second) == [True, True], "both nodes accept the next one")
+    until(lambda: opens(first) == [False, False], "both nodes reject the revoked one")
+    # Workers read their files again.
+    for worker in workers:
+        worker.token.write_text(second)
+    case = next(iter(linkages.cases(seed)))
+    linkages.outcome(linkages.start(spread, case), case)
 
 
 @contextlib.contextmanager

@@ -2,56 +2,85 @@
 
 use zeroize::Zeroize;
 
-/// Words of a key: its bytes, then zeros, then a byte for its length.
+/// Words of a key: its bytes, then zeros, then a byte for their number.
 const KEY_WORDS: usize = 4;
-/// The longest key, in bytes; longer ones are not cached.
+/// The longest key made of bytes; longer ones are not cached.
 const KEY_BYTES: usize = KEY_WORDS * 8 - 1;
-/// The most bytes of the slots of a cache.
-const SLOTS_BYTES: usize = 2 << 20;
-/// The most slots of a cache.
-const SLOTS_MAX: usize = 1 << 14;
-/// Odd numbers without a pattern: fractional digits of pi.
-const MIX: [u64; KEY_WORDS] =
-    [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345, 0xa409_3822_299f_31d1, 0x082e_fa98_ec4e_6c89];
+/// The most bytes of the entries of a cache.
+const ENTRIES_BYTES: usize = 2 << 20;
+/// The most entries of a cache.
+const ENTRIES_MAX: usize = 1 << 13;
+/// Places of the index for each entry, so that most are free.
+const SPREAD: usize = 4;
+/// An odd number without a pattern: fractional digits of pi.
+const MIX: u64 = 0x243f_6a88_85a3_08d3;
 
-/// Caches masks by key. A new entry replaces another with the same slot.
+/// Caches masks by key. A full cache is emptied when another entry comes.
+///
+/// Entries lie side by side, in the order in which they came: the few hundred tokens of most columns stay in the
+/// fast memory of a core.
 pub(super) struct Cache {
-    /// Key and mask of each slot. An empty slot has zeros for a key, which no key has.
-    slots: Vec<u64>,
-    /// Words of a slot.
+    /// One more than the number of an entry, at the place that the hash of its key says or after it; 0 is free.
+    index: Vec<u32>,
+    keys: Vec<Key>,
+    masks: Vec<u64>,
+    /// Words of a mask.
     words: usize,
-    /// One less than the number of slots, a power of two.
-    last: usize,
+    used: usize,
+    most_used: usize,
 }
 
-/// A key that was not found, and its slot; `None` if it is too long.
-pub(super) type Vacancy = Option<([u64; KEY_WORDS], usize)>;
+/// A key as words.
+pub(super) type Key = [u64; KEY_WORDS];
+
+/// A key that was not found, and the place for it in the index.
+pub(super) type Vacancy = (Key, usize);
 
 impl Cache {
     /// A cache of masks of `words` words.
     pub(super) fn new(words: usize) -> Self {
-        let words = words + KEY_WORDS;
-        let slots = 1 << (SLOTS_BYTES / (words * 8)).clamp(1, SLOTS_MAX).ilog2();
-        Self { slots: vec![0; slots * words], words, last: slots - 1 }
+        let entry_bytes = (words + KEY_WORDS) * 8;
+        let entries = 1 << (ENTRIES_BYTES / entry_bytes).clamp(1, ENTRIES_MAX).ilog2();
+        Self {
+            index: vec![0; entries * SPREAD],
+            keys: vec![[0; KEY_WORDS]; entries],
+            masks: vec![0; entries * words],
+            words,
+            used: 0,
+            most_used: 0,
+        }
     }
 
-    /// Returns the mask of `key`, or the slot for it.
-    pub(super) fn find(&self, key: &[u8]) -> Result<&[u64], Vacancy> {
-        let key = packed(key).ok_or(None)?;
-        let start = (hash(&key) as usize & self.last) * self.words;
-        let (known, mask) = self.slots[start..start + self.words].split_at(KEY_WORDS);
-        if known == key { Ok(mask) } else { Err(Some((key, start))) }
+    /// Returns the mask of `key`, or the place for it.
+    pub(super) fn find(&self, key: Key) -> Result<&[u64], Vacancy> {
+        let last = self.index.len() - 1;
+        let mut place = hash(&key) as usize & last;
+        loop {
+            let Some(entry) = (self.index[place] as usize).checked_sub(1) else { return Err((key, place)) };
+            if self.keys[entry] == key {
+                return Ok(&self.masks[entry * self.words..][..self.words]);
+            }
+            place = (place + 1) & last;
+        }
     }
 
     /// Stores the mask of a key that was not found.
-    pub(super) fn keep(&mut self, vacancy: Vacancy, mask: &[u64]) {
-        let Some((key, start)) = vacancy else { return };
-        self.slots[start..][..KEY_WORDS].copy_from_slice(&key);
-        self.slots[start + KEY_WORDS..][..mask.len()].copy_from_slice(mask);
+    pub(super) fn keep(&mut self, (key, mut place): Vacancy, mask: &[u64]) {
+        if self.used == self.keys.len() {
+            self.index.fill(0);
+            self.used = 0;
+            place = hash(&key) as usize & (self.index.len() - 1);
+        }
+        self.keys[self.used] = key;
+        self.masks[self.used * self.words..][..self.words].copy_from_slice(mask);
+        self.used += 1;
+        self.most_used = self.most_used.max(self.used);
+        self.index[place] = self.used as u32;
     }
 }
 
-fn packed(key: &[u8]) -> Option<[u64; KEY_WORDS]> {
+/// Returns bytes as a key; `None` if they are too long.
+pub(super) fn packed(key: &[u8]) -> Option<Key> {
     if key.len() > KEY_BYTES {
         return None;
     }
@@ -59,6 +88,7 @@ fn packed(key: &[u8]) -> Option<[u64; KEY_WORDS]> {
     let mut words = [0; KEY_WORDS];
     words.iter_mut().zip(whole).for_each(|(word, bytes)| *word = u64::from_le_bytes(*bytes));
     words[whole.len()] = short(rest);
+    // The number distinguishes keys that end in zeros.
     words[KEY_WORDS - 1] |= (key.len() as u64 + 1) << 56;
     Some(words)
 }
@@ -79,18 +109,18 @@ fn short(bytes: &[u8]) -> u64 {
     }
 }
 
-fn hash(key: &[u64; KEY_WORDS]) -> u64 {
-    let mixed = |at: usize| {
-        let product = u128::from(key[at] ^ MIX[at]) * u128::from(key[at + 1] ^ MIX[at + 1]);
+fn hash(key: &Key) -> u64 {
+    key.iter().fold(MIX, |sum, word| {
+        let product = u128::from(sum ^ word) * u128::from(MIX);
         product as u64 ^ (product >> 64) as u64
-    };
-    mixed(0) ^ mixed(2).rotate_left(29)
+    })
 }
 
-/// The keys are personal data.
+/// The keys are personal data, and the masks tell about the secret.
 impl Drop for Cache {
     fn drop(&mut self) {
-        self.slots.zeroize();
+        self.keys[..self.most_used].as_flattened_mut().zeroize();
+        self.masks[..self.most_used * self.words].zeroize();
     }
 }
 
@@ -99,19 +129,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn masks_are_found_again_until_another_takes_their_place() {
+    fn masks_are_found_again_until_the_cache_is_full() {
         let mut cache = Cache::new(2);
-        let keys: Vec<String> = (0..40_000).map(|number| format!("key {number}")).collect();
+        let keys: Vec<Key> =
+            (0..40_000).map(|number| packed(format!("key {number}").as_bytes()).unwrap()).collect();
         for (number, key) in keys.iter().enumerate() {
-            let vacancy = cache.find(key.as_bytes()).unwrap_err();
+            let vacancy = cache.find(*key).unwrap_err();
             cache.keep(vacancy, &[number as u64, 7]);
-            assert_eq!(cache.find(key.as_bytes()), Ok(&[number as u64, 7][..]));
+            assert_eq!(cache.find(*key), Ok(&[number as u64, 7][..]));
         }
-        let found: Vec<usize> =
-            (0..keys.len()).filter(|at| cache.find(keys[*at].as_bytes()).is_ok()).collect();
-        assert!(found.len() > 10_000, "{}", found.len());
-        assert!(found.iter().all(|at| cache.find(keys[*at].as_bytes()) == Ok(&[*at as u64, 7][..])));
-        assert_eq!(cache.find(b"").map_err(|vacancy| vacancy.is_some()), Err(true));
-        assert_eq!(cache.find(&[b'x'; 32]), Err(None));
+        let found: Vec<usize> = (0..keys.len()).filter(|at| cache.find(keys[*at]).is_ok()).collect();
+        assert_eq!(found.len(), keys.len() % ENTRIES_MAX);
+        assert!(found.iter().all(|at| cache.find(keys[*at]) == Ok(&[*at as u64, 7][..])));
+    }
+
+    #[test]
+    fn bytes_are_keys() {
+        let zeros: Vec<_> = (0..=KEY_BYTES).map(|count| packed(&vec![0; count]).unwrap()).collect();
+        assert!((1..zeros.len()).all(|at| !zeros[..at].contains(&zeros[at])));
+        assert_eq!(packed(b"abcdefghij").map(|key| key[1] & 0xffff), Some(0x6a69));
+        assert_eq!(packed(&[b'x'; KEY_BYTES + 1]), None);
+        assert!(Cache::new(1).find([0; KEY_WORDS]).is_err());
     }
 }

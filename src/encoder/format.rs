@@ -128,6 +128,8 @@ impl Text {
         }
         let is_cased = match self.case {
             Case::Mixed => true,
+            Case::Upper if value.is_ascii() => !value.bytes().any(|byte| byte.is_ascii_lowercase()),
+            Case::Lower if value.is_ascii() => !value.bytes().any(|byte| byte.is_ascii_uppercase()),
             Case::Upper => value.to_uppercase() == value,
             Case::Lower => value.to_lowercase() == value,
         };

@@ -99,7 +99,7 @@ fn other_step(md5: &Hmac<Md5>, token: &[u8], bits: usize) -> Option<usize> {
 }
 
 /// Returns a digest as a number, modulo `bits`.
-fn remainder(digest: &[u8], bits: usize) -> usize {
+pub(super) fn remainder(digest: &[u8], bits: usize) -> usize {
     let bits = bits as u64;
     let words = digest
         .chunks_exact(4)

@@ -5,12 +5,15 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
-use super::cache::Cache;
+use super::cache::{Cache, packed};
 use super::csv::{Batch, Row};
+use super::format::Format;
+use super::grams::{Grams, Insertions};
 use super::hash::Hasher;
 use super::keys;
-use super::schema::{Hashing, Schema, Strategy};
-use super::tokens::Tokens;
+use super::schema::{Charset, Hashing, Schema, Strategy};
+use super::token_bits::TokenBits;
+use super::tokens::{Comparison, Tokens};
 
 /// Rows that are encoded together, a column at a time, so that the cache of a column stays close to the core.
 const BLOCK_ROWS: usize = 256;
@@ -38,14 +41,15 @@ pub(super) struct Refusal {
 /// A column that is encoded.
 struct Column {
     hashing: Hashing,
-    hasher: Hasher,
+    token_bits: TokenBits,
     tokens: Tokens,
-    values: Cache,
-    grams: Cache,
-    value_mask: Vec<u64>,
-    gram_mask: Vec<u64>,
-    key: Zeroizing<Vec<u8>>,
-    bits: usize,
+    /// The bits of whole values, where these take longer to cut than to find.
+    values: Option<Cache>,
+    value_mask: Zeroizing<Vec<u64>>,
+    /// The token as bytes.
+    bytes: Zeroizing<Vec<u8>>,
+    /// The bits of short n-grams in ASCII.
+    grams: Option<Grams>,
 }
 
 impl RecordEncoder {
@@ -132,15 +136,18 @@ impl Folding {
 
     /// Appends the encoding that a filter folds to.
     fn write(&mut self, filter: &[u64], out: &mut Vec<u8>) {
-        if self.is_folded {
+        let filter = if self.is_folded {
             self.fold(filter);
+            &self.folded
         } else {
-            self.folded.copy_from_slice(filter);
-        }
-        let end = out.len() + self.bits.div_ceil(8);
-        self.folded.iter().for_each(|word| out.extend_from_slice(&word.to_be_bytes()));
+            filter
+        };
+        let start = out.len();
+        out.resize(start + filter.len() * 8, 0);
+        let (words, _) = out[start..].as_chunks_mut::<8>();
+        words.iter_mut().zip(filter).for_each(|(bytes, word)| *bytes = word.to_be_bytes());
         // The last word may have more bits than necessary.
-        out.truncate(end);
+        out.truncate(start + self.bits.div_ceil(8));
     }
 
     /// Bits at a distance of the length of the encoding are combined by parity.
@@ -164,30 +171,47 @@ impl Column {
     fn new(hashing: Hashing, keys: &keys::KeyPair, bits: usize) -> Self {
         let (Strategy::PerToken(most) | Strategy::PerFeature(most)) = hashing.strategy;
         let words = bits.div_ceil(64);
+        let n = match hashing.comparison {
+            Comparison::Ngram { n, positional: false } => Some(n),
+            _ => None,
+        };
+        let is_cheap = n.is_some() && matches!(hashing.format, Format::Text(_));
+        let is_byte = matches!(hashing.charset, Charset::Ascii | Charset::Utf8);
         Self {
-            hasher: Hasher::new(hashing.function, keys, most),
+            token_bits: TokenBits::new(Hasher::new(hashing.function, keys, most), bits),
             hashing,
             tokens: Tokens::default(),
-            values: Cache::new(words),
-            grams: Cache::new(words),
-            value_mask: vec![0; words],
-            gram_mask: vec![0; words],
-            key: Zeroizing::default(),
-            bits,
+            values: (!is_cheap).then(|| Cache::new(words)),
+            value_mask: Zeroizing::new(vec![0; words]),
+            bytes: Zeroizing::default(),
+            grams: n.filter(|_| is_byte).and_then(|n| Grams::new(n, bits)),
         }
     }
 
     /// Sets the bits of a value.
     fn insert(&mut self, value: &str, filter: &mut [u64]) -> Result<(), String> {
-        let vacancy = match self.values.find(value.as_bytes()) {
+        let Some(values) = &self.values else { return self.insert_cut(value, filter) };
+        let Some(key) = packed(value.as_bytes()) else { return self.insert_cut(value, filter) };
+        let vacancy = match values.find(key) {
             Ok(mask) => {
-                return {
-                    add(mask, filter);
-                    Ok(())
-                };
+                add(mask, filter);
+                return Ok(());
             }
             Err(vacancy) => vacancy,
         };
+        let mut mask = std::mem::take(&mut self.value_mask);
+        mask.fill(0);
+        let inserted = self.insert_cut(value, &mut mask);
+        if inserted.is_ok() {
+            add(&mask, filter);
+            self.values.iter_mut().for_each(|values| values.keep(vacancy, &mask));
+        }
+        self.value_mask = mask;
+        inserted
+    }
+
+    /// Cuts a value and sets the bits of its tokens.
+    fn insert_cut(&mut self, value: &str, filter: &mut [u64]) -> Result<(), String> {
         let hashing = &self.hashing;
         let text = match &hashing.missing {
             Some(missing) if missing.sentinel == value => Cow::Borrowed(missing.replacement.as_str()),
@@ -197,40 +221,78 @@ impl Column {
         if !hashing.charset.can_write(&text) {
             return Err("the replacement of a missing value must be ASCII".to_owned());
         }
-        self.tokens.cut(&text, &hashing.comparison)?;
-        self.value_mask.fill(0);
-        for at in 0..self.tokens.len() {
-            self.insert_token(at)?;
-        }
-        self.values.keep(vacancy, &self.value_mask);
-        add(&self.value_mask, filter);
-        Ok(())
-    }
-
-    /// Sets the bits of token `at` in the mask of the value.
-    fn insert_token(&mut self, at: usize) -> Result<(), String> {
-        let count = self.hashing.strategy.insertions(at, self.tokens.len());
-        self.key.clear();
-        self.key.extend_from_slice(&count.to_le_bytes());
-        self.hashing.charset.write(self.tokens.get(at), &mut self.key);
-        match self.grams.find(&self.key) {
-            Ok(mask) => add(mask, &mut self.value_mask),
-            Err(vacancy) => {
-                self.gram_mask.fill(0);
-                self.hasher.insert(
-                    &self.key[size_of_val(&count)..],
-                    count,
-                    &mut self.gram_mask,
-                    self.bits,
-                )?;
-                self.grams.keep(vacancy, &self.gram_mask);
-                add(&self.gram_mask, &mut self.value_mask);
+        if let Some(grams) = &mut self.grams
+            && text.is_ascii()
+        {
+            let text = text.as_bytes();
+            let (each, once_more) = hashing.strategy.insertions(grams.count(text));
+            let insertions = Insertions { text, each, once_more };
+            if grams.insert(&insertions, self.token_bits.hasher(), filter)? {
+                return Ok(());
             }
+        }
+        self.tokens.cut(&text, &hashing.comparison)?;
+        let (each, once_more) = hashing.strategy.insertions(self.tokens.len());
+        for at in 0..self.tokens.len() {
+            self.bytes.clear();
+            hashing.charset.write(self.tokens.get(at), &mut self.bytes);
+            self.token_bits.insert(&self.bytes, each + u32::from(at < once_more), filter)?;
         }
         Ok(())
     }
 }
 
+/// Sets the bits of a mask.
 fn add(mask: &[u64], filter: &mut [u64]) {
     filter.iter_mut().zip(mask).for_each(|(word, mask)| *word |= mask);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoder::schema;
+
+    /// Values of all lengths, most of them ASCII.
+    fn values() -> Vec<String> {
+        let mut state = 7_u64;
+        let mut draw = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as usize % below
+        };
+        let letters: Vec<char> = "aabcdeeiors  -.'é".chars().collect();
+        (0..150).map(|number| (0..number % 90).map(|_| letters[draw(letters.len())]).collect()).collect()
+    }
+
+    #[test]
+    fn what_was_hashed_before_sets_the_same_bits() {
+        for (bits, n, strategy, function) in [
+            (512, 1, r#"{"bitsPerToken": 7}"#, "doubleHash"),
+            (1024, 2, r#"{"bitsPerToken": 15}"#, "doubleHash"),
+            (1024, 2, r#"{"bitsPerFeature": 200}"#, "blakeHash"),
+            (2048, 2, r#"{"bitsPerFeature": 3000}"#, "doubleHash"),
+            (2048, 1, r#"{"bitsPerFeature": 40}"#, "doubleHash"),
+            (1024, 3, r#"{"bitsPerToken": 5}"#, "blakeHash"),
+            (640, 2, r#"{"bitsPerToken": 5}"#, "doubleHash"),
+        ] {
+            let text = format!(
+                r#"{{"version": 3, "clkConfig": {{"l": {bits}, "kdf": {{"type": "HKDF"}}}}, "features": [{{
+                    "identifier": "name", "format": {{"type": "string"}},
+                    "hashing": {{"comparison": {{"type": "ngram", "n": {n}}}, "strategy": {strategy},
+                                 "hash": {{"type": "{function}"}}}}}}]}}"#
+            );
+            let schema = schema::read(&text).unwrap();
+            let keys = keys::derive(&schema.keys, b"secret", 1);
+            let column = || Column::new(schema.features[0].hashing.clone().unwrap(), &keys[0], bits);
+            let mut column_with = column();
+            let words = bits.div_ceil(64);
+            for value in values() {
+                // Neither tables nor caches.
+                let mut column_without = Column { grams: None, ..column() };
+                let (mut filter, mut expected) = (vec![1; words], vec![1; words]);
+                column_with.insert(&value, &mut filter).unwrap();
+                column_without.insert(&value, &mut expected).unwrap();
+                assert!(filter == expected, "{value:?} in {text}");
+            }
+        }
+    }
 }

@@ -1,24 +1,32 @@
 #!/usr/bin/env python3
-"""Records encoded a second, beside the `clkhash` library on the same file in the same run.
+"""Records encoded and blocked a second, beside the libraries `clkhash` and `blocklib` on the same file in the same run.
 
     cargo build --release && tests/run venv
     target/venv/bin/python tests/bench/encode.py [RECORDS ...]
 
 The file has RECORDS (50,000 and 500,000) of four names each, drawn from 20,000 made-up ones, the frequent ones
 more often; the schema turns each into bigrams and all into 1024 bits, with either hash function. Measurements alternate; the best of 3
-counts for each. One core each, then all cores. Both must make the same bytes.
+counts for each. On one core processor time counts, which says the same on a machine that is shared, then on all cores the
+time of the clock. Both must make the same bytes. Then the first 50,000 records at most are blocked on one core, by P-Sig
+with three strategies and by lambda-fold; both write the blocks of each record as JSON, which must be equal.
 """
 
+import contextlib
 import csv
+import io
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
 import time
+from itertools import accumulate
 from pathlib import Path
 
+from blocklib import generate_candidate_blocks
+from blocklib.blocks_generator import generate_reverse_blocks
 from clkhash import clk
 from clkhash.schema import from_json_dict
 
@@ -37,28 +45,36 @@ def schema(hash_type):
 def write_people(path, records):
     draw = random.Random(1)
     names = ["".join(draw.choices("aaeeiioustrnlmdkbp", k=draw.randint(4, 10))) for _ in range(20_000)]
-    weights = [1 / (rank + 8) for rank in range(len(names))]
+    weights = list(accumulate(1 / (rank + 8) for rank in range(len(names))))
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for _ in range(records):
-            writer.writerow(draw.choices(names, weights, k=len(COLUMNS)))
+            writer.writerow(draw.choices(names, cum_weights=weights, k=len(COLUMNS)))
+
+
+def clock(cores):
+    """The clock, or on one core the processor time of this process and of those that it waited for."""
+    if cores > 1:
+        return time.perf_counter()
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def library(folder, workers):
     compiled = from_json_dict(json.loads((folder / "schema.json").read_text()))
     with open(folder / "people.csv") as file:
-        started = time.perf_counter()
+        started = clock(workers)
         clks = clk.generate_clk_from_csv(file, "secret", compiled, progress_bar=False, max_workers=workers)
-        return time.perf_counter() - started, b"".join(one.tobytes() for one in clks)
+        return clock(workers) - started, b"".join(one.tobytes() for one in clks)
 
 
 def binary(folder, threads):
     out = folder / "people.bin"
-    started = time.perf_counter()
+    started = clock(threads)
     subprocess.run([BINARY, "encode", folder / "people.csv", "--schema", folder / "schema.json", "--secret-file",
                     folder / "secret", "-o", out, "--threads", str(threads)], check=True, capture_output=True)
-    return time.perf_counter() - started, out.read_bytes()
+    return clock(threads) - started, out.read_bytes()
 
 
 def compare(folder, records, cores):
@@ -74,8 +90,62 @@ def compare(folder, records, cores):
     return f"{theirs:12,.0f} {ours:12,.0f} {ours / theirs:8.1f}"
 
 
+def cpu():
+    models = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    return f"{models[0] if models else 'unknown processor'}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+
+
+P_SIG = {"type": "p-sig", "version": 1, "config": {
+    "blocking-features": COLUMNS, "filter": {"type": "ratio", "min": 0, "max": 0.1},
+    "blocking-filter": {"type": "bloom filter", "number-hash-functions": 4, "bf-len": 2048},
+    "signatureSpecs": [
+        [{"type": "characters-at", "config": {"pos": [":3"]}, "feature": "given"}, {"type": "feature-value", "feature": "family"}],
+        [{"type": "feature-value", "feature": "given"}, {"type": "characters-at", "config": {"pos": [0, 2]}, "feature": "town"}],
+        [{"type": "feature-value", "feature": "street"}]]}}
+LAMBDA_FOLD = {"type": "lambda-fold", "version": 1, "config": {
+    "blocking-features": COLUMNS[:2], "Lambda": 5, "bf-len": 2048, "num-hash-funcs": 5, "K": 30, "random_state": 0,
+    "input-clks": False}}
+
+
+def library_blocks(data, config, out):
+    """The blocks of each record as JSON, as anonlink-client writes them."""
+    started = clock(1)
+    with open(data) as file, contextlib.redirect_stdout(io.StringIO()):
+        header, *rows = ([value.strip() for value in row] for row in csv.reader(file))
+        made = generate_candidate_blocks(rows, json.loads(config.read_text()), header=header)
+        (records,) = generate_reverse_blocks([made.blocks])
+    with open(out, "w") as file:
+        json.dump({"blocks": {str(record): list(names) for record, names in records.items()}}, file)
+    return clock(1) - started
+
+
+def binary_blocks(data, config, out):
+    started = clock(1)
+    subprocess.run([BINARY, "block", data, "--config", config, "-o", out], check=True, capture_output=True)
+    return clock(1) - started
+
+
+def compare_blocks(folder, records):
+    with open(folder / "people.csv") as file, open(folder / "part.csv", "w") as part:
+        part.writelines(line for line, _ in zip(file, range(records + 1)))
+    for name, config in [("p-sig", P_SIG), ("lambda-fold", LAMBDA_FOLD)]:
+        (folder / "blocking.json").write_text(json.dumps(config))
+        best, made = {}, []
+        for _ in range(REPEATS):
+            for who, run in [("blocklib", library_blocks), ("entityd", binary_blocks)]:
+                seconds = run(folder / "part.csv", folder / "blocking.json", folder / who)
+                best[who] = min(seconds, best.get(who, seconds))
+        for who in best:
+            blocks = json.loads((folder / who).read_text())["blocks"]
+            made.append({record: sorted(set(names)) for record, names in blocks.items()})
+        assert made[0] == made[1], "the blocks differ"
+        theirs, ours = records / best["blocklib"], records / best["entityd"]
+        print(f"{records:9,} {name:>11} {1:>6} {theirs:12,.0f} {ours:12,.0f} {ours / theirs:8.1f}", flush=True)
+
+
 def main():
-    print(f"{'records':>9} {'hash':>11} {'cores':>6} {'clkhash /s':>12} {'entityd /s':>12} {'ratio':>8}")
+    print(cpu())
+    print(f"{'records':>9} {'hash':>11} {'cores':>6} {'library /s':>12} {'entityd /s':>12} {'ratio':>8}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "secret").write_text("secret")
@@ -83,8 +153,10 @@ def main():
             write_people(folder / "people.csv", records)
             for hash_type in ["doubleHash", "blakeHash"]:
                 (folder / "schema.json").write_text(json.dumps(schema(hash_type)))
-                for cores in [1, os.cpu_count()]:
+                for cores in sorted({1, os.cpu_count()}):
                     print(f"{records:9,} {hash_type:>11} {cores:>6} {compare(folder, records, cores)}", flush=True)
+            compare_blocks(folder, min(records, 50_000))
+    print(cpu())
 
 
 if __name__ == "__main__":

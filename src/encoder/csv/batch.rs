@@ -9,8 +9,10 @@ const TEXT_BYTES: usize = 4 << 20;
 #[derive(Debug, Default)]
 pub struct Batch {
     text: String,
-    /// The end of each field in the text.
-    ends: Vec<usize>,
+    /// The first byte of each field in the text, and the one after its last.
+    fields: Vec<(usize, usize)>,
+    /// The first byte of the field that has not ended.
+    open: usize,
     rows: Vec<Bounds>,
 }
 
@@ -47,7 +49,8 @@ impl Batch {
     /// Takes all rows out.
     pub fn clear(&mut self) {
         self.text.clear();
-        self.ends.clear();
+        self.fields.clear();
+        self.open = 0;
         self.rows.clear();
     }
 
@@ -61,16 +64,33 @@ impl Batch {
 
     /// The field that has not ended.
     pub(super) fn open_field(&self) -> &str {
-        &self.text[self.ends.last().copied().unwrap_or(0)..]
+        &self.text[self.open..]
     }
 
     pub(super) fn end_field(&mut self) {
-        self.ends.push(self.text.len());
+        self.fields.push((self.open, self.text.len()));
+        self.open = self.text.len();
     }
 
     pub(super) fn end_row(&mut self, line: u64) {
         let first = self.rows.last().map_or(0, |row| row.end);
-        self.rows.push(Bounds { first, end: self.ends.len(), line });
+        self.rows.push(Bounds { first, end: self.fields.len(), line });
+    }
+
+    /// Adds a field that is a part of the text which [`push_rows`](Self::push_rows) will add.
+    pub(super) fn push_field(&mut self, start: usize, end: usize) {
+        self.fields.push((self.open + start, self.open + end));
+    }
+
+    /// Removes the fields after the last row.
+    pub(super) fn drop_fields(&mut self) {
+        self.fields.truncate(self.rows.last().map_or(0, |row| row.end));
+    }
+
+    /// Adds the text of rows whose fields are known.
+    pub(super) fn push_rows(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.open = self.text.len();
     }
 }
 
@@ -87,9 +107,8 @@ impl<'a> Row<'a> {
 
     /// Field `at`.
     pub fn field(self, at: usize) -> &'a str {
-        let at = self.bounds.first + at;
-        let start = if at == 0 { 0 } else { self.batch.ends[at - 1] };
-        &self.batch.text[start..self.batch.ends[at]]
+        let (start, end) = self.batch.fields[self.bounds.first + at];
+        &self.batch.text[start..end]
     }
 
     /// The fields.

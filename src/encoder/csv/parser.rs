@@ -53,8 +53,11 @@ impl Parser {
                     continue;
                 }
             }
-            if self.state == State::RowStart && batch.is_full(rows) {
-                break;
+            if self.state == State::RowStart {
+                at += self.plain_rows(&piece[at..], batch, rows);
+                if batch.is_full(rows) || at == bytes.len() {
+                    break;
+                }
             }
             at += match self.state {
                 State::RowStart | State::FieldStart => self.start(bytes[at], batch)?,
@@ -84,6 +87,53 @@ impl Parser {
     /// Returns the error of the current row.
     pub(super) fn broken(&self, rule: String) -> Error {
         Error::Broken { line: self.row_line, rule }
+    }
+
+    /// Parses rows from the beginning of one on, as long as they are complete and their fields are
+    /// parts of the text. Returns the
+    /// number of bytes that were used.
+    fn plain_rows(&mut self, piece: &str, batch: &mut Batch, rows: usize) -> usize {
+        let mut used = 0;
+        while !batch.is_full(rows) {
+            let Some(end) = self.plain_row(piece.as_bytes(), used, batch) else {
+                batch.drop_fields();
+                break;
+            };
+            used = end;
+            self.line += 1;
+            self.end_row(batch);
+        }
+        batch.push_rows(&piece[..used]);
+        used
+    }
+
+    /// Parses the row that begins at `at`. Returns the position after it; `None` if it is empty, or not as above.
+    fn plain_row(&self, bytes: &[u8], mut at: usize, batch: &mut Batch) -> Option<usize> {
+        if matches!(bytes.get(at), Some(b'\n' | b'\r')) {
+            return None;
+        }
+        loop {
+            let field = bytes.get(at..)?;
+            let (text, end) = if field.first() == Some(&b'"') {
+                let end = end_of_quoted(field)?;
+                (1..end - 1, end)
+            } else {
+                let end = end_of_plain(field, self.delimiter)?;
+                (0..end, end)
+            };
+            if text.len() > self.field_max {
+                return None;
+            }
+            batch.push_field(at + text.start, at + text.end);
+            at += end + 1;
+            match field.get(end)? {
+                b'\n' => return Some(at),
+                // A line feed belongs to it.
+                b'\r' => return bytes.get(at).map(|next| at + usize::from(*next == b'\n')),
+                byte if *byte == self.delimiter => {}
+                _ => return None,
+            }
+        }
     }
 
     fn start(&mut self, byte: u8, batch: &mut Batch) -> Result<usize, Error> {
@@ -196,4 +246,28 @@ impl Parser {
         self.row_line = self.line;
         self.state = State::RowStart;
     }
+}
+
+/// Returns the position of the first delimiter or line end.
+fn end_of_plain(bytes: &[u8], delimiter: u8) -> Option<usize> {
+    const LOWEST: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGHEST: u64 = u64::from_ne_bytes([0x80; 8]);
+    let ends = |byte: &u8| *byte == delimiter || matches!(byte, b'\n' | b'\r');
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (number, word) in words.iter().enumerate() {
+        // The lowest byte that is marked is zero; those above it may be marked without being zero.
+        let zeros = |word: u64| word.wrapping_sub(LOWEST) & !word & HIGHEST;
+        let is = |byte: u8| zeros(u64::from_le_bytes(*word) ^ (LOWEST * u64::from(byte)));
+        let found = is(delimiter) | is(b'\n') | is(b'\r');
+        if found != 0 {
+            return Some(number * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    rest.iter().position(ends).map(|at| words.len() * 8 + at)
+}
+
+/// Returns the position after a quoted field; `None` if quotes or line ends are inside.
+fn end_of_quoted(bytes: &[u8]) -> Option<usize> {
+    let end = 1 + memchr3(b'"', b'\n', b'\r', &bytes[1..])?;
+    (bytes[end] == b'"').then_some(end + 1)
 }

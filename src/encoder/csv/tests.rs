@@ -5,9 +5,18 @@ fn rows(text: &[u8]) -> Result<Vec<(u64, Vec<String>)>, String> {
 }
 
 fn rows_of(text: &[u8], dialect: Dialect) -> Result<Vec<(u64, Vec<String>)>, String> {
+    let found = rows_of_pieces(text, dialect, 1);
+    // Rows that are complete are parsed in another way.
+    for bytes in [2, 3, 5, text.len().max(1)] {
+        assert_eq!(rows_of_pieces(text, dialect, bytes), found, "{bytes} bytes at a time");
+    }
+    found
+}
+
+/// Reads as many bytes at a time.
+fn rows_of_pieces(text: &[u8], dialect: Dialect, bytes: usize) -> Result<Vec<(u64, Vec<String>)>, String> {
     let mut found = Vec::new();
-    // A byte at a time.
-    let mut reader = Reader::new(Bytes(text), dialect);
+    let mut reader = Reader::new(Pieces { text, bytes }, dialect);
     let mut batch = Batch::default();
     loop {
         batch.clear();
@@ -20,13 +29,16 @@ fn rows_of(text: &[u8], dialect: Dialect) -> Result<Vec<(u64, Vec<String>)>, Str
     }
 }
 
-struct Bytes<'a>(&'a [u8]);
+struct Pieces<'a> {
+    text: &'a [u8],
+    bytes: usize,
+}
 
-impl Read for Bytes<'_> {
+impl Read for Pieces<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.0.len().min(1);
-        buffer[..read].copy_from_slice(&self.0[..read]);
-        self.0 = &self.0[read..];
+        let read = self.text.len().min(self.bytes);
+        buffer[..read].copy_from_slice(&self.text[..read]);
+        self.text = &self.text[read..];
         Ok(read)
     }
 }

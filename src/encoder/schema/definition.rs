@@ -96,13 +96,13 @@ impl Feature {
 }
 
 impl Strategy {
-    /// The number of times that token `at` of `count` is inserted.
-    pub(in crate::encoder) fn insertions(self, at: usize, count: usize) -> u32 {
+    /// The number of times that each of `tokens` tokens is inserted, and how many, from the first on, once more.
+    pub(in crate::encoder) fn insertions(self, tokens: usize) -> (u32, usize) {
         match self {
-            Self::PerToken(bits) => bits,
+            Self::PerToken(bits) => (bits, 0),
             Self::PerFeature(bits) => {
-                let (each, rest) = (bits as usize / count, bits as usize % count);
-                (each + usize::from(at < rest)) as u32
+                let tokens = tokens.max(1);
+                ((bits as usize / tokens) as u32, bits as usize % tokens)
             }
         }
     }

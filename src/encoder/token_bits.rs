@@ -1,0 +1,65 @@
+//! The bits of tokens in a filter, hashed once while they are in a bounded cache.
+
+use zeroize::Zeroizing;
+
+use super::cache::{Cache, packed};
+use super::hash::Hasher;
+
+/// Sets the bits of a column's tokens.
+pub(super) struct TokenBits {
+    hasher: Hasher,
+    /// The bits of tokens, by the number of insertions and their bytes.
+    cache: Cache,
+    /// The bits of one token, and its key as bytes.
+    mask: Zeroizing<Vec<u64>>,
+    key: Zeroizing<Vec<u8>>,
+    bits: usize,
+}
+
+impl TokenBits {
+    /// The bits that `hasher` gives in a filter of `bits` bits.
+    pub(super) fn new(hasher: Hasher, bits: usize) -> Self {
+        let words = bits.div_ceil(64);
+        Self {
+            hasher,
+            cache: Cache::new(words),
+            mask: Zeroizing::new(vec![0; words]),
+            key: Zeroizing::default(),
+            bits,
+        }
+    }
+
+    /// The function that gives the bits.
+    pub(super) const fn hasher(&self) -> &Hasher {
+        &self.hasher
+    }
+
+    /// Sets the bits of a token that is inserted `count` times.
+    ///
+    /// # Errors
+    /// The token has no bits.
+    pub(super) fn insert(&mut self, token: &[u8], count: u32, filter: &mut [u64]) -> Result<(), String> {
+        self.key.clear();
+        self.key.extend_from_slice(&count.to_le_bytes());
+        self.key.extend_from_slice(token);
+        let Some(key) = packed(&self.key) else {
+            return self.hasher.insert(token, count, filter, self.bits);
+        };
+        let mask = match self.cache.find(key) {
+            Ok(mask) => mask,
+            Err(vacancy) => {
+                self.hash(token, count)?;
+                self.cache.keep(vacancy, &self.mask);
+                &self.mask
+            }
+        };
+        filter.iter_mut().zip(mask).for_each(|(word, mask)| *word |= mask);
+        Ok(())
+    }
+
+    /// Sets the bits of a token in the mask.
+    fn hash(&mut self, token: &[u8], count: u32) -> Result<(), String> {
+        self.mask.fill(0);
+        self.hasher.insert(token, count, &mut self.mask, self.bits)
+    }
+}

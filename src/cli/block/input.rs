@@ -144,6 +144,7 @@ impl Table<'_> {
             if self.batch.is_empty() {
                 return Ok(());
             }
+            let mut values = Vec::new();
             for at in 0..self.batch.len() {
                 let row = self.batch.row(at);
                 self.rows += 1;
@@ -154,7 +155,8 @@ impl Table<'_> {
                     let rule = format!("the row has {} columns; those before have {columns}", row.len());
                     return Err(self.refuse(&place(&rule)));
                 }
-                let values: Vec<&str> = row.fields().map(|value| value.trim_matches(is_blank)).collect();
+                values.clear();
+                values.extend(row.fields().map(|value| value.trim_matches(is_blank)));
                 each(&values).map_err(|error| self.refuse(&place(&error)))?;
             }
         }

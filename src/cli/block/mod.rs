@@ -14,7 +14,7 @@ use super::interrupt::Unfinished;
 use super::progress::Progress;
 use super::table::TableArguments;
 use super::{context, secret};
-use crate::encoder::blocking::{Blocks, Statistics};
+use crate::encoder::blocking::Statistics;
 
 /// Puts the records of a CSV into blocks, so that only records of a block are compared
 ///
@@ -76,13 +76,14 @@ impl Arguments {
                  the guess; --keyed protects them, if every party uses it",
             ),
         }
-        report(&blocked, statistics);
-        output::write(&blocked, statistics, secret.is_some(), destination)
+        let by_record = blocked.blocks.by_record();
+        report(&blocked, statistics, by_record.len());
+        output::write(&blocked, &by_record, statistics, secret.is_some(), destination)
     }
 }
 
 /// Prints the figures to standard error.
-fn report(blocked: &Blocked, statistics: Statistics) {
+fn report(blocked: &Blocked, statistics: Statistics, covered: usize) {
     for (number, strategy) in blocked.strategies.iter().enumerate() {
         let Statistics { num_of_blocks, min_size, max_size, avg_size, med_size, std_size, .. } =
             strategy.blocks;
@@ -98,10 +99,6 @@ fn report(blocked: &Blocked, statistics: Statistics) {
         "{} records: {num_of_blocks} blocks of {min_size} to {max_size} records, mean {avg_size:.2}, median {med_size}, \
          deviation {std_size:.2}; {:.2} % of the records are in a block",
         blocked.records,
-        covered(&blocked.blocks, blocked.records) * 100.0
+        covered as f64 / blocked.records.max(1) as f64 * 100.0
     ));
-}
-
-fn covered(blocks: &Blocks, records: usize) -> f64 {
-    blocks.by_record().len() as f64 / records.max(1) as f64
 }

@@ -9,7 +9,7 @@ use sha2::Sha256;
 use super::input::Blocked;
 use crate::cli::destination::Destination;
 use crate::cli::exit::Failure;
-use crate::encoder::blocking::{Blocks, Statistics};
+use crate::encoder::blocking::{Blocks, ByRecord, Statistics, Texts};
 
 /// Bytes of a keyed name.
 const NAME_BYTES: usize = 16;
@@ -24,6 +24,7 @@ pub(super) fn protect(blocks: &mut Blocks, secret: &[u8]) {
 /// Writes the blocks of each record, with figures about them.
 pub(super) fn write(
     blocked: &Blocked,
+    by_record: &ByRecord,
     statistics: Statistics,
     is_keyed: bool,
     destination: Destination,
@@ -36,18 +37,24 @@ pub(super) fn write(
         "stats": statistics,
         "strategies": blocked.strategies,
     });
-    let written =
-        write_blocks(&blocked.blocks, &mut out).and_then(|()| writeln!(out, ", \"meta\": {meta}}}"));
+    let written = write_blocks(blocked.blocks.names(), by_record, &mut out)
+        .and_then(|()| writeln!(out, ", \"meta\": {meta}}}"));
     let finished = written.and_then(|()| out.into_inner().map_err(io::IntoInnerError::into_error));
     finished.map_err(|error| Failure::output(&error))?.finish()
 }
 
-fn write_blocks(blocks: &Blocks, out: &mut impl Write) -> io::Result<()> {
+fn write_blocks(names: &Texts, by_record: &ByRecord, out: &mut impl Write) -> io::Result<()> {
     out.write_all(b"{\"blocks\": {")?;
-    for (at, (record, numbers)) in blocks.by_record().iter().enumerate() {
-        let names: Vec<&str> = numbers.iter().map(|number| blocks.name(*number)).collect();
+    for (at, (record, numbers)) in by_record.iter().enumerate() {
         let comma = if at == 0 { "" } else { ", " };
-        write!(out, "{comma}\"{record}\": {}", serde_json::to_string(&names).map_err(io::Error::from)?)?;
+        write!(out, "{comma}\"{record}\": [")?;
+        for (at, number) in numbers.iter().enumerate() {
+            // A name is made of digits, letters and the signs of a tuple: nothing in it needs an escape.
+            out.write_all(if at == 0 { b"\"" } else { b",\"" })?;
+            out.write_all(names.get(*number as usize).as_bytes())?;
+            out.write_all(b"\"")?;
+        }
+        out.write_all(b"]")?;
     }
     out.write_all(b"}")
 }

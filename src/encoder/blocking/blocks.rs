@@ -2,67 +2,226 @@
 
 use std::collections::HashMap;
 
-/// Blocks by name, in the order in which they were made, with the records in each.
+use super::grouping::Grouping;
+use super::texts::{Numbering, Texts};
+
+/// Blocks with their records, in the order in which they were made.
 #[derive(Debug, Default)]
 pub struct Blocks {
-    numbers: HashMap<String, usize>,
-    blocks: Vec<(String, Vec<u64>)>,
+    names: Texts,
+    /// The end of each block in `records`.
+    ends: Vec<usize>,
+    records: Vec<u64>,
+}
+
+/// Blocks under construction.
+#[derive(Default)]
+pub(super) struct Builder {
+    names: Numbering,
+    /// The number of records in each block.
+    sizes: Vec<usize>,
+    /// Groups of rows, with the block of each that goes into one.
+    groupings: Vec<(Grouping, Vec<(u32, u32)>)>,
+}
+
+impl Builder {
+    /// Adds groups of rows. `name` writes the name of a group's block, and returns false if it goes into none. Groups whose blocks
+    /// have the same name are in one block.
+    pub(super) fn add(
+        &mut self,
+        grouping: Grouping,
+        mut name: impl FnMut(&Grouping, u32, &mut String) -> bool,
+    ) {
+        let (mut text, mut blocks) = (String::new(), Vec::new());
+        for group in 0..grouping.len() as u32 {
+            text.clear();
+            if name(&grouping, group, &mut text) {
+                let number = self.names.number(&text);
+                self.sizes.resize(self.names.texts().len(), 0);
+                self.sizes[number as usize] += grouping.size(group);
+                blocks.push((group, number));
+            }
+        }
+        self.groupings.push((grouping, blocks));
+    }
+
+    /// The blocks. `record` is the record of a row.
+    pub(super) fn finish(self, record: impl Fn(usize) -> u64) -> Blocks {
+        let mut ends = starts(&self.sizes);
+        let mut records = vec![0; self.sizes.iter().sum()];
+        for (grouping, blocks) in self.groupings {
+            // The place for the next row of each group.
+            let mut places = vec![usize::MAX; grouping.len()];
+            for (group, block) in blocks {
+                places[group as usize] = ends[block as usize];
+                ends[block as usize] += grouping.size(group);
+            }
+            for (row, group) in grouping.rows().enumerate() {
+                let place = &mut places[group as usize];
+                if *place != usize::MAX {
+                    records[*place] = record(row);
+                    *place += 1;
+                }
+            }
+        }
+        Blocks { names: self.names.into_texts(), ends, records }
+    }
+}
+
+/// Returns the start of each of several ranges that follow each other.
+fn starts(sizes: &[usize]) -> Vec<usize> {
+    let start = |end: &mut usize, size: &usize| {
+        *end += size;
+        Some(*end - size)
+    };
+    sizes.iter().scan(0, start).collect()
+}
+
+/// The blocks of each record.
+pub struct ByRecord {
+    /// The records, in the order in which blocks name them.
+    records: Vec<u64>,
+    /// The end of each record's blocks in `blocks`.
+    ends: Vec<usize>,
+    blocks: Vec<u32>,
 }
 
 impl Blocks {
-    /// Puts a record into a block.
-    pub(super) fn add(&mut self, name: String, record: u64) {
-        self.entry(name).push(record);
-    }
-
-    /// Returns the records of a block; adds the block if it is missing.
-    pub(super) fn entry(&mut self, name: String) -> &mut Vec<u64> {
-        let next = self.blocks.len();
-        let number = *self.numbers.entry(name).or_insert_with_key(|name| {
-            self.blocks.push((name.clone(), Vec::new()));
-            next
-        });
-        &mut self.blocks[number].1
-    }
-
-    /// The blocks and their records.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u64])> {
-        self.blocks.iter().map(|(name, records)| (name.as_str(), records.as_slice()))
+    /// The number of records in each block.
+    pub fn sizes(&self) -> impl Iterator<Item = usize> {
+        (0..self.len()).map(|number| self.members(number).len())
     }
 
     /// The number of blocks.
-    pub fn len(&self) -> usize {
-        self.blocks.len()
+    pub const fn len(&self) -> usize {
+        self.names.len()
     }
 
     /// Returns whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.blocks.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.names.is_empty()
     }
 
     /// Gives each block another name.
     pub fn rename(&mut self, name: impl Fn(&str) -> String) {
-        self.blocks.iter_mut().for_each(|(old, _)| *old = name(old));
+        let mut names = Texts::default();
+        self.names.iter().for_each(|old| names.push(&name(old)));
+        self.names = names;
     }
 
-    /// Returns the numbers of the blocks of each record. Records are in the order in which blocks name them.
-    pub fn by_record(&self) -> Vec<(u64, Vec<usize>)> {
-        let mut places: HashMap<u64, usize> = HashMap::new();
-        let mut records: Vec<(u64, Vec<usize>)> = Vec::new();
-        for (number, (_, members)) in self.blocks.iter().enumerate() {
-            for record in members {
-                let place = *places.entry(*record).or_insert_with(|| {
-                    records.push((*record, Vec::new()));
-                    records.len() - 1
-                });
-                records[place].1.push(number);
+    /// The names of the blocks.
+    pub const fn names(&self) -> &Texts {
+        &self.names
+    }
+
+    /// Returns the blocks of each record.
+    pub fn by_record(&self) -> ByRecord {
+        let mut places = Places::new(&self.records);
+        let mut records = Vec::new();
+        let mut counts: Vec<usize> = Vec::new();
+        for record in &self.records {
+            let place = places.of(*record, &mut records);
+            counts.resize(records.len(), 0);
+            counts[place] += 1;
+        }
+        let mut ends = starts(&counts);
+        let mut blocks = vec![0; self.records.len()];
+        for number in 0..self.len() {
+            for record in self.members(number) {
+                let place = places.of(*record, &mut records);
+                blocks[ends[place]] = number as u32;
+                ends[place] += 1;
             }
         }
-        records
+        ByRecord { records, ends, blocks }
     }
 
-    /// The name of a block.
-    pub fn name(&self, number: usize) -> &str {
-        &self.blocks[number].0
+    fn members(&self, number: usize) -> &[u64] {
+        let start = if number == 0 { 0 } else { self.ends[number - 1] };
+        &self.records[start..self.ends[number]]
+    }
+}
+
+impl ByRecord {
+    /// The number of records that are in a block.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Returns whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// The records, each with the numbers of its blocks.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &[u32])> {
+        self.records.iter().enumerate().map(|(at, record)| {
+            let start = if at == 0 { 0 } else { self.ends[at - 1] };
+            (*record, &self.blocks[start..self.ends[at]])
+        })
+    }
+}
+
+/// The places of records in a list, by their number.
+enum Places {
+    /// One more than the place, for numbers that are not much larger than the number of records.
+    Dense(Vec<u32>),
+    Sparse(HashMap<u64, usize>),
+}
+
+impl Places {
+    fn new(records: &[u64]) -> Self {
+        let most = records.iter().max().map_or(0, |most| most.saturating_add(1));
+        let is_dense = most <= 4 * records.len() as u64 && most < u64::from(u32::MAX);
+        if is_dense { Self::Dense(vec![0; most as usize]) } else { Self::Sparse(HashMap::new()) }
+    }
+
+    /// Returns the place of a record; adds the record if it is missing.
+    fn of(&mut self, record: u64, records: &mut Vec<u64>) -> usize {
+        let mut add = || {
+            records.push(record);
+            records.len() - 1
+        };
+        match self {
+            Self::Dense(places) => {
+                let place = &mut places[record as usize];
+                if *place == 0 {
+                    *place = add() as u32 + 1;
+                }
+                *place as usize - 1
+            }
+            Self::Sparse(places) => *places.entry(record).or_insert_with(add),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_one_name_are_a_block_and_records_have_their_blocks_in_order() {
+        for factor in [1, 1 << 40] {
+            let (mut first, mut second) = (Grouping::default(), Grouping::default());
+            ["a", "b", "a", "c"].iter().for_each(|key| first.add(key));
+            ["x", "x", "y", "x"].iter().for_each(|key| second.add(key));
+            let mut builder = Builder::default();
+            for (grouping, names) in [(first, ["one", "two", ""]), (second, ["two", "one", ""])] {
+                builder.add(grouping, |_, group, name| {
+                    name.push_str(names[group as usize]);
+                    !name.is_empty()
+                });
+            }
+            let blocks = builder.finish(|row| row as u64 * factor);
+            assert!(blocks.names().iter().eq(["one", "two"]));
+            assert_eq!(blocks.sizes().collect::<Vec<_>>(), [3, 4]);
+            let members = |number| blocks.members(number).iter().map(|record| record / factor).collect();
+            let found: [Vec<u64>; 2] = [members(0), members(1)];
+            assert_eq!(found, [vec![0, 2, 2], vec![1, 0, 1, 3]]);
+            let by_record = blocks.by_record();
+            let found: Vec<_> = by_record.iter().map(|(record, blocks)| (record / factor, blocks)).collect();
+            let expected: [(u64, &[u32]); 4] = [(0, &[0, 1]), (2, &[0, 0]), (1, &[1, 1]), (3, &[1])];
+            assert_eq!(found, expected);
+        }
     }
 }

@@ -136,7 +136,6 @@ fn lambda_fold(config: &Settings<'_>, columns: &Columns<'_>) -> Result<LambdaFol
         functions: config.whole("num-hash-funcs", 0)?,
         drawn: config.whole("K", 0)?,
         seed: seed.ok_or_else(|| config.mistake("random_state", "this must be an integer"))?,
-        takes_encodings,
         record_column: if takes_encodings { None } else { config.record_column()? },
     })
 }

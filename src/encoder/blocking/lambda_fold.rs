@@ -1,12 +1,18 @@
 //! Lambda-fold: for each of several tables, a few bits of each record's filter are drawn; records with the same bits
 //! are in a block.
 
-use num_bigint::BigUint;
+use std::fmt::Write;
 
-use super::blocks::Blocks;
+use num_bigint::BigUint;
+use zeroize::Zeroizing;
+
+use super::blocks::{Blocks, Builder};
 use super::error::Error;
 use super::flip::flipped;
+use super::grouping::Grouping;
 use super::signature::record_number;
+use crate::encoder::cache::{Cache, packed};
+use crate::encoder::hash;
 use crate::encoder::python::base64;
 use crate::encoder::python::random::Random;
 
@@ -21,21 +27,37 @@ pub struct LambdaFold {
     /// Bits that are drawn for a table.
     pub(super) drawn: u32,
     pub(super) seed: BigUint,
-    /// The records are encodings already.
-    pub(super) takes_encodings: bool,
     pub(super) record_column: Option<usize>,
 }
 
 /// Blocks under construction.
 pub struct Building<'a> {
     settings: &'a LambdaFold,
-    filters: Vec<(u64, Vec<u8>)>,
+    records: Vec<u64>,
+    /// The filters of the records, one after the other; an encoding begins with its first byte, the highest of a word.
+    filters: Vec<u64>,
+    /// The bytes of an encoding.
+    encoding_bytes: Option<usize>,
+    cache: Cache,
+    text: Zeroizing<String>,
+    starts: Vec<usize>,
+    mask: Vec<u64>,
 }
 
 impl LambdaFold {
     /// Begins to make blocks.
-    pub const fn begin(&self) -> Building<'_> {
-        Building { settings: self, filters: Vec::new() }
+    pub fn begin(&self) -> Building<'_> {
+        let words = (self.bits as usize).div_ceil(64);
+        Building {
+            settings: self,
+            records: Vec::new(),
+            filters: Vec::new(),
+            encoding_bytes: None,
+            cache: Cache::new(words),
+            text: Zeroizing::default(),
+            starts: Vec::new(),
+            mask: vec![0; words],
+        }
     }
 }
 
@@ -46,15 +68,16 @@ impl Building<'_> {
     /// [`Error::Row`], without the value.
     pub fn add(&mut self, row: &[&str]) -> Result<(), Error> {
         let record = match self.settings.record_column {
-            None => self.filters.len() as u64,
+            None => self.records.len() as u64,
             Some(column) => record_number(row, column)?,
         };
-        let mut text = String::new();
+        self.text.clear();
         for column in &self.settings.columns {
             let missing = || Error::Row(format!("there is no column {}", column + 1));
-            text.push_str(row.get(*column).ok_or_else(missing)?);
+            self.text.push_str(row.get(*column).ok_or_else(missing)?);
         }
-        self.filters.push((record, self.filter(&text)));
+        self.records.push(record);
+        self.add_filter();
         Ok(())
     }
 
@@ -64,19 +87,42 @@ impl Building<'_> {
     /// [`Error::Row`]
     pub fn add_encoding(&mut self, text: &str) -> Result<(), Error> {
         let encoding = base64::decode(text).map_err(|rule| Error::Row(rule.to_owned()))?;
-        self.filters.push((self.filters.len() as u64, encoding));
+        if *self.encoding_bytes.get_or_insert(encoding.len()) != encoding.len() {
+            return Err(Error::Row("it has another size than those before".to_owned()));
+        }
+        self.records.push(self.records.len() as u64);
+        let word = |bytes: &[u8]| {
+            let mut word = [0; 8];
+            word[..bytes.len()].copy_from_slice(bytes);
+            u64::from_be_bytes(word)
+        };
+        self.filters.extend(encoding.chunks(8).map(word));
         Ok(())
     }
 
-    fn filter(&self, text: &str) -> Vec<u8> {
-        let mut filter = vec![0; (self.settings.bits as usize).div_ceil(8)];
-        let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+    /// Adds the filter of the text's bigrams.
+    fn add_filter(&mut self) {
+        let Self { settings, cache, text, starts, mask, filters, .. } = self;
+        starts.clear();
+        starts.extend(text.char_indices().map(|(at, _)| at).chain([text.len()]));
+        let start = filters.len();
+        filters.resize(start + mask.len(), 0);
+        let filter = &mut filters[start..];
         for bigram in starts.windows(3) {
-            for bit in flipped(&text[bigram[0]..bigram[2]], self.settings.bits, self.settings.functions) {
-                filter[bit as usize / 8] |= 0x80 >> (bit % 8);
-            }
+            let bigram = &text[bigram[0]..bigram[2]];
+            let Some(key) = packed(bigram.as_bytes()) else { continue };
+            let bits = match cache.find(key) {
+                Ok(bits) => bits,
+                Err(vacancy) => {
+                    mask.fill(0);
+                    flipped(bigram, settings.bits, settings.functions)
+                        .for_each(|bit| hash::set(mask, bit as usize));
+                    cache.keep(vacancy, mask);
+                    &*mask
+                }
+            };
+            filter.iter_mut().zip(bits).for_each(|(word, bits)| *word |= bits);
         }
-        filter
     }
 
     /// The blocks.
@@ -84,24 +130,34 @@ impl Building<'_> {
     /// # Errors
     /// [`Error`]
     pub fn finish(self) -> Result<Blocks, Error> {
-        let first = self.filters.first().ok_or(Error::Nothing)?;
-        let bits = if self.settings.takes_encodings { first.1.len() as u32 * 8 } else { self.settings.bits };
-        let drawn = self.settings.drawn;
-        if drawn > bits {
-            return Err(Error::Row(format!("K is {drawn}, and a filter has {bits} bits")));
+        if self.records.is_empty() {
+            return Err(Error::Nothing);
         }
-        let mut random = Random::seeded(&self.settings.seed);
-        let mut blocks = Blocks::default();
-        for table in 0..self.settings.tables {
-            let places = random.sample(bits, drawn);
-            for (record, filter) in &self.filters {
-                let bit = |at: &u32| filter.get(*at as usize / 8).map(|byte| byte << (at % 8) & 0x80 != 0);
-                let key: Option<String> =
-                    places.iter().map(|at| Some(if bit(at)? { '1' } else { '0' })).collect();
-                let key = key.ok_or_else(|| Error::Row("the encodings differ in size".to_owned()))?;
-                blocks.add(format!("{table}{key}"), *record);
+        let settings = self.settings;
+        let bits = self.encoding_bytes.map_or(settings.bits, |bytes| bytes as u32 * 8);
+        if settings.drawn > bits {
+            return Err(Error::Row(format!("K is {}, and a filter has {bits} bits", settings.drawn)));
+        }
+        let words = (bits as usize).div_ceil(64);
+        let mut random = Random::seeded(&settings.seed);
+        let (mut key, mut builder) = (String::new(), Builder::default());
+        for table in 0..settings.tables {
+            let places: Vec<usize> =
+                random.sample(bits, settings.drawn).into_iter().map(|place| place as usize).collect();
+            let mut grouping = Grouping::default();
+            for number in 0..self.records.len() {
+                let filter = &self.filters[number * words..][..words];
+                let bit = |at: &usize| filter[at / 64] >> (63 - at % 64) & 1;
+                key.clear();
+                key.extend(places.iter().map(|at| char::from(b'0' + bit(at) as u8)));
+                grouping.add(&key);
             }
+            builder.add(grouping, |grouping, group, name| {
+                // Writing to a string does not fail.
+                let _ = write!(name, "{table}{}", grouping.keys().get(group as usize));
+                true
+            });
         }
-        Ok(blocks)
+        Ok(builder.finish(|row| self.records[row]))
     }
 }

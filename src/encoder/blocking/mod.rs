@@ -8,14 +8,17 @@ mod blocks;
 mod config;
 mod error;
 mod flip;
+mod grouping;
 mod lambda_fold;
 mod psig;
 mod signature;
 mod statistics;
+mod texts;
 
-pub use self::blocks::Blocks;
+pub use self::blocks::{Blocks, ByRecord};
 pub use self::config::{Config, Method};
 pub use self::error::Error;
 pub use self::lambda_fold::LambdaFold;
 pub use self::psig::{PSig, StrategyStatistics};
 pub use self::statistics::Statistics;
+pub use self::texts::Texts;

@@ -1,8 +1,13 @@
 //! P-Sig: records that share a signature are in a block. Blocks whose size the filter rejects are left out.
 
-use super::blocks::Blocks;
+use std::fmt::Write;
+
+use zeroize::Zeroizing;
+
+use super::blocks::{Blocks, Builder};
 use super::error::Error;
 use super::flip::flipped;
+use super::grouping::Grouping;
 use super::signature::{Part, record_number};
 use super::statistics::Statistics;
 use crate::encoder::python::sets::Set;
@@ -36,8 +41,11 @@ impl Filter {
 /// Blocks under construction.
 pub struct Building<'a> {
     settings: &'a PSig,
-    strategies: Vec<Blocks>,
+    strategies: Vec<Grouping>,
+    /// The numbers of the records, if rows are not counted.
+    records: Vec<u64>,
     rows: usize,
+    signature: Zeroizing<String>,
 }
 
 /// The statistics of one strategy.
@@ -55,8 +63,8 @@ pub struct StrategyStatistics {
 impl PSig {
     /// Begins to make blocks.
     pub fn begin(&self) -> Building<'_> {
-        let strategies = self.strategies.iter().map(|_| Blocks::default()).collect();
-        Building { settings: self, strategies, rows: 0 }
+        let strategies = self.strategies.iter().map(|_| Grouping::default()).collect();
+        Building { settings: self, strategies, records: Vec::new(), rows: 0, signature: Zeroizing::default() }
     }
 }
 
@@ -66,13 +74,13 @@ impl Building<'_> {
     /// # Errors
     /// [`Error::Row`], without the value.
     pub fn add(&mut self, row: &[&str]) -> Result<(), Error> {
-        let record = match self.settings.record_column {
-            None => self.rows as u64,
-            Some(column) => record_number(row, column)?,
-        };
-        for (number, (parts, blocks)) in self.settings.strategies.iter().zip(&mut self.strategies).enumerate()
-        {
-            blocks.add(signature(number, parts, row)?, record);
+        if let Some(column) = self.settings.record_column {
+            self.records.push(record_number(row, column)?);
+        }
+        let strategies = self.settings.strategies.iter().zip(&mut self.strategies);
+        for (number, (parts, grouping)) in strategies.enumerate() {
+            sign(number, parts, row, &mut self.signature)?;
+            grouping.add(&self.signature);
         }
         self.rows += 1;
         Ok(())
@@ -83,24 +91,29 @@ impl Building<'_> {
     /// # Errors
     /// [`Error::Nothing`].
     pub fn finish(self) -> Result<(Blocks, Vec<StrategyStatistics>), Error> {
-        let (mut blocks, mut figures) = (Blocks::default(), Vec::new());
-        for strategy in &self.strategies {
-            let kept: Vec<_> = strategy
-                .iter()
-                .filter(|(_, records)| self.settings.filter.keeps(records.len(), self.rows))
-                .collect();
-            let sizes = Statistics::of_sizes(kept.iter().map(|(_, records)| records.len()).collect());
-            figures.push(StrategyStatistics {
-                blocks: sizes,
-                num_filtered_elements: self.rows - sizes.sum_of_blocks,
-                coverage: sizes.sum_of_blocks as f64 / self.rows.max(1) as f64,
+        let Self { settings, strategies, records, rows, .. } = self;
+        let (mut set, mut figures, mut builder) = (Set::new(), Vec::new(), Builder::default());
+        for grouping in strategies {
+            let mut sizes = Vec::new();
+            builder.add(grouping, |grouping, group, name| {
+                let is_kept = settings.filter.keeps(grouping.size(group), rows);
+                if is_kept {
+                    sizes.push(grouping.size(group));
+                    set.clear();
+                    flipped(grouping.keys().get(group as usize), settings.bits, settings.functions)
+                        .for_each(|bit| set.add(bit));
+                    set.write_tuple(name);
+                }
+                is_kept
             });
-            for (signature, records) in kept {
-                let mut set = Set::new();
-                flipped(signature, self.settings.bits, self.settings.functions).for_each(|bit| set.add(bit));
-                blocks.entry(set.to_tuple()).extend(records);
-            }
+            let blocks = Statistics::of_sizes(sizes);
+            figures.push(StrategyStatistics {
+                blocks,
+                num_filtered_elements: rows - blocks.sum_of_blocks,
+                coverage: blocks.sum_of_blocks as f64 / rows.max(1) as f64,
+            });
         }
+        let blocks = builder.finish(|row| records.get(row).copied().unwrap_or(row as u64));
         if blocks.is_empty() {
             return Err(Error::Nothing);
         }
@@ -108,14 +121,26 @@ impl Building<'_> {
     }
 }
 
-fn signature(number: usize, parts: &[Part], row: &[&str]) -> Result<String, Error> {
-    let mut made = Vec::with_capacity(parts.len());
+/// Writes the signature of a row, for the strategy of this number.
+fn sign(number: usize, parts: &[Part], row: &[&str], signature: &mut String) -> Result<(), Error> {
+    signature.clear();
+    // Writing to a string does not fail.
+    let _ = write!(signature, "{number}_");
+    let start = signature.len();
     for part in parts {
         let column = part.column();
         let value =
             row.get(column).ok_or_else(|| Error::Row(format!("there is no column {}", column + 1)))?;
         let refuse = || Error::Row(format!("column {}: the value has no such character", column + 1));
-        made.extend(part.of(value).ok_or_else(refuse)?);
+        let before = signature.len();
+        if part.write(value, signature).ok_or_else(refuse)? {
+            signature.push('_');
+        } else {
+            signature.truncate(before);
+        }
     }
-    Ok(format!("{number}_{}", made.join("_")))
+    if signature.len() > start {
+        signature.pop();
+    }
+    Ok(())
 }

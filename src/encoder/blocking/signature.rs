@@ -1,5 +1,7 @@
 //! Signatures, which all records of a block share.
 
+use std::ops::Range;
+
 use super::error::Error;
 use crate::encoder::python::numbers;
 
@@ -44,20 +46,19 @@ impl Position {
         }
     }
 
-    /// The characters of `text`, which is not empty. `None` where Python finds no character.
-    fn take(self, text: &[char]) -> Option<&[char]> {
-        let length = text.len() as i64;
+    /// The characters of a text of `length` characters, which is not empty. `None` where Python finds no character.
+    fn of(self, length: usize) -> Option<Range<usize>> {
+        let length = length as i64;
         let clip = |at: i64| (if at < 0 { at + length } else { at }).clamp(0, length) as usize;
-        let slice = |start: usize, end: usize| Some(text.get(start..end).unwrap_or_default());
         match self {
             Self::At(at) => {
                 let at = at.min(length - 1);
                 let at = usize::try_from(if at < 0 { at + length } else { at }).ok()?;
-                text.get(at..=at)
+                Some(at..at + 1)
             }
-            Self::Between(start, end) => slice(clip(start.min(length - 1)), clip(end.min(length))),
-            Self::To(end) => slice(0, clip(end.min(length))),
-            Self::From(start) => slice(clip(start.min(length)), text.len()),
+            Self::Between(start, end) => Some(clip(start.min(length - 1))..clip(end.min(length))),
+            Self::To(end) => Some(0..clip(end.min(length))),
+            Self::From(start) => Some(clip(start.min(length))..length as usize),
         }
     }
 }
@@ -70,19 +71,25 @@ impl Part {
         }
     }
 
-    /// Returns the part of a record; the inner `None` if the record has none.
-    #[expect(clippy::option_option, reason = "the value is missing, or has no such character")]
-    pub(super) fn of(&self, value: &str) -> Option<Option<String>> {
+    /// Appends the part of a record, and returns whether the record has one; `None` if it has no such character.
+    pub(super) fn write(&self, value: &str, signature: &mut String) -> Option<bool> {
         match self {
-            Self::Value { .. } => Some(Some(value.to_owned())),
-            Self::Characters { .. } if value.is_empty() => Some(None),
+            Self::Value { .. } => signature.push_str(value),
+            Self::Characters { .. } if value.is_empty() => return Some(false),
+            Self::Characters { positions, .. } if value.is_ascii() => {
+                for position in positions {
+                    signature.push_str(value.get(position.of(value.len())?).unwrap_or_default());
+                }
+            }
             Self::Characters { positions, .. } => {
-                let characters: Vec<char> = value.chars().collect();
-                let taken: Option<Vec<&[char]>> =
-                    positions.iter().map(|position| position.take(&characters)).collect();
-                taken.map(|taken| Some(taken.concat().into_iter().collect()))
+                let length = value.chars().count();
+                for position in positions {
+                    let Range { start, end } = position.of(length)?;
+                    signature.extend(value.chars().skip(start).take(end.saturating_sub(start)));
+                }
             }
         }
+        Some(true)
     }
 }
 

@@ -24,7 +24,7 @@ pub struct Statistics {
 impl Statistics {
     /// The figures of these blocks.
     pub fn of(blocks: &Blocks) -> Self {
-        Self::of_sizes(blocks.iter().map(|(_, records)| records.len()).collect())
+        Self::of_sizes(blocks.sizes().collect())
     }
 
     /// The figures of blocks of these sizes.

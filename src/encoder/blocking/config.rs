@@ -103,6 +103,7 @@ fn part(spec: &Node, columns: &Columns<'_>) -> Result<Part, Diagnostic> {
     let kind = spec.get("type").ok_or_else(|| Diagnostic::new(spec, path, "type is missing"))?;
     match kind.text() {
         Some("feature-value") => Ok(Part::Value { column }),
+        Some("metaphone") => Ok(Part::Metaphone { column }),
         Some("characters-at" | "characters_at") => {
             let positions = spec.get("config").and_then(|config| config.get("pos"));
             let positions = positions.ok_or_else(|| Diagnostic::new(spec, path, "config.pos is missing"))?;
@@ -118,7 +119,7 @@ fn part(spec: &Node, columns: &Columns<'_>) -> Result<Part, Diagnostic> {
             let positions = positions.elements().iter().map(position).collect::<Result<_, _>>()?;
             Ok(Part::Characters { column, positions })
         }
-        _ => Err(Diagnostic::new(kind, path, "this must be one of feature-value, characters-at")),
+        _ => Err(Diagnostic::new(kind, path, "this must be one of feature-value, characters-at, metaphone")),
     }
 }
 

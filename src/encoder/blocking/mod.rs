@@ -10,6 +10,7 @@ mod error;
 mod flip;
 mod grouping;
 mod lambda_fold;
+mod metaphone;
 mod psig;
 mod signature;
 mod statistics;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::error::Error;
+use super::metaphone;
 use crate::encoder::python::numbers;
 
 /// A part of a signature, made of the value of one column.
@@ -12,6 +13,8 @@ pub(super) enum Part {
     Value { column: usize },
     /// Characters of it.
     Characters { column: usize, positions: Vec<Position> },
+    /// Its codes by Double Metaphone.
+    Metaphone { column: usize },
 }
 
 /// Characters of a value: one, or a range. Negative positions count from the end.
@@ -67,7 +70,7 @@ impl Part {
     /// The column that it is made of.
     pub(super) const fn column(&self) -> usize {
         match self {
-            Self::Value { column } | Self::Characters { column, .. } => *column,
+            Self::Value { column } | Self::Characters { column, .. } | Self::Metaphone { column } => *column,
         }
     }
 
@@ -75,6 +78,7 @@ impl Part {
     pub(super) fn write(&self, value: &str, signature: &mut String) -> Option<bool> {
         match self {
             Self::Value { .. } => signature.push_str(value),
+            Self::Metaphone { .. } => metaphone::write_codes(value, signature),
             Self::Characters { .. } if value.is_empty() => return Some(false),
             Self::Characters { positions, .. } if value.is_ascii() => {
                 for position in positions {

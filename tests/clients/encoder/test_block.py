@@ -17,7 +17,10 @@ EXAMPLES = 5_000 if os.environ.get("TESTS_LONG") else 80
 SEED = schemas.seed()
 HEADER = ["id", "given", "family", "born"]
 
-VALUES = st.one_of(st.sampled_from(["ann", "anna", "bob", "é", "", " x ", "li\x1c", "smith", "smyth"]), st.text("abc ", max_size=6))
+VALUES = st.one_of(
+    st.sampled_from(["ann", "anna", "bob", "é", "", " x ", "li\x1c", "smith", "smyth", "Schmidt", "Michael", "Çelik", "Núñez", "a1b"]),
+    st.text("abc ", max_size=6),
+)
 ROWS = st.lists(st.tuples(VALUES, VALUES, VALUES), min_size=1, max_size=25)
 POSITIONS = st.lists(
     st.sampled_from([0, 1, 3, -1, "0", "2", ":2", "1:", "0:2", "1:3", ":4", "-2:", ":-1"]), min_size=1, max_size=3
@@ -28,8 +31,10 @@ POSITIONS = st.lists(
 def parts(draw, named):
     column = draw(st.integers(1, 3))
     spec = {"type": "feature-value", "feature": HEADER[column] if named else column}
-    if draw(st.booleans()):
-        spec |= {"type": draw(st.sampled_from(["characters-at", "characters_at"])), "config": {"pos": draw(POSITIONS)}}
+    kind = draw(st.sampled_from(["feature-value", "metaphone", "characters-at", "characters_at"]))
+    spec["type"] = kind
+    if kind.startswith("characters"):
+        spec["config"] = {"pos": draw(POSITIONS)}
     return spec
 
 

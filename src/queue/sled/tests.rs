@@ -234,7 +234,7 @@ async fn enqueue_at_last(broker: &SledBroker, name: &str) {
     for _ in 0..200 {
         match broker.enqueue(&[job(name)], at(0)).await {
             Ok(_) => return,
-            Err(Error::Storage(_)) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+            Err(Error::Storage(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
             Err(error) => panic!("{error}"),
         }
     }

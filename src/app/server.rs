@@ -201,7 +201,9 @@ impl Sockets {
 /// # Errors
 /// [`Error`]; nothing is left running then.
 pub async fn start(settings: &Settings) -> Result<Server, Error> {
-    open(settings).await.map_err(|error| versions::explain(error, &settings.data_dir))
+    let server = open(settings).await.map_err(|error| versions::explain(error, &settings.data_dir))?;
+    versions::note_program(&server.data_dir);
+    Ok(server)
 }
 
 async fn open(settings: &Settings) -> Result<Server, Error> {
@@ -233,7 +235,6 @@ async fn open(settings: &Settings) -> Result<Server, Error> {
     let (clock, rules) = (Clock::system(), settings::rules(settings));
     let coordinator = Coordinator::new(metadata, Arc::clone(&queue), clock.clone(), entropy.clone(), rules);
     sharing.or_leave(coordinator.reconcile().await.map_err(Error::Reconcile)).await?;
-    versions::note_program(&data_dir);
     // Nothing can fail from here on, so the token will be shown.
     let admin_token = kept(admin.made).await?;
     let dependencies = HealthDependencies {

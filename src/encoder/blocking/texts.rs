@@ -56,8 +56,7 @@ impl Numbering {
         let hash = hash(text.as_bytes());
         let last = self.index.len() - 1;
         let mut place = hash as usize & last;
-        loop {
-            let Some(number) = self.index[place].checked_sub(1) else { break };
+        while let Some(number) = self.index[place].checked_sub(1) {
             if self.hashes[number as usize] == hash && self.texts.get(number as usize) == text {
                 return number;
             }

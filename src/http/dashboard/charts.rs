@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_higher_threshold_keeps_the_pairs_above_it() {
-        let json = br#"[[0, 1], [1, 7], 1.0],[[0, 2], [1, 8], 0.955],[[0, 3], [1, 8], 0.95]]}"#;
+        let json = br"[[0, 1], [1, 7], 1.0],[[0, 2], [1, 8], 0.955],[[0, 3], [1, 8], 0.95]]}";
         let [above, scores] = of_scores(json, 0.945).try_into().ok().unwrap();
         assert_eq!(rows(&above)[0], ["0.945", "3", "2"]);
         assert_eq!(rows(&above)[1], ["0.95", "3", "2"]);
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn sizes_are_counted_without_encodings() {
-        let json = br#"[[0, 1], [1, 2]], [[0, 2], [1, 3], [2, 4]]]}"#;
+        let json = br"[[0, 1], [1, 2]], [[0, 2], [1, 3], [2, 4]]]}";
         let [sizes] = of_groups(json, 0.8, &Vec::new()).try_into().ok().unwrap();
         assert_eq!(rows(&sizes), [["2", "1"], ["3", "1"]]);
         assert!(of_groups(b"]}", 0.8, &Vec::new()).is_empty());

@@ -277,7 +277,7 @@ async fn a_lease_survives_a_store_that_has_its_job_delayed() {
     assert_eq!(broker.ack_all(&[held], at(12)).await.unwrap(), [Acked::Done]);
 }
 
-/// As the operator's page reads them. TESTS_LONG=1 takes 10,000.
+/// As the operator's page reads them. `TESTS_LONG=1` takes 10,000.
 #[tokio::test]
 async fn the_last_page_of_many_dead_jobs_comes_as_quickly_as_the_first() {
     const PAGE: usize = 26;

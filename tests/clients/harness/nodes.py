@@ -10,6 +10,7 @@ import requests
 
 from .api import Api
 from .server import BINARY, STOP_S, UNLIMITED, Server, clean_environment, free_ports
+from .wait import until
 
 LEASE_MS = 3_000
 
@@ -26,10 +27,13 @@ class ApiNode(Server):
 
     def __enter__(self):
         super().__enter__()
-        words = [line.split() for line in self.log.read_text(errors="replace").splitlines()]
-        found = [line[2] for line in words if line[:2] == ["admin", "token"]]
-        self.admin_token = self.admin_token or found[0]
+        # The banner may come after the first answer.
+        self.admin_token = self.admin_token or until(self.shown_token, "the banner has the admin token")
         return self
+
+    def shown_token(self):
+        lines = [line.split() for line in self.log.read_text(errors="replace").splitlines()]
+        return next((line[2] for line in lines if line[:2] == ["admin", "token"]), None)
 
     @property
     def scheme(self):

@@ -231,7 +231,7 @@ def test_eight_nodes_start_at_once_on_an_empty_database(tmp_path, seed):
         for thread in threads:
             thread.join()
         try:
-            tokens = [token for node in nodes if (token := shown_token(node))]
+            tokens = [token for node in nodes if (token := node.shown_token())]
             assert len(tokens) == 1, tokens
             identities = {(node.data / "identity").read_text().splitlines()[0] for node in nodes}
             assert len(identities) == 1
@@ -249,8 +249,3 @@ def test_eight_nodes_start_at_once_on_an_empty_database(tmp_path, seed):
 
 def start(node):
     Server.__enter__(node)
-
-
-def shown_token(node):
-    lines = [line.split() for line in node.log.read_text(errors="replace").splitlines()]
-    return next((line[2] for line in lines if line[:2] == ["admin", "token"]), None)

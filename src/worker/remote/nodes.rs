@@ -150,7 +150,7 @@ impl Nodes {
         let mut pause = PAUSE_MIN;
         loop {
             let first = self.0.preferred.load(Ordering::Relaxed);
-            let mut failed = String::new();
+            let (mut failed, mut refused) = (String::new(), None);
             for place in (0..count).map(|offset| (first + offset) % count) {
                 match self.try_node(place, &build, wait).await {
                     Ok(reply) => {
@@ -164,12 +164,18 @@ impl Nodes {
                     }
                     Err(Attempt::Rejected(status, detail)) => {
                         let url = self.0.settings.urls[place].to_string();
-                        return Err(CallError::Rejected { url, status, detail });
+                        let error = CallError::Rejected { url, status, detail };
+                        if status != StatusCode::UNAUTHORIZED {
+                            return Err(error);
+                        }
+                        // Another node may know the token: tokens are being changed, or one clock is wrong.
+                        refused = Some(error);
                     }
                 }
             }
-            if watch.elapsed() >= retry_for {
-                return Err(CallError::Unreachable(failed));
+            let is_final = failed.is_empty() || watch.elapsed() >= retry_for;
+            if is_final {
+                return Err(refused.unwrap_or(CallError::Unreachable(failed)));
             }
             tokio::time::sleep(self.jittered(pause)).await;
             pause = (2 * pause).min(PAUSE_MAX);

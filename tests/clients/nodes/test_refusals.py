@@ -122,6 +122,16 @@ def test_a_wrong_token_is_reported_and_a_right_one_is_accepted(node, tmp_path):
         worker.wait_until_said("no telemetry")
 
 
+def test_a_worker_uses_the_node_that_knows_its_token(node, token, tmp_path):
+    """Of two nodes one rejects it, as while tokens change, or with a wrong clock."""
+    case = next(iter(linkages.cases(int(os.environ["TESTS_SEED"]), 40)))
+    with ApiNode(tmp_path / "other", "--lease-ms", "3000") as other, node.client() as api:
+        with WorkerNode(tmp_path / "w", [other.join_url, node.join_url], token) as worker:
+            worker.wait_until_said("no telemetry")
+            linkages.outcome(linkages.start(api, case), case)
+            assert "heartbeat failed" not in worker.said() and "cannot claim" not in worker.said()
+
+
 def certificate(folder, name, days):
     key, path = folder / f"{name}.key", folder / f"{name}.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]

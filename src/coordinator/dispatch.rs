@@ -195,6 +195,7 @@ impl Coordinator {
         let Assignment { lease, job, .. } = assignment;
         match self.0.broker.nack(&lease.id, reason, self.0.clock.steady()).await {
             Ok(Redelivery::Retried { .. }) => {
+                self.note_failure(assignment).await;
                 tracing::warn!(job.id = %lease.id.job, attempt = lease.attempt, "job failed and is tried again: {reason}");
                 Ok(())
             }
@@ -204,6 +205,17 @@ impl Coordinator {
             }
             Ok(Redelivery::Cancelled) | Err(crate::queue::Error::LeaseLost { .. }) => Ok(()),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Records a failed attempt in the metadata: the queue may be lost before the next attempt, which would record it.
+    async fn note_failure(&self, Assignment { lease, job, .. }: &Assignment) {
+        if !job.task.is_awaited() {
+            return;
+        }
+        let noted = self.0.store.note_attempts(job.project, lease.id.job.as_str(), lease.attempt).await;
+        if let Err(error) = noted {
+            tracing::warn!(job.id = %lease.id.job, "cannot record a failed attempt: {}", chain(&error));
         }
     }
 

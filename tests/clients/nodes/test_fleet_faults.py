@@ -353,3 +353,18 @@ def counted_once(engines, run):
 
 def dead_jobs(node):
     return node.admin("GET", "queue/jobs", params={"state": "dead"})["jobs"]
+
+
+def test_attempts_are_counted_although_the_queue_is_lost_after_each(tmp_path, seed):
+    """A job that always fails ends its run after three attempts, with Redis flushed between them."""
+    case = next(linkages.cases(seed, 60))
+    with fleet(tmp_path, nodes=1, workers=0) as (engines, [node], _), node.client() as api:
+        panics = {"ENTITYD_BREAKPOINT": "compare#"}
+        with WorkerNode(tmp_path / "worker", [node.join_url], node.join_token(), environment=panics):
+            run = linkages.start(api, case)
+            said = lambda words: node.log.read_text(errors="replace").count(words)
+            for attempt in (1, 2):
+                until(lambda: said("job failed and is tried again") == attempt, "an attempt fails", 60)
+                ask(engines.sentinels.leader()[0].port, "FLUSHALL")
+            until(lambda: run.get_status().json()["state"] == "error", "the run has failed", 60)
+            assert said("job failed and is tried again") == 2 and said("job failed for good") == 1

@@ -148,10 +148,12 @@ def test_packages_are_reproducible_and_signed(packages, only, tmp_path):
     again = tmp_path / "again"
     build = ROOT / "packaging/build"
     # The same binary, built into packages in another folder and at another time of day.
+    binary = tmp_path / "deb/usr/bin/entityd"
+    is_static = "INTERP" not in run("readelf", "-lW", binary).stdout
     run(
         build,
-        "--trial",
-        tmp_path / "deb/usr/bin/entityd",
+        "--binary" if is_static else "--trial",
+        binary,
         "--output",
         again,
         "--sign",

@@ -1,6 +1,7 @@
 """Starts the real binary on free ports in a folder of its own, watches it, and stops it."""
 
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -26,20 +27,32 @@ def clean_environment():
 
 
 def free_ports(count):
-    """Returns free ports below the ephemeral range, so that suites can run beside each other."""
-    sockets = []
-    try:
-        while len(sockets) < count:
-            candidate = socket.socket()
-            try:
-                candidate.bind(("127.0.0.1", random.randrange(12_000, 32_000)))
-                sockets.append(candidate)
-            except OSError:
-                candidate.close()
-        return [held.getsockname()[1] for held in sockets]
-    finally:
-        for held in sockets:
-            held.close()
+    """Returns free ports below the ephemeral range. No other call in this process, and no suite beside it, gets them soon."""
+    ports = []
+    while len(ports) < count:
+        port = next(PORTS)
+        with contextlib.suppress(OSError), socket.socket() as candidate:
+            candidate.bind(("127.0.0.1", port))
+            ports.append(port)
+    return ports
+
+
+def own_ports():
+    """Takes a range of ports for this process, and returns its ports again and again. The first one marks it as taken."""
+    for first in random.sample(range(12_000, 32_000, 1_000), 20):
+        mark = socket.socket()
+        try:
+            mark.bind(("127.0.0.1", first))
+        except OSError:
+            mark.close()
+            continue
+        MARKS.append(mark)
+        return itertools.cycle(range(first + 1, first + 1_000))
+    raise AssertionError("all ranges of ports are taken")
+
+
+MARKS = []
+PORTS = own_ports()
 
 
 class Server:

@@ -79,11 +79,13 @@ pub async fn versions(settings: &Settings) -> Result<Vec<Versions>, Error> {
 /// # Errors
 /// [`Error`]; a database that is named was not changed.
 pub async fn migrate(settings: &Settings) -> Result<Vec<Versions>, Error> {
-    let before = versions(settings).await?;
+    let mut before = versions(settings).await?;
     let way = database::way(settings)?;
     if let Some(way) = &way {
         let migrated = Postgres::migrate(way).await;
-        migrated.map_err(|cause| Error::Metadata { place: before[0].place.clone(), cause })?;
+        // Another process may have been quicker.
+        before[0].found =
+            migrated.map_err(|cause| Error::Metadata { place: before[0].place.clone(), cause })?.found;
     }
     let buckets = before.get(1).filter(|buckets| buckets.is_behind());
     if way.is_some() && buckets.is_none() {

@@ -277,7 +277,12 @@ class Early:
     def serve(self):
         with self.listener:
             first, _ = self.listener.accept()
-            first.recv(65536)
+            if first.recv(65536).startswith(b"OPTIONS"):
+                # It does not take uploads in several requests.
+                first.sendall(b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                first.close()
+                first, _ = self.listener.accept()
+                first.recv(65536)
             first.sendall(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nRetry-After: 0\r\n\r\n")
             second, _ = self.listener.accept()
             threading.Thread(target=self.drain, args=(first,), daemon=True).start()

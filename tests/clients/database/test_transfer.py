@@ -15,6 +15,7 @@ from harness.postgres import PASSWORD
 from harness.redis import Redis
 from harness.server import BINARY, Server, clean_environment
 from harness.stores import INTERNAL, Moto
+from harness.wait import until
 
 RECORDS = 200
 
@@ -132,6 +133,7 @@ def test_everything_is_copied_to_engines_and_back(engines, tmp_path):
 def test_the_admin_token_stays(engines, tmp_path):
     source = settings_file(tmp_path / "source")
     with Server(tmp_path / "source") as server:
+        until(lambda: "admin token" in server.log.read_text(), "the banner shows the token")
         token = re.search(r"admin token +(\S+)", server.log.read_text())[1]
     target = settings_file(tmp_path / "target", **engines)
     assert copy(source, target).returncode == 0

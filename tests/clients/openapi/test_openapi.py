@@ -27,6 +27,9 @@ KNOWN_FAILURES = {
 }
 
 
+schemathesis.serializer.alias("application/partial-upload", "application/octet-stream")
+
+
 @schemathesis.check
 def only_known_failures(context: CheckContext, response, case):
     """A crash must not hide behind a documented 500."""
@@ -71,7 +74,7 @@ def test_requests_with_a_project_and_its_token(case, server, api):
         project.upload(1, {"clks": [EIGHT_BYTES]})
         names["run_id"] = project.run(0.5).id
     case.path_parameters = {**(case.path_parameters or {}), **names} if "{" in case.operation.path else None
-    uploading = case.operation.path.endswith(("clks", "upload"))
+    uploading = case.operation.path.endswith(("clks", "upload", "{upload_id}"))
     token = project.update_tokens[0] if uploading else project.token
     case.headers = {**(case.headers or {}), "Authorization": token}
     case.call_and_validate(base_url=base_url(case, server), checks=CHECKS)

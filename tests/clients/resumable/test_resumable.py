@@ -355,7 +355,7 @@ def test_the_command_begins_again_when_the_server_has_removed_the_upload(tmp_pat
     with Server(tmp_path) as server:
         commands.done("project", "create", "--save", "study", "--server", server.origin)
         kept = tmp_path / "left.bin.entityd-upload"
-        with CuttingProxy(server.port, [1_000_000] + [70_000] * 50) as proxy:
+        with CuttingProxy(server.port, [1_000_000] + [100] * 200) as proxy:
             words = ["upload", "left.bin", "--encoding-bytes", SIZE, "--profile", "study/party-0.toml", "--server"]
             ended = commands.run(*words, f"http://127.0.0.1:{proxy.port}", "--retry", 1)
             assert ended.returncode == 1 and "run the same command again" in ended.stderr, ended.stderr

@@ -25,7 +25,7 @@ async fn every_documented_operation_is_answered() {
             operations += 1;
         }
     }
-    assert_eq!(operations, 16);
+    assert_eq!(operations, 19);
 }
 
 #[tokio::test]

@@ -258,6 +258,7 @@ mod tests {
         let nothing: Files = parsed(StatusCode::OK, "<ListBucketResult/>").unwrap();
         assert!(nothing.keys.is_empty());
         let refusal = parsed::<Files>(StatusCode::FORBIDDEN, "<Error><Code>AccessDenied</Code></Error>");
-        assert!(refusal.err().unwrap().to_string().contains("403 Forbidden AccessDenied"));
+        let refusal = refusal.err().unwrap();
+        assert!(crate::telemetry::chain(&refusal).contains("403 Forbidden AccessDenied"));
     }
 }

@@ -147,8 +147,11 @@ impl PartialUploads {
                     }
                 }
                 "" if record::path(folder, id).exists() => {}
-                // A crash has left it.
-                _ => fs::remove_file(folder.join(&name))?,
+                // A crash has left it. Beside a damaged record it is removed already.
+                _ => match fs::remove_file(folder.join(&name)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                    _ => {}
+                },
             }
         }
         if !open.is_empty() {

@@ -152,7 +152,7 @@ class Server:
                 continue
             for name in names:
                 path = Path(folder, name)
-                if path.parent.name == "entityd" or path.name == "mark":
+                if path.parent.name == "entityd" or path.name == "mark" or path == self.data / "uploads" / "node":
                     continue
                 # A purge may have removed the file meanwhile.
                 with contextlib.suppress(FileNotFoundError):

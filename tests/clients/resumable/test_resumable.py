@@ -222,15 +222,22 @@ def test_of_two_requests_at_once_the_later_one_counts(server, api, chance):
     project = api.project("groups")
     upload = Upload(project, 0, len(data))
     head = f"PATCH /api/v1{upload.path} HTTP/1.1\r\nHost: x\r\nAuthorization: {upload.token}\r\nContent-Type: "
-    head += f"application/partial-upload\r\nContent-Length: {len(data)}\r\nUpload-Offset: 0\r\nUpload-Complete: ?1\r\n\r\n"
-    with socket.create_connection((server.host, server.port), timeout=30) as line:
-        line.sendall(head.encode() + data[:5_000])
-        until(lambda: upload.part(5_001, b"").json()["expected-offset"] == 5_000, "the first part has arrived")
-        answer = line.recv(65_536).decode()
-        assert answer.startswith("HTTP/1.1 409") and "another request about this upload" in answer, answer
-    assert upload.offset() == 5_000
+    head += "application/partial-upload\r\nUpload-Complete: ?1\r\n"
+    for attempt in range(1, 20):
+        begin = upload.offset()
+        end = begin + 5_000
+        with socket.create_connection((server.host, server.port), timeout=30) as line:
+            more = f"Content-Length: {len(data) - begin}\r\nUpload-Offset: {begin}\r\n\r\n"
+            line.sendall((head + more).encode() + data[begin:end])
+            # A request that comes too early ends the first one before its bytes have arrived.
+            time.sleep(0.1 * attempt)
+            if upload.part(end + 1, b"").json()["expected-offset"] == end:
+                answer = line.recv(65_536).decode()
+                break
+    assert answer.startswith("HTTP/1.1 409") and "another request about this upload" in answer, answer
+    assert upload.offset() == end
     with ThreadPoolExecutor(4) as pool:
-        ended = list(pool.map(lambda _: upload.part(5_000, data[5_000:6_000]), range(4)))
+        ended = list(pool.map(lambda _: upload.part(end, data[end : end + 1_000]), range(4)))
     assert sorted(answer.status_code for answer in ended) in ([204, 409, 409, 409], [409] * 4)
     offset = upload.offset()
     receipt(upload.part(offset, data[offset:], last=True))

@@ -62,12 +62,22 @@ pub(super) async fn open(
     // Whatever happens to the others, the queue has finished opening when this returns.
     let (broker, others) = tokio::join!(queue, others);
     let ((metadata, blobs), broker) = (others?, broker?);
-    let own = blobs.own.is_some().then_some(identity::BUCKETS);
-    let claimed = blobs.owner.has_claimed().then(|| owner::name(settings));
-    let made = [database::name(settings)].into_iter().chain(own).map(str::to_owned).chain(claimed);
     queue::mark(settings, data_dir.path(), &register)?;
-    identity::note(data_dir, &mut register, made)?;
+    note(settings, data_dir, &mut register, (&blobs.owner, blobs.own.is_some()))?;
     Ok(Stores { metadata, broker, blobs })
+}
+
+/// Records the stores that exist now, also the buckets if there are any.
+pub(super) fn note(
+    settings: &Settings,
+    data_dir: &DataDir,
+    register: &mut Register,
+    (owner, has_buckets): (&Owner, bool),
+) -> Result<(), Error> {
+    let buckets = has_buckets.then_some(identity::BUCKETS);
+    let claimed = owner.has_claimed().then(|| owner::name(settings));
+    let made = [database::name(settings)].into_iter().chain(buckets).map(str::to_owned).chain(claimed);
+    identity::note(data_dir, register, made)
 }
 
 async fn open_blobs(

@@ -14,7 +14,7 @@ use object_store::ObjectStore;
 
 use super::sharing::Sharing;
 use super::snapshot::{self, Snapshot};
-use super::{Error, database, identity, objects, owner, queue, versions};
+use super::{Error, database, identity, objects, queue, stores, versions};
 use crate::config::Settings;
 use crate::http::{admin, workers};
 use crate::metadata::{self, Commit, Commons, Migrate, Runs, Store};
@@ -251,10 +251,8 @@ impl Opened {
 
     /// Records the stores that exist now.
     fn note(&mut self, settings: &Settings, data_dir: &DataDir) -> Result<(), Fault> {
-        let claimed = self.owner.has_claimed().then(|| owner::name(settings));
-        let buckets = data_dir.path().join(identity::BUCKETS).exists().then_some(identity::BUCKETS);
-        let made = [database::name(settings)].into_iter().chain(buckets).map(str::to_owned).chain(claimed);
-        Ok(identity::note(data_dir, &mut self.register, made)?)
+        let has_buckets = data_dir.path().join(identity::BUCKETS).exists();
+        Ok(stores::note(settings, data_dir, &mut self.register, (&self.owner, has_buckets))?)
     }
 
     async fn close(self) -> Result<(), Fault> {

@@ -107,14 +107,10 @@ fn copy(flags: Flags, to: String, json: bool) -> Result<(), Failure> {
     progress.finish();
     let Transferred { projects, objects: Copied { objects, bytes, present } } = copied?;
     let place = to.data_dir.display();
-    output::print(&if json {
-        format!(
-            "{:#}\n",
-            json!({
-                "data_dir": to.data_dir, "projects": projects, "objects": objects, "bytes": bytes, "present": present,
-            })
-        )
-    } else {
+    let said = json!({
+        "data_dir": to.data_dir, "projects": projects, "objects": objects, "bytes": bytes, "present": present,
+    });
+    output::answer(&said, json, |_| {
         format!(
             "{projects} projects and {objects} objects ({bytes} bytes) are in {place} and its engines, {present} of the objects \
              since an earlier attempt; start the server with the settings of the target\n"
@@ -130,11 +126,10 @@ fn report(
 ) -> Result<(), Failure> {
     let settings = load(flags)?.settings;
     let found = runtime()?.block_on(find(&settings)).or_fail()?;
-    if json {
-        let all: Vec<Value> = found.iter().map(as_json).collect();
-        return output::print(&format!("{:#}\n", json!({ "databases": all })));
-    }
-    output::print(&found.iter().map(show).collect::<Vec<_>>().join("\n"))
+    let all: Vec<Value> = found.iter().map(as_json).collect();
+    output::answer(&json!({ "databases": all }), json, |_| {
+        found.iter().map(show).collect::<Vec<_>>().join("\n")
+    })
 }
 
 fn load(flags: Flags) -> Result<Loaded, Failure> {

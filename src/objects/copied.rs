@@ -1,6 +1,7 @@
 //! Copies of all objects of a store in another store.
 
 use std::io::Write;
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -21,8 +22,9 @@ pub struct Copied {
     pub present: u64,
 }
 
-/// Copies every object of `from` that `to` does not have; `stored` is the store behind `to`. Objects are compared by SHA-256: those that the target has, and
-/// each copy once it is complete. `show` is called with the share of the bytes that is done.
+/// Copies every object of `from` that `to` does not have; `stored` is the store behind `to`. Objects that the target has, and
+/// each copy once it is complete, are compared with the source by SHA-256. `show` is called with the share of the bytes
+/// that is done.
 ///
 /// # Errors
 /// [`Error::Full`], [`Error::Storage`]; [`Error::Damaged`] if a copy differs.
@@ -35,17 +37,21 @@ pub async fn copy_all(
     show: &mut (dyn FnMut(f64) + Send),
 ) -> Result<Copied, Error> {
     let mut copied = Copied::default();
-    let all = from.list(None).try_fold(0, async |sum, found| Ok(sum + found.size)).await?;
-    let mut listed = from.list(None);
-    while let Some(found) = listed.try_next().await? {
-        let Some(key) = Key::listed(found.location.as_ref()) else { continue };
+    let listed = || {
+        from.list(None).try_filter_map(async |found| {
+            Ok(Key::listed(found.location.as_ref()).map(|key| (key, found.size)))
+        })
+    };
+    let all = listed().try_fold(0, async |sum, (_, size)| Ok(sum + size)).await?;
+    let mut listed = pin!(listed());
+    while let Some((key, size)) = listed.try_next().await? {
         if to.exists(&key).await? && digest(stored, &key).await? == digest(from, &key).await? {
             copied.present += 1;
         } else {
             copy(from, (to, stored), &key).await?;
         }
         copied.objects += 1;
-        copied.bytes += found.size;
+        copied.bytes += size;
         show(copied.bytes as f64 / all.max(1) as f64);
     }
     Ok(copied)

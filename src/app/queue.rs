@@ -16,6 +16,7 @@ use crate::runtime::entropy::Entropy;
 use crate::system::data_dir::Error as DataDirError;
 use crate::system::engine;
 use crate::system::identity::Register;
+use crate::system::regular;
 use crate::system::secret::{self, Hidden};
 
 /// The embedded queue, in the data directory.
@@ -35,11 +36,9 @@ pub(super) fn mark(settings: &Settings, data_dir: &Path, register: &Register) ->
         identity::mark_queue(&data_dir.join(DIRECTORY), register)?;
     }
     let restored = data_dir.join(RESTORED);
-    match fs::remove_file(&restored) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-            Err(DataDirError::Unusable { path: restored, cause }.into())
-        }
-        _ => Ok(()),
+    match regular::remove(&restored) {
+        Ok(_) => Ok(()),
+        Err(cause) => Err(DataDirError::Unusable { path: restored, cause }.into()),
     }
 }
 

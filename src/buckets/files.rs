@@ -124,10 +124,7 @@ impl Files {
     pub(super) fn remove(&self, number: Number) -> io::Result<()> {
         let _allowed = removals::allowed();
         self.is_in_place()?;
-        match fs::remove_file(self.path(number)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            done => done,
-        }
+        regular::remove(&self.path(number)).map(drop)
     }
 
     /// Returns the path of a file.

@@ -1,4 +1,4 @@
-//! Opens files that must be regular ones. Opening a named pipe waits for its other end, and reading a device
+//! Opens files that must be regular ones, and removes files. Opening a named pipe waits for its other end, and reading a device
 //! may never end: such a file in place of an expected one must block neither a start nor a request.
 
 use std::fmt;
@@ -100,6 +100,18 @@ pub fn check(path: &Path) -> io::Result<()> {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::LOOP) => {
             Err(NoFile { path: path.to_owned(), what: What::Circle }.into())
         }
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a file; returns false if there is none.
+///
+/// # Errors
+/// The operating system's.
+pub fn remove(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
 }

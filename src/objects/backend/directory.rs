@@ -130,11 +130,11 @@ impl Directory {
         let _allowed = removals::allowed();
         self.is_in_place()?;
         let path = self.root.join(key.as_str());
-        match fs::remove_file(&path) {
-            Ok(()) => self.prune(path.parent().unwrap_or(&self.root)).map(|()| true).map_err(Error::from),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error.into()),
+        let is_removed = regular::remove(&path)?;
+        if is_removed {
+            self.prune(path.parent().unwrap_or(&self.root))?;
         }
+        Ok(is_removed)
     }
 
     /// Removes every file below `prefix` and the directories that become empty.

@@ -107,11 +107,8 @@ impl CachedFile {
     }
 
     fn remove(&self) {
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::error!("cannot remove {}: {error}", self.path.display());
-            }
-            _ => {}
+        if let Err(error) = regular::remove(&self.path) {
+            tracing::error!("cannot remove {}: {error}", self.path.display());
         }
     }
 }

@@ -148,10 +148,9 @@ impl PartialUploads {
                 }
                 "" if record::path(folder, id).exists() => {}
                 // A crash has left it. Beside a damaged record it is removed already.
-                _ => match fs::remove_file(folder.join(&name)) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-                    _ => {}
-                },
+                _ => {
+                    regular::remove(&folder.join(&name))?;
+                }
             }
         }
         if !open.is_empty() {

@@ -1,6 +1,5 @@
 //! The file that describes a partial upload: its owner, its form, and the bytes that are safe.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -64,10 +63,7 @@ impl Record {
     /// Removes the record, then the bytes. Blocks.
     pub(super) fn remove(folder: &Path, id: PartialUploadId) -> io::Result<()> {
         for path in [path(folder, id), folder.join(id.to_string())] {
-            match fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            regular::remove(&path)?;
         }
         Ok(())
     }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
+use crate::system::regular;
+
 /// Stands in the name of a snapshot between the name of the database and the version.
 const INFIX: &str = ".version-";
 /// The suffix of a snapshot that is not complete.
@@ -63,10 +65,7 @@ pub(super) fn take(connection: &Connection, path: &Path, version: u32) -> Result
 }
 
 fn make(connection: &Connection, incomplete: &Path, snapshot: &Path) -> Result<(), Fault> {
-    match fs::remove_file(incomplete) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Fault::File(error)),
-        _ => {}
-    }
+    regular::remove(incomplete).map_err(Fault::File)?;
     // SQLite accepts an empty file, and would make one that others may read.
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(incomplete).map_err(Fault::File)?;
     connection.execute("VACUUM INTO ?1", [incomplete.to_string_lossy()]).map_err(Fault::Database)?;

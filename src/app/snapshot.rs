@@ -38,6 +38,11 @@ const PLAIN: [&str; 3] = ["format", "identity", "objects/entityd/owner"];
 /// Files with keys.
 const KEYS: [&str; 4] = ["admin-token", S3_CREDENTIALS, "tls/self-signed.pem", "tls/certificate.pem"];
 
+/// Returns true if the file with this path in a data directory holds keys.
+pub fn is_key(path: &str) -> bool {
+    KEYS.contains(&path)
+}
+
 /// An error in taking a snapshot; nothing is left of it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -149,11 +149,39 @@ async fn a_stopped_server_is_backed_up_into_one_file_with_its_keys_if_asked() {
     // The kill leaves a directory like a power cut does, with changes that are only in the write-ahead log.
     let folder = server.kill();
     let data = folder.path().join("data");
-    let made = run(&["backup", "--json", "--with-keys"], &[("--data-dir", &data), ("--to", &tar)]);
-    let made = said(&made);
+    let [passphrase, wrong] = ["passphrase", "wrong"].map(|name| to.path().join(name));
+    fs::write(&passphrase, "correct horse\n").unwrap();
+    fs::write(&wrong, "incorrect horse\n").unwrap();
+    let keyed = |words: &[&str], passphrase: &Path| {
+        let output = entityd().args(words).arg("--keys-passphrase-file").arg(passphrase).output();
+        output.unwrap()
+    };
+    let [data_text, tar_text] = [&data, &tar].map(|path| path.to_str().unwrap());
+    let making = ["backup", "--json", "--data-dir", data_text, "--to", tar_text];
+    let made = said(&keyed(&making, &passphrase));
     assert_eq!(made["keys_left_out"], serde_json::json!([]));
+    let keys = ["admin-token", "s3-credentials"];
+    assert_eq!(made["keys_encrypted"], serde_json::json!(keys));
+    let secret = fs::read_to_string(data.join("s3-credentials")).unwrap();
+    let secret = secret.split_whitespace().last().unwrap().as_bytes();
+    assert!(!fs::read(&tar).unwrap().windows(secret.len()).any(|window| window == secret));
     assert_eq!(said(&verify(&tar))["root"], made["root"]);
-    let later = restored(&tar, &[]);
+    let verifying = ["backup", "verify", tar_text, "--json"];
+    said(&keyed(&verifying, &passphrase));
+    let line = refusal(&keyed(&verifying, &wrong), 2);
+    assert!(line.contains("this is not the passphrase of the backup"), "{line}");
+    let bare = to.path().join("bare");
+    let restoring = ["restore", tar_text, "--into", bare.to_str().unwrap()];
+    assert!(refusal(&keyed(&restoring, &wrong), 2).contains("this is not the passphrase"));
+    assert!(!bare.exists());
+    let without = entityd().args(restoring).output().unwrap();
+    assert!(
+        String::from_utf8(without.stdout)
+            .unwrap()
+            .contains("with encrypted keys: admin-token, s3-credentials; ")
+    );
+    assert!(keys.iter().all(|key| !bare.join(key).exists()));
+    let later = restored(&tar, &["--keys-passphrase-file", passphrase.to_str().unwrap()]);
     assert_eq!(later.admin_token(), None, "the token is the old one");
     let stats = reqwest::Client::new().get(format!("http://{}/admin/queue", later.doors().ops));
     assert_eq!(stats.bearer_auth(&token).send().await.unwrap().status(), 200);
@@ -165,6 +193,7 @@ async fn a_stopped_server_is_backed_up_into_one_file_with_its_keys_if_asked() {
     // Again on the same directory: no trace of the first backup is left in it.
     said(&run(&["backup", "--json"], &[("--data-dir", &data), ("--to", &tar)]));
     assert!(!data.join("objects/entityd/snapshot-being-read").exists());
+    assert!(refusal(&keyed(&verifying, &passphrase), 2).contains("has no encrypted keys"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -252,7 +281,7 @@ async fn a_damaged_backup_is_refused_naming_the_entry_and_leaves_nothing() {
     let sealed = fs::read_to_string(&manifest).unwrap();
     fs::write(&manifest, sealed.replacen("\"bytes\":", "\"bytes\":1", 1)).unwrap();
     refused("its root is not that of its content", &shelf);
-    fs::write(&manifest, sealed.replacen("\"format\":1", "\"format\":2", 1)).unwrap();
+    fs::write(&manifest, sealed.replacen("\"format\":1", "\"format\":3", 1)).unwrap();
     refused("use a newer entityd", &shelf);
     fs::write(&manifest, &sealed).unwrap();
     said(&verify(&shelf));
@@ -304,12 +333,19 @@ async fn a_refused_command_prints_one_line_and_changes_nothing() {
         .unwrap();
     assert!(refusal(&gone, 1).contains("no answer from"));
     let open = entityd()
-        .args(["backup", "--server", "http://192.0.2.1:1", "--with-keys", "--to"])
+        .args(["backup", "--server", "http://192.0.2.1:1", "--to"])
         .arg(&full)
+        .arg("--keys-passphrase-file")
+        .arg(&file)
         .env("ENTITYD_ADMIN_TOKEN", &token)
         .output()
         .unwrap();
-    assert!(refusal(&open, 2).contains("--with-keys sends keys"));
+    assert!(refusal(&open, 2).contains("the server sends keys"));
+    let missing = entityd()
+        .args(["restore", "x", "--into", "y", "--keys-passphrase-file", "/nowhere"])
+        .output()
+        .unwrap();
+    assert!(refusal(&missing, 1).contains("/nowhere"));
     for (to, why) in [(&odd, "holds \"letter\""), (&file, "is a file")] {
         let output = backup(&server, &token, to, &[]).output().unwrap();
         assert!(refusal(&output, 2).contains(why));

@@ -13,7 +13,7 @@ pub(super) fn describe(manifest: &Manifest) -> Value {
         "backup": manifest.backup, "made": manifest.made, "entityd": manifest.about.version,
         "identity": manifest.about.identity, "objects": manifest.about.objects,
         "databases": manifest.about.databases.iter().cloned().collect::<BTreeMap<_, _>>(),
-        "keys_left_out": manifest.about.keys_left_out, "files": manifest.entries.len(),
+        "keys_left_out": manifest.about.keys_left_out, "keys_encrypted": manifest.keys_encrypted, "files": manifest.entries.len(),
         "bytes": manifest.bytes(), "root": manifest.root,
     })
 }
@@ -27,6 +27,13 @@ pub(super) fn left_out(manifest: &Manifest) -> String {
             text,
             "without keys: {}; put them back after a restore, or the next start makes new ones",
             about.keys_left_out.join(", ")
+        );
+    }
+    if !manifest.keys_encrypted.is_empty() {
+        let _ = writeln!(
+            text,
+            "with encrypted keys: {}; restore them with --keys-passphrase-file, or the next start makes new ones",
+            manifest.keys_encrypted.join(", ")
         );
     }
     if !about.objects.is_empty() {

@@ -8,10 +8,11 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::archive;
-use super::manifest::{Entry, FORMAT, Manifest, is_immutable};
+use super::keys::{self, Passphrase};
+use super::manifest::{Entry, KEYS, Manifest, is_immutable};
 use super::repository::{Repository, Writing, check_outside};
 use super::source::Source;
-use crate::app::snapshot::Listed;
+use crate::app::snapshot::{Listed, is_key};
 use crate::cli::Failure;
 use crate::cli::progress::Progress;
 use crate::runtime::clock::{Clock, Timestamp};
@@ -66,9 +67,15 @@ impl Target {
         Ok(Self::Repository { repository, writing, earlier, added: Vec::new() })
     }
 
-    /// Copies the missing files, and publishes the manifest.
-    pub(super) async fn copy(&mut self, source: &Source, progress: &mut Progress) -> Result<Made, Failure> {
+    /// Copies the missing files, and the keys if there is a passphrase to encrypt them with.
+    pub(super) async fn copy(
+        &mut self,
+        source: &Source,
+        passphrase: Option<&Passphrase>,
+        progress: &mut Progress,
+    ) -> Result<Made, Failure> {
         let listed = source.listing().await?;
+        let (keys, listed): (Vec<_>, Vec<_>) = listed.into_iter().partition(|file| is_key(&file.path));
         let known = self.known(&source.about().identity);
         let known = |file: &Listed| {
             let same = |(bytes, sha256): &(u64, String)| (*bytes == file.bytes).then(|| sha256.clone());
@@ -90,14 +97,23 @@ impl Target {
             };
             entries.push(Entry { path: file.path, bytes: file.bytes, sha256 });
         }
+        if let Some(passphrase) = passphrase.filter(|_| !keys.is_empty()) {
+            let encrypted = keys::encrypted(source, &keys, passphrase).await?;
+            let file = Listed { path: KEYS.to_owned(), bytes: encrypted.len() as u64 };
+            let sha256 = self.add(&file, encrypted.as_slice()).await?;
+            copied = (copied.0 + 1, copied.1 + file.bytes);
+            entries.push(Entry { path: file.path, bytes: file.bytes, sha256 });
+            entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        }
         let now = Clock::system().now();
         let name = name(now, u16::from_le_bytes(Entropy::system().bytes()));
         let manifest = Manifest {
-            format: FORMAT,
+            format: 0,
             backup: name,
             made: now.to_string(),
             about: source.about().clone(),
             entries,
+            keys_encrypted: keys.into_iter().map(|file| file.path).collect(),
             root: String::new(),
         };
         Ok(Made { manifest: manifest.seal(), copied })

@@ -8,8 +8,10 @@ use sha2::{Digest, Sha256};
 use crate::app::snapshot::About;
 use crate::cli::Failure;
 
-/// The version of the format that this program writes.
-pub(in crate::cli) const FORMAT: u32 = 1;
+/// The highest version of the format. Version 2 has [`Manifest::keys_encrypted`].
+const FORMAT: u32 = 2;
+/// The entry with the encrypted keys.
+pub(in crate::cli) const KEYS: &str = "keys.age";
 /// The entry with the version of the data directory, which is restored last.
 pub(in crate::cli) const LAST: &str = "format";
 
@@ -26,6 +28,9 @@ pub(in crate::cli) struct Manifest {
     pub(in crate::cli) about: About,
     /// The entries, in the order of their paths.
     pub(in crate::cli) entries: Vec<Entry>,
+    /// The files with keys that the entry [`KEYS`] has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::cli) keys_encrypted: Vec<String>,
     /// The SHA-256 of the manifest without this member.
     pub(in crate::cli) root: String,
 }
@@ -42,8 +47,9 @@ pub(in crate::cli) struct Entry {
 }
 
 impl Manifest {
-    /// Computes and sets the root hash.
+    /// Sets the lowest version that has all its members, and the root hash.
     pub(in crate::cli) fn seal(mut self) -> Self {
+        self.format = if self.keys_encrypted.is_empty() { 1 } else { FORMAT };
         self.root = self.computed_root();
         self
     }
@@ -119,7 +125,8 @@ mod tests {
         };
         let entry = |path: &str| Entry { path: path.to_owned(), bytes: 2, sha256: "ab".repeat(32) };
         let (backup, made) = ("b".to_owned(), "m".to_owned());
-        Manifest { format: FORMAT, backup, made, about, entries: vec![entry(LAST)], root: String::new() }
+        let (entries, keys_encrypted, root) = (vec![entry(LAST)], Vec::new(), String::new());
+        Manifest { format: 0, backup, made, about, entries, keys_encrypted, root }
     }
 
     #[test]

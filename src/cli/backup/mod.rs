@@ -1,5 +1,7 @@
 //! `entityd backup`: copies a data directory, of a running server or of a stopped one.
 
+mod age;
+mod keys;
 mod manifest;
 mod repository;
 mod archive;
@@ -15,6 +17,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use self::describe::{describe, left_out};
+use self::keys::{Passphrase, PassphraseOption};
 use self::make::{Made, Target};
 use self::source::Source;
 use self::stored::Stored;
@@ -28,8 +31,8 @@ use super::{Failure, output};
 ///
 /// Asks the listener for operations of a running server, with the admin token, or reads the data directory of a
 /// stopped one (--data-dir). It copies projects, runs, uploads, results, buckets and the identity of the data
-/// directory, but not the queue, which the next start makes again. Keys are copied only with --with-keys. Objects in
-/// a store of their own (--objects) are not copied: back up that store.
+/// directory, but not the queue, which the next start makes again. Keys are copied, encrypted, only with
+/// --keys-passphrase-file. Objects in a store of their own (--objects) are not copied: back up that store.
 ///
 /// A directory or a bucket holds any number of backups; content that an earlier backup has is not copied again. A
 /// backup is complete, or it is absent and the exit code is not 0. It holds encodings: protect it like the data
@@ -53,9 +56,8 @@ struct Make {
     data_dir: Option<PathBuf>,
     #[command(flatten)]
     server: OptionalServer,
-    /// Copy the keys too: the digest of the admin token, S3 root credentials, self-signed certificate
-    #[arg(long)]
-    with_keys: bool,
+    #[command(flatten)]
+    keys: PassphraseOption,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -75,6 +77,8 @@ enum Action {
     Verify {
         #[command(flatten)]
         chosen: Chosen,
+        #[command(flatten)]
+        keys: PassphraseOption,
         /// Parent of the temporary directory [default: `TMPDIR` or /tmp]
         #[arg(long, value_name = "DIR")]
         scratch: Option<PathBuf>,
@@ -100,8 +104,8 @@ impl Arguments {
         match self.action {
             None => runtime.block_on(self.make.run()),
             Some(Action::Inspect { chosen, json }) => runtime.block_on(chosen.inspect(json)),
-            Some(Action::Verify { chosen, scratch, json }) => {
-                restore::verify(&runtime, &chosen.from, chosen.backup.as_deref(), scratch.as_deref(), json)
+            Some(Action::Verify { chosen, keys, scratch, json }) => {
+                restore::verify(&runtime, &chosen, &keys, scratch.as_deref(), json)
             }
         }
     }
@@ -110,12 +114,13 @@ impl Arguments {
 impl Make {
     async fn run(self) -> Result<(), Failure> {
         // The client is created first, because its errors cost nothing.
-        let client = self.data_dir.is_none().then(|| self.client()).transpose()?;
+        let passphrase = self.keys.read()?;
+        let client = self.data_dir.is_none().then(|| self.client(passphrase.as_ref())).transpose()?;
         let mut target = Target::open(&self.to).await?;
         let mut progress = Progress::new();
         progress.show("taking a snapshot", 0.0);
         let taken = tokio::select! {
-            taken = self.source(client) => taken,
+            taken = self.source(client, passphrase.as_ref()) => taken,
             () = stopped() => Err(Failure::Interrupted),
         };
         let source = match taken {
@@ -126,7 +131,7 @@ impl Make {
             }
         };
         let made = tokio::select! {
-            made = target.copy(&source, &mut progress) => made,
+            made = target.copy(&source, passphrase.as_ref(), &mut progress) => made,
             () = stopped() => Err(Failure::Interrupted),
         };
         source.close().await;
@@ -142,19 +147,25 @@ impl Make {
         output::print(&if self.json { format!("{}\n", made.json()) } else { made.text(&self.to) })
     }
 
-    async fn source(&self, client: Option<Client>) -> Result<Source, Failure> {
+    async fn source(
+        &self,
+        client: Option<Client>,
+        passphrase: Option<&Passphrase>,
+    ) -> Result<Source, Failure> {
+        let with_keys = passphrase.is_some();
         match (client, &self.data_dir) {
-            (None, Some(path)) => Source::stopped(path, self.with_keys).await,
-            (Some(client), _) => Source::serving(client, self.with_keys).await,
-            (None, None) => Source::serving(self.client()?, self.with_keys).await,
+            (None, Some(path)) => Source::stopped(path, with_keys).await,
+            (Some(client), _) => Source::serving(client, with_keys).await,
+            (None, None) => Source::serving(self.client(passphrase)?, with_keys).await,
         }
     }
 
-    fn client(&self) -> Result<Client, Failure> {
+    fn client(&self, passphrase: Option<&Passphrase>) -> Result<Client, Failure> {
         let options = self.server.options();
-        if self.with_keys && !options.is_private() {
+        // The server sends the keys before they are encrypted.
+        if passphrase.is_some() && !options.is_private() {
             return Err(Failure::Usage(
-                "--with-keys sends keys: give an https:// address, or run this on the server's machine"
+                "--keys-passphrase-file: the server sends keys: give an https:// address, or run this on the server's machine"
                     .to_owned(),
             ));
         }

@@ -13,8 +13,10 @@ use clap::Args;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
+use super::Chosen;
 use super::describe::{describe, left_out};
-use super::manifest::{Entry, LAST, Manifest};
+use super::keys::{self, Key, PassphraseOption};
+use super::manifest::{Entry, KEYS, LAST, Manifest};
 use super::repository::cannot_use;
 use super::stored::Stored;
 use crate::app;
@@ -55,6 +57,8 @@ pub(in crate::cli) struct Arguments {
     /// Name of the backup, as `backup inspect` lists it [default: the latest]
     #[arg(long, value_name = "NAME")]
     backup: Option<String>,
+    #[command(flatten)]
+    keys: PassphraseOption,
     /// Check the backup and report what would be done, but write nothing
     #[arg(long)]
     dry_run: bool,
@@ -66,16 +70,18 @@ pub(in crate::cli) struct Arguments {
 impl Arguments {
     pub(in crate::cli) fn run(self) -> Result<(), Failure> {
         runtime()?.block_on(async {
+            let passphrase = self.keys.read()?;
             let stored = Stored::open(&self.from)?;
             let manifest = stored.manifest(self.backup.as_deref()).await?;
             if !self.json {
                 output::print(&left_out(&manifest))?;
             }
+            let keys = keys::decrypted(&stored, &manifest, passphrase.as_ref()).await?;
             if self.dry_run {
                 Place::check(&self.into, &manifest)?;
                 stored.check_sizes(&manifest).await?;
             } else {
-                restore(&stored, &manifest, &self.into).await?;
+                restore(&stored, &manifest, &keys, &self.into).await?;
             }
             let mut said = describe(&manifest);
             said["into"] = json!(self.into);
@@ -100,8 +106,8 @@ impl Arguments {
 /// Restores a backup into a temporary directory, opens the directory, and reports its content.
 pub(super) fn verify(
     runtime: &Runtime,
-    from: &str,
-    backup: Option<&str>,
+    chosen: &Chosen,
+    passphrase: &PassphraseOption,
     scratch: Option<&Path>,
     as_json: bool,
 ) -> Result<(), Failure> {
@@ -111,9 +117,11 @@ pub(super) fn verify(
     };
     let path = folder.path().join("data");
     runtime.block_on(async {
-        let stored = Stored::open(from)?;
-        let manifest = stored.manifest(backup).await?;
-        restore(&stored, &manifest, &path).await?;
+        let passphrase = passphrase.read()?;
+        let stored = Stored::open(&chosen.from)?;
+        let manifest = stored.manifest(chosen.backup.as_deref()).await?;
+        let keys = keys::decrypted(&stored, &manifest, passphrase.as_ref()).await?;
+        restore(&stored, &manifest, &keys, &path).await?;
         let held = app::restored::check(&path, manifest.about.objects.is_empty()).await;
         let held = held.map_err(|error| {
             let why = crate::telemetry::chain(&error);
@@ -137,13 +145,13 @@ pub(super) fn verify(
     })
 }
 
-async fn restore(stored: &Stored, manifest: &Manifest, into: &Path) -> Result<(), Failure> {
+async fn restore(stored: &Stored, manifest: &Manifest, keys: &[Key], into: &Path) -> Result<(), Failure> {
     let mut format = Vec::new();
     let last = manifest.entries.iter().find(|entry| entry.path == LAST);
     stored.copy(last.expect("a checked manifest has it"), &mut format).await?;
     let place = Place::take(into, manifest, &format)?;
     let filled = tokio::select! {
-        filled = place.fill(stored, manifest) => filled,
+        filled = place.fill(stored, manifest, keys) => filled,
         () = stopped() => Err(Failure::Interrupted),
     };
     match filled.and_then(|()| place.publish()) {
@@ -216,13 +224,17 @@ impl Place {
         Ok(place)
     }
 
-    async fn fill(&self, stored: &Stored, manifest: &Manifest) -> Result<(), Failure> {
+    async fn fill(&self, stored: &Stored, manifest: &Manifest, keys: &[Key]) -> Result<(), Failure> {
         let mut progress = Progress::new();
         let (mut done, all) = (0, manifest.bytes().max(1));
-        for entry in manifest.entries.iter().filter(|entry| entry.path != LAST) {
+        for entry in manifest.entries.iter().filter(|entry| ![LAST, KEYS].contains(&entry.path.as_str())) {
             progress.show("restoring", done as f64 / all as f64);
             self.fill_one(stored, entry).await?;
             done += entry.bytes;
+        }
+        for (path, content) in keys {
+            let mut file = self.create(path)?;
+            file.write_all(content).map_err(|error| cannot_use(&self.path.join(path), &error))?;
         }
         progress.finish();
         Ok(())
@@ -236,12 +248,17 @@ impl Place {
                 entry.path
             )));
         }
-        let path = self.path.join(&entry.path);
+        let mut file = self.create(&entry.path)?;
+        stored.copy(entry, &mut file).await
+    }
+
+    /// Creates a file, with its folder.
+    fn create(&self, path: &str) -> Result<File, Failure> {
+        let path = self.path.join(path);
         let failed = |error: io::Error| cannot_use(&path, &error);
         make(path.parent().unwrap_or(&self.path)).map_err(failed)?;
         let mut options = OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-        stored.copy(entry, &mut file).await
+        options.write(true).create_new(true).mode(0o600).open(&path).map_err(failed)
     }
 
     /// Makes everything durable, and lets servers use it.

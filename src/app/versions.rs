@@ -60,6 +60,12 @@ impl Versions {
 /// # Errors
 /// [`Error::Metadata`], [`Error::Database`], [`Error::DatabasePassword`].
 pub async fn versions(settings: &Settings) -> Result<Vec<Versions>, Error> {
+    let (metadata, buckets) = of_both(settings).await?;
+    Ok([metadata].into_iter().chain(buckets).collect())
+}
+
+/// Returns the versions of the metadata and of the index of the buckets.
+async fn of_both(settings: &Settings) -> Result<(Versions, Option<Versions>), Error> {
     let metadata = match database::way(settings)? {
         None => of_metadata(settings, &settings.data_dir)?,
         Some(way) => {
@@ -71,7 +77,7 @@ pub async fn versions(settings: &Settings) -> Result<Vec<Versions>, Error> {
             Versions { place, found, known, steps, snapshot: None, snapshots: Vec::new() }
         }
     };
-    Ok([metadata].into_iter().chain(of_buckets(&settings.data_dir)?).collect())
+    Ok((metadata, of_buckets(&settings.data_dir)?))
 }
 
 /// Brings the databases up to date. Returns the versions before.
@@ -79,31 +85,31 @@ pub async fn versions(settings: &Settings) -> Result<Vec<Versions>, Error> {
 /// # Errors
 /// [`Error`]; a database that is named was not changed.
 pub async fn migrate(settings: &Settings) -> Result<Vec<Versions>, Error> {
-    let mut before = versions(settings).await?;
+    let (mut metadata, buckets) = of_both(settings).await?;
+    let behind = buckets.as_ref().is_some_and(Versions::is_behind);
     let way = database::way(settings)?;
     if let Some(way) = &way {
         let migrated = Postgres::migrate(way).await;
         // Another process may have been quicker.
-        before[0].found =
-            migrated.map_err(|cause| Error::Metadata { place: before[0].place.clone(), cause })?.found;
+        let migrated = migrated.map_err(|cause| Error::Metadata { place: metadata.place.clone(), cause });
+        metadata.found = migrated?.found;
     }
-    let buckets = before.get(1).filter(|buckets| buckets.is_behind());
-    if way.is_some() && buckets.is_none() {
-        return Ok(before);
+    if way.is_some() && !behind {
+        return Ok([metadata].into_iter().chain(buckets).collect());
     }
     let data_dir = DataDir::open(&settings.data_dir)?;
     let register = identity::open(&data_dir, &Entropy::system())?;
     let settings = Settings { migrate: Migrate::Auto, ..settings.clone() };
     if way.is_none() {
         let store = database::open(&settings, &data_dir, &register, Arc::default(), None).await?;
-        store.close().await.map_err(|cause| Error::Metadata { place: before[0].place.clone(), cause })?;
+        store.close().await.map_err(|cause| Error::Metadata { place: metadata.place.clone(), cause })?;
     }
-    if buckets.is_some() {
+    if behind {
         let (path, owner) =
             (data_dir.path().join(identity::BUCKETS), s3::owner(&settings, &data_dir, &register)?);
         buckets::migrate(&path, &owner).await?;
     }
-    Ok(before)
+    Ok([metadata].into_iter().chain(buckets).collect())
 }
 
 /// Records that this version of the program uses the data directory.

@@ -112,8 +112,8 @@ fn copy(flags: Flags, to: String, json: bool) -> Result<(), Failure> {
     });
     output::answer(&said, json, |_| {
         format!(
-            "{projects} projects and {objects} objects ({bytes} bytes) are in {place} and its engines, {present} of the objects \
-             since an earlier attempt; start the server with the settings of the target\n"
+            "{projects} projects and {objects} objects ({bytes} bytes) are in {place} and its engines; an earlier attempt had \
+             copied {present} of the objects; start the server with the settings of the target\n"
         )
     })
 }

@@ -199,8 +199,9 @@ pub async fn remove_unneeded(coordinator: Coordinator, uploads: PartialUploads, 
         }
         for partial in uploads.all() {
             let expired = partial.idle() > uploads.expiry();
-            if expired || is_unneeded(&coordinator, &partial).await {
-                uploads.remove_or_warn(&partial).await;
+            if (expired || is_unneeded(&coordinator, &partial).await)
+                && uploads.remove_or_warn(&partial).await
+            {
                 tracing::info!(project.id = %partial.project, party = partial.party, expired, "partial upload removed");
             }
         }

@@ -266,11 +266,13 @@ impl PartialUploads {
         }
     }
 
-    /// Removes an upload, and logs a failure.
-    pub async fn remove_or_warn(&self, partial: &Arc<Partial>) {
-        if let Err(error) = self.remove(partial).await {
-            tracing::warn!("cannot remove a partial upload: {}", chain(&error));
+    /// Removes an upload, and logs a failure. Returns true if it is removed.
+    pub async fn remove_or_warn(&self, partial: &Arc<Partial>) -> bool {
+        let removed = self.remove(partial).await;
+        if let Err(error) = &removed {
+            tracing::warn!("cannot remove a partial upload: {}", chain(error));
         }
+        removed.is_ok()
     }
 
     /// Returns the number of open uploads, and the most that there may be.

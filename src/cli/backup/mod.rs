@@ -104,9 +104,14 @@ impl Arguments {
         match self.action {
             None => runtime.block_on(self.make.run()),
             Some(Action::Inspect { chosen, json }) => runtime.block_on(chosen.inspect(json)),
-            Some(Action::Verify { chosen, keys, scratch, json }) => {
-                restore::verify(&runtime, &chosen, &keys, scratch.as_deref(), json)
-            }
+            Some(Action::Verify { chosen, keys, scratch, json }) => restore::verify(
+                &runtime,
+                &chosen.from,
+                chosen.backup.as_deref(),
+                &keys,
+                scratch.as_deref(),
+                json,
+            ),
         }
     }
 }

@@ -13,7 +13,6 @@ use clap::Args;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use super::Chosen;
 use super::describe::{describe, left_out};
 use super::keys::{self, Key, PassphraseOption};
 use super::manifest::{Entry, KEYS, LAST, Manifest};
@@ -106,7 +105,8 @@ impl Arguments {
 /// Restores a backup into a temporary directory, opens the directory, and reports its content.
 pub(super) fn verify(
     runtime: &Runtime,
-    chosen: &Chosen,
+    from: &str,
+    backup: Option<&str>,
     passphrase: &PassphraseOption,
     scratch: Option<&Path>,
     as_json: bool,
@@ -118,8 +118,8 @@ pub(super) fn verify(
     let path = folder.path().join("data");
     runtime.block_on(async {
         let passphrase = passphrase.read()?;
-        let stored = Stored::open(&chosen.from)?;
-        let manifest = stored.manifest(chosen.backup.as_deref()).await?;
+        let stored = Stored::open(from)?;
+        let manifest = stored.manifest(backup).await?;
         let keys = keys::decrypted(&stored, &manifest, passphrase.as_ref()).await?;
         restore(&stored, &manifest, &keys, &path).await?;
         let held = app::restored::check(&path, manifest.about.objects.is_empty()).await;

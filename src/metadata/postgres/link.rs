@@ -2,9 +2,11 @@
 
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use parking_lot::Mutex;
 use tokio::time::timeout;
 use tokio_postgres::{Client, Config, Row};
 use zeroize::Zeroizing;
@@ -96,6 +98,8 @@ pub(super) struct Link {
     pool: Pool,
     /// Hosts and ports.
     place: String,
+    /// The host of the latest connection.
+    in_use: Arc<Mutex<Option<String>>>,
     timeout: Duration,
     /// The statement that begins a transaction with writes.
     begin: String,
@@ -112,9 +116,10 @@ impl Link {
         let ca_file = settings.ca_file.as_deref().or(settings.address.ca_file.as_deref());
         let connector = tls::connector(settings.address.tls, ca_file).map_err(refused)?;
         let is_unverified = settings.address.tls < Tls::VerifyCa && !is_local(&config);
+        let in_use = Arc::default();
         let manager = Manager::from_connect(
             config,
-            Connector(connector),
+            Connector { tls: connector, in_use: Arc::clone(&in_use) },
             ManagerConfig { recycling_method: RecyclingMethod::Verified },
         );
         let pool = Pool::builder(manager)
@@ -132,7 +137,7 @@ impl Link {
              SET LOCAL statement_timeout = {millis}; SET LOCAL idle_in_transaction_session_timeout = {millis}; \
              SET LOCAL synchronous_commit = on"
         );
-        Ok(Self { pool, place, timeout: settings.timeout, begin, is_unverified })
+        Ok(Self { pool, place, in_use, timeout: settings.timeout, begin, is_unverified })
     }
 
     /// Returns a warning, if the identity of the server is not verified.
@@ -147,6 +152,11 @@ impl Link {
 
     pub(super) fn place(&self) -> &str {
         &self.place
+    }
+
+    /// Returns the host of the latest connection; all hosts if there was none.
+    pub(super) fn in_use(&self) -> String {
+        self.in_use.lock().clone().unwrap_or_else(|| self.place.clone())
     }
 
     pub(super) const fn timeout(&self) -> Duration {

@@ -88,6 +88,8 @@ pub(super) fn way(settings: &Settings) -> Result<Option<postgres::Settings>, Err
         user: settings.database_user.clone(),
         password,
         ca_file: settings.database_ca_file.clone(),
+        cert_file: settings.database_cert_file.clone(),
+        key_file: settings.database_key_file.clone(),
         connections_max: settings.database_connections_max,
         timeout: Duration::from_millis(settings.database_timeout_ms),
     }))

@@ -186,6 +186,9 @@ pub enum Error {
         #[source]
         cause: secret::Error,
     },
+    /// The certificates for the queue cannot be used.
+    #[error("cannot use the certificates for Redis (--queue-ca, --queue-cert, --queue-key)")]
+    QueueTls(#[source] tls::Error),
     /// A certificate for the queue cannot be read.
     #[error("cannot read {} (--{setting})", path.display())]
     QueueCertificate {

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use super::sharing::Sharing;
 use super::{Error, identity};
 use crate::config::Settings;
+use crate::edge::tls::{self, ClientCertificate};
 use crate::metadata::postgres;
 use crate::queue::redis::{Access, QueueUrl, RedisBroker, Settings as RedisSettings, Shared, TlsFiles};
 use crate::queue::sled::{Settings as SledSettings, SledBroker};
 use crate::queue::{self, Broker};
+use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::system::data_dir::Error as DataDirError;
 use crate::system::engine;
@@ -91,11 +93,12 @@ async fn embedded(path: PathBuf, settings: SledSettings, entropy: Entropy) -> Re
 
 fn access(settings: &Settings, url: QueueUrl) -> Result<Access, Error> {
     if url.has_tls() {
-        crate::edge::tls::install_provider();
+        tls::install_provider();
     }
     let from_file =
         settings.queue_password_file.as_deref().map(|path| secret_in(path, "queue-password-file"));
     let password = from_file.transpose()?.or_else(|| settings.queue_password.clone());
+    check_certificates(settings).map_err(Error::QueueTls)?;
     let certificate = |path: Option<&Path>, setting| {
         let read = path.map(|path| {
             let unreadable = |cause| Error::QueueCertificate { setting, path: path.to_owned(), cause };
@@ -109,6 +112,17 @@ fn access(settings: &Settings, url: QueueUrl) -> Result<Access, Error> {
         key: settings.queue_key.as_deref().map(|path| secret_in(path, "queue-key")).transpose()?,
     };
     Ok(Access::new(url, password, tls))
+}
+
+/// Checks the certificates for Redis: the client of Redis does not name the file of a wrong one.
+fn check_certificates(settings: &Settings) -> Result<(), tls::Error> {
+    if let Some(path) = &settings.queue_ca {
+        tls::check_authorities(path)?;
+    }
+    if let (Some(certificate), Some(key)) = (settings.queue_cert.clone(), settings.queue_key.clone()) {
+        ClientCertificate { certificate, key }.read(Clock::system().now())?;
+    }
+    Ok(())
 }
 
 fn secret_in(path: &Path, setting: &'static str) -> Result<Hidden, Error> {

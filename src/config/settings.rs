@@ -175,6 +175,10 @@ settings! {
     database_password_file: Option<PathBuf> = "", FILE_OR_NONE, alias "POSTGRES_PASSWORD_FILE";
     /// Root certificates in PEM for sslmode=verify-full and verify-ca; the system's certificates if empty.
     database_ca_file: Option<PathBuf> = "", FILE_OR_NONE;
+    /// Client certificate in PEM for a PostgreSQL that asks for one.
+    database_cert_file: Option<PathBuf> = "", FILE_OR_NONE;
+    /// Private key of `database_cert_file` in PEM.
+    database_key_file: Option<PathBuf> = "", FILE_OR_NONE;
     /// Maximum number of connections to PostgreSQL.
     database_connections_max: usize = "10", DATABASE_CONNECTIONS, alias "FLASK_DB_MAX_CONNECTIONS";
     /// Time limit of a connection attempt and of a transaction; a request that gets no answer in time is answered with 503.

@@ -97,6 +97,11 @@ impl Coordinator {
         self.0.metadata_outage.is_failing()
     }
 
+    /// Returns the name and the hosts of the database server; `None` if there is no server.
+    pub fn metadata_server(&self) -> Option<String> {
+        self.0.store.server()
+    }
+
     /// Describes the database server; `None` if there is no server.
     pub async fn describe_metadata(&self) -> Option<String> {
         self.0.store.describe().await

@@ -33,6 +33,8 @@ pub struct Address {
     pub(super) config: Config,
     pub(super) tls: Tls,
     pub(super) ca_file: Option<PathBuf>,
+    /// The files of the client certificate and of its key.
+    pub(super) certificate: (Option<PathBuf>, Option<PathBuf>),
     shown: String,
 }
 
@@ -110,11 +112,14 @@ impl Address {
         let rest = text.strip_prefix("postgresql:").or_else(|| text.strip_prefix("postgres:"))?;
         let rest = if rest.is_empty() { "//" } else { rest };
         let (base, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (mut tls, mut ca_file, mut others) = (Tls::Prefer, None, Vec::new());
+        let (mut tls, mut ca_file, mut certificate, mut others) =
+            (Tls::Prefer, None, (None, None), Vec::new());
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=')? {
                 ("sslmode", mode) => tls = Tls::parse(mode)?,
                 ("sslrootcert", path) => ca_file = Some(decoded(path)?),
+                ("sslcert", path) => certificate.0 = Some(decoded(path)?),
+                ("sslkey", path) => certificate.1 = Some(decoded(path)?),
                 // A connection pooler would lose settings made by options; names are resolved by this
                 // program, and hosts are tried in their order.
                 ("options" | "hostaddr" | "load_balance_hosts", _) => return None,
@@ -132,7 +137,7 @@ impl Address {
         if config.get_hosts().len() > 1 && !query.contains("target_session_attrs") {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
-        Some(Self { config, tls, ca_file, shown: without_password(text) })
+        Some(Self { config, tls, ca_file, certificate, shown: without_password(text) })
     }
 
     /// Returns the hosts with their ports.
@@ -206,6 +211,9 @@ mod tests {
         assert_eq!(whole.config.get_password(), Some(b"s3cr@t".as_slice()));
         assert_eq!(whole.config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
         assert_eq!((whole.tls, whole.ca_file), (Tls::VerifyFull, Some("/etc/ca x.pem".into())));
+        let identified =
+            address("postgres://me@a/linkage?sslcert=/etc/me.pem&sslmode=require&sslkey=/etc/me%20.key");
+        assert_eq!(identified.certificate, (Some("/etc/me.pem".into()), Some("/etc/me .key".into())));
         let bare = address("postgres:");
         assert!(bare.config.get_hosts().is_empty() && bare.tls == Tls::Prefer);
         assert_eq!(address("postgresql://h").config.get_target_session_attrs(), TargetSessionAttrs::Any);

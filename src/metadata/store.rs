@@ -215,6 +215,11 @@ pub trait Store: Send + Sync {
         Ok(())
     }
 
+    /// Returns the name and the hosts of the database server; `None` if there is no server.
+    fn server(&self) -> Option<String> {
+        None
+    }
+
     /// Describes the database server in a few words; `None` if there is no server.
     async fn describe(&self) -> Option<String> {
         None

@@ -96,6 +96,8 @@ async fn open(location: &Location, folder: &Path) -> Result<Arc<dyn Store>, Erro
         user: None,
         password: std::env::var(PASSWORD).ok().map(Zeroizing::new),
         ca_file: None,
+        cert_file: None,
+        key_file: None,
         connections_max: 10,
         timeout: Duration::from_secs(10),
     };

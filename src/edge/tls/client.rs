@@ -1,14 +1,16 @@
 //! The client's side of TLS, for a node that calls another.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::ring::default_provider;
+use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, ClientConfig, OtherError};
 use sha2::{Digest, Sha256};
 use x509_parser::parse_x509_certificate;
 
 use super::{Error, pair};
+use crate::runtime::clock::Timestamp;
 use crate::system::outgoing::{Presented, RuleVerifier};
 
 /// The servers that a client trusts.
@@ -40,6 +42,51 @@ pub fn client(trust: &Trust) -> Result<ClientConfig, Error> {
     Ok(trusting.with_no_client_auth())
 }
 
+/// A certificate with its private key, by which this program identifies itself to a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The file of the certificate and its chain, in PEM.
+    pub certificate: PathBuf,
+    /// The file of the private key, in PEM.
+    pub key: PathBuf,
+}
+
+impl ClientCertificate {
+    /// Reads and checks both files: the certificate is valid `now`, and the key belongs to it.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn read(&self, now: Timestamp) -> Result<CertifiedKey, Error> {
+        Ok(pair::Pair::read(&self.certificate, &self.key, &default_provider(), now)?.certified)
+    }
+}
+
+/// Checks that a file has certificates of authorities in PEM.
+///
+/// # Errors
+/// [`Error`].
+pub fn check_authorities(path: &Path) -> Result<(), Error> {
+    pair::authorities(path).map(drop)
+}
+
+/// Explains the error of a handshake that a server ended because of the client's certificate; returns `None` for
+/// any other error.
+pub fn client_rejection(error: &str) -> Option<&'static str> {
+    let (_, alert) = error.split_once("received fatal alert: ")?;
+    match alert.split(|letter: char| !letter.is_ascii_alphanumeric()).next()? {
+        "CertificateRequired" => Some("the server asks for a client certificate"),
+        "UnknownCA" => Some("the server does not trust the CA of the client certificate"),
+        "CertificateExpired" => Some("the client certificate has expired, by the clock of the server"),
+        "CertificateRevoked" => Some("the client certificate has been revoked"),
+        "BadCertificate"
+        | "UnsupportedCertificate"
+        | "CertificateUnknown"
+        | "AccessDenied"
+        | "DecryptError" => Some("the server rejects the client certificate"),
+        _ => None,
+    }
+}
+
 /// The certificate is not the pinned one.
 #[derive(Debug, thiserror::Error)]
 #[error("its SHA-256 is {found}, and the join token names {expected}")]
@@ -65,4 +112,26 @@ fn check_pinned(sha256: [u8; 32], presented: &Presented<'_>) -> Result<(), rustl
         return Err(CertificateError::Expired.into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_about_the_clients_certificate_is_explained() {
+        let explained = |alert: rustls::AlertDescription| {
+            client_rejection(&format!("error: {}; closed", rustls::Error::AlertReceived(alert)))
+        };
+        for (alert, words) in [
+            (rustls::AlertDescription::CertificateRequired, "asks for"),
+            (rustls::AlertDescription::UnknownCA, "the CA of"),
+            (rustls::AlertDescription::CertificateExpired, "has expired"),
+            (rustls::AlertDescription::BadCertificate, "rejects"),
+        ] {
+            assert!(explained(alert).is_some_and(|said| said.contains(words)), "{alert:?}");
+        }
+        assert_eq!(explained(rustls::AlertDescription::InternalError), None);
+        assert_eq!(client_rejection("invalid peer certificate: UnknownIssuer"), None);
+    }
 }

@@ -19,7 +19,7 @@ pub enum Error {
         cause: io::Error,
     },
     /// The file has no certificate.
-    #[error("{} contains no certificate; give a PEM file that begins with the server's own", path.display())]
+    #[error("{} contains no certificate in PEM", path.display())]
     NoCertificate {
         /// The file.
         path: PathBuf,

@@ -160,8 +160,8 @@ fn inspect(path: &Path, certificate: &[u8], now: Timestamp) -> Result<Inspected,
         .map_err(|_| Error::unusable(path, "its first certificate is damaged; copy the file again"))?;
     if parsed.version() != VERSION {
         let problem = format!(
-            "its first certificate is of X.509 version {}, which clients refuse; have one of version 3 made, with the \
-             server's names as subjectAltName",
+            "its first certificate is of X.509 version {}, which is refused; have one of version 3 made, with the names \
+             of a server as subjectAltName",
             parsed.version().0 + 1
         );
         return Err(Error::unusable(path, &problem));

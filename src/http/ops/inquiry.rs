@@ -25,6 +25,8 @@ pub(super) struct Inquiry {
     ask: Box<dyn Fn() -> BoxFuture<'static, Answer> + Send + Sync>,
     pending: Mutex<Option<Pending>>,
     answer_timeout: Duration,
+    /// The server that is asked, if it is not in this process.
+    server: Option<String>,
 }
 
 /// A check under way.
@@ -41,7 +43,12 @@ impl Inquiry {
         F: Future<Output = Result<(), E>> + Send + 'static,
     {
         let ask = move || ask().map(|answered| answered.err().map(|error| chain(&error))).boxed();
-        Self { ask: Box::new(ask), pending: Mutex::default(), answer_timeout: ANSWER_TIMEOUT }
+        Self { ask: Box::new(ask), pending: Mutex::default(), answer_timeout: ANSWER_TIMEOUT, server: None }
+    }
+
+    /// Names the server that is asked, for the message if it does not answer.
+    pub(super) fn of(self, server: Option<String>) -> Self {
+        Self { server, ..self }
     }
 
     /// Returns the fault, or the time without an answer.
@@ -51,7 +58,10 @@ impl Inquiry {
         match timeout(left, answer.wait_for(Option::is_some)).await {
             Ok(Ok(answer)) => answer.clone().flatten(),
             Ok(Err(_)) => Some("the check has failed; see the log".to_owned()),
-            Err(_) => Some(format!("no answer for {:.1} s", since.seconds())),
+            Err(_) => {
+                let server = self.server.as_deref().map_or(String::new(), |server| format!("{server}: "));
+                Some(format!("{server}no answer for {:.1} s", since.seconds()))
+            }
         }
     }
 
@@ -108,6 +118,10 @@ mod tests {
         may_answer.notify_one();
         let inquiry = Inquiry { answer_timeout: ANSWER_TIMEOUT, ..inquiry };
         assert_eq!(inquiry.answer().await, None);
+        let named =
+            Inquiry { answer_timeout: Duration::ZERO, ..inquiry }.of(Some("PostgreSQL at db".to_owned()));
+        let said = named.answer().await.unwrap();
+        assert!(said.starts_with("PostgreSQL at db: no answer for "), "{said}");
     }
 
     #[tokio::test]

@@ -215,6 +215,7 @@ impl HealthDependencies {
                 coordinator.status().await.map(|status| gauges::projects(status.projects))
             }
         })
+        .of(self.coordinator.metadata_server())
     }
 
     /// Returns the check of the queue. It runs on a blocking thread, because the queue may be locked while it waits

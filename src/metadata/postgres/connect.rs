@@ -3,10 +3,12 @@
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use deadpool_postgres::Connect;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinHandle;
 use tokio_postgres::config::Host;
@@ -15,30 +17,37 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::metadata::location::Address;
 use crate::system::outgoing;
+use crate::telemetry::chain;
 
 /// Opens connections with this use of TLS. Names are resolved by [`outgoing`]: the client's own way needs the C library.
-pub(super) struct Connector(pub(super) MakeRustlsConnect);
+pub(super) struct Connector {
+    pub(super) tls: MakeRustlsConnect,
+    /// The host of the latest connection, with its port.
+    pub(super) in_use: Arc<Mutex<Option<String>>>,
+}
 
 impl Connect for Connector {
     fn connect(&self, config: &Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), Error>> {
-        let (config, tls) = (config.clone(), self.0.clone());
+        let (config, tls, in_use) = (config.clone(), self.tls.clone(), Arc::clone(&self.in_use));
         Box::pin(async move {
-            let mut failure = None;
+            let mut failures = Vec::new();
             for (host, port) in Address::hosts(&config) {
                 let to_host = to_one(&config, host.clone(), port);
                 let candidates = match host {
-                    Host::Unix(_) => vec![to_host],
+                    Host::Unix(_) => vec![to_host.clone()],
                     Host::Tcp(name) => match outgoing::addresses(&name).await {
                         Ok(addresses) => addresses.into_iter().map(|ip| to_address(&to_host, ip)).collect(),
                         Err(error) => {
-                            failure = Some(unresolved(error).await);
+                            failures.push((Address::place(&to_host), unresolved(error).await));
                             continue;
                         }
                     },
                 };
+                let mut failure = None;
                 for candidate in candidates {
                     match candidate.connect(tls.clone()).await {
                         Ok((client, connection)) => {
+                            *in_use.lock() = Some(Address::place(&to_host));
                             // Each request that waits for an answer receives the error.
                             let task = tokio::spawn(async move {
                                 if let Err(error) = connection.await {
@@ -50,12 +59,26 @@ impl Connect for Connector {
                         Err(error) => failure = Some(error),
                     }
                 }
+                failures.extend(failure.map(|failure| (Address::place(&to_host), failure)));
             }
-            Err(match failure {
-                Some(failure) => failure,
-                None => unresolved(io::Error::other("no host is named")).await,
-            })
+            Err(combined(failures).await)
         })
+    }
+}
+
+/// Makes one error of those of all hosts. The answer of a server comes first; without one, each host is named.
+async fn combined(mut failures: Vec<(String, Error)>) -> Error {
+    if let Some(answer) = failures.iter().position(|(_, error)| error.as_db_error().is_some()) {
+        return failures.swap_remove(answer).1;
+    }
+    match failures.len() {
+        0 => unresolved(io::Error::other("no host is named")).await,
+        1 => failures.remove(0).1,
+        _ => {
+            let all: Vec<_> =
+                failures.iter().map(|(host, error)| format!("{host}: {}", chain(error))).collect();
+            unresolved(io::Error::other(all.join("; "))).await
+        }
     }
 }
 
@@ -148,8 +171,23 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn the_failures_of_all_hosts_are_named() {
+        let failure = |reason: &'static str| unresolved(io::Error::other(reason));
+        let both = vec![
+            ("a:5432".to_owned(), failure("it does not allow writes").await),
+            ("b:1".to_owned(), failure("connection refused").await),
+        ];
+        let said = chain(&combined(both).await);
+        assert!(said.contains("a:5432: ") && said.contains("it does not allow writes; b:1: "), "{said}");
+        assert!(said.ends_with("connection refused"), "{said}");
+        let alone = vec![("a:5432".to_owned(), failure("connection refused").await)];
+        assert!(!chain(&combined(alone).await).contains("a:5432"));
+        assert!(chain(&combined(Vec::new()).await).contains("no host"));
+    }
+
+    #[tokio::test]
     async fn a_name_that_cannot_be_resolved_is_named() {
         let error = unresolved(io::Error::other("`db` cannot be resolved")).await;
-        assert!(crate::telemetry::chain(&error).contains("`db` cannot be resolved"), "{error:?}");
+        assert!(chain(&error).contains("`db` cannot be resolved"), "{error:?}");
     }
 }

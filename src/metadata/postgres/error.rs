@@ -3,6 +3,7 @@
 use deadpool_postgres::{PoolError, TimeoutType};
 use tokio_postgres::error::{DbError, SqlState};
 
+use crate::edge::tls::client_rejection;
 use crate::metadata::store::Error;
 use crate::telemetry::chain;
 
@@ -90,6 +91,10 @@ impl From<PoolError> for Fault {
 /// Returns the failure of a connection.
 fn without_answer(error: &tokio_postgres::Error) -> Fault {
     let said = chain(error);
+    if let Some(rejection) = client_rejection(&said) {
+        let advice = "check --database-cert-file and --database-key-file";
+        return Fault::new(Kind::Refused, format!("{rejection}; {advice} ({said})"));
+    }
     let advice = [
         ("password missing", "it asks for a password; give one with --database-password-file"),
         (
@@ -121,6 +126,12 @@ fn of_server(error: &DbError) -> Fault {
         with(
             Kind::Unavailable,
             "the server is a standby or was made read-only; name the primary in --database, or several hosts",
+        )
+    } else if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION && said.contains("certificate") {
+        with(
+            Kind::Refused,
+            "give --database-cert-file and --database-key-file, with the user in --database as the CN of the certificate, \
+             and check pg_hba.conf",
         )
     } else if [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION].contains(code) {
         with(Kind::Refused, "check the user in --database, --database-password-file, and pg_hba.conf")

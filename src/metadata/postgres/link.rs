@@ -2,9 +2,11 @@
 
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use parking_lot::Mutex;
 use tokio::time::timeout;
 use tokio_postgres::{Client, Config, Row};
 use zeroize::Zeroizing;
@@ -13,6 +15,7 @@ use super::connect::Connector;
 use super::error::{Fault, Kind};
 use super::statement::{Statement, run_all};
 use super::tls;
+use crate::edge::tls::ClientCertificate;
 use crate::metadata::location::{Address, Tls};
 
 /// The idle time of a connection after which the system probes it.
@@ -36,6 +39,10 @@ pub struct Settings {
     pub password: Option<Zeroizing<String>>,
     /// Root certificates in PEM.
     pub ca_file: Option<PathBuf>,
+    /// The file of the client certificate in PEM, which overrides the one in the URL.
+    pub cert_file: Option<PathBuf>,
+    /// The file of its private key in PEM, which overrides the one in the URL.
+    pub key_file: Option<PathBuf>,
     /// The maximum number of concurrent connections.
     pub connections_max: usize,
     /// Time limit of a connection attempt and of a transaction.
@@ -88,6 +95,31 @@ impl Settings {
         }
         Ok(config)
     }
+
+    /// Returns the files of the client certificate and of its key, if there is one.
+    ///
+    /// # Errors
+    /// A message, if one of them is missing, or if TLS is off.
+    fn certificate(&self) -> Result<Option<ClientCertificate>, String> {
+        let (certificate, key) = &self.address.certificate;
+        let certificate = self.cert_file.as_ref().or(certificate.as_ref());
+        match (certificate, self.key_file.as_ref().or(key.as_ref())) {
+            (None, None) => Ok(None),
+            (Some(_), None) => {
+                Err("a client certificate needs its private key; give --database-key-file".to_owned())
+            }
+            (None, Some(_)) => {
+                Err("the key of a client certificate needs the certificate; give --database-cert-file"
+                    .to_owned())
+            }
+            (Some(_), Some(_)) if self.address.tls == Tls::Disable => {
+                Err("a client certificate needs TLS; give sslmode=verify-full in --database".to_owned())
+            }
+            (Some(certificate), Some(key)) => {
+                Ok(Some(ClientCertificate { certificate: certificate.clone(), key: key.clone() }))
+            }
+        }
+    }
 }
 
 /// The connections, up to the limit.
@@ -96,6 +128,8 @@ pub(super) struct Link {
     pool: Pool,
     /// Hosts and ports.
     place: String,
+    /// The host of the latest connection.
+    in_use: Arc<Mutex<Option<String>>>,
     timeout: Duration,
     /// The statement that begins a transaction with writes.
     begin: String,
@@ -110,11 +144,13 @@ impl Link {
         let config = settings.complete().map_err(refused)?;
         let place = Address::place(&config);
         let ca_file = settings.ca_file.as_deref().or(settings.address.ca_file.as_deref());
-        let connector = tls::connector(settings.address.tls, ca_file).map_err(refused)?;
+        let own = settings.certificate().map_err(refused)?;
+        let connector = tls::connector(settings.address.tls, ca_file, own.as_ref()).map_err(refused)?;
         let is_unverified = settings.address.tls < Tls::VerifyCa && !is_local(&config);
+        let in_use = Arc::default();
         let manager = Manager::from_connect(
             config,
-            Connector(connector),
+            Connector { tls: connector, in_use: Arc::clone(&in_use) },
             ManagerConfig { recycling_method: RecyclingMethod::Verified },
         );
         let pool = Pool::builder(manager)
@@ -132,7 +168,7 @@ impl Link {
              SET LOCAL statement_timeout = {millis}; SET LOCAL idle_in_transaction_session_timeout = {millis}; \
              SET LOCAL synchronous_commit = on"
         );
-        Ok(Self { pool, place, timeout: settings.timeout, begin, is_unverified })
+        Ok(Self { pool, place, in_use, timeout: settings.timeout, begin, is_unverified })
     }
 
     /// Returns a warning, if the identity of the server is not verified.
@@ -147,6 +183,11 @@ impl Link {
 
     pub(super) fn place(&self) -> &str {
         &self.place
+    }
+
+    /// Returns the host of the latest connection; all hosts if there was none.
+    pub(super) fn in_use(&self) -> String {
+        self.in_use.lock().clone().unwrap_or_else(|| self.place.clone())
     }
 
     pub(super) const fn timeout(&self) -> Duration {

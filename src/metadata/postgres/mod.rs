@@ -268,7 +268,8 @@ async fn check(link: &Link, connection: &Connection) -> Result<(), Error> {
 /// Checks the settings of the server. Returns its version, and a warning for each setting that may lose commits.
 async fn look(connection: &Connection, place: &str) -> Result<(String, Vec<String>), Error> {
     let ask = "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
-                      current_setting('fsync'), current_setting('full_page_writes')";
+                      current_setting('fsync'), current_setting('full_page_writes'),
+                      current_setting('synchronous_standby_names') = '' AND EXISTS (SELECT FROM pg_stat_replication)";
     let asked = connection.query_typed_one(ask, &[]).await;
     let row = asked.map_err(|error| Fault::from(error).at(place).at_start())?;
     let version: String = row.get(1);
@@ -283,7 +284,12 @@ async fn look(connection: &Connection, place: &str) -> Result<(String, Vec<Strin
     let warning = |(_, setting)| {
         format!("{setting} is off in PostgreSQL at {place}: a power cut may damage the metadata")
     };
-    Ok((version, off.map(warning).collect()))
+    let asynchronous = row.get::<_, bool>(4).then(|| {
+        format!(
+            "synchronous_standby_names is empty in PostgreSQL at {place}: a fail-over loses the changes that no standby has"
+        )
+    });
+    Ok((version, off.map(warning).chain(asynchronous).collect()))
 }
 
 /// Logs a warning, unless it was logged before: two parts of a server check the same database.
@@ -534,11 +540,17 @@ impl Store for Postgres {
         Ok(())
     }
 
+    fn server(&self) -> Option<String> {
+        Some(format!("PostgreSQL at {}", self.0.link.place()))
+    }
+
     async fn describe(&self) -> Option<String> {
         // Only a role that may monitor sees how far replicas are behind.
         let ask = "SELECT current_setting('server_version') AS version, pg_is_in_recovery() AS is_standby,
                           (SELECT count(*) FROM pg_stat_replication) AS replicas,
-                          (SELECT max(pg_wal_lsn_diff(sent_lsn, replay_lsn))::bigint FROM pg_stat_replication) AS behind";
+                          (SELECT max(pg_wal_lsn_diff(
+                              CASE WHEN pg_is_in_recovery() THEN sent_lsn ELSE pg_current_wal_lsn() END, replay_lsn))::bigint
+                           FROM pg_stat_replication) AS behind";
         let rows = self.0.link.read(&[Statement::new(ask, [])]).await.ok()?;
         let row = rows.first()?.first()?;
         let version: String = get(row, "version").ok()?;
@@ -547,7 +559,10 @@ impl Store for Postgres {
         let behind: Option<i64> = get(row, "behind").ok()?;
         let behind = behind.map_or(String::new(), |bytes| format!(", the slowest {bytes} bytes behind"));
         let replicas: i64 = get(row, "replicas").ok()?;
-        Some(format!("PostgreSQL {version}, {role}, replicas: {replicas}{behind} at {}", self.0.link.place()))
+        Some(format!(
+            "PostgreSQL {version}, {role}, replicas: {replicas}{behind} at {}",
+            self.0.link.in_use()
+        ))
     }
 
     async fn compact(&self) -> Result<(), Error> {

@@ -103,6 +103,8 @@ fn settings(url: &str) -> Settings {
         user: None,
         password: None,
         ca_file: None,
+        cert_file: None,
+        key_file: None,
         connections_max: 8,
         timeout: Duration::from_secs(10),
     }

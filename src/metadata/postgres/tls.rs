@@ -9,18 +9,25 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::sign::SingleCertAndKey;
 use rustls::{CertificateError, ClientConfig, Error, RootCertStore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::edge::tls::ClientCertificate;
 use crate::metadata::location::Tls;
+use crate::runtime::clock::Clock;
 use crate::system::outgoing::{self, Presented, RuleVerifier};
 
 /// Makes the connector. `ca_file` holds the root certificates in PEM; if it is `None`, the certificates of the system
-/// are trusted.
+/// are trusted. `own` is presented to a server that asks for a client certificate.
 ///
 /// # Errors
-/// A sentence, if there are no usable root certificates.
-pub(super) fn connector(tls: Tls, ca_file: Option<&Path>) -> Result<MakeRustlsConnect, String> {
+/// A sentence, if there are no usable root certificates, or if the client certificate cannot be used.
+pub(super) fn connector(
+    tls: Tls,
+    ca_file: Option<&Path>,
+    own: Option<&ClientCertificate>,
+) -> Result<MakeRustlsConnect, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     // As in libpq, `require` verifies the chain if root certificates were given.
     let verifies = tls >= Tls::VerifyCa || (tls == Tls::Require && ca_file.is_some());
@@ -38,8 +45,16 @@ pub(super) fn connector(tls: Tls, ca_file: Option<&Path>) -> Result<MakeRustlsCo
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(verifier);
+    let config = match own {
+        None => config.with_no_client_auth(),
+        Some(own) => {
+            let certified = own.read(Clock::system().now()).map_err(|error| {
+                format!("the client certificate cannot be used (--database-cert-file, --database-key-file): {error}")
+            })?;
+            config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
+        }
+    };
     Ok(MakeRustlsConnect::new(config))
 }
 

@@ -12,6 +12,7 @@ use redis::{
 };
 use serde::{Serialize, Serializer};
 
+use crate::edge::tls::client_rejection;
 use crate::system::outgoing;
 use crate::system::secret::Hidden;
 
@@ -245,6 +246,16 @@ impl Access {
         let address = ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None };
         Client::build_with_tls(info(address)?, certificates)
     }
+}
+
+/// Explains an error in the certificate of the server or of this client, with the settings to check; returns `None`
+/// for any other error.
+pub(super) fn certificate_fault(error: &RedisError) -> Option<String> {
+    let said = error.to_string();
+    if let Some(rejection) = client_rejection(&said) {
+        return Some(format!("{rejection}; check --queue-cert and --queue-key ({said})"));
+    }
+    said.contains("invalid peer certificate").then(|| format!("{said}; check the host name, and --queue-ca"))
 }
 
 /// Returns a connection without a password. It uses RESP3, with which notifications arrive on the connection of the

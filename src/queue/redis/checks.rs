@@ -61,7 +61,12 @@ impl Info {
 
     /// Describes the server in a few words.
     pub(super) fn described(&self) -> String {
-        let (version, role) = (self.get("redis_version"), self.get("role"));
+        // Valkey has a version of its own, beside the version of Redis that it is compatible with.
+        let (name, version) = match self.get("valkey_version") {
+            "" => ("Redis", self.get("redis_version")),
+            version => ("Valkey", version),
+        };
+        let role = self.get("role");
         let replicas = self.number("connected_slaves");
         let written = self.number("master_repl_offset");
         let offsets = (0..replicas).filter_map(|replica| {
@@ -70,7 +75,7 @@ impl Info {
         });
         let lag = offsets.map(|offset| written.saturating_sub(offset)).max();
         let lag = lag.map_or(String::new(), |bytes| format!(", the slowest {bytes} bytes behind"));
-        format!("Redis {version}, {role}, replicas: {replicas}{lag}")
+        format!("{name} {version}, {role}, replicas: {replicas}{lag}")
     }
 }
 
@@ -147,5 +152,12 @@ mod tests {
              slave0:ip=::1,port=1,state=online,offset=100,lag=0\nslave1:ip=::1,port=2,state=online,offset=58,lag=1\n",
         );
         assert_eq!(info.described(), "Redis 7.0.15, master, replicas: 2, the slowest 42 bytes behind");
+    }
+
+    #[test]
+    fn valkey_is_named_with_its_own_version() {
+        let info =
+            Info::parse("redis_version:7.2.4\nserver_name:valkey\nvalkey_version:9.1.2\nrole:master\n");
+        assert_eq!(info.described(), "Valkey 9.1.2, master, replicas: 0");
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, PushInfo, PushKind, RedisError, Role};
 
-use super::access::{Access, Address, Target, limits};
+use super::access::{Access, Address, Target, certificate_fault, limits};
 use super::checks::{Info, warnings};
 use super::event::Event;
 use super::link::{Link, ROOT, Session, Trouble, evaluate};
@@ -66,6 +66,9 @@ impl From<Trouble> for Refusal {
 
 impl From<RedisError> for Refusal {
     fn from(error: RedisError) -> Self {
+        if let Some(explained) = certificate_fault(&error) {
+            return Self::Unusable(explained);
+        }
         match error.kind() {
             ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => {
                 Self::Unusable(error.to_string())

@@ -7,7 +7,7 @@ use redis::{Msg, PushKind, RedisError};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use super::access::{Access, Address, limits};
+use super::access::{Access, Address, certificate_fault, limits};
 use super::event::Event;
 
 /// Time for a Sentinel to answer.
@@ -27,7 +27,10 @@ pub(super) async fn master(access: &Access, addresses: &[Address], name: &str) -
         match answer {
             Ok(Ok(Some(master))) => *votes.entry(master).or_default() += 1,
             Ok(Ok(None)) => faults.push(format!("{address} knows no master called {name}")),
-            Ok(Err(error)) => faults.push(format!("{address}: {error}")),
+            Ok(Err(error)) => {
+                let fault = certificate_fault(&error).unwrap_or_else(|| error.to_string());
+                faults.push(format!("{address}: {fault}"));
+            }
             Err(_) => faults.push(format!("{address} does not answer")),
         }
     }

@@ -325,8 +325,17 @@ async fn users_and_passwords_are_checked_and_not_told() {
     if !installed() {
         return;
     }
-    let server =
-        Server::start(&["--user", "worker", "on", ">s3cret", "~{entityd}*", "&{entityd}*", "+@all"]).await;
+    let server = Server::start(&[
+        "--user",
+        "worker",
+        "on",
+        ">s3cret",
+        "~{entityd}*",
+        "resetchannels",
+        "&{entityd}*",
+        "+@all",
+    ])
+    .await;
     let directory = TempDir::new().unwrap();
     let of = |user: &str, password: &str| {
         let url = QueueUrl::parse(&format!("redis://{user}@127.0.0.1:{}/0", server.port)).unwrap();

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import threading
 import time
 
@@ -10,8 +11,8 @@ import requests
 
 from harness.api import Api
 from harness.oracle import Answer, as_sets
-from harness.postgres import Cutter, Postgres, with_password
-from harness.server import Server
+from harness.postgres import Cutter, Postgres, Standby, with_password
+from harness.server import BINARY, Server, clean_environment
 from harness.wait import until
 
 SEED = os.environ.get("TESTS_SEED", "20261129")
@@ -148,13 +149,48 @@ def test_the_operators_page_shows_the_rest_while_the_database_is_silent_or_stopp
             os.kill(int(backend), signal.SIGSTOP)
         try:
             silent = page()
+            ready = ops(server, "/readyz?verbose").text
         finally:
             for backend in backends:
                 os.kill(int(backend), signal.SIGCONT)
         own.stop()
         stopped = page()
         own.start()
+        assert f"[-] metadata: PostgreSQL at 127.0.0.1:{own.port}: no answer for " in ready, ready
         for text in (silent, stopped):
             assert "The list of runs is unavailable." in text and "Table of queues" in text, text
             assert "Arriving uploads" in text and ">metadata</th>" in text
         until(lambda: "No run is under way." in page(), "it is back")
+
+
+def test_a_promoted_standby_is_followed_and_nothing_is_lost(tmp_path):
+    # What the primary has confirmed, its standby has.
+    with Postgres(tmp_path) as primary, Standby(tmp_path, primary) as standby:
+        checked = subprocess.run([BINARY, "check", "--json", "--data-dir", tmp_path / "data", "--database", primary.url("postgres")],
+                                 capture_output=True, text=True, env={**clean_environment(), **with_password()}, timeout=60, check=False)
+        assert "a fail-over loses the changes that no standby has" in checked.stdout, checked.stdout
+        primary.sql("postgres", "ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+        primary.sql("postgres", "SELECT pg_reload_conf()")
+        name = primary.create("replicated")
+        # The standby is the first host, and refuses to write until it is promoted.
+        url = primary.url(name).replace("127.0.0.1:", f"127.0.0.1:{standby.port},127.0.0.1:")
+        environment = with_password(ENTITYD_SLOW_MS="compare=20")
+        with Server(tmp_path, *FLAGS, "--database", url, environment=environment) as server, Api(server.url) as api:
+            described = ops(server, "/readyz?verbose").text
+            assert "primary, replicas: 1, the slowest " in described and f" bytes behind at 127.0.0.1:{primary.port})" in described, described
+            linkages = [begin(api, 2), begin(api, 3)]
+            made = [project.id for project, _, _ in linkages]
+            primary.stop(signal.SIGKILL)
+            while (last := api.post("/projects", json={"schema": {}, "result_type": "groups"})).status_code == 201:
+                made.append(last.json()["project_id"])
+            assert last.status_code == 503 and int(last.headers["Retry-After"]) > 0, last.text
+            ready = ops(server, "/readyz?verbose")
+            assert ready.status_code == 503 and "only servers that refuse to write answer" in ready.text, ready.text
+            standby.promote()
+            until(lambda: ops(server, "/readyz").status_code == 200, "the server follows", 10)
+            for _, run, expected in linkages:
+                assert as_sets(run.result(timeout_s=90)["groups"]) == expected
+            stored = standby.sql(name, "SELECT project_id FROM entityd.entityd_projects")
+            assert sorted(stored) == sorted(made)
+            described = ops(server, "/readyz?verbose").text
+            assert f"primary, replicas: 0 at 127.0.0.1:{standby.port})" in described, described

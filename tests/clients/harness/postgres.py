@@ -12,6 +12,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from harness.server import free_ports
 
 START_S = 60
@@ -19,7 +21,11 @@ PASSWORD = "pa:ss@word/%41"
 
 
 def programs():
-    """Returns the folder of the newest installed server."""
+    """Returns the folder with the programs of the server: that in TESTS_POSTGRES, or the newest installed one."""
+    if chosen := os.environ.get("TESTS_POSTGRES"):
+        if not (Path(chosen) / "postgres").exists():
+            pytest.skip(f"there is no PostgreSQL in {chosen}", allow_module_level=True)
+        return Path(chosen)
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     assert found, "PostgreSQL is not installed: apt install postgresql"
     return found[-1].parent
@@ -41,8 +47,8 @@ def let_through(folder):
 class Postgres(contextlib.AbstractContextManager):
     """A server with TLS that asks for passwords, and a superuser `entityd`; it stops when the context ends."""
 
-    def __init__(self, folder, *settings):
-        self.folder = Path(folder) / "postgres"
+    def __init__(self, folder, *settings, name="postgres"):
+        self.folder = Path(folder) / name
         self.data = self.folder / "data"
         self.settings = ["fsync=off", *settings]
         (self.port,) = free_ports(1)
@@ -51,17 +57,22 @@ class Postgres(contextlib.AbstractContextManager):
     def __enter__(self):
         self.folder.mkdir()
         let_through(self.folder)
-        password = self.folder / "password"
-        password.write_text(PASSWORD)
+        let_through(programs() / "postgres")
+        (self.folder / "password").write_text(PASSWORD)
         self._certificates()
         if os.geteuid() == 0:
             for path in [self.folder, *self.folder.iterdir()]:
                 shutil.chown(path, "postgres", "postgres")
+        self.make()
+        self.start()
+        return self
+
+    def make(self):
+        """Makes the data directory."""
+        password = self.folder / "password"
         initdb = [programs() / "initdb", "-U", "entityd", "-A", "scram-sha-256", "--pwfile", password, "-E", "UTF8"]
         initdb += ["--locale=C", "--no-sync", "-D", self.data]
         subprocess.run(initdb, check=True, cwd=self.folder, stdout=subprocess.DEVNULL, **as_server_user())
-        self.start()
-        return self
 
     def __exit__(self, *_):
         if self.process.poll() is None:
@@ -142,6 +153,27 @@ class Postgres(contextlib.AbstractContextManager):
 
 def with_password(password=PASSWORD, **others):
     return {"ENTITYD_DATABASE_PASSWORD": password, **others}
+
+
+class Standby(Postgres):
+    """A standby that streams from another server, until it is promoted."""
+
+    def __init__(self, folder, primary, *settings):
+        super().__init__(folder, *settings, name="standby")
+        self.primary = primary
+
+    def make(self):
+        program = programs() / "pg_basebackup"
+        if not program.exists():
+            pytest.skip("these programs of PostgreSQL have no pg_basebackup")
+        source = f"host=127.0.0.1 port={self.primary.port} user=entityd sslmode=disable application_name=standby"
+        command = [program, "-d", source, "-D", self.data, "-R", "-c", "fast", "--no-sync"]
+        environment = {**os.environ, "PGPASSWORD": PASSWORD}
+        subprocess.run(command, check=True, cwd=self.folder, env=environment, **as_server_user())
+
+    def promote(self):
+        """Makes it a primary."""
+        self.sql("postgres", "SELECT pg_promote(false)")
 
 
 class PgBouncer(contextlib.AbstractContextManager):

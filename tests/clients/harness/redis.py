@@ -1,6 +1,7 @@
 """Real Redis servers and Sentinels on free ports, in folders of their own."""
 
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -12,8 +13,9 @@ import pytest
 from harness.server import free_ports
 from harness.wait import until
 
-INSTALLED = bool(shutil.which("redis-server"))
-needs_redis = pytest.mark.skipif(not INSTALLED, reason="redis-server is not installed")
+# Redis 6.2 and later, or Valkey; the same program is the Sentinel.
+PROGRAM = os.environ.get("TESTS_REDIS", "redis-server")
+needs_redis = pytest.mark.skipif(not shutil.which(PROGRAM), reason=f"{PROGRAM} is not installed")
 
 
 def encode(words):
@@ -38,7 +40,7 @@ class Process:
 
     def run(self, *command):
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(["redis-server", *command], stdout=log, stderr=log)
+            self.process = subprocess.Popen([PROGRAM, *command], stdout=log, stderr=log)
 
     def signal(self, number):
         self.process.send_signal(number)
@@ -70,6 +72,11 @@ class Redis(Process):
         return self
 
     def answers(self):
+        if self.process.poll() is not None:
+            log = (self.folder / "log").read_text()
+            if "--tls-port" in self.settings and ("tls-port" in log or "connection type tls" in log):
+                pytest.skip(f"{PROGRAM} is built without TLS")
+            raise AssertionError(f"Redis has ended: {log[-1000:]}")
         with contextlib.suppress(OSError):
             if "--tls-port" in self.settings:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()

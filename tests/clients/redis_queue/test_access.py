@@ -7,7 +7,8 @@ import subprocess
 import requests
 
 from harness.api import Api
-from harness.redis import Redis, ask, needs_redis
+from harness.certificates import Authority, wrong_pairs
+from harness.redis import PROGRAM, Redis, ask, needs_redis
 from harness.samples import encodings
 from harness.server import BINARY, Server, clean_environment
 from harness.wait import until
@@ -42,7 +43,7 @@ def test_a_password_is_required_and_never_shown(tmp_path):
     secret = tmp_path / "password"
     secret.write_text("an0ther-s3cret\n")
     secret.chmod(0o600)
-    user = ["--user", "worker", "on", ">an0ther-s3cret", "~{entityd}*", "&{entityd}*"]
+    user = ["--user", "worker", "on", ">an0ther-s3cret", "~{entityd}*", "resetchannels", "&{entityd}*"]
     user += ["+@all", "-@admin", "+role", "+config|get", "+bgrewriteaof", "+bgsave"]
     with Redis(tmp_path / "redis", "--requirepass", "s3cret-of-default", *user) as redis:
         url = f"redis://worker@127.0.0.1:{redis.port}/0"
@@ -86,34 +87,30 @@ def test_a_database_has_one_owner(tmp_path):
             link(server)
 
 
-def certificates(folder):
-    def openssl(*words):
-        subprocess.run(["openssl", *words], check=True, capture_output=True, cwd=folder)
-
-    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca")
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
-    for name in ["server", "client"]:
-        openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", "/CN=x")
-        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-                "-out", f"{name}.pem", "-extfile", "names")
-    for key in folder.glob("*.key"):
-        key.chmod(0o600)
-
-
 def test_tls_with_certificates_of_both_sides(tmp_path):
-    certificates(tmp_path)
-    files = ["--tls-cert-file", tmp_path / "server.pem", "--tls-key-file", tmp_path / "server.key"]
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("server")
     redis = Redis(tmp_path / "redis")
-    redis.settings = ["--port", "0", "--tls-port", str(redis.port), *files, "--tls-ca-cert-file", tmp_path / "ca.pem"]
+    redis.settings = ["--port", "0", "--tls-port", str(redis.port), "--tls-cert-file", certificate, "--tls-key-file", key]
+    redis.settings += ["--tls-ca-cert-file", authority.pem, "--tls-auth-clients", "yes"]
     with redis:
-        flags = ["--queue", redis.url.replace("redis:", "rediss:"), "--queue-ca", tmp_path / "ca.pem"]
-        client = ["--queue-cert", tmp_path / "client.pem", "--queue-key", tmp_path / "client.key"]
+        url = redis.url.replace("redis:", "rediss:")
+        flags = ["--queue", url, "--queue-ca", authority.pem]
+        files = lambda certificate, key: ["--queue-cert", certificate, "--queue-key", key]
+        client = files(*authority.issue("client"))
         with Server(made(tmp_path / "good"), *flags, *client) as server:
             link(server)
-        said = refusal(tmp_path / "no-authority", *flags[:2], *client)
-        assert "certificate" in said.lower(), said
-        said = refusal(tmp_path / "no-client", *flags)
-        assert "--queue" in said, said
+
+        def refused(words, *flags):
+            lines = [line for line in refusal(tmp_path / "other", *flags).splitlines() if line.startswith("entityd: ")]
+            assert len(lines) == 1 and all(word in lines[0] for word in words), (lines, words)
+
+        refused(["certificate", url], "--queue", url, *client)
+        refused(["asks for a client certificate", "--queue-cert", url], *flags)
+        for certificate, key, words in wrong_pairs(authority, tmp_path, "x"):
+            refused([*words, "--queue-cert"], *flags, *files(certificate, key))
+        refused([f"{tmp_path}/empty.pem contains no certificate in PEM", "--queue-ca"], *flags[:3], tmp_path / "empty.pem", *client)
+        refused(["queue_cert", "private key"], *flags, *client[:2])
 
 
 def test_responses_while_redis_is_unavailable(tmp_path):
@@ -125,7 +122,8 @@ def test_responses_while_redis_is_unavailable(tmp_path):
         ops = f"http://127.0.0.1:{server.ops_port}"
         headers = {"Authorization": "an-admin-token-of-some-length"}
         said = requests.get(f"{ops}/readyz?verbose", timeout=5).text
-        assert "queue: ok (Redis " in said and "master, replicas: 0" in said, said
+        engine = "Valkey" if "valkey" in PROGRAM else "Redis"
+        assert f"queue: ok ({engine} " in said and "master, replicas: 0" in said, said
         with Api(server.url) as api:
             project = api.project()
             project.upload_encodings(0, encodings(50, seed=1))

@@ -1,13 +1,13 @@
 //! Makes a backup.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::AsyncRead;
 
 use super::archive;
+use super::copy::copy;
 use super::keys::{self, Passphrase};
 use super::manifest::{Entry, KEYS, Manifest, is_immutable};
 use super::repository::{Repository, Writing, check_outside};
@@ -19,8 +19,6 @@ use crate::runtime::clock::{Clock, Timestamp};
 use crate::runtime::entropy::Entropy;
 use crate::system::disk;
 
-/// Bytes that are copied at once.
-const CHUNK_BYTES: usize = 256 << 10;
 /// Bytes that stay free in addition to the copied bytes, for the manifest and the file system itself.
 const SPARE_BYTES: u64 = 1 << 20;
 
@@ -198,29 +196,6 @@ impl Target {
 /// sort by time.
 fn name(now: Timestamp, chance: u16) -> String {
     format!("{}-{:05x}{:03x}", now.compact(), now.as_micros().rem_euclid(1_000_000), chance & 0xfff)
-}
-
-/// Copies `bytes` bytes, and returns their SHA-256.
-pub(in crate::cli) async fn copy(
-    mut reader: impl AsyncRead + Unpin,
-    writer: &mut impl Write,
-    bytes: u64,
-) -> io::Result<String> {
-    let (mut digest, mut copied) = (Sha256::new(), 0_u64);
-    let mut buffer = vec![0; CHUNK_BYTES];
-    loop {
-        let count = reader.read(&mut buffer).await?;
-        copied += count as u64;
-        if (count == 0 && copied < bytes) || copied > bytes {
-            let found = if copied > bytes { "more than".to_owned() } else { format!("{copied} of") };
-            return Err(io::Error::other(format!("it has {found} the {bytes} bytes that were expected")));
-        }
-        if count == 0 {
-            return Ok(hex::encode(digest.finalize()));
-        }
-        digest.update(&buffer[..count]);
-        writer.write_all(&buffer[..count])?;
-    }
 }
 
 #[cfg(test)]

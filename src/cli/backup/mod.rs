@@ -1,6 +1,7 @@
 //! `entityd backup`: copies a data directory, of a running server or of a stopped one.
 
 mod age;
+mod copy;
 mod keys;
 mod manifest;
 mod repository;

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::archive::Index;
-use super::make::copy;
+use super::copy::copy;
 use super::manifest::{Entry, Manifest};
 use super::repository::{Reader, Repository};
 use crate::cli::Failure;

@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use deadpool_postgres::Connect;
@@ -15,6 +16,7 @@ use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config, Error, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::owner;
 use crate::metadata::location::Address;
 use crate::system::outgoing;
 use crate::telemetry::chain;
@@ -24,11 +26,14 @@ pub(super) struct Connector {
     pub(super) tls: MakeRustlsConnect,
     /// The host of the latest connection, with its port.
     pub(super) in_use: Arc<Mutex<Option<String>>>,
+    /// The latest number of a change that was confirmed to this process: a server without the change is not used.
+    pub(super) confirmed: Arc<AtomicU64>,
 }
 
 impl Connect for Connector {
     fn connect(&self, config: &Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), Error>> {
         let (config, tls, in_use) = (config.clone(), self.tls.clone(), Arc::clone(&self.in_use));
+        let confirmed = self.confirmed.load(Ordering::Acquire);
         Box::pin(async move {
             let mut failures = Vec::new();
             for (host, port) in Address::hosts(&config) {
@@ -47,14 +52,19 @@ impl Connect for Connector {
                 for candidate in candidates {
                     match candidate.connect(tls.clone()).await {
                         Ok((client, connection)) => {
-                            *in_use.lock() = Some(Address::place(&to_host));
                             // Each request that waits for an answer receives the error.
                             let task = tokio::spawn(async move {
                                 if let Err(error) = connection.await {
                                     tracing::debug!("a connection to PostgreSQL has ended: {error}");
                                 }
                             });
-                            return Ok((client, task));
+                            match complete(&client, confirmed).await {
+                                Ok(()) => {
+                                    *in_use.lock() = Some(Address::place(&to_host));
+                                    return Ok((client, task));
+                                }
+                                Err(error) => failure = Some(error),
+                            }
                         }
                         Err(error) => failure = Some(error),
                     }
@@ -63,6 +73,18 @@ impl Connect for Connector {
             }
             Err(combined(failures).await)
         })
+    }
+}
+
+/// Checks that the server has the change with this number.
+async fn complete(client: &Client, confirmed: u64) -> Result<(), Error> {
+    if confirmed == 0 {
+        return Ok(());
+    }
+    let number = client.query_typed_one("SELECT max(number) FROM entityd.commits", &[]).await?;
+    match owner::lost(number.get(0), confirmed) {
+        None => Ok(()),
+        Some(lost) => Err(unresolved(io::Error::other(lost)).await),
     }
 }
 

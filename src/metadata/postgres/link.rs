@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
@@ -130,6 +131,8 @@ pub(super) struct Link {
     place: String,
     /// The host of the latest connection.
     in_use: Arc<Mutex<Option<String>>>,
+    /// The latest number of a change that the database has confirmed to this process; 0 before the first.
+    confirmed: Arc<AtomicU64>,
     timeout: Duration,
     /// The statement that begins a transaction with writes.
     begin: String,
@@ -147,10 +150,10 @@ impl Link {
         let own = settings.certificate().map_err(refused)?;
         let connector = tls::connector(settings.address.tls, ca_file, own.as_ref()).map_err(refused)?;
         let is_unverified = settings.address.tls < Tls::VerifyCa && !is_local(&config);
-        let in_use = Arc::default();
+        let (in_use, confirmed) = (Arc::default(), Arc::default());
         let manager = Manager::from_connect(
             config,
-            Connector { tls: connector, in_use: Arc::clone(&in_use) },
+            Connector { tls: connector, in_use: Arc::clone(&in_use), confirmed: Arc::clone(&confirmed) },
             ManagerConfig { recycling_method: RecyclingMethod::Verified },
         );
         let pool = Pool::builder(manager)
@@ -168,7 +171,7 @@ impl Link {
              SET LOCAL statement_timeout = {millis}; SET LOCAL idle_in_transaction_session_timeout = {millis}; \
              SET LOCAL synchronous_commit = on"
         );
-        Ok(Self { pool, place, in_use, timeout: settings.timeout, begin, is_unverified })
+        Ok(Self { pool, place, in_use, confirmed, timeout: settings.timeout, begin, is_unverified })
     }
 
     /// Returns a warning, if the identity of the server is not verified.
@@ -188,6 +191,16 @@ impl Link {
     /// Returns the host of the latest connection; all hosts if there was none.
     pub(super) fn in_use(&self) -> String {
         self.in_use.lock().clone().unwrap_or_else(|| self.place.clone())
+    }
+
+    /// Records the number of a change that was confirmed.
+    pub(super) fn confirm(&self, number: u64) {
+        self.confirmed.fetch_max(number, Ordering::AcqRel);
+    }
+
+    /// Returns the latest number that was confirmed.
+    pub(super) fn confirmed(&self) -> u64 {
+        self.confirmed.load(Ordering::Acquire)
     }
 
     pub(super) const fn timeout(&self) -> Duration {

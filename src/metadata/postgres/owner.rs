@@ -1,8 +1,9 @@
 //! The data directory that the database belongs to, and the completeness of the database.
 //!
-//! The table `store` has the identity of the data directory. Each change of a project draws a number, and the latest
-//! one is in the [marks](crate::system::mark) of the data directory: a database that has drawn fewer is an older
-//! copy, or a standby that missed some.
+//! The table `store` has the identity of the data directory. Each change of a project draws a number and stores it in
+//! the table `commits`. The latest number is in the [marks](crate::system::mark) of the data directory: a database
+//! with a lower one is an older copy, or a standby that missed changes. Changes that are made at the same moment may
+//! be committed in another order than their numbers: if a standby missed one of them, that is not noticed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -52,18 +53,30 @@ pub(super) async fn claim(
     let begun = begun(client, begin).await.map_err(|error| Fault::from(error).at_start())?;
     let written = written.unwrap_or(0).max(owner.known.load(Ordering::Acquire));
     let standing = compare(owner, &begun, written, is_whole)?;
-    settle(client, owner, &begun, written, standing).await.map_err(|error| Fault::from(error).at_start())?;
-    let latest = begun.commits.max(written);
+    let latest = begun.commits().max(written);
+    settle(client, owner, &begun, latest, standing).await.map_err(|error| Fault::from(error).at_start())?;
     let ledger = Ledger { marks: Marks::open(&paths, owner.identity), known: Arc::clone(&owner.known) };
     ledger.known.store(latest, Ordering::Release);
     ledger.marks.write(latest);
     Ok((ledger, standing))
 }
 
-/// The owner in the database.
+/// The owner and the numbers in the database.
 struct Stored {
     identity: Option<String>,
-    commits: u64,
+    /// The latest number that was drawn, or a later one.
+    drawn: u64,
+    /// The latest number that was stored with a change.
+    stored: u64,
+    /// True if every writer stored its latest number.
+    is_numbered: bool,
+}
+
+impl Stored {
+    /// Returns the number of the latest change. If programs that store no numbers write, it may be too high.
+    const fn commits(&self) -> u64 {
+        if self.is_numbered { self.stored } else { self.drawn }
+    }
 }
 
 async fn begun(client: &Client, begin: &str) -> Result<Stored, tokio_postgres::Error> {
@@ -72,7 +85,14 @@ async fn begun(client: &Client, begin: &str) -> Result<Stored, tokio_postgres::E
     let identity = client.query_typed_opt("SELECT identity FROM entityd.store", &[]).await?;
     let drawn = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM entityd.commit_numbers";
     let drawn: i64 = client.query_typed_one(drawn, &[]).await?.get(0);
-    Ok(Stored { identity: identity.map(|row| row.get(0)), commits: drawn.cast_unsigned() })
+    let numbers = "SELECT max(number), bool_and(numbered IS NOT DISTINCT FROM latest) FROM entityd.commits";
+    let numbers = client.query_typed_one(numbers, &[]).await?;
+    Ok(Stored {
+        identity: identity.map(|row| row.get(0)),
+        drawn: drawn.cast_unsigned(),
+        stored: numbers.get::<_, Option<i64>>(0).unwrap_or(0).cast_unsigned(),
+        is_numbered: numbers.get::<_, Option<bool>>(1).unwrap_or(false),
+    })
 }
 
 fn compare(owner: &Owner, stored: &Stored, written: u64, is_whole: bool) -> Result<Standing, Error> {
@@ -89,7 +109,7 @@ fn compare(owner: &Owner, stored: &Stored, written: u64, is_whole: bool) -> Resu
         }
     }
     let is_missing = stored.identity.is_none() && (owner.made || written > 0);
-    if !is_missing && stored.commits >= written {
+    if !is_missing && stored.commits() >= written {
         return Ok(if is_whole { Standing::Complete } else { Standing::Unknown });
     }
     if owner.accepted.accept(NAME, written) {
@@ -98,10 +118,7 @@ fn compare(owner: &Owner, stored: &Stored, written: u64, is_whole: bool) -> Resu
     let lost = if is_missing {
         format!("the database is empty, and {written} changes were made to it")
     } else {
-        let found = stored.commits;
-        format!(
-            "the database has {found} of the {written} changes that were made to it: it is an older copy, or a standby that missed some"
-        )
+        lacking(stored.commits(), written)
     };
     Err(Error::Unfit(format!(
         "{lost}; restore the latest one; to continue without the lost commits, start once with --accept-loss {NAME}:{written}: objects that it does not know then are kept"
@@ -112,7 +129,7 @@ async fn settle(
     client: &Client,
     owner: &Owner,
     stored: &Stored,
-    written: u64,
+    latest: u64,
     standing: Standing,
 ) -> Result<(), tokio_postgres::Error> {
     // An identity consists of hexadecimal digits.
@@ -126,11 +143,43 @@ async fn settle(
     if standing == Standing::Lossy {
         client.batch_execute(include_str!("lost.sql")).await?;
     }
-    if stored.commits < written {
-        client.batch_execute(&format!("SELECT setval('entityd.commit_numbers', {written})")).await?;
+    if stored.drawn < latest {
+        client.batch_execute(&format!("SELECT setval('entityd.commit_numbers', {latest})")).await?;
+    }
+    if stored.stored < latest {
+        // The row of no writer.
+        client
+            .batch_execute(&format!(
+                "INSERT INTO entityd.commits (writer, latest, numbered, number) VALUES ('\\x', 0, 0, {latest})
+                 ON CONFLICT (writer) DO UPDATE SET number = excluded.number, at = now()"
+            ))
+            .await?;
     }
     // Writers that ended long ago.
-    client.batch_execute("DELETE FROM entityd.commits WHERE at < now() - interval '7 days'; COMMIT").await
+    client
+        .batch_execute(
+            "DELETE FROM entityd.commits WHERE at < now() - interval '7 days'
+                AND number IS DISTINCT FROM (SELECT max(number) FROM entityd.commits); COMMIT",
+        )
+        .await
+}
+
+/// Describes a database with the changes up to the number `found`, of which `written` were confirmed.
+fn lacking(found: u64, written: u64) -> String {
+    format!(
+        "the database has {found} of the {written} changes that were made to it: it is an older copy, or a standby that missed \
+         some"
+    )
+}
+
+/// Explains the loss if the database lacks changes: its latest number is `found`, and this process knows of a change
+/// with the number `confirmed`. Returns `None` if no change is missing, or if the table has no numbers.
+pub(super) fn lost(found: Option<i64>, confirmed: u64) -> Option<String> {
+    let found = found?.cast_unsigned();
+    (found < confirmed).then(|| {
+        let lost = lacking(found, confirmed);
+        format!("{lost}; bring the one that has them back, or restart this server to continue without them")
+    })
 }
 
 fn refuse(owner: &Owner, cause: Unusable) -> Error {

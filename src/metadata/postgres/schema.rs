@@ -6,7 +6,11 @@ use super::error::{Fault, Kind};
 use crate::metadata::store::Error;
 
 /// The migration from each version to the next.
-pub const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
+pub const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+];
 
 /// The oldest version whose programs can use the tables of this version: a migration that only adds leaves it
 /// unchanged.

@@ -17,6 +17,7 @@ use crate::metadata::location::Location;
 use crate::metadata::{Commit, conformance};
 use crate::runtime::entropy::Entropy;
 use crate::system::identity::Identity;
+use crate::system::mark::Marks;
 use crate::system::sqlite::Losses;
 
 /// A server for this test alone, stopped when it is dropped.
@@ -171,8 +172,11 @@ fn another_data_directory_and_an_older_copy_are_refused_by_name() {
         admin.connection().await.unwrap().batch_execute(copy).await.unwrap();
         let store = open(&settings, &owner(1), marks.path()).await.unwrap();
         conformance::put(&store, &conformance::project(8)).await;
-        drop(store);
         let older = server.settings("older");
+        // A standby may have the sequence of later changes, without the changes.
+        let ahead = "SELECT setval('entityd.commit_numbers', 33)";
+        Link::new(&older).unwrap().connection().await.unwrap().batch_execute(ahead).await.unwrap();
+        drop(store);
         let Err(Error::Unfit(said)) = open(&older, &owner(1), marks.path()).await else { panic!() };
         assert!(
             said.contains("has 1 of the 2 changes") && said.contains("--accept-loss postgresql:2"),
@@ -205,6 +209,72 @@ fn another_data_directory_and_an_older_copy_are_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let Err(Error::Unfit(said)) = open(&empty, &made, folder.path()).await else { panic!() };
         assert!(said.contains("is empty"), "{said}");
+    });
+}
+
+#[test]
+fn a_running_server_refuses_a_database_that_lacks_confirmed_changes() {
+    run(async |server, marks| {
+        let settings = database(&server, "promoted").await;
+        let store = open(&settings, &owner(1), marks.path()).await.unwrap();
+        let project = conformance::project(7);
+        conformance::put(&store, &project).await;
+        store.close().await.unwrap();
+        let admin = Link::new(&server.settings("postgres")).unwrap();
+        let execute = async |statement: &str| {
+            admin.connection().await.unwrap().batch_execute(statement).await.unwrap();
+        };
+        let rename = async |from: &str, to: &str| {
+            let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'promoted'";
+            execute(end).await;
+            execute(&format!("ALTER DATABASE {from} RENAME TO {to}")).await;
+        };
+        execute("CREATE DATABASE behind TEMPLATE promoted").await;
+        let store = open(&settings, &owner(1), marks.path()).await.unwrap();
+        conformance::put(&store, &conformance::project(8)).await;
+        // The standby takes the place of the primary.
+        rename("promoted", "primary").await;
+        rename("behind", "promoted").await;
+        for _ in 0..2 {
+            let refused = store
+                .update(project.id, Runs::None, Box::new(|_| Some(Commit::default())))
+                .await
+                .unwrap_err();
+            let said = crate::telemetry::chain(&refused);
+            assert!(said.contains("has 1 of the 2 changes"), "{said}");
+            let refused = store.project(conformance::project(8).id, Runs::None).await.unwrap_err();
+            assert!(crate::telemetry::chain(&refused).contains("has 1 of the 2 changes"));
+        }
+        // The primary comes back.
+        rename("promoted", "behind").await;
+        rename("primary", "promoted").await;
+        assert!(store.project(conformance::project(8).id, Runs::None).await.unwrap().is_some());
+    });
+}
+
+#[test]
+fn a_program_that_stores_no_numbers_is_counted_by_the_sequence() {
+    run(async |server, marks| {
+        let settings = database(&server, "mixed").await;
+        let store = open(&settings, &owner(1), marks.path()).await.unwrap();
+        conformance::put(&store, &conformance::project(7)).await;
+        let earlier = "INSERT INTO entityd.commits (writer, latest) VALUES ('\\x01', 1) RETURNING nextval('entityd.commit_numbers')";
+        let link = Link::new(&settings).unwrap();
+        link.connection().await.unwrap().batch_execute(earlier).await.unwrap();
+        // Its own mark has the number that it drew.
+        Marks::open(&owner(1).marks(&marks.path().join("metadata.db")), owner(1).identity).write(2);
+        drop(store);
+        for _ in 0..2 {
+            let store = open(&settings, &owner(1), marks.path()).await.unwrap();
+            assert_eq!(store.standing(), Standing::Complete);
+            drop(store);
+            link.connection()
+                .await
+                .unwrap()
+                .batch_execute("DELETE FROM entityd.commits WHERE writer = '\\x01'")
+                .await
+                .unwrap();
+        }
     });
 }
 

@@ -167,9 +167,11 @@ impl Writer {
             }
             return Ok(());
         }
-        let note = "INSERT INTO entityd.commits (writer, latest) VALUES ($1, $2)
-                    ON CONFLICT (writer) DO UPDATE SET latest = excluded.latest, at = now()
-                    RETURNING nextval('entityd.commit_numbers')";
+        let note = "INSERT INTO entityd.commits (writer, latest, numbered, number)
+                    VALUES ($1, $2, $2, nextval('entityd.commit_numbers'))
+                    ON CONFLICT (writer) DO UPDATE SET
+                        latest = excluded.latest, numbered = excluded.latest, number = excluded.number, at = now()
+                    RETURNING number";
         statements.push(Statement::new(note, [row.writer.as_slice().into(), row.latest.into()]));
         let commit = async {
             tokio::join!(biased; run_all(&connection, &statements), connection.batch_execute("COMMIT"))
@@ -180,7 +182,9 @@ impl Writer {
             (Ok(rows), Ok(())) => {
                 connection.keep();
                 if let Some(number) = rows.last().and_then(|rows| rows.first()) {
-                    self.ledger.note(number.get(0));
+                    let number: i64 = number.get(0);
+                    self.link.confirm(number.cast_unsigned());
+                    self.ledger.note(number);
                 }
                 Ok(())
             }
@@ -199,13 +203,19 @@ impl Writer {
         id: ProjectId,
         runs: &Needed,
     ) -> Result<Option<ProjectState>, Fault> {
-        let mut statements = vec![lock(id), Statement::new("SELECT identity FROM entityd.store", [])];
+        let confirmed = self.link.confirmed();
+        let store = "SELECT identity, (SELECT max(number) FROM entityd.commits) FROM entityd.store";
+        let mut statements = vec![lock(id), Statement::new(store, [])];
         statements.extend(rows::load(id, runs));
         let (begun, rows) = tokio::join!(biased; connection.batch_execute(self.link.begin()),
                                          run_all(connection, &statements));
         let rows = begun.and(rows).map_err(|error| self.link.explain(error))?;
-        let identity = rows[1].first().map(|row| row.get::<_, &str>(0));
-        owner::still_ours(identity, &self.identity)?;
+        let store = rows[1].first();
+        owner::still_ours(store.map(|row| row.get(0)), &self.identity)?;
+        // A pooler may have moved the connection to another server.
+        if let Some(lost) = owner::lost(store.and_then(|row| row.get(1)), confirmed) {
+            return Err(Fault::new(Kind::Refused, lost).at(&self.link.in_use()));
+        }
         rows::loaded(id, &rows[2..]).map_err(|error| Fault::new(Kind::Damaged, error.to_string()))
     }
 

@@ -163,6 +163,36 @@ def test_the_operators_page_shows_the_rest_while_the_database_is_silent_or_stopp
         until(lambda: "No run is under way." in page(), "it is back")
 
 
+def test_a_promoted_standby_that_missed_changes_is_refused(tmp_path):
+    with Postgres(tmp_path) as primary, Standby(tmp_path, primary) as standby:
+        name = primary.create("behind")
+        url = primary.url(name).replace("127.0.0.1:", f"127.0.0.1:{standby.port},127.0.0.1:")
+        flags = [*FLAGS, "--database", url]
+        with Server(tmp_path, *flags, environment=with_password()) as server, Api(server.url) as api:
+            known = api.project()
+            count = "SELECT count(*) FROM entityd.entityd_projects"
+            until(lambda: standby.sql(name, count) == ["1"], "the standby has the first project")
+            standby.stop(signal.SIGKILL)
+            missed = [api.project() for _ in range(5)]
+            primary.stop(signal.SIGKILL)
+            standby.start()
+            standby.promote()
+            refusal = "has 1 of the 6 changes that were made to it: it is an older copy, or a standby that missed some"
+            until(lambda: refusal in ops(server, "/readyz?verbose").text, "the loss is noticed", 20)
+            for project in [known, *missed]:
+                answer = api.get(f"/projects/{project.id}", token=project.token)
+                assert answer.status_code == 503, answer.text
+            # The primary comes back with everything.
+            standby.stop(signal.SIGKILL)
+            primary.start()
+            until(lambda: ops(server, "/readyz").status_code == 200, "the server follows", 20)
+            assert all(api.get(f"/projects/{project.id}", token=project.token).status_code == 200 for project in [known, *missed])
+            primary.stop(signal.SIGKILL)
+            standby.start()
+        with pytest.raises(AssertionError, match=refusal):
+            Server(tmp_path, *flags, environment=with_password()).__enter__()
+
+
 def test_a_promoted_standby_is_followed_and_nothing_is_lost(tmp_path):
     # What the primary has confirmed, its standby has.
     with Postgres(tmp_path) as primary, Standby(tmp_path, primary) as standby:

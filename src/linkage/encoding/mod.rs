@@ -19,7 +19,7 @@ pub use error::{Error, Rejection};
 pub struct Summary {
     /// Rows of the matrix; at least 1.
     pub records: u32,
-    /// Bytes in each row; at least 1. Whether the service accepts this size is decided elsewhere.
+    /// Bytes in each row; at least 1. The caller checks whether the service accepts this size.
     pub encoding_bytes: u32,
     /// Set if the upload names blocks: otherwise every record is in the default block.
     pub has_blocks: bool,

@@ -84,7 +84,7 @@ impl<W: Write> Rows<W> {
         Ok(())
     }
 
-    /// Writes what was collected.
+    /// Writes the buffered bytes.
     pub(super) fn flush(&mut self) -> Result<(), Error> {
         self.sink.write_all(&self.pending).map_err(Error::Sink)?;
         self.pending.clear();
@@ -119,7 +119,7 @@ impl<W: Write> Entries<W> {
         Ok(())
     }
 
-    /// Writes what was collected.
+    /// Writes the buffered bytes.
     pub(super) fn flush(&mut self) -> Result<(), Error> {
         self.sink.write_all(&self.pending).map_err(Error::Sink)?;
         self.pending.clear();

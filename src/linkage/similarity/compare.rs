@@ -19,15 +19,15 @@ use crate::model::Threshold;
 /// The parameters of the comparison of a part.
 #[derive(Clone, Copy)]
 pub struct Job<'a> {
-    /// The score from which a pair counts.
+    /// The minimum score of a candidate pair.
     pub threshold: Threshold,
     /// The loops that compare.
     pub kernel: Kernel,
     /// The tuning of the run; shared by its parts on this machine.
     pub tuning: &'a TuningCell,
-    /// Packed rows; shared in the same way.
+    /// Packed rows, shared by the parts of the run on this machine.
     pub sides: &'a Sides,
-    /// Pairs that may be found, before duplicates are dropped.
+    /// The maximum number of pairs, before duplicates are dropped.
     pub pairs_max: u64,
     /// Set by another thread to stop the work.
     pub cancelled: &'a AtomicBool,
@@ -35,7 +35,7 @@ pub struct Job<'a> {
     pub compared: &'a AtomicU64,
     /// Storage for pairs that do not fit in memory.
     pub scratch: &'a dyn Scratch,
-    /// Pairs held in memory; see [`pairs::PAIRS_BUFFERED`].
+    /// The maximum number of pairs in memory; see [`pairs::PAIRS_BUFFERED`].
     pub pairs_buffered: usize,
 }
 
@@ -55,8 +55,8 @@ pub struct Compared {
 /// Compares all `tiles` and writes the candidate pairs to `out`: a pair file in [`Pair`] order, each
 /// pair once. The bytes depend on the tiles and the threshold alone, not on kernel, tuning or threads.
 ///
-/// Works on all threads of the rayon pool that it is called in. Large tiles are cut, small ones bundled; after every
-/// ten milliseconds or so it checks whether it is cancelled.
+/// Works on all threads of the rayon pool that it is called in. Large tiles are cut, small ones bundled. Each thread
+/// checks after at most some 50 ms of comparing whether the work is cancelled.
 ///
 /// # Errors
 /// [`Error::Cancelled`]; [`pairs::Error::TooMany`] as soon as more than `pairs_max` pairs are found;
@@ -82,7 +82,7 @@ pub fn compare<'a>(
     part.finish(out)
 }
 
-/// Comparisons from which cutting a tile for many threads pays.
+/// The number of comparisons from which a tile is cut for several threads.
 const LARGE_COMPARISONS: u64 = 1 << 20;
 /// Rows of either side that are packed together.
 const SIDE_ROWS: usize = 1 << 15;
@@ -98,10 +98,10 @@ const BUNDLE_TILES: usize = 256;
 const GATHERED_TILES: usize = 64 * BUNDLE_TILES;
 /// The number of comparisons in collected tiles from which all threads start.
 const GATHERED_COMPARISONS: u64 = 64 * LARGE_COMPARISONS;
-/// Pairs that a thread collects before it takes the lock.
+/// Pairs that a thread collects before it locks the sorter.
 const PAIRS_AT_HAND: usize = 1 << 13;
 
-/// Small tiles that are collected.
+/// Small tiles that wait to be compared together.
 #[derive(Default)]
 struct Small<'a> {
     tiles: Vec<Tile<'a>>,
@@ -277,7 +277,7 @@ fn pieces(count: usize, size_max: usize) -> impl Iterator<Item = Range<usize>> {
     (0..pieces).map(move |piece| piece * count / pieces..(piece + 1) * count / pieces)
 }
 
-/// Rounds the rows of a piece, if they are more than a few, to a number that loops take at a time.
+/// Rounds the number of rows in a piece up to a number that loops process at a time.
 fn whole_chunks(rows: usize) -> usize {
     const CHUNK: usize = 256;
     if rows < CHUNK / 2 { rows.next_multiple_of(PRODUCT_ROWS).max(1) } else { rows.next_multiple_of(CHUNK) }

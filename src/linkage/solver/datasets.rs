@@ -5,7 +5,7 @@ use super::Error;
 /// One record of one dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Record {
-    /// Index of its dataset.
+    /// The index of the dataset.
     pub dataset: u32,
     /// The index of the record in the dataset.
     pub index: u32,

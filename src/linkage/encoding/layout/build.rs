@@ -10,7 +10,7 @@ use super::sort::{self, Limits};
 use super::{Damage, Error, Span};
 use crate::linkage::scratch::Scratch;
 
-/// A dataset as an upload leaves it.
+/// A dataset that has been uploaded and not yet indexed.
 #[derive(Clone, Copy, Debug)]
 pub struct Dataset<M, E> {
     /// The number of the upload; 0 if it has none.
@@ -162,7 +162,7 @@ impl Blocks {
 impl Current {
     fn push(&mut self, record: u32, ids: &mut Section) -> Result<(), Error> {
         if record == self.last {
-            // Listed twice for one record: counted once.
+            // A record that is listed twice in a block counts once.
             return Ok(());
         }
         if self.listed_at.is_none() && record != self.last + 1 {

@@ -1,4 +1,4 @@
-//! The first bytes of an index.
+//! The header of an index.
 
 use super::Damage;
 
@@ -25,7 +25,7 @@ pub struct Header {
     pub blocks: u64,
     /// Record ids after the directory.
     pub ids: u64,
-    /// The number of the upload that it was built for; 0 if none was given.
+    /// The number of the upload for which the index was built; 0 if none was given.
     pub(super) upload: u32,
     pub(super) sums_crc: u32,
     pub(super) directory_crc: u32,
@@ -38,8 +38,8 @@ impl Header {
         self.records as u64 * self.encoding_bytes as u64
     }
 
-    /// Checks that the index was built for this upload, if it names one. The index and matrix of another upload would
-    /// give a wrong result.
+    /// Checks that the index was built for this upload, if it names an upload. The index and matrix of another upload
+    /// would give a wrong result.
     ///
     /// # Errors
     /// [`Damage::Contradiction`].

@@ -1,4 +1,4 @@
-//! Sorts block entries in bounded memory: sorted runs in a temporary file, merged.
+//! Sorts block entries in bounded memory: writes sorted runs to a temporary file and merges them.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -97,7 +97,7 @@ impl<R: Read> Keys<R> {
         Self { source, piece: Vec::with_capacity(piece_bytes) }
     }
 
-    /// Fills `keys` up to `count`, sorted; returns whether the source has ended.
+    /// Fills `keys` up to `count`, and sorts them; returns true if the source has ended.
     fn fill(&mut self, keys: &mut Vec<Key>, count: usize) -> Result<bool, Error> {
         let mut complete = false;
         while keys.len() < count && !complete {

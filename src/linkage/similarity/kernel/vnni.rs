@@ -1,4 +1,4 @@
-//! Inner products by AVX-512 VNNI: 64 products of bytes an instruction, added by fours.
+//! Inner products with AVX-512 VNNI: one instruction computes 64 products of bytes and adds them in groups of four.
 
 use std::arch::x86_64::{
     __m512i, _mm512_cmpge_epi32_mask, _mm512_dpbusd_epi32, _mm512_load_si512, _mm512_loadu_si512,

@@ -1,4 +1,4 @@
-//! Entries of a plan: two sets of records that are compared.
+//! Entries of a plan: two sets of records to compare.
 
 use crate::linkage::encoding::layout::{Span, u32_at, u64_at};
 
@@ -8,7 +8,7 @@ pub(super) const ENTRY_BYTES: usize = 32;
 /// Set if the records are consecutive.
 const DENSE: u64 = 1 << 63;
 
-/// Records of two datasets, in one block: each is compared with each.
+/// Records of two datasets in one block. Every left record is compared with every right one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The left dataset's index.

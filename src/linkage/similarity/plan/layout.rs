@@ -46,7 +46,7 @@ pub struct PlanHeader {
 }
 
 impl PlanHeader {
-    /// Returns the header for `datasets`; `parts` has seen all parts.
+    /// Returns the header for `datasets`; `parts` is the checksum state of all parts.
     pub(super) fn to_bytes(self, datasets: &[u8], parts: &crc32fast::Hasher) -> [u8; HEAD_BYTES] {
         let mut bytes = [0; HEAD_BYTES];
         bytes[..8].copy_from_slice(MAGIC);
@@ -136,7 +136,7 @@ impl<'a> Plan<'a> {
         Ok(plan)
     }
 
-    /// Returns the plan that [`Plan::parse`] has read from the same bytes before, without another check. O(1).
+    /// Returns a plan that [`Plan::parse`] has checked before; `header` is that plan's header. O(1).
     ///
     /// # Errors
     /// [`Damage`], if the length does not match.
@@ -194,7 +194,7 @@ impl<'a> Plan<'a> {
         self.datasets.iter().map(read)
     }
 
-    /// Returns the score from which a pair counts.
+    /// Returns the minimum score of a candidate pair.
     pub const fn threshold(&self) -> Threshold {
         self.head.threshold
     }
@@ -239,7 +239,7 @@ impl<'a> Plan<'a> {
         Ok(Some(part))
     }
 
-    /// Returns true if the datasets exist and have the rows; ids are checked by the block index.
+    /// Returns true if the datasets exist and have the rows. The block index checks ids later.
     fn is_sound(&self, entry: &Entry) -> bool {
         let has = |dataset: u32, span: Span| {
             let records = self.datasets.get(dataset as usize).map_or(0, |bytes| u32_at(bytes, 0));

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use super::{Group, JobId, QueueName};
 use crate::runtime::clock::Timestamp;
 
-/// The progress of a job, in units of its own.
+/// The progress of a job, in units that the job chooses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Units that are done.
     pub done: u64,
-    /// Units in all.
+    /// The total number of units.
     pub total: u64,
 }
 
@@ -34,13 +34,13 @@ pub struct DeadLetter {
     pub sequence: u64,
     /// The job.
     pub job: JobId,
-    /// The queue that the job was in, and to which a redrive returns it.
+    /// The queue of the job, to which a redrive returns it.
     pub queue: QueueName,
     /// The group of the job.
     pub group: Group,
-    /// Attempts used.
+    /// The number of attempts that were made.
     pub attempts: u8,
-    /// The reason of the last failure.
+    /// The reason for the last failure.
     pub reason: String,
     /// The moment at which the job became a dead letter.
     pub died: Timestamp,
@@ -55,7 +55,7 @@ pub struct DeadQuery {
     pub group: Option<Group>,
     /// Only dead letters with a greater sequence. The next page begins after the last sequence of this one.
     pub after: u64,
-    /// The largest number to return.
+    /// The maximum number to return.
     pub count: usize,
 }
 
@@ -90,7 +90,7 @@ impl JobState {
     }
 }
 
-/// The phase of a job in the queue.
+/// The state of a job without its details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
@@ -102,7 +102,7 @@ pub enum Phase {
     Leased,
 }
 
-/// A living job, without its payload.
+/// A living job (ready, delayed or leased), without its payload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSummary {
     /// The position of the job in the list: later ones have greater numbers, which are never reused.
@@ -118,7 +118,7 @@ pub struct JobSummary {
     /// The state of the job.
     #[serde(flatten)]
     pub state: JobState,
-    /// Attempts begun.
+    /// The number of attempts that were begun.
     pub attempts: u8,
     /// The moment at which the job was enqueued.
     pub enqueued: Timestamp,
@@ -156,7 +156,7 @@ pub struct JobQuery {
     pub phase: Option<Phase>,
     /// Only jobs with a greater sequence. The next page begins after the last sequence of this one.
     pub after: u64,
-    /// The largest number to return.
+    /// The maximum number to return.
     pub count: usize,
 }
 

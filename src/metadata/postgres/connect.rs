@@ -1,4 +1,4 @@
-//! Opens connections: each host in its order, with all of its addresses.
+//! Opens connections: tries the hosts in order, and all addresses of each.
 
 use std::io;
 use std::net::IpAddr;
@@ -19,7 +19,7 @@ use crate::metadata::location::Address;
 use crate::system::outgoing;
 use crate::telemetry::chain;
 
-/// Opens connections with this use of TLS. Names are resolved by [`outgoing`]: the client's own way needs the C library.
+/// Opens connections with TLS. [`outgoing`] resolves names, because the client's own resolver needs the C library.
 pub(super) struct Connector {
     pub(super) tls: MakeRustlsConnect,
     /// The host of the latest connection, with its port.
@@ -48,7 +48,7 @@ impl Connect for Connector {
                     match candidate.connect(tls.clone()).await {
                         Ok((client, connection)) => {
                             *in_use.lock() = Some(Address::place(&to_host));
-                            // Each request that waits for an answer receives the error.
+                            // Each request that waits for an answer gets the error.
                             let task = tokio::spawn(async move {
                                 if let Err(error) = connection.await {
                                     tracing::debug!("a connection to PostgreSQL has ended: {error}");
@@ -82,7 +82,7 @@ async fn combined(mut failures: Vec<(String, Error)>) -> Error {
     }
 }
 
-/// Connects to one host.
+/// Returns the configuration for one host.
 fn to_one(config: &Config, host: Host, port: u16) -> Config {
     let mut one = Config::new();
     match host {
@@ -129,7 +129,8 @@ fn to_address(config: &Config, address: IpAddr) -> Config {
     config
 }
 
-/// Makes the error of a connection that fails for this reason: the client has no other way to make one.
+/// Makes the client's error for a failed name resolution. The client has no constructor for it, so this lets a
+/// connection fail.
 async fn unresolved(reason: io::Error) -> Error {
     let mut config = Config::new();
     config.ssl_mode(tokio_postgres::config::SslMode::Disable);
@@ -137,7 +138,7 @@ async fn unresolved(reason: io::Error) -> Error {
     connected.err().expect("nothing answers")
 }
 
-/// A stream that was never connected.
+/// A stream whose first use fails with the given error.
 struct Unconnected(Option<io::Error>);
 
 impl Unconnected {

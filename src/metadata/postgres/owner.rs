@@ -1,8 +1,8 @@
-//! The data directory that the database belongs to, and the completeness of the database.
+//! Checks that the database belongs to this data directory, and is complete.
 //!
-//! The table `store` has the identity of the data directory. Each change of a project draws a number, and the latest
-//! one is in the [marks](crate::system::mark) of the data directory: a database that has drawn fewer is an older
-//! copy, or a standby that missed some.
+//! The table `store` has the identity of the data directory. Each change of a project draws a number from a sequence.
+//! The data directory stores the latest number in its [marks](crate::system::mark). A database whose sequence is behind
+//! is an older copy, or a standby that lacks changes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,12 +23,12 @@ pub const NAME: &str = "postgresql";
 #[derive(Debug)]
 pub(super) struct Ledger {
     marks: Marks,
-    /// The latest number, which another store knows too.
+    /// The latest number, which is also stored with the objects.
     known: Arc<AtomicU64>,
 }
 
 impl Ledger {
-    /// Records the number of a committed change. Marks may lag behind, and are never ahead.
+    /// Records the number of a committed change. Marks may be behind the database, and are never ahead of it.
     pub(super) fn note(&self, number: i64) {
         let number = number.cast_unsigned();
         if self.known.fetch_max(number, Ordering::AcqRel) < number {
@@ -37,8 +37,8 @@ impl Ledger {
     }
 }
 
-/// Checks that the database belongs to `owner` and is complete, and assigns it to the owner. The marks are beside
-/// `file`.
+/// Checks that the database belongs to `owner` and is complete, and assigns it to the owner. The files with the marks
+/// are beside `file`.
 pub(super) async fn claim(
     client: &Client,
     owner: &Owner,
@@ -115,7 +115,7 @@ async fn settle(
     written: u64,
     standing: Standing,
 ) -> Result<(), tokio_postgres::Error> {
-    // An identity consists of hexadecimal digits.
+    // An identity needs no escaping, since it consists of hexadecimal digits.
     let identity = owner.identity;
     client
         .batch_execute(&format!(
@@ -129,7 +129,7 @@ async fn settle(
     if stored.commits < written {
         client.batch_execute(&format!("SELECT setval('entityd.commit_numbers', {written})")).await?;
     }
-    // Writers that ended long ago.
+    // Removes the rows of writers that ended long ago.
     client.batch_execute("DELETE FROM entityd.commits WHERE at < now() - interval '7 days'; COMMIT").await
 }
 
@@ -145,7 +145,7 @@ fn refuse(owner: &Owner, cause: Unusable) -> Error {
     }
 }
 
-/// Rejects a database that another data directory has taken over.
+/// Returns an error if another data directory has taken over the database, or the database was emptied.
 pub(super) fn still_ours(identity: Option<&str>, expected: &str) -> Result<(), Fault> {
     match identity {
         Some(found) if found == expected => Ok(()),

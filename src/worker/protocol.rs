@@ -1,9 +1,8 @@
 //! The protocol between workers and API nodes: JSON, and chunks of objects, over HTTP.
 //!
-//! A worker first sends [`Hello`] to each node. It claims jobs with [`ClaimRequest`], which the node answers when
-//! there are some. Heartbeats, outcomes, failures and releases of all its jobs are sent together in a [`Turn`].
-//! Objects are read in chunks of [`PIECE_BYTES`] with checksums, and written whole. Each call about a job has its
-//! [`Ticket`].
+//! A worker first sends [`Hello`] to each node. It claims jobs with [`ClaimRequest`], which the node answers when it
+//! has jobs. Heartbeats, outcomes, failures and releases of all its jobs are sent together in a [`Turn`]. Objects are
+//! read in chunks of [`PIECE_BYTES`] with checksums, and written whole. Each call about a job contains its [`Ticket`].
 
 use std::collections::BTreeMap;
 
@@ -23,11 +22,11 @@ pub const OLDEST: u32 = 1;
 pub const BASE: &str = "/worker/v1";
 /// Bytes in a chunk of an object, except the last.
 pub const PIECE_BYTES: u64 = 8 << 20;
-/// The largest body of a call; objects are not calls.
+/// The maximum size of the body of a call, other than an object.
 pub const CALL_BYTES_MAX: usize = 1 << 20;
-/// The longest message or reason, in bytes.
+/// The maximum length of a message or reason, in bytes.
 pub const TEXT_BYTES_MAX: usize = 4 << 10;
-/// The longest wait of a claim, in milliseconds.
+/// The maximum wait of a claim, in milliseconds.
 pub const WAIT_MS_MAX: u64 = 30_000;
 
 /// Header with the id of the worker.
@@ -38,7 +37,7 @@ pub const TICKET: &str = "entityd-ticket";
 pub const SIZE: &str = "entityd-size";
 /// Header with the time at which an object was made, in microseconds.
 pub const MODIFIED: &str = "entityd-modified";
-/// Header with the CRC-32 of the bytes of a chunk, or of the object that is written, in decimal.
+/// The header with the CRC-32 of a chunk, or of a written object, in decimal.
 pub const CRC32: &str = "entityd-crc32";
 /// Header with the attributes of a client's file, as JSON.
 pub const ATTRIBUTES: &str = "entityd-attributes";
@@ -56,9 +55,9 @@ pub struct Hello {
     pub name: String,
     /// The queues that the worker serves, in the format of the setting `queues`.
     pub queues: String,
-    /// Computing threads.
+    /// The number of computing threads.
     pub threads: usize,
-    /// The settings that could change an answer. They must equal the settings of the API node.
+    /// The settings that could change a result. They must equal those of the API node.
     pub settings: BTreeMap<String, String>,
 }
 
@@ -71,11 +70,11 @@ pub struct Welcome {
     pub version: String,
     /// The length of a lease, in milliseconds.
     pub lease_ms: u64,
-    /// Set if clients may name files that they have uploaded to the object store.
+    /// Set if uploads may refer to files in an upload bucket.
     pub client_files: bool,
 }
 
-/// Identifies a job that a worker holds, and proves that the node has handed it out.
+/// Identifies a job that a worker holds, and proves that an API node has assigned it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {
     /// The lease of the job.
@@ -108,7 +107,7 @@ impl Ticket {
 pub struct ClaimRequest {
     /// The number of the claim. A later claim of this worker ends its earlier claims.
     pub number: u64,
-    /// The number of the latest claim whose answer was received: the node repeats a lost answer.
+    /// The number of the latest claim whose answer the worker has received, so that the node can repeat a lost answer.
     pub received: u64,
     /// The queues.
     pub queues: Vec<QueueName>,
@@ -127,7 +126,7 @@ pub struct ClaimAnswer {
     pub draining: bool,
 }
 
-/// A job that was handed out.
+/// A job that was assigned to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Assigned {
     /// The ticket for later calls.
@@ -139,7 +138,7 @@ pub struct Assigned {
     pub secret: Option<Secret>,
     /// The time at which the job was enqueued.
     pub enqueued: Timestamp,
-    /// The time since which the job could be claimed.
+    /// The time at which the job became ready.
     pub ready: Timestamp,
     /// The end of the lease, unless it is extended by a heartbeat.
     pub until: Timestamp,
@@ -232,7 +231,7 @@ pub enum Receipt {
     Rejected(String),
 }
 
-/// Asks which cached copies are still valid.
+/// A request for the attributes of cached objects, to find out which copies are still valid.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CopiesRequest {
     /// The keys of the objects, as text.
@@ -257,7 +256,7 @@ pub struct Attributes {
     pub etag: String,
 }
 
-/// Truncates a text to the limit of a call.
+/// Truncates a text to [`TEXT_BYTES_MAX`].
 pub fn shortened(text: &str) -> String {
     if text.len() <= TEXT_BYTES_MAX {
         return text.to_owned();

@@ -4,7 +4,7 @@
 //! checks that).
 #![doc = include_str!("ARCHITECTURE.md")]
 
-// Infrastructure that knows nothing of the domain.
+// Infrastructure, independent of the domain.
 pub mod runtime;
 pub mod system;
 pub mod telemetry;

@@ -29,7 +29,7 @@ pub(super) struct Activity {
     waiting: Mutex<Vec<Piece>>,
     /// The number of requests so far.
     requests: AtomicU64,
-    /// Set once the connection speaks HTTP/2, whose frames may arrive outside a request.
+    /// True once the connection speaks HTTP/2, whose frames may arrive outside a request.
     http2: AtomicBool,
 }
 

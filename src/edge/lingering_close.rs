@@ -30,7 +30,7 @@ const PIECE_BYTES: usize = 16 << 10;
 pub(super) struct Lingering<B: Body<Data = Bytes> + Send + Unpin + 'static> {
     /// The body; `None` once it has ended.
     body: Option<B>,
-    /// Set while the client waits for `100 Continue`.
+    /// True while the client waits for `100 Continue`.
     awaits_continue: bool,
     activity: Arc<Activity>,
 }

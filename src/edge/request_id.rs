@@ -21,7 +21,7 @@ pub struct RequestId {
     /// The id, as hexadecimal digits.
     id: [u8; 8],
     trace: Trace,
-    /// Set if the caller sent the trace.
+    /// True if the caller sent the trace.
     traced: bool,
 }
 

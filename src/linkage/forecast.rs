@@ -21,7 +21,7 @@ use crate::model::Threshold;
 const EXACT_MAX: u64 = 2_000_000;
 /// The maximum number of hits that are kept.
 const HITS_MAX: f64 = 1_000_000.0;
-/// Pairs drawn to estimate the distribution of similarities.
+/// The number of pairs drawn to estimate the distribution of similarities.
 const PAIRS_DRAWN: usize = 100_000;
 /// The number of comparisons from which [`search`] is used, instead of scoring pairs one by one.
 const SEARCH_MIN: usize = 1_024;
@@ -47,7 +47,7 @@ pub struct Forecast {
     pub comparisons: u64,
     /// The number of comparisons that the sample made.
     pub compared: u64,
-    /// Set if the sample is the whole population.
+    /// True if the sample is the whole population.
     pub is_exact: bool,
     /// The pairs at each threshold, in the order of the request.
     pub estimates: Vec<Estimate>,
@@ -252,7 +252,7 @@ impl Population {
         ((self.units as f64 * share) as u64).clamp(64.min(self.units), self.units)
     }
 
-    /// Returns the cell of a unit.
+    /// Returns the cell that contains a unit.
     fn cell(&self, unit: u64) -> &Cell {
         &self.cells[self.cells.partition_point(|cell| cell.units <= unit) - 1]
     }

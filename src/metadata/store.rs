@@ -126,7 +126,7 @@ pub struct Status {
 pub struct Deleted {
     /// The tombstone, which identifies the deleted project, run or upload.
     pub tombstone: Tombstone,
-    /// Set if an upload was arriving, which may leave objects until the process ends.
+    /// True if an upload was arriving, which may leave objects until the process ends.
     pub late: bool,
 }
 

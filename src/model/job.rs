@@ -11,12 +11,12 @@ use super::threshold::Threshold;
 
 /// All queues.
 pub const QUEUES: [&str; 4] = ["ingest", "compute", "highmemory", PURGES];
-/// The group of chores.
+/// The group of maintenance jobs of the kind [`Chore`].
 pub const CHORES: &str = "chore";
-/// The queue of purges and chores.
+/// The queue of purges and other maintenance jobs.
 pub const PURGES: &str = "maintenance";
 
-/// The project id in jobs of chores, which belong to no project.
+/// The project id in maintenance jobs that belong to no project.
 pub const NOBODY: ProjectId = ProjectId::from_bytes([0; 24]);
 
 /// Returns the group of the jobs of a run.

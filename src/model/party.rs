@@ -14,7 +14,7 @@ pub struct Party {
     pub receipt_token: Option<TokenHash>,
     /// The number of the latest upload that was begun; 0 before the first.
     pub uploads: u32,
-    /// Set while a request is uploading: the lock on the update token.
+    /// True while a request is uploading: the lock on the update token.
     pub uploading: bool,
     /// The node that receives the upload, if several nodes share the metadata.
     pub holder: Option<String>,
@@ -109,7 +109,7 @@ pub struct Upload {
     pub upload: u32,
     /// The number of encodings.
     pub records: u32,
-    /// Bytes of each encoding.
+    /// The number of bytes of each encoding.
     pub encoding_bytes: u32,
     /// True if the upload has blocks.
     pub blocks: bool,
@@ -141,7 +141,7 @@ pub enum NamedFile {
 pub struct ForeignFile {
     /// The host of the store in lower case, with its port unless that is the default.
     pub endpoint: String,
-    /// Set if the store uses TLS.
+    /// True if the store uses TLS.
     pub secure: bool,
     /// The bucket.
     pub bucket: String,
@@ -164,10 +164,10 @@ impl Reference {
 pub struct Dataset {
     /// The number of the upload, which is part of the keys of both objects.
     pub upload: u32,
-    /// Rows of the matrix.
+    /// The number of rows of the matrix.
     pub records: u32,
-    /// Bytes of each row.
+    /// The number of bytes of each row.
     pub encoding_bytes: u32,
-    /// Blocks in the index.
+    /// The number of blocks in the index.
     pub blocks: u64,
 }

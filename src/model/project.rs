@@ -23,7 +23,7 @@ pub struct ProjectState {
     pub schema: String,
     /// The result type of all runs.
     pub result_type: ResultType,
-    /// Set if uploads must have blocks.
+    /// True if uploads must have blocks.
     pub uses_blocking: bool,
     /// The encoding size in bytes that every dataset must have: from the schema, or the size of the first data once it
     /// is complete.

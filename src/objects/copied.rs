@@ -16,7 +16,7 @@ use super::{Error, Key, Objects};
 pub struct Copied {
     /// The number of objects of the source.
     pub objects: u64,
-    /// Their total size.
+    /// The total size of the objects.
     pub bytes: u64,
     /// The number of objects that the target had before.
     pub present: u64,

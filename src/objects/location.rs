@@ -70,7 +70,7 @@ pub struct S3Access {
     pub endpoint: Option<String>,
     /// The region.
     pub region: Option<String>,
-    /// Set if the bucket is in the host name rather than in the path.
+    /// True if the bucket is in the host name rather than in the path.
     pub virtual_hosted: bool,
     /// The access key and the secret key; if absent, they are read from the environment.
     pub keys: Option<(String, Zeroizing<String>)>,

@@ -70,7 +70,7 @@ fn map(file: &File, size: usize) -> io::Result<Mmap> {
 /// The addresses of a mapping, for the signal handler. It takes no lock to read them, and they are never freed.
 struct Watch {
     taken: AtomicBool,
-    /// Odd while the addresses change.
+    /// A counter that is odd while the addresses change.
     version: AtomicUsize,
     start: AtomicUsize,
     end: AtomicUsize,

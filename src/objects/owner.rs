@@ -116,7 +116,7 @@ pub struct Claimant {
     pub place: String,
     /// The identity of the data directory.
     pub identity: Identity,
-    /// Set if this data directory has claimed the store before.
+    /// True if this data directory has claimed the store before.
     pub before: bool,
     /// The owner from which the operator permits this server to take over the objects.
     pub take_over: Option<Identity>,

@@ -12,7 +12,7 @@ use crate::runtime::clock::Timestamp;
 /// The progress of a job, in units that the job chooses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Units that are done.
+    /// The number of units that are done.
     pub done: u64,
     /// The total number of units.
     pub total: u64,
@@ -21,9 +21,9 @@ pub struct Progress {
 /// The effect of the cancellation of a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancelled {
-    /// Jobs that waited, or were dead letters.
+    /// The number of jobs that waited, or were dead letters.
     pub removed: u64,
-    /// Jobs that workers hold.
+    /// The number of jobs that workers hold.
     pub held: u64,
 }
 
@@ -163,17 +163,17 @@ pub struct JobQuery {
 /// The statistics of one queue.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct QueueStats {
-    /// Living jobs: ready, delayed and leased.
+    /// The number of ready, delayed and leased jobs.
     pub depth: u64,
-    /// Jobs that can be claimed.
+    /// The number of jobs that can be claimed.
     pub ready: u64,
-    /// Delayed jobs.
+    /// The number of delayed jobs.
     pub delayed: u64,
-    /// Jobs that workers hold.
+    /// The number of jobs that workers hold.
     pub leased: u64,
-    /// Jobs that have used their attempts.
+    /// The number of jobs that have used their attempts.
     pub dead: u64,
-    /// Set if the queue is paused.
+    /// True if the queue is paused.
     pub paused: bool,
     /// The age of the oldest ready job, in milliseconds.
     pub oldest_ms: Option<u64>,

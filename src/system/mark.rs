@@ -40,7 +40,7 @@ pub(crate) struct Expected {
 pub(crate) struct Reading {
     /// The count of commits; `None` if no mark has it.
     pub(crate) written: Option<u64>,
-    /// Set if no mark is missing.
+    /// True if no mark is missing.
     pub(crate) is_whole: bool,
 }
 

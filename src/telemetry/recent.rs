@@ -21,7 +21,7 @@ const LINE_BYTES_MAX: usize = 500;
 pub struct Line {
     /// The time at which the line was written.
     pub at: Timestamp,
-    /// Set for an error, not set for a warning.
+    /// True for an error, false for a warning.
     pub is_error: bool,
     /// The sentence, without its fields.
     pub text: String,

@@ -29,7 +29,7 @@ const BYTES_PER_PAIR: u64 = 13;
 const MERGED_PAIR_BYTES: u64 = 24;
 /// The disk space for each record, or pair with its score, in a result.
 const RESULT_ENTRY_BYTES: u64 = 64;
-/// Interval at which a waiting job checks for cancellation.
+/// The interval at which a waiting job checks for cancellation.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The memory and disk space that a job needs, in bytes.

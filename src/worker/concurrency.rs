@@ -132,7 +132,7 @@ pub(super) struct FreeSlot<'a> {
     pub(super) shares: Vec<Share>,
     /// The number of jobs for which there are slots, whichever of these queues they come from; at least one.
     pub(super) count: usize,
-    /// Set if a queue is not in `shares` because all its slots are in use.
+    /// True if a queue is not in `shares` because all its slots are in use.
     pub(super) left_out: bool,
     /// Notifies of the next slot that becomes free.
     pub(super) freed: Pin<Box<Notified<'a>>>,

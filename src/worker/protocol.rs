@@ -18,9 +18,9 @@ pub const VERSION: u32 = 1;
 /// The oldest version that this program supports.
 pub const OLDEST: u32 = 1;
 
-/// Prefix of all paths.
+/// The prefix of all paths.
 pub const BASE: &str = "/worker/v1";
-/// Bytes in a chunk of an object, except the last.
+/// The number of bytes in a chunk of an object, except the last.
 pub const PIECE_BYTES: u64 = 8 << 20;
 /// The maximum size of the body of a call, other than an object.
 pub const CALL_BYTES_MAX: usize = 1 << 20;
@@ -29,17 +29,17 @@ pub const TEXT_BYTES_MAX: usize = 4 << 10;
 /// The maximum wait of a claim, in milliseconds.
 pub const WAIT_MS_MAX: u64 = 30_000;
 
-/// Header with the id of the worker.
+/// The header with the id of the worker.
 pub const NODE: &str = "entityd-node";
-/// Header with a ticket.
+/// The header with a ticket.
 pub const TICKET: &str = "entityd-ticket";
-/// Header with the size of an object.
+/// The header with the size of an object.
 pub const SIZE: &str = "entityd-size";
-/// Header with the time at which an object was made, in microseconds.
+/// The header with the time at which an object was made, in microseconds.
 pub const MODIFIED: &str = "entityd-modified";
 /// The header with the CRC-32 of a chunk, or of a written object, in decimal.
 pub const CRC32: &str = "entityd-crc32";
-/// Header with the attributes of a client's file, as JSON.
+/// The header with the attributes of a client's file, as JSON.
 pub const ATTRIBUTES: &str = "entityd-attributes";
 
 /// Introduces a worker.
@@ -70,7 +70,7 @@ pub struct Welcome {
     pub version: String,
     /// The length of a lease, in milliseconds.
     pub lease_ms: u64,
-    /// Set if uploads may refer to files in an upload bucket.
+    /// True if uploads may refer to files in an upload bucket.
     pub client_files: bool,
 }
 
@@ -113,7 +113,7 @@ pub struct ClaimRequest {
     pub queues: Vec<QueueName>,
     /// The maximum number of jobs.
     pub count: usize,
-    /// Milliseconds to wait for the first job.
+    /// The maximum wait for the first job, in milliseconds.
     pub wait_ms: u64,
 }
 
@@ -122,7 +122,7 @@ pub struct ClaimRequest {
 pub struct ClaimAnswer {
     /// The jobs; empty, if there was none in time.
     pub jobs: Vec<Assigned>,
-    /// Set if the worker drains: it gets no more jobs from this node.
+    /// True if the worker drains: it gets no more jobs from this node.
     pub draining: bool,
 }
 
@@ -165,16 +165,16 @@ impl Assigned {
 /// Messages of a worker about its jobs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Turn {
-    /// Heartbeats.
+    /// The heartbeats of running jobs.
     #[serde(default)]
     pub beats: Vec<Beat>,
-    /// Outcomes.
+    /// The outcomes of finished jobs.
     #[serde(default)]
     pub reports: Vec<OutcomeReport>,
-    /// Attempts that failed.
+    /// The failed attempts.
     #[serde(default)]
     pub failures: Vec<Failure>,
-    /// Jobs that are released.
+    /// The jobs that are returned to the queue.
     #[serde(default)]
     pub releases: Vec<Ticket>,
 }

@@ -37,7 +37,7 @@ pub struct Settings {
     pub job_deadline: Duration,
     /// The maximum wait for an unavailable object store, after which attempts fail.
     pub objects_wait: Duration,
-    /// Interval at which the object cache is swept.
+    /// The interval at which the object cache is swept.
     pub copies_every: Duration,
     /// The queues that are served.
     pub queue_slots: QueueSlots,

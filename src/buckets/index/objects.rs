@@ -25,7 +25,7 @@ pub(in super::super) enum Stored<'a> {
     Small(&'a [u8]),
     /// Files with their sizes, in order.
     Files(&'a [(Number, u64)]),
-    /// The index already has the location of the bytes, under the number of the data.
+    /// The index has the location already, by the number of the data.
     Known,
 }
 

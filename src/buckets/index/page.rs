@@ -17,7 +17,7 @@ pub struct Query {
     pub delimiter: Option<String>,
     /// The key after which the page begins.
     pub after: Option<String>,
-    /// Set if `after` was shown as a common prefix: keys that begin with it are then left out, too.
+    /// True if `after` was shown as a common prefix: keys that begin with it are then left out, too.
     pub past_prefix: bool,
     /// The maximum number of keys and common prefixes.
     pub max: u32,
@@ -56,7 +56,7 @@ impl Entry {
 pub struct Page {
     /// Keys and common prefixes in order.
     pub entries: Vec<Entry>,
-    /// Set if there are more entries after this page.
+    /// True if there are more entries after this page.
     pub more: bool,
 }
 

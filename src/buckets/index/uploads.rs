@@ -97,7 +97,7 @@ pub struct UploadsQuery {
     pub prefix: String,
     /// The key and the token after which the page begins; without a token, it begins after all uploads of the key.
     pub after: Option<(String, Option<String>)>,
-    /// Set if the key in `after` was shown as a common prefix: keys that begin with it are then left out, too.
+    /// True if the key in `after` was shown as a common prefix: keys that begin with it are then left out, too.
     pub past_prefix: bool,
     /// Keys that are equal up to the first occurrence of this text after the prefix are shown as one common prefix.
     pub delimiter: Option<String>,
@@ -114,7 +114,7 @@ pub struct UploadsPage {
     pub prefixes: Vec<String>,
     /// The key or common prefix of the last entry, and its token if it is an upload.
     pub last: Option<(String, Option<String>)>,
-    /// Set if there are more entries after this page.
+    /// True if there are more entries after this page.
     pub more: bool,
 }
 

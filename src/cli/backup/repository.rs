@@ -36,7 +36,7 @@ const LOCK: &str = "lock";
 const UNFINISHED: &str = ".tmp";
 /// The time limit for a store to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes in a part of an upload.
+/// The number of bytes in a part of an upload.
 const PART_BYTES: usize = 8 << 20;
 
 /// A stream of bytes.

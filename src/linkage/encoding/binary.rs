@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use super::{Error, Rejection, Summary};
 
-/// Bytes read at a time.
+/// The number of bytes read at a time.
 const PIECE_BYTES: usize = 256 << 10;
 
 /// Copies a body of exactly `records` × `encoding_bytes` bytes from `source` to `matrix`.

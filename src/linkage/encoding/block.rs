@@ -2,9 +2,9 @@
 
 use blake2::{Blake2b256, Digest as _};
 
-/// Bytes in a [`Digest`].
+/// The number of bytes in a [`Digest`].
 pub const DIGEST_BYTES: usize = 32;
-/// Bytes in a stored [`Entry`].
+/// The number of bytes in a stored [`Entry`].
 pub const ENTRY_BYTES: usize = 4 + DIGEST_BYTES;
 
 /// BLAKE2b-256 of a block's name as UTF-8 text: the names themselves are not stored.

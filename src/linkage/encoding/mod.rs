@@ -17,12 +17,12 @@ pub use error::{Error, Rejection};
 /// The totals of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Rows of the matrix; at least 1.
+    /// The number of rows of the matrix; at least 1.
     pub records: u32,
-    /// Bytes in each row; at least 1. The caller checks whether the service accepts this size.
+    /// The number of bytes in each row; at least 1. The caller checks whether the service accepts this size.
     pub encoding_bytes: u32,
-    /// Set if the upload names blocks: otherwise every record is in the default block.
+    /// True if the upload names blocks: otherwise every record is in the default block.
     pub has_blocks: bool,
-    /// Block entries written; 0 without blocks.
+    /// The number of block entries written; 0 without blocks.
     pub entries: u64,
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use super::block::{self, Entry};
 use super::{Error, Rejection, base64};
 
-/// Bytes collected before they are written.
+/// The number of bytes collected before they are written.
 const PIECE_BYTES: usize = 64 << 10;
 
 /// The treatment of encodings of different lengths.

@@ -14,7 +14,7 @@ use super::{Error, Pair};
 
 /// The header that is always written.
 pub const HEADER: [u8; 4] = [1, 8, 4, 4];
-/// Bytes of an entry under [`HEADER`].
+/// The number of bytes of an entry under [`HEADER`].
 pub const ENTRY_BYTES: usize = 24;
 
 const BUFFER_ENTRIES: usize = 2048;

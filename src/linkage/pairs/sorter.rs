@@ -9,7 +9,7 @@ use super::merge::{Run, copy, merge_runs};
 use super::{Error, Pair};
 use crate::linkage::scratch::{Scratch, ScratchFile};
 
-/// Pairs that a [`Sorter`] keeps in memory by default: 24 MB of them.
+/// The number of pairs that a [`Sorter`] keeps in memory by default: 24 MB of them.
 pub const PAIRS_BUFFERED: usize = 1 << 20;
 
 /// Collects pairs and writes them as one run; spills sorted chunks when its buffer is full.

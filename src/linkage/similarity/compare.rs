@@ -42,13 +42,13 @@ pub struct Job<'a> {
 /// The counts of the comparison of a part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compared {
-    /// Pairs of records that were compared.
+    /// The number of pairs of records that were compared.
     pub comparisons: u64,
-    /// Comparisons whose common bits were counted. The other pairs could not have enough common bits.
+    /// The number of pairs whose common bits were counted. The others could not have enough common bits.
     pub counted: u64,
-    /// Candidate pairs found, duplicates included.
+    /// The number of candidate pairs found, duplicates included.
     pub pairs_found: u64,
-    /// Candidate pairs written.
+    /// The number of candidate pairs written.
     pub pairs_written: u64,
 }
 
@@ -84,21 +84,21 @@ pub fn compare<'a>(
 
 /// The number of comparisons from which a tile is cut for several threads.
 const LARGE_COMPARISONS: u64 = 1 << 20;
-/// Rows of either side that are packed together.
+/// The number of rows of either side that are packed together.
 const SIDE_ROWS: usize = 1 << 15;
-/// Lines of 64 bytes that one thread compares at a time, which takes at most some 50 ms.
+/// The number of lines of 64 bytes that one thread compares at a time, which takes at most some 50 ms.
 const PIECE_LINES: u64 = 1 << 23;
 /// The number of comparisons from which sorting and sifting pay.
 const SIEVE_COMPARISONS: u64 = 1 << 11;
 /// The number of rows of the shorter side from which sorting and sifting pay.
 const SIEVE_ROWS: usize = 16;
-/// Small tiles that one thread takes at a time.
+/// The number of small tiles that one thread takes at a time.
 const BUNDLE_TILES: usize = 256;
 /// The number of small tiles that are collected before all threads start.
 const GATHERED_TILES: usize = 64 * BUNDLE_TILES;
 /// The number of comparisons in collected tiles from which all threads start.
 const GATHERED_COMPARISONS: u64 = 64 * LARGE_COMPARISONS;
-/// Pairs that a thread collects before it locks the sorter.
+/// The number of pairs that a thread collects before it locks the sorter.
 const PAIRS_AT_HAND: usize = 1 << 13;
 
 /// Small tiles that wait to be compared together.

@@ -15,7 +15,7 @@ pub enum Error {
     /// A list of records names a record beyond the matrix: the list or the matrix is damaged.
     #[error("record {record} is beyond the {records} records of its dataset")]
     NoSuchRecord {
-        /// Index of the record.
+        /// The index of the record.
         record: u32,
         /// The number of records.
         records: usize,

@@ -5,9 +5,9 @@ use rayon::prelude::*;
 use super::columns::Columns;
 use super::kernel::Kernel;
 
-/// Vectors in a strip.
+/// The number of vectors in a strip.
 pub(super) const STRIP: usize = 64;
-/// Rows that a thread computes at a time.
+/// The number of rows that a thread computes at a time.
 const ROWS_AT_ONCE: usize = 64;
 
 /// The covariances of the columns.

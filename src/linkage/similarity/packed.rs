@@ -221,9 +221,9 @@ fn squares(bytes: &[i8]) -> i32 {
 /// The range of popcounts in a block.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LaneBits {
-    /// Popcount of the sparsest row.
+    /// The popcount of the sparsest row.
     pub(super) sparsest: u32,
-    /// Popcount of the densest row.
+    /// The popcount of the densest row.
     pub(super) densest: u32,
     /// The start value of the sparsest row. Denser rows require more, so they start with less.
     start_max: u8,

@@ -19,7 +19,7 @@ use super::kernel::{
 };
 use super::matrix::{Matrix, STRIP, Strip};
 
-/// Multiplications by the covariance matrix for each strip of components.
+/// The number of multiplications by the covariance matrix for each strip of components.
 const ITERATIONS: usize = 2;
 /// The largest absolute value of a weight, and of a byte of a projection.
 const BYTE_MAX: f32 = 127.0;
@@ -27,9 +27,9 @@ const BYTE_MAX: f32 = 127.0;
 const CLIPPED_SHARE: f64 = 0.000_5;
 /// Adding this number to a small f32 rounds the f32 to a whole number; subtracting it again is exact.
 const ROUND: f32 = 12_582_912.0;
-/// Rows of the sample that determine center and scale.
+/// The number of rows of the sample that determine center and scale.
 const CENTER_ROWS: usize = 1024;
-/// Rows that are projected together.
+/// The number of rows that are projected together.
 const ROWS_AT_ONCE: usize = 256;
 
 /// Components under construction, 64 in each strip, by descending variance.
@@ -78,7 +78,7 @@ pub(super) struct Projection {
     weights: Vec<Bytes>,
     /// A zero for each component.
     zeros: Vec<i32>,
-    /// Subtracted from the sums of weights, so that projections are near zero.
+    /// The values that are subtracted from the sums of weights, so that projections are near zero.
     centers: Vec<f32>,
     /// The factor that is applied after the centers are subtracted.
     scale: f32,

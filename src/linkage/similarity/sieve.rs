@@ -21,7 +21,7 @@ use super::{Error, Hit};
 const CHUNK_ROWS: usize = 128;
 /// The rows of a chunk where products are computed: enough to make the fixed cost of a chunk and a block negligible.
 const PRODUCT_CHUNK_ROWS: usize = 256;
-/// Bytes of the encodings of a chunk whose bits are multiplied.
+/// The number of bytes of the encodings of a chunk whose bits are multiplied.
 const CHUNK_BYTES: usize = 128 << 10;
 
 /// Two packed lists of rows. The lanes are the longer list, or either if both have about the same length.
@@ -41,11 +41,11 @@ pub(super) struct Sieve<'a> {
 /// The counts of a search, apart from hits.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Effort {
-    /// Pairs that were sifted.
+    /// The number of pairs that were sifted.
     pub(super) sifted: u64,
-    /// Pairs that survived, and whose common bits were counted one by one.
+    /// The number of pairs that survived, and whose common bits were counted one by one.
     pub(super) survivors: u64,
-    /// Pairs that were counted without being sifted.
+    /// The number of pairs that were counted without being sifted.
     pub(super) counted_in_full: u64,
 }
 

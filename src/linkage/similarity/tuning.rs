@@ -21,11 +21,11 @@ use super::signature::Signature;
 
 /// The numbers of parts to try, until more do not pay: more parts sift better and cost more.
 const PARTS: [usize; 11] = [4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192];
-/// Rows of either side from which signatures are learnt.
+/// The number of rows of either side from which signatures are learnt.
 const SIGNATURE_ROWS: usize = 256;
-/// Rows of either side from which projections are learnt.
+/// The number of rows of either side from which projections are learnt.
 const PROJECTION_ROWS: usize = 2560;
-/// One row in this many is set aside to test the projections.
+/// One of this number of rows is used to test the projections.
 const TRIED: usize = 5;
 /// The maximum number of strips of 64 components.
 const STRIPS_MAX: usize = 8;
@@ -54,7 +54,7 @@ pub(super) enum Sifting {
 /// The tuning with the lowest cost so far.
 struct Best {
     tuning: Tuning,
-    /// Nanoseconds for 64 pairs.
+    /// The time for 64 pairs, in nanoseconds.
     cost: f64,
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use super::kernel::Kernel;
 
-/// Attempts may lose one part in this many of the cost of counting every pair.
+/// The loss by attempts may be at most the cost of counting every pair, divided by this number.
 const LOSS_MAX: i64 = 20;
 /// The maximum number of blocks that are counted between two attempts.
 const PAUSE_MAX: u32 = 256;

@@ -11,7 +11,7 @@ pub struct Record {
     pub index: u32,
 }
 
-/// Stands for "no record".
+/// The value that means "no record".
 pub(super) const NONE: u32 = u32::MAX;
 
 /// The offset of each dataset among all records.

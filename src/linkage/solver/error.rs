@@ -11,9 +11,9 @@ pub enum Error {
     /// A pair names a record that does not exist: the pairs belong to other datasets.
     #[error("a candidate pair names record {record} of dataset {dataset}, which does not exist")]
     NoSuchRecord {
-        /// Index of the dataset.
+        /// The index of the dataset.
         dataset: u32,
-        /// Index of the record.
+        /// The index of the record.
         record: u32,
     },
     /// There are too many datasets, or they have too many records.

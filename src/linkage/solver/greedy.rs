@@ -74,7 +74,7 @@ impl Bits {
     }
 }
 
-/// Pairs that are prefetched before the first of them is solved.
+/// The number of pairs that are prefetched before the first of them is solved.
 const AHEAD: usize = 64;
 
 /// A prime larger than the number of pairs between any two groups. Steps of this size visit every pair once, out of

@@ -6,7 +6,7 @@ use rand_core::{Rng, SeedableRng};
 use super::Groups;
 use super::datasets::NONE;
 
-/// Bytes of the seed of a permutation.
+/// The number of bytes of the seed of a permutation.
 pub const SEED_BYTES: usize = 32;
 
 /// The permutations and the mask, which hide from each party which of its records match. To link the data, put record

@@ -24,7 +24,7 @@ const MAGIC: [u8; 4] = *b"ENC1";
 const END_BYTES: u64 = 16;
 /// The maximum number of bytes of key and ETag; in practice they have far fewer.
 const HEAD_BYTES_MAX: u32 = 1 << 16;
-/// Bytes that are read at a time.
+/// The number of bytes that are read at a time.
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// The attributes of a cached object.

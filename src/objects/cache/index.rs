@@ -117,7 +117,7 @@ impl CachedFile {
 #[derive(Debug, Default)]
 pub(super) struct FetchLock {
     pub(super) lock: tokio::sync::Mutex<()>,
-    /// Set if the object was removed in the meantime: the copy must not be kept.
+    /// True if the object was removed in the meantime: the copy must not be kept.
     void: AtomicBool,
 }
 

@@ -430,7 +430,7 @@ pub struct Append {
     buffer: Vec<u8>,
     /// The offset after the bytes in the buffer.
     written: u64,
-    /// Set during a write, and after a failed one: the file may lack bytes.
+    /// True during a write, and after a failed one: the file may lack bytes.
     has_failed: bool,
 }
 

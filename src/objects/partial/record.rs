@@ -20,7 +20,7 @@ pub struct Record {
     pub form: Form,
     /// The value of `Content-Encoding` for the whole body; empty if it has none.
     pub coding: String,
-    /// Set if the client repeats the upload to replace a lost receipt token.
+    /// True if the client repeats the upload to replace a lost receipt token.
     pub again: bool,
     /// The length of the whole body, once it is known.
     pub length: Option<u64>,

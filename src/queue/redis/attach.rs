@@ -23,7 +23,7 @@ use crate::telemetry::chain;
 const LAYOUT: u32 = 1;
 /// The name of the shared value with the generation of the queue.
 const WORD: &str = "queue";
-/// Stands for the generation of a server that has no queue.
+/// The text in place of a generation if there is no queue.
 const NOTHING: &str = "-";
 /// The maximum number of attempts to agree with other nodes on a generation.
 const TRIES: usize = 10;

@@ -89,9 +89,9 @@ pub(super) struct Link {
     /// The tokens of claims that have not been answered.
     pub(super) orphans: Mutex<Vec<u64>>,
     pub(super) sessions: AtomicU64,
-    /// Set once the jobs of earlier processes have been taken over.
+    /// True once the jobs of earlier processes have been taken over.
     pub(super) attached: AtomicBool,
-    /// Set once stored delays were shortened to at most the requested length, as the contract requires.
+    /// True once stored delays were shortened to at most the requested length, as the contract requires.
     bounded: AtomicBool,
     /// The warnings that were logged.
     pub(super) told: Mutex<Vec<String>>,

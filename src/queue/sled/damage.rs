@@ -12,7 +12,7 @@ use crate::queue::{Broker, Error, NewJob};
 use crate::runtime::entropy::Entropy;
 
 const JOBS: usize = 400;
-/// Jobs that are written together.
+/// The number of jobs that are written together.
 const COMMIT: usize = 20;
 const PAGE: usize = 4096;
 

@@ -28,7 +28,7 @@ struct Part {
     name: &'static str,
     /// Returns true if an entry with this name belongs to the part.
     is_ours: fn(&str) -> bool,
-    /// Set if the directory may contain no other entries.
+    /// True if the directory may contain no other entries.
     is_exclusive: bool,
 }
 

@@ -64,7 +64,7 @@ impl Serialize for Losses {
 pub struct Owner {
     /// The identity of the data directory.
     pub identity: Identity,
-    /// Set if the database existed before, so that its absence is a loss.
+    /// True if the database existed before, so that its absence is a loss.
     pub made: bool,
     /// Losses that are accepted.
     pub accepted: Losses,

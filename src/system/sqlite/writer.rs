@@ -210,7 +210,7 @@ fn has(requests: &[Box<dyn Request>], kind: Kind) -> bool {
 struct WriterState<'a> {
     /// `None` after a failure: its cached state is not trusted.
     connection: Option<Connection>,
-    /// Set while erased data may still be in the log.
+    /// True while erased data may still be in the log.
     erased: bool,
     compacted: Compacted,
     shared: &'a Shared,

@@ -43,7 +43,7 @@ struct Inner {
     /// The jobs that have arrived and are not yet returned. Their claim may have been dropped.
     unclaimed: Mutex<Vec<Assigned>>,
     arrived: Notify,
-    /// Set if the failure of the latest claim was logged.
+    /// True if the failure of the latest claim was logged.
     is_troubled: AtomicBool,
     closed: CancellationToken,
 }

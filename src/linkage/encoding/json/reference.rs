@@ -15,7 +15,7 @@ pub struct FileRef {
     pub path: String,
     /// The object store, if the sender names one.
     pub endpoint: Option<String>,
-    /// Set if the client declares that the object store uses TLS.
+    /// True if the client declares that the object store uses TLS.
     pub secure: Option<bool>,
     /// The credentials that the client gives for the object.
     pub keys: Option<Box<AccessKeys>>,

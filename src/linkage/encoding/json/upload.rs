@@ -16,7 +16,7 @@ const BLOCKS: &str = "blocks";
 /// The requirements that a project places on uploads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// Set if the project uses blocking: then uploads must have blocks, otherwise they must not.
+    /// True if the project uses blocking: then uploads must have blocks, otherwise they must not.
     pub uses_blocking: bool,
     /// The maximum number of records an upload may have.
     pub records_max: u32,

@@ -15,9 +15,9 @@ use crate::linkage::scratch::Scratch;
 pub struct Dataset<M, E> {
     /// The number of the upload; 0 if it has none.
     pub upload: u32,
-    /// Rows of the matrix.
+    /// The number of rows of the matrix.
     pub records: u32,
-    /// Bytes in each row.
+    /// The number of bytes in each row.
     pub encoding_bytes: u32,
     /// The matrix.
     pub matrix: M,

@@ -13,11 +13,11 @@ use crate::linkage::scratch::{Scratch, ScratchFile};
 /// The memory limit of sorting.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Entries sorted at once.
+    /// The number of entries sorted at once.
     pub(super) run_entries: usize,
-    /// Runs merged at once.
+    /// The number of runs merged at once.
     pub(super) fan_in: usize,
-    /// Bytes read at once of each run.
+    /// The number of bytes read at once of each run.
     pub(super) piece_bytes: usize,
 }
 

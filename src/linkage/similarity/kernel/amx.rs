@@ -184,7 +184,7 @@ impl Products for Amx {
     }
 }
 
-/// Rows, and lanes, of a square of sums.
+/// The number of rows and of lanes of a square of sums.
 const SQUARE: usize = PRODUCT_ROWS;
 
 /// The sums of 32 rows and 32 lanes, row by row.

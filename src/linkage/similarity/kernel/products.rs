@@ -10,30 +10,30 @@ use std::ops::Range;
 use super::lines::{Bytes, Words};
 use super::sift::Candidate;
 
-/// Rows or lanes of a group.
+/// The number of rows or lanes of a group.
 pub(in crate::linkage::similarity) const GROUP: usize = 16;
-/// Lanes of a block.
+/// The number of lanes of a block.
 pub(in crate::linkage::similarity) const PRODUCT_BLOCK_ROWS: usize = 256;
 /// The number of lanes that a loop takes at a time: lists of lanes are padded to a multiple.
 pub(in crate::linkage::similarity) const PRODUCT_LANES: usize = 64;
 /// The number of rows that a loop takes at a time: lists of rows are padded to a multiple.
 pub(in crate::linkage::similarity) const PRODUCT_ROWS: usize = 32;
 
-/// Groups of rows: signed bytes.
+/// Groups of rows of signed bytes.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::linkage::similarity) struct ProductRows<'a> {
-    /// Position of the first row.
+    /// The position of the first row.
     pub first: u32,
     /// The bytes, group by group; a multiple of [`PRODUCT_ROWS`] rows.
     pub lines: &'a [Bytes],
-    /// Steps of a row.
+    /// The number of steps of a row.
     pub steps: usize,
 }
 
-/// Groups of lanes: unsigned bytes.
+/// Groups of lanes of unsigned bytes.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::linkage::similarity) struct ProductLanes<'a> {
-    /// Position of the first lane.
+    /// The position of the first lane.
     pub first: u32,
     /// The bytes, group by group; a multiple of [`PRODUCT_LANES`] lanes.
     pub lines: &'a [Bytes],
@@ -66,18 +66,18 @@ pub(in crate::linkage::similarity) trait Products: Sync {
 /// Rows as bits, which the loops convert to bytes.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::linkage::similarity) struct BitRows<'a> {
-    /// Position of the first row.
+    /// The position of the first row.
     pub first: u32,
     /// Eight bytes of each row, for each bundle of [`PRODUCT_ROWS`] rows and each step; then [`BITS_READ_AHEAD`]
     /// lines that loops may read ahead.
     pub lines: &'a [Bytes],
-    /// Steps of a row.
+    /// The number of steps of a row.
     pub steps: usize,
 }
 
-/// Lines of a bundle of rows in a step.
+/// The number of lines of a bundle of rows in a step.
 pub(in crate::linkage::similarity) const BIT_LINES: usize = PRODUCT_ROWS / 8;
-/// Lines after the last bundle, which loops may read.
+/// The number of lines after the last bundle, which loops may read.
 pub(in crate::linkage::similarity) const BITS_READ_AHEAD: usize = 2 * BIT_LINES;
 
 /// Loops over inner products of bits, for processors that multiply so fast that no other way to count is faster.

@@ -9,14 +9,14 @@ use super::lines::{Bytes, Words};
 /// A pair of rows, by position on either side.
 pub(in crate::linkage::similarity) type Candidate = (u32, u32);
 
-/// Records of the lane side that are sifted together.
+/// The number of records of the lane side that are sifted together.
 pub(in crate::linkage::similarity) const BLOCK_ROWS: usize = 256;
 const LINES: usize = BLOCK_ROWS / 64;
 
 /// Records of the lane side with similar popcounts, transposed.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::linkage::similarity) struct Block<'a> {
-    /// Position of the first record.
+    /// The position of the first record.
     pub first: u32,
     /// Four lines with one byte for each lane: its start value. Then four lines for the counts of each part.
     lines: &'a [Bytes],
@@ -38,7 +38,7 @@ impl<'a> Block<'a> {
 /// must reach.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::linkage::similarity) struct RowSignatures<'a> {
-    /// Position of the first record.
+    /// The position of the first record.
     pub first: u32,
     /// The counts, each four times in a word, so that it can be broadcast.
     pub counts: &'a [u32],
@@ -46,13 +46,13 @@ pub(in crate::linkage::similarity) struct RowSignatures<'a> {
     pub needed: &'a [u8],
 }
 
-/// Records of the lane side whose words are counted together.
+/// The number of records of the lane side whose words are counted together.
 pub(in crate::linkage::similarity) const WORD_BLOCK_ROWS: usize = 64;
 
 /// Records of the lane side with similar popcounts, their words transposed.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::linkage::similarity) struct WordBlock<'a> {
-    /// Position of the first record.
+    /// The position of the first record.
     pub first: u32,
     /// Four lines for each 32-bit word: that word of 64 records. Lanes without a record have no bits.
     pub lines: &'a [Bytes],
@@ -61,7 +61,7 @@ pub(in crate::linkage::similarity) struct WordBlock<'a> {
 /// Records of the row side, and the common bits that each requires, which are at least 1.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::linkage::similarity) struct RowWords<'a> {
-    /// Position of the first record.
+    /// The position of the first record.
     pub first: u32,
     /// The words of all records.
     pub words: &'a Words,

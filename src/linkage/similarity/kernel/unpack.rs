@@ -1,4 +1,4 @@
-//! Converts bits into bytes, for the products of x86-64 processors. Also has other functions that their loops share.
+//! Converts bits into bytes for the kernels with byte products (x86-64), and has other functions that these share.
 
 use std::ops::Range;
 

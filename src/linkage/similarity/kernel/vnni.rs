@@ -11,9 +11,9 @@ use super::sift::{AT_ONCE, Candidate, write_all};
 use super::unpack::{check_multiplied, check_sifted, combine, unpack_rows};
 use super::{Bytes, Words};
 
-/// Rows whose sums are in registers.
+/// The number of rows whose sums are in registers.
 const ROWS: usize = 4;
-/// Groups of lanes whose sums are in registers.
+/// The number of groups of lanes whose sums are in registers.
 const GROUPS: usize = 4;
 
 /// Exists only where the processor has AVX-512 F, BW and VNNI, and POPCNT.

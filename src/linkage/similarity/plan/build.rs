@@ -19,7 +19,7 @@ const ENTRIES_MAX: usize = 100_000;
 pub struct Planned {
     /// The number of parts; 0 if no two datasets share a block.
     pub parts: u64,
-    /// Comparisons in all parts.
+    /// The number of comparisons in all parts.
     pub comparisons: u64,
     /// The blocks with the most comparisons.
     pub largest: LargestBlocks,

@@ -2,7 +2,7 @@
 
 use crate::linkage::encoding::layout::{Span, u32_at, u64_at};
 
-/// Bytes of a stored entry.
+/// The number of bytes of a stored entry.
 pub(super) const ENTRY_BYTES: usize = 32;
 
 /// Set if the records are consecutive.

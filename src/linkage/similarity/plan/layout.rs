@@ -16,7 +16,7 @@ pub(super) const PLAN: &str = "plan";
 pub struct Dataset {
     /// The rows of the dataset's matrix.
     pub records: u32,
-    /// Bytes in each row.
+    /// The number of bytes in each row.
     pub encoding_bytes: u32,
 }
 

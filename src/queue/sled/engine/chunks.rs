@@ -9,7 +9,7 @@ use ::sled::IVec;
 
 /// The maximum number of values of a leaf.
 const LEAF_VALUES_MAX: usize = 20;
-/// Bytes that a leaf takes in addition to its values.
+/// The number of bytes that a leaf takes in addition to its values.
 const LEAF_OVERHEAD_BYTES: usize = 2 << 10;
 
 /// The size of a chunk, in bytes.

@@ -17,7 +17,7 @@ const SEGMENT_JOBS_MAX: usize = 512;
 pub(in crate::queue::sled) struct Incoming {
     pub(in crate::queue::sled) job: NewJob,
     pub(in crate::queue::sled) print: u64,
-    /// Set if another living job has the same fingerprint.
+    /// True if another living job has the same fingerprint.
     pub(in crate::queue::sled) collides: bool,
     pub(in crate::queue::sled) now: Timestamp,
 }

@@ -29,7 +29,7 @@ pub(in crate::queue::sled) struct LeaseEntry {
     pub(in crate::queue::sled) until: Duration,
     pub(in crate::queue::sled) length: Duration,
     pub(in crate::queue::sled) progress: Progress,
-    /// Set if the job was cancelled and its worker does not know that yet.
+    /// True if the job was cancelled and its worker does not know that yet.
     pub(in crate::queue::sled) cancelled: bool,
 }
 
@@ -42,7 +42,7 @@ pub(in crate::queue::sled) struct Leases {
     entries: HashMap<Address, LeaseEntry>,
     deadlines: BTreeSet<(Duration, Address)>,
     number: u64,
-    /// The clock of the leases.
+    /// The time of the clock that leases expire by. It counts at most [`UNSEEN_MAX`] between two calls.
     clock: Duration,
     /// The time of the latest call.
     latest: Option<Timestamp>,

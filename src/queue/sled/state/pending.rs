@@ -52,7 +52,7 @@ pub(in crate::queue::sled) struct Batch {
     pub(in crate::queue::sled) dirty: Vec<u32>,
     /// Other keys, each with true if it is written and false if it is removed.
     pub(in crate::queue::sled) keys: Vec<(Vec<u8>, bool)>,
-    /// Each gets the result when the store has been rewritten without removed data.
+    /// The senders that get the result when the store has been rewritten without removed data.
     pub(in crate::queue::sled) erasures: Vec<oneshot::Sender<Result<(), Error>>>,
 }
 
@@ -86,7 +86,7 @@ pub(in crate::queue::sled) struct PendingWrites {
     /// The callers whose changes are being written; `None` if no batch is being written.
     writing: Option<Vec<oneshot::Sender<()>>>,
     urgency: FlushUrgency,
-    /// Set if the committer waits without a timeout until it is notified.
+    /// True if the committer waits without a timeout until it is notified.
     pub(in crate::queue::sled) asleep: bool,
     /// The failure after which the store must be reopened.
     failure: Option<Error>,

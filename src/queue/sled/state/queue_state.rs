@@ -50,9 +50,9 @@ pub(in crate::queue::sled) struct QueueState {
     pub(in crate::queue::sled) pending: PendingWrites,
     pub(in crate::queue::sled) ended: Option<Ended>,
     delays: Delays,
-    /// For each job with lapses: the number since the last one that counted as an attempt.
+    /// For each job with expired leases: their number since the last one that counted as an attempt.
     lapses: HashMap<Place, u8>,
-    /// Set once a call has passed the time.
+    /// True after the first call with a time.
     timed: bool,
     /// The longest pause after a failed attempt.
     backoff_longest: Duration,

@@ -176,7 +176,7 @@ impl Scheduler {
         self.by_group.get(group).map_or(&[], Vec::as_slice)
     }
 
-    /// Adds to the count of living jobs.
+    /// Adds `jobs` to the count of living jobs: those that are ready, delayed or leased.
     pub(in crate::queue::sled) fn add_live(&mut self, lane: u32, jobs: u64) {
         self.lane_mut(lane).live += jobs;
     }

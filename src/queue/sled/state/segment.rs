@@ -53,9 +53,9 @@ pub(in crate::queue::sled) struct Segment {
     pub(in crate::queue::sled) enqueued: Timestamp,
     /// The number of jobs that have not been removed.
     pub(in crate::queue::sled) live: u16,
-    /// Set if the marks on the disk are out of date.
+    /// True if the marks on the disk are out of date.
     pub(in crate::queue::sled) dirty: bool,
-    /// Set if the disk has marks for the segment.
+    /// True if the disk has marks for the segment.
     pub(in crate::queue::sled) marked: bool,
     pub(in crate::queue::sled) runs: Box<[Run]>,
     pub(in crate::queue::sled) slots: Box<[Slot]>,

@@ -14,7 +14,7 @@ const THRESHOLD: f64 = 0.7;
 /// The interval at which the status of a run is requested.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A reason for which the scenario stops before its end.
+/// The reason why the scenario stops before its end.
 #[derive(Debug)]
 pub enum Stopped {
     /// The server disconnected during a request.

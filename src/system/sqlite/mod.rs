@@ -187,9 +187,9 @@ impl Database {
         Self::start(path, thread, connection, None, Standing::Complete)
     }
 
-    /// Opens the file like [`Self::open`], if it has every commit that was made to it, and has no owner other than
-    /// `owner`, whose it becomes. If commits are lost and the operator accepts that, first executes `amends`, which
-    /// keeps later commits from reusing numbers of lost ones.
+    /// Opens the file like [`Self::open`], if it has every commit that was made to it, and no owner other than `owner`,
+    /// who becomes its owner. If commits are lost and the operator accepts that, first executes `amends`, which keeps
+    /// later commits from reusing numbers of lost ones.
     ///
     /// # Errors
     /// [`Error`]. After [`Error::Foreign`], [`Error::ForeignMark`] and [`Error::Lost`] nothing is changed.

@@ -48,7 +48,7 @@ impl Writer {
         self.ask(|answer| Order { kind: Kind::Compact, answer }).await
     }
 
-    /// Ends the thread once the connection is closed.
+    /// Closes the connection after all earlier requests, and ends the thread.
     pub(super) async fn close(&self) -> Result<(), Error> {
         self.ask(|answer| Order { kind: Kind::Close, answer }).await
     }

@@ -38,7 +38,7 @@ pub(super) struct Sieve<'a> {
     words: OnceLock<Vec<Bytes>>,
 }
 
-/// The counts of a search, apart from hits.
+/// The numbers of pairs in a search, without that of hits.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Effort {
     /// The number of pairs that were sifted.
@@ -230,8 +230,8 @@ impl<'a> Sieve<'a> {
         true
     }
 
-    /// Lists all hits of the rows at `positions`, which are in `chunk`, and these lanes of a block, and perhaps other
-    /// pairs.
+    /// Lists the pairs of the rows at `positions`, all in `chunk`, with `lanes` of a block that may be hits. No hit is
+    /// left out.
     fn count(
         &self,
         chunk: &Range<usize>,

@@ -36,7 +36,7 @@ impl Algorithm {
         }
     }
 
-    /// Returns the algorithm of that name.
+    /// Returns the algorithm with this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
     }

@@ -1,4 +1,4 @@
-//! The storage engine of the S3 endpoint: any key, any bytes.
+//! The storage engine of the S3 endpoint. It accepts any key and any content.
 //!
 //! An ordered index, `buckets.db`, maps bucket and key to the object's attributes and the location of its bytes: the
 //! index itself for small objects, otherwise files below `objects/buckets` whose names reveal nothing about the

@@ -32,7 +32,7 @@ pub enum Error {
     TooNew {
         /// The version of the database.
         found: u32,
-        /// The newest version that this program knows.
+        /// The newest version that this program supports.
         known: u32,
     },
 }

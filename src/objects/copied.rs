@@ -29,7 +29,7 @@ pub struct Copied {
 /// [`Error::Full`], [`Error::Storage`]; [`Error::Damaged`] if a copy differs.
 ///
 /// # Panics
-/// In a runtime of one thread.
+/// If it is called in a single-threaded runtime.
 pub async fn copy_all(
     from: &Arc<dyn ObjectStore>,
     (to, stored): (&Objects, &Arc<dyn ObjectStore>),

@@ -38,7 +38,7 @@ pub struct NewJob {
     pub priority: i8,
     /// The job is not handed out before this time.
     pub not_before: Option<Timestamp>,
-    /// The number of attempts that were made before the queue was lost and created anew.
+    /// The number of attempts that were made before the queue was lost and created again.
     pub attempts: u8,
     /// After this many attempts without an ack, the job becomes a dead letter.
     pub attempts_max: NonZeroU8,

@@ -73,7 +73,7 @@ impl<W: Write> Write for ChecksumWriter<W> {
 pub(super) struct ChecksumReader<R> {
     source: R,
     key: Key,
-    /// The bytes that were read, the last of which may be the trailer.
+    /// The bytes that were read. The last ones may be the trailer.
     buffer: Vec<u8>,
     /// The number of bytes in the buffer that were returned.
     at: usize,

@@ -63,7 +63,7 @@ fn region(host: &str) -> &str {
     amazon.filter(|region| !region.is_empty()).unwrap_or(REGION)
 }
 
-/// A resolver that knows one host and its address.
+/// A resolver for one host, with a fixed address.
 #[derive(Debug)]
 struct Pinned {
     host: String,

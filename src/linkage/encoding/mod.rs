@@ -2,7 +2,7 @@
 //!
 //! [`json`] and [`binary`] convert the body of an upload into the **matrix** (`records` rows of `encoding_bytes`
 //! bytes, one after the other: exactly the binary upload format) and, with blocking, into **block entries** (see
-//! [`block::Entry`]). Memory is bounded whatever the body's length.
+//! [`block::Entry`]). Memory use does not depend on the body's length.
 
 pub mod base64;
 pub mod binary;

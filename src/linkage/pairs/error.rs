@@ -1,4 +1,4 @@
-//! The errors of pairs.
+//! Errors in reading and writing candidate pairs.
 
 use std::io;
 

@@ -68,7 +68,7 @@ fn encode(pair: &Pair) -> [u8; ENTRY_BYTES] {
     entry
 }
 
-/// Reads a pair file as a stream, whatever its field widths. Stops after the first error.
+/// Reads a pair file with any field widths as a stream. Stops after the first error.
 #[derive(Debug)]
 pub struct Reader<R> {
     source: R,

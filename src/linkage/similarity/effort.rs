@@ -1,4 +1,4 @@
-//! Tests that sifting takes at most little more work than counting every pair, whatever the encodings.
+//! Tests that, for all encodings, sifting takes at most little more work than counting every pair.
 
 use super::decision::Decision;
 use super::packed::Form;

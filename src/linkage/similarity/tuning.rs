@@ -229,7 +229,7 @@ impl TuningCell {
         Self { tuning: OnceLock::new(), asked: AtomicU64::new(0) }
     }
 
-    /// Returns a cell with this tuning, whatever the encodings.
+    /// Returns a cell with this tuning, which does not depend on the encodings.
     pub fn holding(tuning: Tuning) -> Self {
         Self { tuning: OnceLock::from(tuning), asked: AtomicU64::new(0) }
     }

@@ -56,7 +56,7 @@ impl Area {
         }
     }
 
-    /// Returns the area of that name.
+    /// Returns the area with this name.
     pub fn named(name: &str) -> Option<Self> {
         [Self::Objects, Self::Files].into_iter().find(|area| area.name() == name)
     }

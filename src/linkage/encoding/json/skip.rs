@@ -1,4 +1,4 @@
-//! Skips unused values and checks that they are JSON. Uses a few bytes of memory whatever their length.
+//! Skips unused values of any length and checks that they are JSON. Uses a few bytes of memory.
 
 use std::io::Read;
 

@@ -20,7 +20,7 @@ impl<'a> Index<'a> {
     /// Parses `bytes`, and checks all of them: checksums, order and ranges. O(length).
     ///
     /// # Errors
-    /// [`Damage`]; never panics, whatever the bytes are.
+    /// [`Damage`]. Never panics, for any bytes.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Damage> {
         let length = |expected| Damage::Length { object: INDEX, expected, found: bytes.len() as u64 };
         let header = bytes.first_chunk().ok_or_else(|| length(HEADER_BYTES as u64))?;

@@ -160,7 +160,8 @@ unsafe fn sift_rows<V: Lanes, const ROWS: usize, const VECTORS: usize>(
     }
 }
 
-/// Writes a candidate for each bit of `kept`, the first of which is `lane`, and returns the end of the candidates.
+/// Writes a candidate for each bit that is set in `kept`, and returns the end of the candidates. Bit 0 is the lane
+/// `lane`.
 ///
 /// # Safety
 /// After `end` there must be room for one candidate for each bit of `kept`, and [`AT_ONCE`] more.

@@ -11,7 +11,7 @@ const DATASET_BYTES: usize = 8;
 pub(super) const PART_BYTES: usize = 24;
 pub(super) const PLAN: &str = "plan";
 
-/// A dataset as a plan knows it.
+/// The properties of a dataset in a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dataset {
     /// The rows of the dataset's matrix.
@@ -114,7 +114,7 @@ impl<'a> Plan<'a> {
     /// Parses the plan in `bytes` and checks everything except its entries, which [`Plan::part`] checks. O(parts).
     ///
     /// # Errors
-    /// [`Damage`]; never panics, whatever the bytes are.
+    /// [`Damage`]. Never panics, for any bytes.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Damage> {
         let found = bytes.len() as u64;
         let length = |expected| Damage::Length { object: PLAN, expected, found };

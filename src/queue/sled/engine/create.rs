@@ -1,4 +1,4 @@
-//! Crash-safe creation of a store: an unfinished store is created anew; a directory with other content is rejected.
+//! Crash-safe creation of a store. An unfinished store is created again; a directory with other content is rejected.
 
 use std::ffi::OsStr;
 use std::fs::File;

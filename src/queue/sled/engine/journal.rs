@@ -41,7 +41,7 @@ const CHANGE_BYTES: usize = 7;
 /// The distance after an invalid record in which a valid one is searched for; few records are longer.
 const LOOK_AHEAD_BYTES: u64 = 1 << 20;
 
-/// The two files, one of which is being written.
+/// The two files. One of them is being written.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Journal {
     files: [File; 2],

@@ -16,7 +16,7 @@ const TEXT_MAX: usize = 300;
 /// The reason why an answer was not read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unread {
-    /// The body is endless, or is not a response of an entity service.
+    /// The body is longer than [`BYTES_MAX`].
     #[error("the answer is longer than {} MiB", BYTES_MAX >> 20)]
     TooLong,
     /// The connection broke.

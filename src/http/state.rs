@@ -44,7 +44,7 @@ pub struct Shared {
     pub settings: ApiSettings,
     /// Compresses results.
     pub(super) compressor: Compressor,
-    /// Permits to read uploads.
+    /// The permits to read uploads.
     pub(super) turns: Semaphore,
 }
 

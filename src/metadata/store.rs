@@ -66,9 +66,9 @@ pub struct ListedRun {
 pub struct Commit {
     /// The new state of the project; `None` if it is deleted.
     pub state: Option<ProjectState>,
-    /// Messages to append to the outbox, in this order. The store does not interpret them.
+    /// The messages to append to the outbox, in this order. The store does not interpret them.
     pub outbox: Vec<String>,
-    /// Duties to add.
+    /// The duties to add.
     pub duties: Vec<Duty>,
 }
 

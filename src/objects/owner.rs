@@ -127,7 +127,7 @@ pub struct Claimant {
     pub shared: bool,
     /// The directory of the store, if the store is a directory.
     pub directory: Option<PathBuf>,
-    /// Randomness for nonces.
+    /// The source of random nonces.
     pub entropy: Entropy,
 }
 

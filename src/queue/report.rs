@@ -179,11 +179,11 @@ pub struct QueueStats {
     pub oldest_ms: Option<u64>,
     /// The age of the oldest lease, in milliseconds.
     pub longest_lease_ms: Option<u64>,
-    /// Jobs enqueued per second, over the last minute.
+    /// The number of jobs enqueued per second, over the last minute.
     pub enqueued_per_second: f64,
-    /// Jobs acknowledged per second, over the last minute.
+    /// The number of jobs acknowledged per second, over the last minute.
     pub acked_per_second: f64,
-    /// Attempts failed per second, over the last minute.
+    /// The number of failed attempts per second, over the last minute.
     pub failed_per_second: f64,
 }
 

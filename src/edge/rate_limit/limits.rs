@@ -16,13 +16,13 @@ use crate::edge::network::Network;
 /// The limits of a listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Uploads of one client.
+    /// The limit on the uploads of one client.
     pub uploads: Rate,
-    /// Requests for results of one client.
+    /// The limit on requests of one client for results.
     pub results: Rate,
     /// All other requests of one client.
     pub others: Rate,
-    /// Requests of one client without a valid token. When they are used up, all requests of the client are rejected.
+    /// The limit on requests of one client without a valid token. Beyond it, all requests of the client are rejected.
     pub failures: Rate,
     /// All requests of all clients.
     pub total: Rate,

@@ -29,9 +29,9 @@ pub struct Job<'a> {
     pub sides: &'a Sides,
     /// The maximum number of pairs, before duplicates are dropped.
     pub pairs_max: u64,
-    /// Set by another thread to stop the work.
+    /// A flag that another thread sets to stop the work.
     pub cancelled: &'a AtomicBool,
-    /// Counts comparisons while they are made.
+    /// A counter of the comparisons so far.
     pub compared: &'a AtomicU64,
     /// Storage for pairs that do not fit in memory.
     pub scratch: &'a dyn Scratch,

@@ -7,9 +7,9 @@ use super::rows::Rows;
 pub struct Tile<'a> {
     /// The datasets of the left and of the right rows; the left index is lower.
     pub datasets: [u32; 2],
-    /// Records of the dataset with the lower index.
+    /// The records of the dataset with the lower index.
     pub left: Rows<'a>,
-    /// Records of the other dataset.
+    /// The records of the other dataset.
     pub right: Rows<'a>,
 }
 

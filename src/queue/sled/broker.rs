@@ -86,7 +86,7 @@ impl SledBroker {
         &self.shared
     }
 
-    /// Waits for a ticket: until the changes before it are on the disk.
+    /// Waits until the changes that a ticket covers are on disk.
     async fn written(&self, ticket: Option<oneshot::Receiver<()>>) -> Result<(), Error> {
         match ticket {
             None => Ok(()),

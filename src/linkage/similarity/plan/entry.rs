@@ -15,9 +15,9 @@ pub struct Entry {
     pub left_dataset: u32,
     /// The right dataset's index, which is higher.
     pub right_dataset: u32,
-    /// Records of the left dataset.
+    /// The records of the left dataset.
     pub left: Span,
-    /// Records of the right dataset.
+    /// The records of the right dataset.
     pub right: Span,
 }
 

@@ -33,7 +33,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// sled's tree. Each write waits until it is on the disk.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Tree {
-    /// Held until this is dropped.
+    /// The open database. It is `None` only while this value is dropped.
     db: Option<Db>,
     log: File,
     batch_bytes: usize,

@@ -16,7 +16,7 @@ pub(in crate::queue::sled) struct Request {
     /// The dead letters that are redriven with these jobs.
     pub(in crate::queue::sled) redriven: Vec<u64>,
     pub(in crate::queue::sled) now: Timestamp,
-    /// Gets the number of jobs that were new, once they are on the disk.
+    /// The sender that gets the number of new jobs after they are on disk.
     pub(in crate::queue::sled) answer: oneshot::Sender<usize>,
 }
 
@@ -24,7 +24,7 @@ pub(in crate::queue::sled) struct Request {
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Lookup {
     pub(in crate::queue::sled) job: JobId,
-    /// Gets the address of the living job of this name; `None` if there is none.
+    /// The sender that gets the address of the living job with this name; `None` if there is none.
     pub(in crate::queue::sled) answer: oneshot::Sender<Option<Address>>,
 }
 

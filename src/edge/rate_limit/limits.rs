@@ -20,7 +20,7 @@ pub struct Settings {
     pub uploads: Rate,
     /// The limit on requests of one client for results.
     pub results: Rate,
-    /// All other requests of one client.
+    /// The limit on all other requests of one client.
     pub others: Rate,
     /// The limit on requests of one client without a valid token. Beyond it, all requests of the client are rejected.
     pub failures: Rate,

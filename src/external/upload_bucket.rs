@@ -63,7 +63,7 @@ impl UploadBucket {
     /// Returns the bucket `store`.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// If it is called outside of a tokio runtime.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
         Self { store, own: None, calls: None, runtime: Handle::current() }
     }
@@ -77,7 +77,7 @@ impl UploadBucket {
     /// Returns the upload bucket of this server's own store.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// If it is called outside of a tokio runtime.
     pub fn own(bucket: BucketStore) -> Self {
         let own = Arc::new(bucket);
         Self { own: Some(Arc::clone(&own)), ..Self::new(own) }

@@ -67,7 +67,7 @@ impl Objects {
     /// [`Error::Storage`], for the staging directory.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// If it is called outside of a tokio runtime.
     pub fn over(store: Arc<dyn ObjectStore>, staging: &Path, cache: Option<Cache>) -> Result<Self, Error> {
         let runtime = Handle::current();
         let remote = Remote::new(store, runtime.clone(), staging);

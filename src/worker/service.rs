@@ -61,7 +61,7 @@ impl Worker {
     /// Starts a worker, which runs until [`Worker::drain`].
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// If it is called outside of a tokio runtime.
     pub fn start(source: impl JobSource + 'static, objects: Objects, pool: Pool, settings: Settings) -> Self {
         let shared = Arc::new(Shared {
             source: Arc::new(source),

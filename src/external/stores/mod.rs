@@ -38,7 +38,7 @@ impl ExternalStores {
     /// [`ExternalStoreError`]. Reading the file may fail with [`Error::Foreign`](crate::objects::Error::Foreign).
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// If it is called outside of a tokio runtime.
     pub async fn open(
         &self,
         file: &ForeignFile,

@@ -66,7 +66,7 @@ impl Connect for Connector {
     }
 }
 
-/// Makes one error of those of all hosts. The answer of a server comes first; without one, each host is named.
+/// Combines the errors of all hosts: returns a server's answer if there is one, or else an error that names each host.
 async fn combined(mut failures: Vec<(String, Error)>) -> Error {
     if let Some(answer) = failures.iter().position(|(_, error)| error.as_db_error().is_some()) {
         return failures.swap_remove(answer).1;

@@ -29,7 +29,7 @@ struct Latest {
 /// The name servers do not know the host, or none of them answers.
 ///
 /// # Panics
-/// Outside a tokio runtime.
+/// If it is called outside of a tokio runtime.
 pub async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
     if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse() {
         return Ok(vec![address]);

@@ -75,7 +75,7 @@ impl RemoteStore {
     /// Returns the source of jobs from `nodes`, the objects of the service, and the files of clients.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// If it is called outside of a tokio runtime.
     pub fn join(nodes: &Nodes) -> (RemoteSource, Self, Self) {
         let tickets = Arc::<Tickets>::default();
         let store = |area| Self { nodes: nodes.clone(), tickets: Arc::clone(&tickets), area };

@@ -1,10 +1,9 @@
 //! `entityd`: the Anonlink Entity Service in one binary.
 //!
-//! Each top module may import the modules before it in this list and none of the modules after it (`tests/tidy.rs`
-//! checks that).
+//! Each top-level module may import only modules before it in this list (`tests/tidy.rs` checks that).
 #![doc = include_str!("ARCHITECTURE.md")]
 
-// Infrastructure that knows nothing of the domain.
+// Infrastructure, independent of the domain.
 pub mod runtime;
 pub mod system;
 pub mod telemetry;

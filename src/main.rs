@@ -1,4 +1,4 @@
-//! The program: everything is in the library `entityd`.
+//! The program. All its code is in the library `entityd`.
 
 use std::process::ExitCode;
 

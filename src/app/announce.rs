@@ -1,4 +1,4 @@
-//! The log line about a start.
+//! Logs the start of a server.
 
 use rustix::process::{Resource, getrlimit};
 
@@ -6,8 +6,7 @@ use super::Server;
 use crate::config::Settings;
 
 impl Server {
-    /// Logs the facts that an operator needs later: the version, the addresses, the paths, and the limits in
-    /// force.
+    /// Logs the version, the addresses, the paths and the limits, which an operator may need later.
     pub(super) fn announce(&self, settings: &Settings) {
         let open_files = getrlimit(Resource::Nofile).current;
         tracing::info!(

@@ -1,4 +1,4 @@
-//! The text that is shown when a server has started.
+//! The text that a server prints when it has started.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use super::listeners::address;
 use crate::config::Role;
 use crate::objects::Location;
 
-/// The text that is shown when a server has started.
+/// The text that a server prints when it has started.
 pub struct Banner<'a>(pub(super) &'a Server);
 
 impl Server {
-    /// Returns the text to show to a person when the server has started.
+    /// Returns the text to print when the server has started.
     pub const fn banner(&self) -> Banner<'_> {
         Banner(self)
     }

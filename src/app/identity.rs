@@ -17,8 +17,8 @@ pub(super) const METADATA: &str = "metadata.db";
 /// The file with the index of the buckets.
 pub(super) const BUCKETS: &str = "buckets.db";
 
-/// Returns the identity of the data directory, and the stores that exist for it. If the file with both is missing, it
-/// is restored from the stores.
+/// Returns the identity of the data directory and its existing stores. If the file with both is missing, it is restored
+/// from the stores.
 pub(super) fn open(data_dir: &DataDir, entropy: &Entropy) -> Result<Register, Error> {
     let path = data_dir.path();
     let unusable = |cause| unusable(path, cause);
@@ -31,15 +31,15 @@ pub(super) fn open(data_dir: &DataDir, entropy: &Entropy) -> Result<Register, Er
     if found.is_some() {
         tracing::warn!(%identity, "the missing or damaged file `identity` is restored from the stores");
     }
-    // A data directory with objects but without an identity was created by an earlier version, or has lost its
-    // metadata too.
+    // Objects without an identity are from an earlier version, or the metadata was lost too.
     if holds_objects(data_dir) {
         register.note([METADATA.to_owned()]).map_err(unusable)?;
     }
     Ok(register)
 }
 
-/// Returns the owner that the database in `file` must have. `companion` is the path of its second mark, among the objects.
+/// Returns the owner that the database in `file` must have. `companion` is the path of the database's second mark,
+/// which is among the objects.
 pub(super) fn owner(
     register: &Register,
     settings: &Settings,
@@ -57,7 +57,7 @@ pub(super) fn owner(
     }
 }
 
-/// Checks that the queue does not belong to another data directory: its jobs would name other projects.
+/// Checks that the queue does not belong to another data directory, which has other projects.
 pub(super) fn check_queue(queue: &Path, register: &Register) -> Result<(), Error> {
     if !queue.is_dir() {
         return Ok(());
@@ -69,7 +69,7 @@ pub(super) fn check_queue(queue: &Path, register: &Register) -> Result<(), Error
     })
 }
 
-/// Writes the identity of the data directory into the queue, which is open.
+/// Writes the identity of the data directory to the queue, which must be open.
 pub(super) fn mark_queue(queue: &Path, register: &Register) -> Result<(), Error> {
     let mark = || match Register::read(queue)? {
         Some(_) => Ok(()),
@@ -78,7 +78,7 @@ pub(super) fn mark_queue(queue: &Path, register: &Register) -> Result<(), Error>
     mark().map_err(|cause| unusable(queue, cause))
 }
 
-/// Records the stores that exist.
+/// Records the stores that exist in the file with the identity.
 pub(super) fn note(
     data_dir: &DataDir,
     register: &mut Register,

@@ -1,4 +1,4 @@
-//! Examines the data that a server would use, without starting one.
+//! Examines the stores and limits that a server would use, without starting one.
 
 use std::path::PathBuf;
 
@@ -11,10 +11,10 @@ use crate::config::Settings;
 use crate::objects::{Location, connect};
 use crate::system::engine;
 
-/// The directory of the owner's mark: small, and present once a server has used the store.
+/// The prefix of the owner's mark. It is in every used store, and has few objects.
 const MARKS: &str = "entityd";
 
-/// Checks the limits of the operating system, as a start does.
+/// Checks the limits of the operating system like the start of a server.
 ///
 /// # Errors
 /// [`Error`].
@@ -23,7 +23,7 @@ pub fn limits(settings: &Settings) -> Result<(), Error> {
     resources::check(settings)
 }
 
-/// Lists a part of the remote object store that the settings name. Changes nothing.
+/// Checks that the remote object store of the settings can be listed. Changes nothing.
 ///
 /// # Errors
 /// [`Error`].
@@ -53,7 +53,7 @@ pub async fn queue(settings: &Settings) -> Result<Option<engine::Report>, Error>
     queue::inspect(settings).await
 }
 
-/// Returns the directory of the objects, if they are files outside the data directory.
+/// Returns the directory of the objects, if they are files outside of the data directory.
 pub fn object_directory(settings: &Settings) -> Option<PathBuf> {
     match &settings.objects {
         Location::Directory(path) => Some(path.clone()),

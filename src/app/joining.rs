@@ -20,23 +20,23 @@ use crate::system::audit::Audit;
 use crate::system::data_dir::DataDir;
 use crate::worker::Worker;
 
-/// The state that the worker listener and the administration share.
+/// The state that the worker listener and the admin API share.
 pub(super) struct Joining {
     tokens: JoinTokens,
     nodes: Nodes,
     pin: Option<[u8; 32]>,
 }
 
-/// The parts of the administration besides the stores and the nodes.
+/// The parts of the admin API besides the stores and the nodes.
 pub(super) struct Operator {
     pub(super) audit: Audit,
     pub(super) snapshot: CurrentSnapshot,
-    /// Set if there is a page for the operator.
+    /// True if there is a page for the operator.
     pub(super) dashboard: bool,
 }
 
 impl Joining {
-    /// Reads the join tokens. No worker has joined yet.
+    /// Reads the join tokens. Returns the state without any worker.
     pub(super) async fn open(
         settings: &Settings,
         data_dir: &DataDir,
@@ -74,7 +74,7 @@ impl Joining {
         (self.nodes.clone(), self.tokens.clone())
     }
 
-    /// Returns the state of the administration.
+    /// Returns the state of the admin API.
     pub(super) fn admin_state(
         &self,
         access: &Access,
@@ -98,7 +98,7 @@ impl Joining {
         }
     }
 
-    /// Returns the routes for workers, which serve until `stop`. `worker` is the worker of this process.
+    /// Returns the routes for workers. Waiting requests end on `stop`. `worker` is the worker of this process.
     pub(super) fn routes(
         self,
         settings: &Settings,

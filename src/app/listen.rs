@@ -1,4 +1,4 @@
-//! Binds a listener, and suggests a remedy where that fails.
+//! Binds listeners. Errors suggest a remedy.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -8,15 +8,15 @@ use tokio::net::TcpListener;
 
 use super::Error;
 
-/// Connections that may wait to be accepted.
+/// The maximum number of connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
 
-/// Listens on `address`, the value of `--setting`.
+/// Listens on `address`, the value of the setting `setting`.
 pub(super) fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
     bind(address).map_err(|cause| Error::Listen { setting, address, advice: advice(address, &cause), cause })
 }
 
-/// Binds an IPv6 listener for IPv4 too, whatever the system's default.
+/// Binds a listener. An IPv6 listener also accepts IPv4, regardless of the system's default.
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
@@ -31,7 +31,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 fn advice(address: SocketAddr, cause: &io::Error) -> String {
     let port = address.port();
-    // `ErrorKind` has no variant yet for an address family that the kernel does not support.
+    // `ErrorKind` has no variant for an address family that the kernel does not support.
     let unknown_family = cause.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error());
     match cause.kind() {
         _ if unknown_family && address.is_ipv6() => without_ipv6(address, "this machine has no IPv6"),

@@ -1,4 +1,4 @@
-//! Builds the configuration of each listener: TLS, limits on requests and connections, trusted proxies.
+//! Builds the configuration of each listener: TLS, limits on requests and connections, and trusted proxies.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::runtime::entropy::Entropy;
 use crate::system::data_dir::DataDir;
 use crate::{http, s3};
 
-/// The interval at which limiters forget inactive clients.
+/// The interval at which limiters drop the state of inactive clients.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
 /// The configuration of each listener.
@@ -30,13 +30,13 @@ pub(super) struct Listeners {
     pub(super) s3: ListenerConfig,
     pub(super) ops: ListenerConfig,
     pub(super) workers: ListenerConfig,
-    /// The listener that only redirects.
+    /// The listener without TLS that redirects to the one with TLS.
     pub(super) redirect: ListenerConfig,
     limits: Vec<Arc<Limits>>,
 }
 
 impl Listeners {
-    /// Reads the certificate or generates one; starts all counters at zero.
+    /// Reads or generates the certificate, and creates limiters without any client.
     pub(super) fn open(settings: &Settings, data_dir: &DataDir, files: Files) -> Result<Self, Error> {
         let tls = tls_settings(settings, data_dir)?
             .map(|settings| Tls::open(settings, Clock::system()))
@@ -77,7 +77,8 @@ impl Listeners {
                 rate_limit: Some(RateLimit::new("s3", Arc::clone(&s3), status, s3::slow_down)),
                 ..redirect.clone()
             },
-            // Monitors connect directly, have no certificate, and must be admitted when the server is full.
+            // Monitors connect without a proxy or a client certificate, and must be served even by an overloaded
+            // server.
             ops: ListenerConfig {
                 tls: tls.as_ref().map(Tls::open_to_all),
                 rate_limit: Some(http::limit_ops(Arc::clone(&ops), status)),
@@ -88,7 +89,7 @@ impl Listeners {
                 trusted_proxies: Arc::new(TrustedProxies::new(Vec::new(), ProxyHeader::XForwardedFor)),
                 ..redirect.clone()
             },
-            // The listener for workers, which have a token and come from few addresses with few connections.
+            // Workers authenticate with tokens, and have few addresses and connections.
             workers: ListenerConfig {
                 tls: tls.as_ref().map(Tls::open_to_all),
                 connection_limiter: ConnectionLimiter::new(files.connections, files.connections),
@@ -101,15 +102,15 @@ impl Listeners {
         })
     }
 
-    /// Returns the SHA-256 of the certificate, if it is self-signed: a worker trusts the certificate because the join
-    /// token names it.
+    /// Returns the SHA-256 of the certificate, if it is self-signed. Join tokens contain it, so that workers trust the
+    /// certificate.
     pub(super) fn pin(&self, settings: &Settings) -> Option<[u8; 32]> {
         let tls = self.tls.as_ref().filter(|_| settings.tls == Mode::SelfSigned)?;
         let mut pin = [0; 32];
         hex::decode_to_slice(tls.fingerprint().replace(':', ""), &mut pin).ok().map(|()| pin)
     }
 
-    /// Warns of listeners without TLS that other machines can reach.
+    /// Warns about listeners without TLS that other machines can reach.
     pub(super) fn warn(&self, addresses: &Addresses) {
         if self.tls.is_some() {
             return;
@@ -126,8 +127,8 @@ impl Listeners {
         }
     }
 
-    /// Starts the tasks that reload the certificate and make limiters forget inactive clients. They run as
-    /// long as the process.
+    /// Starts the tasks that reload the certificate and drop the state of inactive clients. They run until the process
+    /// ends.
     pub(super) fn keep(&self) -> std::io::Result<()> {
         let hangup = signal(SignalKind::hangup())?;
         match &self.tls {
@@ -145,14 +146,14 @@ impl Listeners {
     }
 }
 
-/// Logs and ignores SIGHUP where there are no files to reload.
+/// Logs and ignores SIGHUP if there are no files to reload.
 async fn nothing_to_read(mut hangup: Signal) {
     while hangup.recv().await.is_some() {
         tracing::info!("SIGHUP: no TLS certificate to reload");
     }
 }
 
-/// Returns the TLS settings, if TLS is on.
+/// Returns the TLS settings, if TLS is enabled.
 fn tls_settings(settings: &Settings, data_dir: &DataDir) -> Result<Option<tls::Settings>, Error> {
     let source = match (settings.tls, &settings.tls_cert, &settings.tls_key) {
         (Mode::Auto, Some(certificate), Some(key)) => {
@@ -170,7 +171,7 @@ fn tls_settings(settings: &Settings, data_dir: &DataDir) -> Result<Option<tls::S
     Ok(Some(tls::Settings { source, client_authorities: settings.tls_client_ca.clone() }))
 }
 
-/// Returns the names and addresses by which this machine may be called.
+/// Returns the names and addresses that clients may use for this machine.
 fn names(listened: &[IpAddr]) -> Vec<String> {
     let mut names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
     let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -187,8 +188,7 @@ fn alike(rate: Rate) -> rate_limit::Settings {
     rate_limit::Settings { uploads: rate, results: rate, others: rate, failures: Rate::Off, total: Rate::Off }
 }
 
-/// Makes the limiter of client connections, within the open files that are available. Warns if these allow fewer than
-/// the settings.
+/// Returns the limiter of client connections. Warns if the limit on open files allows fewer than the settings.
 fn connection_limiter(settings: &Settings, files: Files) -> Arc<ConnectionLimiter> {
     let all_max = files.connections;
     if all_max < settings.connections_max {
@@ -209,7 +209,7 @@ fn timeouts(settings: &Settings) -> Timeouts {
     }
 }
 
-/// Returns the URL of an address: `http`, or `https` with TLS.
+/// Returns the URL of an address, with `https` if `tls` is set.
 pub(super) fn address(tls: bool, address: SocketAddr) -> String {
     format!("{}://{address}", if tls { "https" } else { "http" })
 }

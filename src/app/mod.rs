@@ -1,4 +1,4 @@
-//! Assembles a server from its parts, runs it and drains it.
+//! Assembles a server from its parts, runs it and stops it.
 
 mod addresses;
 mod announce;

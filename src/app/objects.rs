@@ -1,4 +1,4 @@
-//! Opens the object store, and determines how clients reach it directly.
+//! Opens the object store, and determines the address at which clients can access it directly.
 
 use std::env;
 use std::path::Path;
@@ -18,9 +18,9 @@ use crate::system::identity::Register;
 use crate::system::secret;
 use crate::telemetry::chain;
 
-/// The pause until a store that did not answer at start is tried again.
+/// The pause between two attempts to reach a store that did not answer at the start.
 const PAUSE: Duration = Duration::from_secs(5);
-/// The region of a store that names none.
+/// The region of a store if the settings name none.
 const REGION: &str = "us-east-1";
 
 /// The object store, and the access of clients to it.
@@ -33,14 +33,14 @@ pub(super) struct Opened {
     pub(super) uploads: Option<UploadBucket>,
     /// The store that clients access directly, if they may.
     pub(super) external: Option<ClientStore>,
-    /// Set if clients are served by this server's own endpoint.
+    /// True if clients use this server's S3 endpoint.
     pub(super) own_endpoint: bool,
 }
 
 /// An object store, and the claim on it.
 pub(super) type Claimed = (Arc<dyn ObjectStore>, Owner);
 
-/// Claims the store of the settings. Its owner is checked before anything in it is used.
+/// Claims the store of the settings. This checks its owner before anything in the store is used.
 pub(super) async fn claim(
     settings: &Settings,
     data_dir: &DataDir,
@@ -54,7 +54,7 @@ pub(super) async fn claim(
     if let Location::Directory(path) = &settings.objects {
         let objects = path.join("objects");
         check_part("objects", &objects)?;
-        // Once objects exist, the spool may hold other files, which are not removed.
+        // If objects exist, the directory was used before: its spool may hold other files, which are not removed.
         if !objects.is_dir() {
             check_part("spool", &path.join("spool"))?;
         }
@@ -67,14 +67,14 @@ pub(super) async fn claim(
     Ok((store, owner))
 }
 
-/// Returns true if `path` is the data directory of another server than `own`. Objects are not stored there: the start
-/// of this server would empty the spool of the other one.
+/// Returns true if `path` is a data directory other than `own`. Objects must not be stored there, since the start of
+/// this server would empty the spool of the other server.
 fn is_foreign_data_dir(path: &Path, own: &Path) -> bool {
     let is_data_dir = ["format", "identity"].iter().all(|name| path.join(name).is_file());
     is_data_dir && path.canonicalize().ok() != own.canonicalize().ok()
 }
 
-/// Opens the objects that were claimed.
+/// Opens the claimed objects.
 pub(super) fn open(
     settings: &Settings,
     data_dir: &DataDir,
@@ -84,7 +84,7 @@ pub(super) fn open(
     let cache = cache(settings, data_dir, matches!(settings.objects, Location::Bucket { .. }))?;
     let objects = match &settings.objects {
         Location::Data => Objects::open(&data_dir.folder("objects")?, &spool)?,
-        // A rename turns files into objects, which copies nothing within one file system.
+        // The spool is beside the objects, so that a file becomes an object by a rename, without copying.
         Location::Directory(path) => {
             let [objects, spool] = ["objects", "spool"].map(|name| path.join(name));
             [path, &objects, &spool].into_iter().try_for_each(|folder| check_folder(folder))?;
@@ -96,12 +96,12 @@ pub(super) fn open(
     if let Location::Bucket { kind: Kind::S3, bucket, prefix } = &settings.objects {
         return behind_us(settings, (objects, owner), bucket, prefix);
     }
-    // What is in the data directory of one node is not on the others.
+    // Buckets in the data directory of one node would not be on the others.
     let own_endpoint = !settings::is_shared(settings);
     Ok(Opened { objects, owner, uploads: None, external: None, own_endpoint })
 }
 
-/// Returns a client of the bucket that holds the objects, if they are in one.
+/// Returns a client of the bucket with the objects, if they are in a bucket.
 pub(super) fn bucket(settings: &Settings) -> Result<Option<Arc<dyn ObjectStore>>, Error> {
     match &settings.objects {
         Location::Bucket { kind, bucket, prefix } => {
@@ -111,7 +111,7 @@ pub(super) fn bucket(settings: &Settings) -> Result<Option<Arc<dyn ObjectStore>>
     }
 }
 
-/// Opens the cache of remote objects, if `is_remote`. If it is disabled, an old one is removed.
+/// Opens the cache of remote objects, if `is_remote`. If the cache is disabled, removes an old one.
 pub(super) fn cache(
     settings: &Settings,
     data_dir: &DataDir,
@@ -127,7 +127,7 @@ pub(super) fn cache(
     }
 }
 
-/// Sends clients to the remote store, with credentials from its own token service.
+/// Returns the access of clients to the remote store, with credentials from its token service.
 fn behind_us(
     settings: &Settings,
     (objects, owner): (Objects, Owner),
@@ -154,7 +154,7 @@ fn behind_us(
     let amazon = |service: &str| format!("https://{service}.{region}.amazonaws.com");
     let address = access.endpoint.clone();
     let bucket_url = match (&address, access.virtual_hosted) {
-        // Such an address names the bucket.
+        // With virtual-hosted requests, the address contains the bucket.
         (Some(address), true) => address.clone(),
         (Some(address), false) => format!("{}/{}", address.trim_end_matches('/'), settings.upload_bucket),
         (None, true) => format!("https://{}.s3.{region}.amazonaws.com", settings.upload_bucket),
@@ -186,7 +186,7 @@ pub(super) struct Address {
     pub(super) secure: bool,
 }
 
-/// Builds the client-facing store from the settings, with `found` as the default. `download` is the bucket of
+/// Returns the store for clients from the settings, with `found` as the default address. `download` is the bucket of
 /// results with its key prefix.
 pub(super) fn external(
     settings: &Settings,
@@ -211,7 +211,7 @@ pub(super) fn external(
     ClientStore { issuer, upload, download, foreign: settings.external_endpoints.clone() }
 }
 
-/// Waits until the object store is available, and logs the reason once.
+/// Waits until the object store is available. Logs the first reason why it is not.
 pub(super) async fn until_found(objects: &Objects, location: &Location) {
     let mut away = false;
     while let Err(error) = objects.probe().await {
@@ -233,7 +233,7 @@ pub(super) const fn silence_timeout(settings: &Settings) -> Duration {
     Duration::from_millis(settings.objects_timeout_ms)
 }
 
-/// Builds the access to the S3 store.
+/// Returns the settings for access to the S3 store.
 pub(super) fn access(settings: &Settings) -> Result<S3Access, Error> {
     let from_file = settings.s3_secret_key_file.as_deref().map(|path| secret::read_word(path, 1)).transpose();
     let secret_key = from_file.map_err(Error::SecretFile)?;

@@ -1,4 +1,4 @@
-//! The operations listener, which opens first and closes last.
+//! The operations listener, which is opened first and closed last.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::http::{Ops, Phase, Readiness};
 use crate::telemetry::metrics;
 use crate::worker::remote::Nodes;
 
-/// Time limit for responses in progress once the listener closes.
+/// The time limit for responses in progress when the listener closes.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// The operations listener. Dropping it closes it.
+/// The operations listener. It is closed when this value is dropped.
 pub(super) struct OpsListener {
     ops: Ops,
     readiness: Readiness,
@@ -24,7 +24,7 @@ pub(super) struct OpsListener {
 }
 
 impl OpsListener {
-    /// Opens the listener. It reports that the server is starting, until [`OpsListener::open`].
+    /// Opens the listener. Until [`OpsListener::open`], it reports that the server is starting.
     pub(super) fn start(listener: TcpListener, entrance: ListenerConfig) -> Self {
         let (readiness, stop, tasks) = (Readiness::default(), CancellationToken::new(), TaskTracker::new());
         let ops = Ops::new(readiness.clone(), metrics::start());
@@ -33,7 +33,7 @@ impl OpsListener {
         Self { ops, readiness, tasks, stop: stop.drop_guard() }
     }
 
-    /// Enables the probes and the administration: the stores are open.
+    /// Enables the probes and the admin API, after the stores are open.
     pub(super) fn open(&self, admin: AdminState) {
         self.ops.open(admin);
     }
@@ -43,7 +43,7 @@ impl OpsListener {
         self.ops.open_worker(nodes);
     }
 
-    /// Sets the phase of the server's life.
+    /// Sets the phase of the server.
     pub(super) fn enter(&self, phase: Phase) {
         self.readiness.enter(phase);
     }

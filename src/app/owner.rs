@@ -17,10 +17,10 @@ use crate::system::data_dir::DataDir;
 use crate::system::identity::Register;
 use crate::telemetry::chain;
 
-/// Time that a start waits for a remote store to report its owner.
+/// The time for which a start waits for a remote store to return its owner.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Claims the store, or leaves that to [`Owner::keep`] where the store does not answer yet.
+/// Claims the store. If the store does not answer, [`Owner::keep`] claims it later.
 pub(super) async fn claim(
     settings: &Settings,
     data_dir: &DataDir,
@@ -80,13 +80,14 @@ pub(super) fn directory(settings: &Settings, data_dir: &DataDir) -> Option<PathB
     }
 }
 
-/// Returns the location of the second mark of the metadata. A remote store may hang, and no commit waits for it.
+/// Returns the location of the second mark of the metadata, if the objects are in the data directory: commits must not
+/// wait for a remote store.
 pub(super) fn companion(settings: &Settings, data_dir: &DataDir) -> Option<PathBuf> {
     are_within(settings, data_dir).then(|| data_dir.path().join("objects/entityd/metadata.mark"))
 }
 
-/// Returns whether the objects are in the data directory itself, which its lock reserves for one process. A link or a
-/// mount in their place can be reached from a copy of the data directory.
+/// Returns true if the objects are in the data directory itself, which is locked by one process. If they are behind a
+/// link or a mount, a copy of the data directory may use the same objects.
 fn are_within(settings: &Settings, data_dir: &DataDir) -> bool {
     let (home, folder) = (data_dir.path(), data_dir.path().join("objects"));
     let is_plain = || match (fs::metadata(home), fs::symlink_metadata(folder)) {

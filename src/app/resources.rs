@@ -1,4 +1,4 @@
-//! Limits of the operating system: checked before anything is opened, and divided among the consumers.
+//! Checks the limits of the operating system before the stores are opened, and divides them among their users.
 
 use std::fmt;
 
@@ -7,50 +7,50 @@ use crate::config::Settings;
 use crate::system::{file_size, memory, open_files, sqlite, threads};
 use crate::telemetry::process::Process;
 
-/// Files that an idle server has open, apart from databases: streams, sockets, the lock and the queue.
+/// The number of open files of an idle server without the databases: streams, sockets, the lock and the queue.
 const FILES_IDLE: u64 = 24;
-/// Files that a job has open, apart from those that it merges.
+/// The number of open files of a job, without those that it merges.
 const FILES_PER_JOB: u64 = 6;
-/// The minimum of files for clients: a few connections, and an upload.
+/// The minimum number of open files for clients: a few connections, and an upload.
 const FILES_OF_CLIENTS_MIN: u64 = 16;
-/// Files of an upload: two that are written, and a directory that is synced.
+/// The number of open files of an upload: two that are written, and a directory that is synced.
 const FILES_PER_UPLOAD: u64 = 3;
-/// Databases: the metadata, and the index of the buckets.
+/// The number of databases: the metadata, and the index of the buckets.
 const DATABASES: u64 = 2;
 /// The queue whose jobs merge files.
 const MERGING: &str = "highmemory";
 
 /// The number of threads of the databases, the buckets and the queue.
 const THREADS_OF_STORES: usize = 16;
-/// Uploads that always have a thread.
+/// The number of uploads that always have a thread.
 const THREADS_OF_UPLOADS: usize = 4;
-/// Address space besides the stacks: the program, the caches of the stores, and running jobs.
+/// The address space of the program, the caches of the stores and running jobs, without stacks.
 const ADDRESS_SPACE_BYTES: u64 = 384 << 20;
-/// Address space that the allocator of the C library reserves for each of its arenas.
+/// The address space that the allocator of the C library reserves for each of its arenas.
 const ARENA_BYTES: u64 = 64 << 20;
-/// The number of arenas that the check allows for before any exists: as many as the allocator creates on two cores.
+/// The number of arenas that the check assumes before any exists: that of the allocator on two cores.
 const ARENAS: u64 = 16;
-/// The minimum limit on file sizes: the journals and databases of an idle server are smaller.
+/// The minimum limit on file sizes, enough for the journals and databases of an idle server.
 const FILE_BYTES_MIN: u64 = 64 << 20;
 
 const MIB: u64 = 1 << 20;
 
-/// The limits that divide the open files left by the stores and the jobs among clients.
+/// The limits on connections and uploads, which share the open files that the stores and jobs do not need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Files {
-    /// Connections of the API and the S3 endpoint.
+    /// The maximum number of connections of the API and the S3 endpoint.
     pub(super) connections: usize,
-    /// Connections of the listener for operations.
+    /// The maximum number of connections of the operations listener.
     pub(super) ops_connections: usize,
-    /// Concurrent uploads.
+    /// The maximum number of concurrent uploads.
     pub(super) uploads: usize,
 }
 
 impl Files {
-    /// Raises the limit on open files as far as possible, and divides it.
+    /// Raises the limit on open files as far as possible, and divides them.
     ///
     /// # Errors
-    /// [`Error::OpenFiles`], if there are not enough to serve and to finish jobs.
+    /// [`Error::OpenFiles`], if there are not enough for clients and jobs.
     pub(super) fn share_out(settings: &Settings) -> Result<Self, Error> {
         open_files::raise();
         let Self { connections, ops_connections, uploads } = Self::of(open_files::max(), reserved(settings))?;
@@ -75,14 +75,14 @@ impl Files {
 /// The memory that the server uses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Memory {
-    /// Bytes for finishing runs.
+    /// The memory for finishing runs, in bytes.
     pub(super) for_runs: u64,
-    /// All memory, where that is known.
+    /// The available memory, if it is known.
     pub(super) available: Option<memory::Available>,
 }
 
 impl Memory {
-    /// Logs the limits in force.
+    /// Logs the limits on memory, connections and uploads.
     pub(super) fn log(self, files: Files) {
         let Files { connections, ops_connections, uploads } = files;
         tracing::info!(
@@ -108,7 +108,7 @@ impl fmt::Display for Memory {
     }
 }
 
-/// Returns the number of files that the stores and the most concurrent jobs open.
+/// Returns the number of files that the stores and the maximum number of concurrent jobs open.
 fn reserved(settings: &Settings) -> u64 {
     let stores = FILES_IDLE + DATABASES * sqlite::files() as u64;
     let merged = 2 * open_files::merged_at_once() * settings.queues.slots_of(MERGING);
@@ -125,10 +125,10 @@ pub(super) fn check(settings: &Settings) -> Result<(), Error> {
     }
     let count = threads_of(settings);
     let stacks = count as u64 * threads::STACK_BYTES;
-    // The number of arenas depends on which threads allocate at once.
+    // The number of arenas depends on the number of threads that allocate concurrently.
     check_address_space(stacks + ADDRESS_SPACE_BYTES + ARENAS * ARENA_BYTES)?;
     threads::rehearse(count).map_err(|cause| Error::Threads { needed: count, cause })?;
-    // The allocator's arenas exist by now; their number grows with the cores.
+    // Now the arenas of the allocator exist. Their number depends on that of the cores.
     check_address_space(ADDRESS_SPACE_BYTES / 2 + stacks)
 }
 
@@ -141,8 +141,7 @@ fn check_address_space(needed: u64) -> Result<(), Error> {
     Err(Error::AddressSpace { needed_mib: (used + needed).div_ceil(MIB), allowed_mib: allowed / MIB })
 }
 
-/// Returns the number of threads of a busy server: those that wait for the network, those that may block, and those
-/// that compute.
+/// Returns the number of threads of a busy server: for the network, for blocking calls, and for computing.
 fn threads_of(settings: &Settings) -> usize {
     let computing = if settings.worker_threads == 0 { threads::cores() } else { settings.worker_threads };
     let reading = DATABASES as usize * sqlite::readers();

@@ -1,4 +1,4 @@
-//! Checks a data directory that was restored from a backup: everything is opened, and nothing runs.
+//! Checks a data directory that was restored from a backup, by opening its stores without running a server.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub enum Fault {
         /// The fault.
         cause: crate::system::sqlite::Error,
     },
-    /// A database and its marks are from different moments.
+    /// A database and its marks are from different times.
     #[error("{0} and its marks are from different moments")]
     Marks(&'static str),
     /// A file that a database names is missing.
@@ -45,7 +45,7 @@ pub struct Held {
     pub uploads: usize,
 }
 
-/// Opens and checks the data directory at `path`; `with_objects` says that its objects are in it.
+/// Opens and checks the data directory at `path`. `with_objects` is set if the objects are in it.
 ///
 /// # Errors
 /// The first [`Fault`].

@@ -26,12 +26,12 @@ use crate::system::data_dir::DataDir;
 use crate::system::identity::Register;
 use crate::system::sqlite::Owner;
 
-/// The file of root credentials that were generated.
+/// The file with generated root credentials.
 pub const CREDENTIALS: &str = "s3-credentials";
 /// The folder with the files of the buckets.
 const FILES: &str = "objects/buckets";
 
-/// The parts of this server's own endpoint that need no coordinator.
+/// The parts of this server's S3 endpoint that do not need the coordinator.
 pub(super) struct Own {
     pub(super) buckets: Buckets,
     keys: Arc<Keys>,
@@ -91,7 +91,7 @@ impl Own {
             );
             return (Some(uploads), None);
         }
-        // Certificates are for names: if both are on one host, the name is the one by which the caller knows it.
+        // Certificates are for names: if both are on one host, its name is the one that the caller uses.
         let beside = s3.ip().is_unspecified() || s3.ip() == api.ip();
         let endpoint = if beside { Endpoint::Beside(s3.port()) } else { Endpoint::At(s3.to_string()) };
         let issuer = EndpointIssuer::new(Arc::clone(&self.keys), Clock::system(), self.entropy.clone());

@@ -1,4 +1,4 @@
-//! Starts a server: opens the stores, the listeners and the worker; and drains it.
+//! Starts a server by opening the stores, the listeners and the worker, and stops it.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -50,16 +50,16 @@ use crate::system::memory;
 use crate::telemetry::{chain, metrics};
 use crate::worker::Worker;
 
-/// The last wait, before the process ends, for tasks that do not react to shutdown.
+/// The time limit for tasks that still run at the end of the process.
 const LAST_WORK: Duration = Duration::from_millis(500);
 
-/// The longest wait for the databases to be closed at a stop.
+/// The time limit for closing the databases.
 const CLOSE: Duration = Duration::from_secs(5);
 
-/// The interval at which the ballast is created again if there is room.
+/// The interval at which a missing ballast is created if there is space.
 const BALLAST_EVERY: Duration = Duration::from_secs(30);
 
-/// With fewer uploads, the metadata and the jobs still need blocking threads.
+/// The minimum number of blocking threads for uploads, which the metadata and the jobs use too.
 const UPLOADS_MIN: usize = 64;
 
 /// A running server. It runs until [`Server::stop`].
@@ -71,7 +71,7 @@ pub struct Server {
     pub(super) data_dir: DataDir,
     pub(super) database: metadata::Location,
     pub(super) objects: Location,
-    /// The token, if it was generated at this start.
+    /// The admin token, if this start has generated it.
     pub(super) admin_token: Option<Zeroizing<String>>,
     pub(super) coordinator: Coordinator,
     pub(super) buckets: Option<Buckets>,
@@ -87,7 +87,8 @@ pub struct Server {
     pub(super) pump_stop: CancellationToken,
 }
 
-/// Runs a server until SIGTERM or Ctrl-C, and then lets it drain. A second signal ends it at once.
+/// Runs a server until SIGTERM or Ctrl-C, and then stops it after its work in progress. A second signal ends it at
+/// once.
 ///
 /// # Errors
 /// [`Error`], if it does not start.
@@ -98,20 +99,20 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     let spare = Spare::start(&runtime);
     let outcome = runtime.block_on(until_signalled(settings));
     drop(spare);
-    // Tasks that ignore the stop are aborted here; their jobs resume at the next start.
+    // Tasks that are still running are aborted here. Their jobs are repeated at the next start.
     runtime.shutdown_timeout(LAST_WORK);
     outcome
 }
 
-/// Builds the runtime for network and disk. Each upload in progress has one of the blocking threads, and others are
-/// left for the metadata and the jobs.
+/// Builds the asynchronous runtime. Its blocking threads are enough for all uploads in progress, one for each, and for
+/// the metadata and the jobs.
 fn runtime(settings: &Settings) -> std::io::Result<tokio::runtime::Runtime> {
     let blocking = 2 * settings.uploads_max.max(UPLOADS_MIN) + 1;
     tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(blocking).build()
 }
 
-/// A blocking thread that does nothing. While there is one, the runtime queues work if the system cannot start
-/// another thread; without any, it would panic.
+/// A blocking thread that does nothing. While there is one, the runtime queues work if the system cannot start another
+/// thread. Without one, it would panic.
 struct Spare(#[expect(dead_code, reason = "it ends by being dropped")] mpsc::Sender<()>);
 
 impl Spare {
@@ -128,7 +129,7 @@ async fn until_signalled(settings: &Settings) -> Result<(), Error> {
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // A start may wait for a database.
+    // The start may wait for a database: a signal must end it.
     let mut server = tokio::select! {
         started = start(settings) => started?,
         _ = terminate.recv() => return Ok(()),
@@ -195,11 +196,10 @@ impl Sockets {
     }
 }
 
-/// Starts a server: takes the data directory, opens the stores, resumes interrupted work, and opens the
-/// listeners.
+/// Starts a server: locks the data directory, opens the stores, resumes interrupted work, and opens the listeners.
 ///
 /// # Errors
-/// [`Error`]; nothing is left running then.
+/// [`Error`]. No part of the server is running then.
 pub async fn start(settings: &Settings) -> Result<Server, Error> {
     let server = open(settings).await.map_err(|error| versions::explain(error, &settings.data_dir))?;
     versions::note_program(&server.data_dir);
@@ -207,7 +207,7 @@ pub async fn start(settings: &Settings) -> Result<Server, Error> {
 }
 
 async fn open(settings: &Settings) -> Result<Server, Error> {
-    // Stored data is for this user alone, whichever library creates the file.
+    // Only this user may read stored data, also in files that libraries create.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let files = Files::share_out(settings)?;
     let data_dir = take(settings)?;
@@ -235,7 +235,7 @@ async fn open(settings: &Settings) -> Result<Server, Error> {
     let (clock, rules) = (Clock::system(), settings::rules(settings));
     let coordinator = Coordinator::new(metadata, Arc::clone(&queue), clock.clone(), entropy.clone(), rules);
     sharing.or_leave(coordinator.reconcile().await.map_err(Error::Reconcile)).await?;
-    // Nothing can fail from here on, so the token will be shown.
+    // From here on, the start cannot fail, so that the token is surely printed.
     let admin_token = kept(admin.made).await?;
     let dependencies = HealthDependencies {
         coordinator: coordinator.clone(),
@@ -314,7 +314,7 @@ async fn open(settings: &Settings) -> Result<Server, Error> {
     })
 }
 
-/// Takes the data directory, and removes what a killed process has left in it.
+/// Locks the data directory, and removes temporary files of killed processes.
 fn take(settings: &Settings) -> Result<DataDir, Error> {
     let data_dir = DataDir::open(&settings.data_dir)?;
     transfer::refuse_incomplete(&data_dir)?;
@@ -338,7 +338,7 @@ async fn agree(
     Ok((joining, admin))
 }
 
-/// Stores an admin token that was made, and returns it to be shown.
+/// Stores a new admin token, and returns it to be printed.
 async fn kept(made: Option<Made>) -> Result<Option<Zeroizing<String>>, Error> {
     Ok(match made {
         Some(made) => made.keep().await?,
@@ -346,8 +346,8 @@ async fn kept(made: Option<Made>) -> Result<Option<Zeroizing<String>>, Error> {
     })
 }
 
-/// Starts the tasks that run until `stop`: they carry out the outbox, keep the ballast, and exchange
-/// heartbeats with other nodes.
+/// Starts the tasks that run until `stop`: they process the outbox, keep the ballast, and exchange heartbeats with
+/// other nodes.
 fn start_pump(
     coordinator: &Coordinator,
     ballast: &Ballast,
@@ -364,7 +364,7 @@ fn start_pump(
     pump
 }
 
-/// Builds the pool that compares. Without comparisons more threads would have no work.
+/// Builds the pool of threads that compare. It has only a few if this node makes no comparisons.
 fn pool(settings: &Settings) -> Result<Pool, Error> {
     Ok(Pool::new(if settings.role == Role::Api { 1 } else { settings.worker_threads })?)
 }
@@ -391,8 +391,8 @@ impl Server {
         self.addresses.api
     }
 
-    /// Stops: the listeners close and requests under way may finish, jobs are finished or returned, and
-    /// everything is written. Interrupted work resumes at the next start.
+    /// Stops the server: closes the listeners after the requests in progress, finishes jobs or returns them to the
+    /// queue, and writes all data. Interrupted work resumes at the next start.
     pub async fn stop(self) {
         self.ops_listener.enter(Phase::Draining);
         self.serving_stop.cancel();
@@ -402,7 +402,7 @@ impl Server {
         self.pump.close();
         self.pump.wait().await;
         self.ownership.abort();
-        // A silent store is not waited for: the claim expires anyway.
+        // If the store does not answer, the claim expires later.
         let _ = timeout(LAST_WORK, self.owner.release()).await;
         if let Err(error) = self.broker.close().await {
             tracing::error!("cannot close the queue: {error}");
@@ -414,7 +414,7 @@ impl Server {
     }
 }
 
-/// Closes the databases, so that each of their files is complete without its log.
+/// Closes the databases, so that their files are complete without the write-ahead logs.
 async fn close_databases(coordinator: &Coordinator, buckets: Option<&Buckets>) {
     if let Err(error) = coordinator.close().await {
         tracing::warn!("cannot close the metadata: {}", chain(&error));
@@ -435,7 +435,7 @@ fn ballast(data_dir: &DataDir) -> Ballast {
     ballast
 }
 
-/// Creates the ballast whenever there is plenty of space, until `stop`.
+/// Creates a missing ballast whenever there is plenty of space, until `stop`.
 async fn keep_ballast(ballast: Ballast, stop: CancellationToken) {
     loop {
         let ballast = ballast.clone();
@@ -449,7 +449,7 @@ async fn keep_ballast(ballast: Ballast, stop: CancellationToken) {
     }
 }
 
-/// Removes leftovers of a crash that belong to deleted projects. Runs in the background.
+/// Removes data of deleted projects that a crash may have left. Runs in the background.
 async fn remove_strays(
     coordinator: Coordinator,
     objects: Objects,

@@ -53,7 +53,7 @@ pub(super) fn http(settings: &Settings, uploads: usize) -> http::ApiSettings {
     }
 }
 
-/// Memory for finishing runs where the total is unknown.
+/// The memory for finishing runs if the available memory is unknown.
 const MEMORY_UNKNOWN: u64 = 1 << 30;
 
 pub(super) fn worker(
@@ -97,7 +97,7 @@ pub(super) fn queues(settings: &Settings) -> QueueSlots {
     served.unwrap_or(usual)
 }
 
-/// Formats a list as the setting does.
+/// Formats a list in the syntax of the setting.
 fn listed(endpoints: &ExternalEndpoints) -> String {
     match serde_json::to_value(endpoints) {
         Ok(serde_json::Value::String(text)) => text,
@@ -106,7 +106,7 @@ fn listed(endpoints: &ExternalEndpoints) -> String {
     }
 }
 
-/// Returns the settings that could change an answer, by name: a worker must have the same values as the API nodes.
+/// Returns the settings that affect results, by name. A worker must have the same values as the API nodes.
 pub(super) fn shared(settings: &Settings) -> BTreeMap<String, String> {
     let objects = match &settings.objects {
         bucket @ Location::Bucket { .. } => bucket.to_string(),
@@ -130,12 +130,12 @@ pub(super) const fn partial(settings: &Settings) -> PartialLimits {
     }
 }
 
-/// Returns true if every engine of the settings can be used by several nodes.
+/// Returns true if several nodes can use the database, queue and object store of the settings.
 pub(super) fn is_shared(settings: &Settings) -> bool {
     !settings.database.is_embedded() && embedded(settings).is_empty()
 }
 
-/// Names the engines besides the metadata that are in the data directory.
+/// Names those of the queue and the object store that are in the data directory.
 pub(super) fn embedded(settings: &Settings) -> String {
     let objects = !matches!(settings.objects, Location::Bucket { .. });
     let parts = [(settings.queue.is_none(), "its queue"), (objects, "its objects")];

@@ -1,4 +1,4 @@
-//! Several serving nodes on one database: which engines a node shares, and what it agrees on with the others.
+//! The state that several serving nodes share in one database: the settings that must be equal, and their heartbeats.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,14 +24,14 @@ use crate::telemetry::chain;
 
 /// The file in the data directory with the name of the last process that used it with a database elsewhere.
 const FILE: &str = "node";
-/// The interval of heartbeats, by which the nodes know of each other.
+/// The interval of heartbeats between nodes.
 const BEAT: Duration = Duration::from_secs(2);
-/// After a longer pause between two answers of the database, other nodes are not judged by their silence.
+/// After a longer pause between two answers of the database, silent nodes are not considered ended.
 const GAP_MAX: Duration = Duration::from_secs(6);
-/// Time limit for recording in the database that this node ends.
+/// The time limit for recording in the database that this node ends.
 const LEAVE: Duration = Duration::from_secs(1);
 
-/// The node, and the state that it shares with others. Cheap to clone.
+/// This node, and the state that it shares with others. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Sharing {
     pub(super) own: Node,
@@ -44,8 +44,8 @@ pub(super) struct Sharing {
 }
 
 impl Sharing {
-    /// Enters the database, if the metadata is in one that several nodes can use. A new data directory takes the identity of the
-    /// nodes that it joins.
+    /// Adds this node to the database, if the metadata is in one that several nodes can use. A new data directory takes
+    /// the identity of the other nodes.
     pub(super) async fn enter(
         settings: &Settings,
         data_dir: &DataDir,
@@ -85,7 +85,7 @@ impl Sharing {
         Ok(sharing)
     }
 
-    /// Returns the shared state by which several nodes decide; `None` if this node decides alone.
+    /// Returns the shared state, if other nodes may serve at the same time.
     pub(super) fn together(&self) -> Option<Arc<dyn Commons>> {
         self.commons.clone().filter(|_| self.shares)
     }
@@ -119,7 +119,7 @@ impl Sharing {
                 }
             };
             if latest.elapsed() > GAP_MAX {
-                // The others may have been cut off from the database just as long.
+                // The other nodes may have been disconnected from the database for the same time.
                 well = Stopwatch::start();
             }
             latest = Stopwatch::start();
@@ -136,7 +136,7 @@ impl Sharing {
         self.leave().await;
     }
 
-    /// Returns the outcome of a step of the start; after an error, removes this node from the list of nodes.
+    /// Returns the outcome of a step of the start. After an error, removes this node from the list of nodes.
     pub(super) async fn or_leave<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
         if outcome.is_err() {
             self.leave().await;
@@ -153,7 +153,7 @@ impl Sharing {
     }
 }
 
-/// Releases the resources of silent serving nodes, and forgets the nodes.
+/// Releases the jobs and uploads of silent nodes, and removes the nodes from the list.
 async fn bury(commons: &dyn Commons, coordinator: &Coordinator, listed: &[ListedNode]) {
     let silent: Vec<_> = listed.iter().filter(|node| node.serves() && !node.is_serving()).collect();
     if silent.is_empty() {
@@ -176,7 +176,7 @@ async fn bury(commons: &dyn Commons, coordinator: &Coordinator, listed: &[Listed
     }
 }
 
-/// Returns the settings that could change an answer, by name: all serving nodes must have the same values.
+/// Returns the settings that affect results, by name. All serving nodes must have the same values.
 fn agreed(settings: &Settings) -> BTreeMap<String, String> {
     let mut agreed = settings::shared(settings);
     let others = [
@@ -191,7 +191,7 @@ fn agreed(settings: &Settings) -> BTreeMap<String, String> {
     agreed
 }
 
-/// Reads the name of the last process. It has ended: the data directory is locked.
+/// Reads the name of the last process. That process has ended, since this one has locked the data directory.
 fn last_process(data_dir: &Path) -> Result<Option<String>, Error> {
     match regular::read(&data_dir.join(FILE)) {
         Ok(bytes) => {

@@ -1,12 +1,12 @@
 //! Snapshots of a data directory, for backups: copies of the databases, and links to the files that they name.
 //!
-//! While removals are held back ([`removals`]), the databases are copied first and the files are linked afterwards.
-//! So every file that a copy names is in the snapshot; files that were created in between have no reference, as after
-//! a kill. Files of projects that were deleted and not removed yet are left out. Links take no space, and a later
-//! removal takes nothing from the snapshot.
+//! While removals are delayed ([`removals`]), the databases are copied first and the files are linked afterwards. So
+//! the snapshot has every file that a copied database names. Files that were created between the two steps are in it
+//! without a reference, as after a kill. Remaining files of deleted projects are left out. Hard links take no space,
+//! and keep the content when a file is removed later.
 //!
-//! The queue is not copied: everything in it follows from the metadata, earlier attempts and duties included, and the
-//! next start enqueues it again. Pauses of queues and dead letters are lost with it.
+//! The queue is not copied: its jobs follow from the metadata, including earlier attempts and duties, and the next
+//! start enqueues them again. Pauses of queues and dead letters are lost.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
@@ -26,16 +26,16 @@ use crate::system::identity::Register;
 use crate::system::sqlite::{self, copy};
 use crate::system::{data_dir, disk, regular, removals};
 
-/// The folder of a snapshot, in the folder of the objects or else in the data directory. It is removed at the start, so
-/// no operator may choose this name.
+/// The name of the folder of a snapshot, in the folder of the objects or else in the data directory. It is removed at
+/// each start, so that operators must not use this name.
 const FOLDER: &str = "snapshot-being-read";
-/// The list of a snapshot's files, in its folder.
+/// The name of the list of a snapshot's files, in its folder.
 const LISTING: &str = "listing";
-/// The tree of a snapshot's files, in its folder.
+/// The name of the directory tree of a snapshot's files, in its folder.
 const TREE: &str = "tree";
-/// Files that are copied unchanged.
+/// The small files that are copied unchanged.
 const PLAIN: [&str; 3] = ["format", "identity", "objects/entityd/owner"];
-/// Files with keys.
+/// The files with keys.
 const KEYS: [&str; 4] = ["admin-token", S3_CREDENTIALS, "tls/self-signed.pem", "tls/certificate.pem"];
 
 /// Returns true if the file with this path in a data directory holds keys.
@@ -43,7 +43,7 @@ pub fn is_key(path: &str) -> bool {
     KEYS.contains(&path)
 }
 
-/// An error in taking a snapshot; nothing is left of it.
+/// An error in taking a snapshot. Nothing of the snapshot is left then.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A database cannot be copied.
@@ -107,7 +107,7 @@ pub struct Listed {
     pub bytes: u64,
 }
 
-/// A snapshot; dropping it removes it.
+/// A snapshot. It is removed when this value is dropped.
 #[derive(Debug)]
 pub struct Snapshot {
     folder: PathBuf,
@@ -132,7 +132,7 @@ impl Snapshot {
             databases: Vec::new(),
             keys_left_out: Vec::new(),
         };
-        // From here on, the folder is removed if anything fails.
+        // From here on, the folder is removed after an error.
         let mut snapshot = Self { folder, about };
         snapshot.fill(data_dir, with_keys)?;
         Ok(snapshot)
@@ -154,14 +154,14 @@ impl Snapshot {
     /// Opens the file with this path in the data directory.
     ///
     /// # Errors
-    /// The operating system's; [`io::ErrorKind::NotFound`] also if the path leads out of the snapshot.
+    /// The operating system's error; [`io::ErrorKind::NotFound`] also if the path is outside of the snapshot.
     pub fn open(&self, path: &str) -> io::Result<File> {
         let plain = |part: std::path::Component<'_>| matches!(part, std::path::Component::Normal(_));
         if !Path::new(path).components().all(plain) {
             return Err(io::ErrorKind::NotFound.into());
         }
         let path = self.folder.join(TREE).join(path);
-        // A folder, and a name that no file can have, are not in the snapshot either.
+        // Folders and invalid names are reported as not found too.
         if !fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -171,7 +171,7 @@ impl Snapshot {
     fn fill(&mut self, data_dir: &Path, with_keys: bool) -> Result<(), Error> {
         let tree = self.folder.join(TREE);
         has_room(data_dir, &tree)?;
-        // The owner's mark may count commits that the copy does not have.
+        // The owner's mark may have a higher number of commits than the copied database.
         for name in PLAIN {
             take(data_dir, &tree, name)?;
         }
@@ -206,7 +206,7 @@ impl Snapshot {
         self.list(&tree)
     }
 
-    /// Copies a database, and writes the marks of the copy to the same places as the marks of the database.
+    /// Copies a database, and writes the marks of the copy to the same paths as those of the database.
     fn copy(
         &mut self,
         data_dir: &Path,
@@ -299,7 +299,7 @@ pub(super) fn is_beside_projects(path: &str) -> bool {
 /// Removes a snapshot that a killed process has left.
 ///
 /// # Errors
-/// The operating system's, with the path.
+/// The operating system's error, with the path.
 pub fn remove_left_behind(data_dir: &Path) -> Result<(), data_dir::Error> {
     let folder = folder(data_dir);
     match fs::remove_dir_all(&folder) {
@@ -309,8 +309,8 @@ pub fn remove_left_behind(data_dir: &Path) -> Result<(), data_dir::Error> {
     }
 }
 
-/// Returns the folder of the snapshot. Links work within one file system only, so the folder is beside the objects if
-/// they are in the data directory.
+/// Returns the folder of the snapshot. If the objects are in the data directory, it is beside them, since hard links
+/// work only within a file system.
 fn folder(data_dir: &Path) -> PathBuf {
     let objects = data_dir.join("objects");
     if objects.is_dir() { objects.join("entityd").join(FOLDER) } else { data_dir.join(FOLDER) }
@@ -325,7 +325,7 @@ fn has_room(data_dir: &Path, tree: &Path) -> Result<(), Error> {
     if free < needed { Err(Error::NoRoom { needed, free, path: tree.to_owned() }) } else { Ok(()) }
 }
 
-/// Links all files below `from`, limited at its top to the entries that `wanted` names.
+/// Links all files below `from`. At the top, only the entries that `wanted` accepts are included.
 fn link_below(from: &Path, to: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<(), Error> {
     let entries = match fs::read_dir(from) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -353,12 +353,12 @@ fn link(from: &Path, to: &Path) -> Result<(), Error> {
         make(folder)?;
     }
     match fs::hard_link(from, to) {
-        // The server lacks such a file too: the copy is complete.
+        // The file is missing in the server too, so that the snapshot is complete without it.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             tracing::warn!(path = %from.display(), "a file that the database names is missing");
             Ok(())
         }
-        // The file system has no links, or the snapshot is on another file system.
+        // The file system does not support hard links, or the snapshot is on another file system.
         Err(error) if [io::ErrorKind::CrossesDevices, io::ErrorKind::Unsupported].contains(&error.kind()) => {
             fs::copy(from, to).map(drop).map_err(at(from))
         }

@@ -1,4 +1,4 @@
-//! Opens the stores.
+//! Opens the stores of a server.
 
 use std::sync::Arc;
 
@@ -32,11 +32,11 @@ pub(super) struct Blobs {
     /// The bucket that clients upload to, if there is one.
     pub(super) uploads: Option<UploadBucket>,
     pub(super) external: Option<ClientStore>,
-    /// The parts of this server's own endpoint, if it serves clients.
+    /// The parts of this server's S3 endpoint, if it serves clients.
     pub(super) own: Option<s3::Own>,
 }
 
-/// Opens all stores. Clients reach this server at the addresses, with TLS if they are `secure`.
+/// Opens all stores. Clients connect to this server at the addresses, with TLS if `secure` is set.
 pub(super) async fn open(
     settings: &Settings,
     data_dir: &DataDir,
@@ -47,11 +47,11 @@ pub(super) async fn open(
     let mut register = identity::open(data_dir, entropy)?;
     versions::permit(settings, data_dir.path())?;
     queue::check(settings, data_dir.path(), &register)?;
-    // Opening the queue takes as long as opening all other stores.
+    // The queue is opened concurrently, since this takes as long as opening all other stores.
     let queue =
         queue::open(settings.clone(), data_dir.path().to_owned(), &register, entropy.clone(), sharing);
     let others = async {
-        // The metadata has a mark among the objects, or in the lease on them: the objects are claimed first.
+        // The objects are claimed first: a mark of the metadata is among the objects, or in the lease on them.
         let claimed = objects::claim(settings, data_dir, &register).await?;
         let metadata =
             database::open(settings, data_dir, &register, claimed.1.commits(), sharing.name()).await?;
@@ -59,7 +59,7 @@ pub(super) async fn open(
             open_blobs(settings, data_dir, entropy, (&register, claimed), (addresses, secure)).await?;
         Ok::<_, Error>((metadata, blobs))
     };
-    // Whatever happens to the others, the queue has finished opening when this returns.
+    // Both futures are completed, so that the queue is not still being opened after an error of the others.
     let (broker, others) = tokio::join!(queue, others);
     let ((metadata, blobs), broker) = (others?, broker?);
     queue::mark(settings, data_dir.path(), &register)?;
@@ -67,7 +67,7 @@ pub(super) async fn open(
     Ok(Stores { metadata, broker, blobs })
 }
 
-/// Records the stores that exist now, also the buckets if there are any.
+/// Records the stores that exist now, including the buckets if there are any.
 pub(super) fn note(
     settings: &Settings,
     data_dir: &DataDir,

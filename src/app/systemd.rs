@@ -1,4 +1,4 @@
-//! Notifies systemd, if it has started the server and requests that.
+//! Notifies systemd, if it has started the server and expects notifications.
 
 use std::env;
 use std::io;
@@ -9,7 +9,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use sd_notify::{NotifyState, notify, watchdog_enabled};
 use tokio::time::sleep;
 
-/// Reports that the server is ready, and from now on answers the watchdog as long as the runtime works.
+/// Reports that the server is ready. From now on, notifies the watchdog as long as the runtime works.
 pub(super) fn ready() {
     if !tell(NotifyState::Ready) {
         return;
@@ -23,12 +23,12 @@ pub(super) fn ready() {
     }
 }
 
-/// Reports that the server drains.
+/// Reports that the server is stopping.
 pub(super) fn stopping() {
     let _ = tell(NotifyState::Stopping);
 }
 
-/// Sends a notification and returns whether that worked. After a failure only the last one is sent.
+/// Sends a notification, and returns true if that succeeded.
 fn tell(state: NotifyState<'_>) -> bool {
     let told = send(state);
     if let Err(error) = &told {
@@ -39,7 +39,7 @@ fn tell(state: NotifyState<'_>) -> bool {
 
 fn send(state: NotifyState<'_>) -> io::Result<()> {
     let socket = env::var_os("NOTIFY_SOCKET").unwrap_or_default();
-    // The library supports only sockets that are files.
+    // The library supports only sockets in the file system.
     let Some(name) = socket.as_bytes().strip_prefix(b"@") else { return notify(&[state]) };
     let address = SocketAddr::from_abstract_name(name)?;
     UnixDatagram::unbound()?.send_to_addr(state.to_string().as_bytes(), &address).map(drop)

@@ -1,5 +1,4 @@
-//! One suite for both implementations of a source of jobs: the coordinator itself, and a client of the worker
-//! listener.
+//! Tests of both sources of jobs: the coordinator, and a client of the worker listener.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -29,7 +28,7 @@ use crate::worker::protocol::{Hello, VERSION};
 use crate::worker::remote::{JoinSettings, Nodes, RemoteStore};
 use crate::worker::{self, JobSource, Worker};
 
-/// A service with embedded stores, whose own worker only purges.
+/// A service with embedded stores. Its own worker serves only the queue for maintenance.
 struct Service {
     folder: TempDir,
     coordinator: Coordinator,
@@ -179,7 +178,7 @@ async fn pulse(source: &impl JobSource, lease: &LeaseId) -> Pulse {
     source.heartbeat(&[beat]).await.unwrap()[0]
 }
 
-/// Checks the contract of a source of jobs. `objects` are the objects that its jobs see.
+/// Checks the contract of a source of jobs. `objects` is the object store that its jobs use.
 async fn conforms(service: &Service, source: &impl JobSource, objects: &Objects) {
     let watch = Stopwatch::start();
     assert!(source.claim(&claim(Duration::from_millis(200))).await.unwrap().is_empty());

@@ -1,8 +1,9 @@
-//! Copies everything that a server has stored to other engines: from a data directory to `PostgreSQL` and a bucket, or back.
+//! Copies all data of a server to other engines: for example from a data directory to `PostgreSQL` and a bucket, or
+//! back.
 //!
-//! The target has a data directory of its own, with the identity of the source. A file marks it until everything is there: no
-//! server starts from it before, and the next attempt continues. The queue is not copied: the first start fills it from
-//! the metadata.
+//! The target has its own data directory, with the identity of the source. Until the copy is complete, a file marks
+//! that directory: servers do not start with it, and another attempt continues. The queue is not copied, since the
+//! first start fills it from the metadata.
 
 use std::collections::HashSet;
 use std::fs;
@@ -28,25 +29,25 @@ use crate::system::{audit, regular};
 /// The file that marks a data directory as the target of a transfer that is not complete.
 const MARKER: &str = "transferring";
 
-/// A reason for which a transfer is not made, or ends.
+/// The reason why a transfer fails.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// The source or the target cannot be opened.
     #[error(transparent)]
     Unopened(#[from] Error),
-    /// There is nothing to copy.
+    /// The source has no data directory.
     #[error("{} is not a data directory: it has no file `format`", path.display())]
     NoSource {
         /// The path.
         path: PathBuf,
     },
-    /// Both settings have one data directory.
+    /// The source and the target have the same data directory.
     #[error("the target has the data directory {} of the source; give it a new one (data_dir)", path.display())]
     OneDirectory {
         /// The path.
         path: PathBuf,
     },
-    /// Both settings have one database, which cannot belong to two data directories.
+    /// The source and the target have the same database, which cannot belong to two data directories.
     #[error("source and target have one database, {place}; the target needs another one (database)")]
     OneDatabase {
         /// The database.
@@ -61,7 +62,7 @@ pub enum Fault {
     /// The metadata of the target has other projects.
     #[error("the metadata of the target has projects that the source does not have; give an empty database")]
     Strangers,
-    /// A node serves from the source or the target.
+    /// A node is using the database of the source or the target.
     #[error(
         "a node on {name} uses the database {place}; stop all nodes first; one that was killed counts as ended after 15 s"
     )]
@@ -99,11 +100,11 @@ pub enum Fault {
 pub struct Transferred {
     /// The number of projects.
     pub projects: usize,
-    /// The objects; none if they stay where they are.
+    /// The copied objects; none if the source and the target have the same store.
     pub objects: Copied,
 }
 
-/// Refuses a data directory that is the target of a transfer that is not complete.
+/// Fails if the data directory is the target of an incomplete transfer.
 pub(super) fn refuse_incomplete(data_dir: &DataDir) -> Result<(), Error> {
     if data_dir.path().join(MARKER).exists() {
         return Err(Error::Incomplete { path: data_dir.path().to_owned() });
@@ -111,9 +112,9 @@ pub(super) fn refuse_incomplete(data_dir: &DataDir) -> Result<(), Error> {
     Ok(())
 }
 
-/// Copies all projects, runs, objects, buckets and keys from the stores of the settings `from` to those of `to`. Changes nothing
-/// in the source. After an error or a kill, the same call continues. `show` is called with the share of the objects that is
-/// copied.
+/// Copies all projects, runs, objects, buckets and keys from the stores of the settings `from` to those of `to`.
+/// Changes no data in the source. After an error or a kill, another call continues. `show` is called with the share of
+/// copied objects.
 ///
 /// # Errors
 /// [`Fault`].
@@ -123,14 +124,14 @@ pub async fn transfer(
     show: &mut (dyn FnMut(f64) + Send),
 ) -> Result<Transferred, Fault> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    // An older version is converted by the operator, and not by the way.
+    // The operator must migrate a source of an older version before: a copy must not change it.
     let from = &Settings { migrate: Migrate::Never, ..from.clone() };
     check(from, to)?;
     let source_dir = DataDir::open(&from.data_dir).map_err(Error::from)?;
     refuse_incomplete(&source_dir)?;
     let source = Opened::open(from, &source_dir).await?;
     if is_one_bucket(from, to) {
-        // The target claims what the source has claimed.
+        // The target claims the same objects.
         source.owner.release().await;
     }
     let opened = match target(to, source.register.identity()) {
@@ -149,7 +150,7 @@ pub async fn transfer(
         Ok(_) => target.note(to, &target_dir),
         Err(_) => Ok(()),
     };
-    // Both are closed whatever has failed; the first error is reported.
+    // Both are closed also after an error; the first error is returned.
     let closed = (source.close().await, target.close().await);
     let copied = copied?;
     noted?;
@@ -159,7 +160,7 @@ pub async fn transfer(
     Ok(copied)
 }
 
-/// Checks what needs no stores.
+/// Makes the checks that do not need open stores.
 fn check(from: &Settings, to: &Settings) -> Result<(), Fault> {
     if !from.data_dir.join("format").is_file() {
         return Err(Fault::NoSource { path: from.data_dir.clone() });
@@ -175,12 +176,13 @@ fn check(from: &Settings, to: &Settings) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Returns whether the objects stay where they are.
+/// Returns true if the source and the target have the same object store.
 fn is_one_bucket(from: &Settings, to: &Settings) -> bool {
     matches!(from.objects, Location::Bucket { .. }) && from.objects == to.objects
 }
 
-/// Takes the data directory of the target, which is new, or was left by an attempt, and gives it the identity of the source.
+/// Locks the data directory of the target, which is new or from an incomplete transfer, and writes the identity of the
+/// source to it.
 fn target(to: &Settings, expected: Identity) -> Result<DataDir, Fault> {
     let path = &to.data_dir;
     let occupied = || Fault::Occupied { path: path.clone() };
@@ -204,7 +206,7 @@ fn target(to: &Settings, expected: Identity) -> Result<DataDir, Fault> {
     Ok(data_dir)
 }
 
-/// The stores of a server that does not run.
+/// The open stores of a server that is not running.
 struct Opened {
     register: Register,
     sharing: Sharing,
@@ -281,7 +283,7 @@ async fn copy(
     Ok(Transferred { projects, objects })
 }
 
-/// Copies the projects with their parties and runs, in their order, and what else the metadata holds.
+/// Copies the projects with their parties and runs, in their order, and all other metadata.
 async fn copy_metadata(from: &dyn Store, to: &dyn Store) -> Result<usize, Fault> {
     let projects = from.projects().await?;
     let known: HashSet<ProjectId> = projects.iter().map(|project| project.id).collect();
@@ -308,7 +310,7 @@ async fn copy_metadata(from: &dyn Store, to: &dyn Store) -> Result<usize, Fault>
     let outbox: Vec<String> = from.outbox(u32::MAX).await?.into_iter().map(|message| message.body).collect();
     let duties = from.duties().await?;
     if (!outbox.is_empty() || !duties.is_empty()) && !to.has_messages().await? {
-        // Messages belong to no project in particular. Those of an attempt before are there already.
+        // Messages and duties are committed without a project. Those that an earlier attempt has copied are left out.
         let rest = Commit { state: None, outbox, duties };
         let absent = ProjectId::from_bytes(Entropy::system().bytes());
         to.update(absent, Runs::None, Box::new(move |_| Some(rest.clone()))).await?;
@@ -350,7 +352,7 @@ fn copy_files(from: &Settings, source: &DataDir, target: &DataDir) -> Result<(),
     Ok(())
 }
 
-/// Writes the tokens that nodes share into the files that a node alone reads.
+/// Writes the tokens that nodes share to the files that a single node reads.
 async fn copy_words(commons: &dyn Commons, target: &DataDir) -> Result<(), Fault> {
     for name in [admin::ADMIN_TOKEN, workers::JOIN_TOKENS] {
         if let Some(word) = commons.word(name).await? {
@@ -373,7 +375,7 @@ fn write(path: &Path, content: &mut dyn io::Read) -> Result<(), Fault> {
     write().map_err(|cause| Fault::File { path: path.to_owned(), cause })
 }
 
-/// Lets servers use the target.
+/// Removes the marker, so that servers can use the target.
 fn publish(target: &DataDir) -> Result<(), Fault> {
     let publish = || {
         fs::File::create(target.path().join(queue::RESTORED))?;

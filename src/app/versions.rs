@@ -22,15 +22,16 @@ const PROGRAM: &str = "version";
 pub struct Versions {
     /// The file, or the database.
     pub place: String,
-    /// The version found; 0 if there are no tables.
+    /// The version of the existing tables; 0 if there are none.
     pub found: u32,
-    /// The version that this program makes.
+    /// The version of the tables of this program.
     pub known: u32,
-    /// The migrations that it has not had.
+    /// The missing migrations.
     pub steps: Vec<Step>,
-    /// The snapshot that a migration makes first; `None` if there is nothing to keep, or the database is in PostgreSQL.
+    /// The path of the snapshot that a migration makes first; `None` if there are no tables, or the database is in
+    /// PostgreSQL.
     pub snapshot: Option<PathBuf>,
-    /// The snapshots that exist, in the order of their versions.
+    /// The paths of the existing snapshots, in the order of their versions.
     pub snapshots: Vec<PathBuf>,
 }
 
@@ -44,12 +45,12 @@ impl Versions {
             known,
             steps: migration::steps(migrations, found),
             snapshot: (1..known).contains(&found).then(|| snapshot::path_of(path, found)),
-            // A folder that cannot be read is reported by whatever opens the file.
+            // An unreadable folder is reported when the database is opened.
             snapshots: snapshot::all(path).unwrap_or_default(),
         }
     }
 
-    /// Returns whether this program has migrations for tables that exist.
+    /// Returns true if there are tables with missing migrations.
     pub const fn is_behind(&self) -> bool {
         self.found > 0 && self.found < self.known
     }
@@ -80,17 +81,17 @@ async fn of_both(settings: &Settings) -> Result<(Versions, Option<Versions>), Er
     Ok((metadata, of_buckets(&settings.data_dir)?))
 }
 
-/// Brings the databases up to date. Returns the versions before.
+/// Makes the missing migrations of the databases. Returns the versions before.
 ///
 /// # Errors
-/// [`Error`]; a database that is named was not changed.
+/// [`Error`]. The database that it names was not changed.
 pub async fn migrate(settings: &Settings) -> Result<Vec<Versions>, Error> {
     let (mut metadata, buckets) = of_both(settings).await?;
     let behind = buckets.as_ref().is_some_and(Versions::is_behind);
     let way = database::way(settings)?;
     if let Some(way) = &way {
         let migrated = Postgres::migrate(way).await;
-        // Another process may have been quicker.
+        // Another process may have migrated it in the meantime.
         let migrated = migrated.map_err(|cause| Error::Metadata { place: metadata.place.clone(), cause });
         metadata.found = migrated?.found;
     }
@@ -118,13 +119,13 @@ pub(super) fn note_program(data_dir: &DataDir) {
     if last_program(data_dir.path()).as_deref() == Some(own) {
         return;
     }
-    // It only makes a later refusal clearer: a full disk is no reason not to start.
+    // The record only makes a later error message clearer, so that an error here does not prevent the start.
     if let Err(error) = data_dir::write_durably(data_dir.path(), PROGRAM, &format!("{own}\n")) {
         tracing::debug!("cannot record the version of this program in the data directory: {error}");
     }
 }
 
-/// Adds to the refusal of newer data the version of the program that used the data directory last.
+/// Adds the version of the program that used the data directory last to an error about newer data.
 pub(super) fn explain(error: Error, data_dir: &Path) -> Error {
     match last_program(data_dir).filter(|_| is_too_new(&error)) {
         Some(theirs) => Error::Newer { theirs, cause: Box::new(error) },
@@ -149,7 +150,7 @@ fn is_too_new(error: &Error) -> bool {
         })
 }
 
-/// Refuses a data directory with a database that has to be migrated, if the settings do not allow that.
+/// Fails if a database of the data directory must be migrated and the settings do not permit that.
 pub(super) fn permit(settings: &Settings, data_dir: &Path) -> Result<(), Error> {
     if settings.migrate == Migrate::Auto {
         return Ok(());

@@ -1,4 +1,4 @@
-//! A node that computes for the API nodes that it joins. It has no metadata, no queue and no API.
+//! A worker: a node that computes for the API nodes that it joins. It has no metadata, no queue and no API.
 
 use std::fmt;
 use std::io::Write;
@@ -30,7 +30,8 @@ use crate::worker::remote::{CallError, JoinSettings, Nodes, RemoteStore};
 /// The time between two attempts to join.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Runs a worker until SIGTERM or Ctrl-C, and then lets it drain. A second signal ends it at once.
+/// Runs a worker until SIGTERM or Ctrl-C, and then stops it after its work in progress. A second signal ends it at
+/// once.
 ///
 /// # Errors
 /// [`Error`], if it does not start.
@@ -120,7 +121,7 @@ fn nodes(settings: &Settings) -> Result<Nodes, Error> {
     }
     let mut shared = settings::shared(settings);
     if !matches!(settings.objects, Location::Bucket { .. }) {
-        // Through the listener, wherever the API nodes store the objects.
+        // The worker accesses objects through the worker listener, so that their location may differ.
         shared.remove("objects");
     }
     let hello = Hello {
@@ -162,7 +163,7 @@ async fn joined(nodes: &Nodes) -> Welcome {
     }
 }
 
-/// Returns the objects of the API nodes, or the objects in the bucket if the worker reaches it directly.
+/// Returns the object store of the API nodes, through their listener or, if the worker can reach it, directly.
 fn objects_of(settings: &Settings, data_dir: &DataDir, remote: RemoteStore) -> Result<Objects, Error> {
     let spool = data_dir.folder("spool")?;
     let cache = objects::cache(settings, data_dir, true)?;
@@ -170,7 +171,7 @@ fn objects_of(settings: &Settings, data_dir: &DataDir, remote: RemoteStore) -> R
     Ok(Objects::over(store, &spool, cache)?)
 }
 
-/// The text that is shown when a worker has started.
+/// The text that a worker prints when it has started.
 struct Banner<'a> {
     ops: SocketAddr,
     is_secure: bool,

@@ -1,4 +1,4 @@
-//! A bucket as an [`ObjectStore`], so that jobs read the files of clients as from any other store.
+//! A bucket as an [`ObjectStore`], so that jobs read files of clients in the same way as from any other store.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use super::{
 };
 use crate::runtime::clock::Timestamp;
 
-/// Objects on a page that is prefetched.
+/// The maximum number of objects on a page of a listing.
 const PAGE: u32 = 1_000;
 
-/// One bucket as an object store. Cheap to clone. Keys that the `object_store` crate cannot represent, with `..` or
-/// two slashes in a row, are not accessible; multipart uploads are for S3 clients.
+/// One bucket as an object store. Cheap to clone. It has no access to keys that the `object_store` crate cannot
+/// represent, such as those with `..` or two slashes in a row, and makes no multipart uploads.
 #[derive(Clone, Debug)]
 pub struct BucketStore {
     buckets: Buckets,
@@ -39,7 +39,7 @@ impl BucketStore {
     /// number of objects. Includes keys that the `object_store` crate cannot represent.
     ///
     /// # Errors
-    /// The errors of the store; objects may have been removed by then.
+    /// The errors of the store. Some objects may have been removed before an error.
     pub async fn remove_below(&self, prefix: &str) -> Result<u64> {
         let failed = |error| from(error, &Path::default());
         let mut count = 0;
@@ -72,7 +72,7 @@ impl BucketStore {
         }
     }
 
-    /// Erases the names of removed objects from the index, for this bucket and the others.
+    /// Erases the names of removed objects from the index, in all buckets.
     ///
     /// # Errors
     /// The errors of the store.

@@ -1,4 +1,4 @@
-//! The checksums of S3: computed over a stream, or combined from the checksums of parts.
+//! The checksums of S3. They are computed over a stream, or combined from the checksums of parts.
 
 use crc_fast::CrcAlgorithm;
 use md5::Md5;
@@ -36,7 +36,7 @@ impl Algorithm {
         }
     }
 
-    /// Returns the algorithm of that name.
+    /// Returns the algorithm with this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
     }
@@ -73,18 +73,18 @@ pub struct Checksum {
     pub algorithm: Algorithm,
     /// The bytes of the checksum.
     pub value: Vec<u8>,
-    /// The number of parts, for a checksum of the checksums of parts.
+    /// The number of parts, if this is a checksum of the checksums of parts.
     pub parts: Option<u32>,
 }
 
 impl Checksum {
-    /// Returns the checksum as it is written in headers.
+    /// Returns the text form of the checksum, which headers contain.
     pub fn text(&self) -> String {
         let value = base64_simd::STANDARD.encode_to_string(&self.value);
         self.parts.map_or_else(|| value.clone(), |parts| format!("{value}-{parts}"))
     }
 
-    /// Returns true if a header has the same checksum; the number of parts may be left out.
+    /// Returns true if `text` is the text form of this checksum, with or without the number of parts.
     pub fn is(&self, text: &str) -> bool {
         let (value, parts) = text.split_once('-').map_or((text, None), |(value, parts)| (value, Some(parts)));
         let same_parts = parts.is_none_or(|said| self.parts.is_some_and(|parts| said == parts.to_string()));
@@ -92,7 +92,7 @@ impl Checksum {
     }
 }
 
-/// The MD5 of bytes, and further checksums.
+/// Computes the MD5 of bytes, and further checksums.
 pub(super) struct Sums {
     md5: Md5,
     others: Vec<(Algorithm, Hasher)>,
@@ -165,14 +165,13 @@ impl Hasher {
     }
 }
 
-/// Returns the last bytes of `crc` that belong to the algorithm.
+/// Returns the checksum in the lowest bytes of `crc`, in big-endian order.
 fn big_endian(algorithm: Algorithm, crc: u64) -> Vec<u8> {
     crc.to_be_bytes()[8 - algorithm.bytes()..].to_vec()
 }
 
-/// Returns the checksum of an object from the checksums of its parts, each with the size of the part. If `whole` is
-/// set, it is the checksum of the object's bytes; otherwise it is the checksum of the parts' checksums. Returns
-/// `None` if a part has no checksum of this algorithm.
+/// Computes the checksum of an object from the checksums and sizes of its parts: the checksum of all bytes if `whole`
+/// is true, otherwise the checksum of the parts' checksums. Returns `None` if a part has no checksum of this algorithm.
 pub(super) fn of_parts(
     algorithm: Algorithm,
     whole: bool,

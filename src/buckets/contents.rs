@@ -35,11 +35,11 @@ pub(super) enum Source {
     Files(Pieces),
 }
 
-/// Files in order, and the one that was read last.
+/// The files with an object's bytes, in order, and the file that was read last.
 #[derive(Debug)]
 pub(super) struct Pieces {
     files: Files,
-    /// The files, each with the position of its first byte.
+    /// The files, each with the position of its first byte in the object.
     begins: Vec<(u64, Number)>,
     size: u64,
     open: Mutex<Option<(Number, Arc<File>)>>,
@@ -69,7 +69,7 @@ impl Pieces {
         self.begins.iter().zip(ends).map(|((begins, number), end)| (*number, end - begins))
     }
 
-    /// Fails unless each file exists with all its bytes: a response that has begun could only break off.
+    /// Fails unless each file exists with all its bytes. Later, a response that has begun could only be cut off.
     pub(super) fn require(&self) -> Result<(), Error> {
         for (number, bytes) in self.numbers() {
             match self.files.size(number) {
@@ -91,7 +91,7 @@ impl Pieces {
         ))
     }
 
-    /// Reads from `position`: a chunk, or less where a file ends.
+    /// Reads a chunk from `position`, which is shorter at the end of a file.
     fn read(&self, position: u64, end: u64) -> io::Result<Bytes> {
         let at = self.begins.partition_point(|(begins, _)| *begins <= position) - 1;
         let (begins, number) = self.begins[at];
@@ -116,7 +116,7 @@ impl Pieces {
 }
 
 impl Contents {
-    /// Returns the bytes of a part, by its position from 1, and the number of parts.
+    /// Returns the byte range of a part, by its position from 1, and the number of parts.
     pub fn part(&self, position: u32) -> Option<(Range<u64>, u32)> {
         match &self.bytes {
             Source::Small(bytes) => (position == 1).then_some((0..bytes.len() as u64, 1)),
@@ -155,7 +155,7 @@ pub struct Chunks {
 #[derive(Debug)]
 struct Large {
     files: Arc<Pieces>,
-    /// The bytes that are left to read.
+    /// The range that is left to read.
     range: Range<u64>,
     ahead: Option<JoinHandle<io::Result<Bytes>>>,
 }

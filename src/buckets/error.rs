@@ -19,16 +19,16 @@ pub enum Error {
     /// The bucket has no object with this key.
     #[error("there is no such object")]
     NoSuchKey,
-    /// The key has no multipart upload with this id: it was completed, aborted or swept, or never begun.
+    /// The key has no multipart upload with this id: it was completed, aborted or removed by age, or never begun.
     #[error("there is no such upload")]
     NoSuchUpload,
-    /// A named part has not arrived, or has another content.
+    /// A part in the request has not arrived, or has another content.
     #[error("part {number} has not arrived, or has other content")]
     InvalidPart {
         /// The part's number.
         number: u32,
     },
-    /// Parts were not named in ascending order.
+    /// The parts in the request are not in ascending order.
     #[error("parts must be in ascending order")]
     PartOrder,
     /// A part that is not the last is smaller than [`PART_BYTES_MIN`](super::PART_BYTES_MIN).
@@ -42,7 +42,7 @@ pub enum Error {
         /// The size of the part.
         size: u64,
     },
-    /// The body is larger than an object may be.
+    /// The body is too large.
     #[error("an object or part may have {max} bytes at most")]
     TooLarge {
         /// The maximum size that is accepted.
@@ -54,7 +54,7 @@ pub enum Error {
         /// The checksum that differs.
         what: &'static str,
     },
-    /// The upload was begun with another type of checksum than its completion declares.
+    /// The completion declares another type of checksum than the beginning of the upload.
     #[error("the upload was begun with another checksum type")]
     ChecksumType,
     /// The condition of the request does not hold.
@@ -78,11 +78,11 @@ pub enum Error {
     /// All readers of the index are in use. Try again after a pause.
     #[error("reduce your request rate")]
     Busy,
-    /// Files or index failed. Try again after a pause.
+    /// Access to the files or to the index failed. Try again after a pause.
     #[error("object storage is unavailable")]
     Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The index is missing or empty, and files of objects exist: a new index would treat them as leftovers of a
-    /// crash.
+    /// The index is missing or empty although files of objects exist. With a new index they would be removed as
+    /// leftovers of a crash.
     #[error(
         "the index of the buckets is lost, and {files} files that it should know exist; restore buckets.db \
          from a backup, or move objects/buckets away to start without buckets"

@@ -14,13 +14,13 @@ use crate::system::{regular, removals};
 
 /// The number of directories over which the files are spread.
 pub(super) const PLACES: i64 = 256;
-/// Numbers available between two openings of the index.
+/// The bits of a number that count the files since the index was opened; the higher bits are the opening.
 const NUMBERS: u32 = 40;
 
 /// The number of a file or of an object's data. Never reused.
 pub(super) type Number = i64;
 
-/// Returns the folder of a number's file: the last byte of the number.
+/// Returns the place of a number's file, that is its directory: the last byte of the number.
 const fn place(number: Number) -> i64 {
     number & (PLACES - 1)
 }
@@ -30,7 +30,7 @@ pub(super) const fn opening_of(number: Number) -> i64 {
     number >> NUMBERS
 }
 
-/// The number of openings in a series. If the count of openings was lost, another series begins.
+/// The number of openings in a series. If the count of openings is in doubt, the next series begins.
 pub(super) const SERIES: i64 = 1 << 16;
 
 pub(super) const fn series_of(opening: i64) -> i64 {
@@ -49,8 +49,8 @@ struct Inner {
 }
 
 impl Files {
-    /// Opens the directory; creates missing subdirectories. `opened` is the number of times that the directory was
-    /// opened. New file numbers begin with it, so that no number is assigned twice.
+    /// Opens the directory; creates missing subdirectories. `opened` is the current opening of the index. New file
+    /// numbers begin with it, so that no number is assigned twice.
     pub(super) fn open(root: &Path, opened: i64) -> io::Result<Self> {
         for place in 0..PLACES {
             let folder = root.join(format!("{place:02x}"));
@@ -82,7 +82,7 @@ impl Files {
         self.0.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Returns an empty file, which is removed unless it is kept.
+    /// Creates an empty file.
     pub(super) fn create(&self) -> io::Result<Fresh> {
         self.is_in_place()?;
         let number = self.number();
@@ -93,7 +93,7 @@ impl Files {
         Ok(Fresh { number, file, files: self.clone(), kept: false })
     }
 
-    /// Copies the bytes to another number, by reference where the file system supports that.
+    /// Copies a file to a new number, with a link if the file system supports that.
     pub(super) fn link(&self, number: Number) -> io::Result<Fresh> {
         let (from, twin) = (self.path(number), self.number());
         let to = self.path(twin);
@@ -108,8 +108,7 @@ impl Files {
         patiently(|| regular::open(&path)).map_err(|error| self.opening(error))
     }
 
-    /// Returns the reason why a file cannot be opened: it is missing only if the directory is the one that was
-    /// opened.
+    /// Converts an error of opening a file: if the directory is no longer the same, the file does not count as missing.
     fn opening(&self, error: io::Error) -> io::Error {
         let away = (error.kind() == io::ErrorKind::NotFound).then(|| self.is_in_place().err()).flatten();
         away.unwrap_or(error)
@@ -133,7 +132,7 @@ impl Files {
     }
 }
 
-/// Returns the numbers of the files at a place below `root`, which need not exist.
+/// Returns the numbers of the files at the place `at` below `root`, which need not exist.
 pub(super) fn numbers(root: &Path, at: i64) -> io::Result<Vec<Number>> {
     let folder = root.join(format!("{at:02x}"));
     let entries = match fs::read_dir(&folder) {
@@ -152,8 +151,8 @@ pub(super) fn numbers(root: &Path, at: i64) -> io::Result<Vec<Number>> {
     Ok(found)
 }
 
-/// A file that nothing refers to yet. It is removed when dropped, unless it is kept; one that a crash leaves is
-/// removed at the next start.
+/// A file to which the index does not refer yet. Dropping it removes the file, unless [`keep`](Self::keep) was called.
+/// A file that a crash leaves is removed at the next start.
 #[derive(Debug)]
 pub(super) struct Fresh {
     number: Number,
@@ -172,16 +171,16 @@ impl Fresh {
         &mut self.file
     }
 
-    /// Makes bytes and name durable.
+    /// Makes the content and the name of the file durable.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_all()?;
         let directory = self.files.0.root.join(format!("{:02x}", place(self.number)));
         patiently(|| File::open(&directory))?.sync_all()?;
-        // The file may be in a file system that was mounted meanwhile.
+        // The file may be in a file system that was mounted over the directory in the meantime.
         self.files.is_in_place()
     }
 
-    /// Keeps the file: the index is responsible for it now.
+    /// Keeps the file, because the index refers to it now.
     pub(super) fn keep(mut self) {
         self.kept = true;
     }

@@ -10,13 +10,13 @@ use super::checksum::{Digests, Sums};
 use super::files::{Files, Fresh};
 use super::{Algorithm, Error};
 
-/// The number of bytes that are collected before they are hashed and written. Each upload uses twice as much memory.
+/// The number of bytes that are collected before they are hashed and written. Each upload takes twice this memory.
 const GATHER_BYTES: usize = 512 << 10;
-/// The largest object that has no file: its bytes are in the index.
+/// The maximum size of an object whose bytes are in the index instead of a file.
 const SMALL_BYTES: usize = 16 << 10;
 
-/// Bytes on their way into a bucket: hashed and written on blocking threads, one chunk while the next arrives. If it
-/// is dropped, nothing is left.
+/// The bytes of an object that is arriving. Blocking threads hash and write a chunk while the next one arrives.
+/// Dropping it removes the bytes.
 pub struct Incoming {
     files: Files,
     small_max: usize,
@@ -39,7 +39,7 @@ struct Written {
     file: Fresh,
 }
 
-/// Bytes that have all arrived and may become an object or a part; if they do not, they are removed when dropped.
+/// The bytes of an object or part that has arrived. Dropping it removes them.
 #[derive(Debug)]
 pub struct Received {
     /// The number of bytes.
@@ -82,7 +82,7 @@ impl Incoming {
         if self.gathered_bytes >= GATHER_BYTES { self.flush().await } else { Ok(()) }
     }
 
-    /// Ends the upload; its bytes are then on the disk, or few enough for the index.
+    /// Ends the upload. Its bytes are then on the disk, unless they are few enough for the index.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Storage`].
@@ -103,7 +103,7 @@ impl Incoming {
         Ok(Received { size, digests: sums.finish(), bytes: Stored::File(file) })
     }
 
-    /// Waits for the previous chunk, and begins to hash and write the collected one.
+    /// Waits until the previous chunk is written, and begins to hash and write the collected one.
     async fn flush(&mut self) -> Result<(), Error> {
         let piece = mem::take(&mut self.gathered);
         self.gathered_bytes = 0;

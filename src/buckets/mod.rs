@@ -1,10 +1,10 @@
-//! The storage engine of the S3 endpoint: any key, any bytes.
+//! The storage engine of the S3 endpoint. It accepts any key and any content.
 //!
-//! An ordered index, `buckets.db`, maps bucket and key to the object's head and the location of its bytes: the index
-//! itself for small objects, otherwise files below `objects/buckets` whose names reveal nothing about the
+//! An ordered index, `buckets.db`, maps bucket and key to the object's attributes and the location of its bytes: the
+//! index itself for small objects, otherwise files below `objects/buckets` whose names reveal nothing about the
 //! key. The index is authoritative: a file is on the disk before the index refers to it, and is removed after
-//! the index has dropped it. At start the two are compared. Files that a crash left are removed, if the index
-//! proves that they are nothing else; missing files are reported.
+//! the index has dropped it. At start the two are compared. Files to which the index does not refer were left by a
+//! crash and are removed, unless the index itself may be outdated. Missing files are reported.
 
 mod bucket_store;
 mod checksum;

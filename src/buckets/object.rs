@@ -21,7 +21,8 @@ pub struct Bucket {
 pub struct Object {
     /// The number of bytes.
     pub size: u64,
-    /// The ETag, without quotes: the MD5, or the MD5 of the MD5s of the parts with their number.
+    /// The ETag, without quotes: the MD5 of the bytes; for a multipart upload the MD5 of the parts' MD5s, and their
+    /// number.
     pub etag: String,
     /// The time of the PUT.
     pub modified: Timestamp,
@@ -61,7 +62,7 @@ pub struct Head {
     pub checksum: Option<Checksum>,
 }
 
-/// The condition of a request on the object that it replaces.
+/// The condition of a request on the present object of its key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Condition {
     /// No condition.
@@ -76,7 +77,7 @@ pub enum Condition {
 }
 
 impl Object {
-    /// Returns true if the object is a multipart upload: its ETag ends in the number of parts.
+    /// Returns true if the object was a multipart upload: its ETag then ends in the number of parts.
     pub fn is_of_parts(&self) -> bool {
         self.etag.contains('-')
     }

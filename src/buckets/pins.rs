@@ -1,4 +1,4 @@
-//! Keeps the files of an object while they are read, even if the object is replaced or deleted meanwhile.
+//! Keeps the files of an object while they are read, even if the object is replaced or deleted in the meantime.
 
 use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
@@ -15,9 +15,8 @@ pub(super) struct Pins(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Readers hold this lock shared while they look up and pin an object. A removal holds it exclusively between the
-    /// removal from the index and the check for pins, so that every reader that found the object is registered by
-    /// then.
+    /// Readers hold this lock shared while they look up and pin an object. After an object is removed from the index,
+    /// its pins are checked under the exclusive lock: every reader that found the object has pinned it by then.
     gate: RwLock<()>,
     held: Mutex<HashMap<Number, Held>>,
     remover: mpsc::Sender<Doomed>,
@@ -30,7 +29,7 @@ struct Held {
     files: Vec<Number>,
 }
 
-/// Files without references, and the receiver of a notification of their removal.
+/// Files without references, and a channel that is notified of their removal.
 #[derive(Debug)]
 struct Doomed {
     files: Vec<Number>,
@@ -49,7 +48,7 @@ impl Pins {
                         );
                     }
                 }
-                // The receiver may be gone.
+                // The caller may no longer wait.
                 gone.map(|gone| gone.send(()));
             }
         })?;
@@ -69,9 +68,8 @@ impl Pins {
         Ok((found, Pin { number, pins: self.clone() }))
     }
 
-    /// Removes the files of data that was removed from the index: at once, or after the last reader has
-    /// ended. Then
-    /// `gone` is notified; it is dropped if a reader remains.
+    /// Removes the files of data that was removed from the index. Without readers they are removed at once, and `gone`
+    /// is notified; otherwise they are removed after the last reader has ended, and `gone` is dropped.
     pub(super) fn doom(&self, data: Number, files: Vec<Number>, gone: Option<oneshot::Sender<()>>) {
         let closed = self.0.gate.write();
         let mut held = self.0.held.lock();
@@ -83,12 +81,12 @@ impl Pins {
     }
 
     fn remove(&self, files: Vec<Number>, gone: Option<oneshot::Sender<()>>) {
-        // The thread ends with the last handle: this one.
+        // The thread runs as long as a handle exists, such as this one.
         let _ = self.0.remover.send(Doomed { files, gone });
     }
 }
 
-/// Keeps data readable.
+/// Keeps data readable until it is dropped.
 #[derive(Debug)]
 pub(super) struct Pin {
     number: Number,

@@ -26,8 +26,8 @@ use crate::system::sqlite::{Change, Database, Owner, Standing};
 
 /// The buckets of the S3 endpoint. Cheap to clone.
 ///
-/// Every method that makes a change returns when the change is on the disk. A caller that stops waiting does not stop
-/// a change that has begun, and never leaves part of one.
+/// Every method that makes a change returns when the change is on the disk. If its future is dropped, a change that has
+/// begun is completed nevertheless.
 #[derive(Clone, Debug)]
 pub struct Buckets {
     index: Database,
@@ -55,10 +55,9 @@ impl UploadName {
 }
 
 impl Buckets {
-    /// Opens the index at `index` and the files below `root`; creates what is missing. Compares the two: files
-    /// without references were left by a crash and are removed; objects whose file is missing are reported in the
-    /// log. If a file is missing, no file is removed: a crash cannot cause this, so the index does not belong to
-    /// these files.
+    /// Opens the index at `index` and the files below `root`; creates them if they are missing. Compares the two.
+    /// Files without references were left by a crash and are removed. If a file of an object is missing, that is
+    /// logged, and no file is removed: a crash cannot cause this, so the index does not belong to these files.
     ///
     /// # Errors
     /// [`Error::Lost`], [`Error::Index`], [`Error::Storage`], [`Error::Full`].
@@ -140,12 +139,12 @@ impl Buckets {
             .await
     }
 
-    /// Receives the bytes of an object, `size_max` at most, and computes these checksums in addition to the MD5.
+    /// Begins to receive the bytes of an object, at most `size_max`. Computes these checksums in addition to the MD5.
     pub fn incoming(&self, algorithms: &[Algorithm], size_max: u64) -> Incoming {
         Incoming::object(self.files.clone(), algorithms, size_max)
     }
 
-    /// Receives the bytes of a part, like [`incoming`](Self::incoming).
+    /// Begins to receive the bytes of a part, like [`incoming`](Self::incoming).
     pub fn incoming_part(&self, algorithms: &[Algorithm], size_max: u64) -> Incoming {
         Incoming::part(self.files.clone(), algorithms, size_max)
     }
@@ -193,8 +192,7 @@ impl Buckets {
         self.index.read(move |index| index::find(index, &bucket, &key)).await
     }
 
-    /// Returns the parts of an object after number `after`, `max` at most, whether there are more, and the number of
-    /// all.
+    /// Returns up to `max` parts of an object after number `after`, true if there are more, and the total number.
     ///
     /// # Errors
     /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`].
@@ -277,8 +275,8 @@ impl Buckets {
         self.index.write(put).await
     }
 
-    /// Deletes an object; returns false if there was none. Its bytes are removed when this returns, unless they have
-    /// a reader.
+    /// Deletes an object; returns false if there was none. When this returns, its files are removed, unless they have a
+    /// reader.
     ///
     /// # Errors
     /// [`Error::NoSuchBucket`], [`Error::Key`], [`Error::Precondition`].
@@ -295,7 +293,7 @@ impl Buckets {
             Ok::<_, Error>(existed)
         };
         let existed = self.index.write(delete).await?;
-        // An error means that there was no file, or that the file has a reader.
+        // An error means that the object had no file, or has a reader.
         let _ = went.await;
         Ok(existed)
     }
@@ -309,8 +307,8 @@ impl Buckets {
         self.index.read(move |index| index::page(index, &bucket, &query)).await
     }
 
-    /// Begins a multipart upload and returns its token. `checksum` is the algorithm of the parts' checksums, and
-    /// whether the object will have a checksum of all its bytes.
+    /// Begins a multipart upload and returns its token. `checksum` is the algorithm of the parts' checksums, and true
+    /// if the object will have a checksum of all its bytes.
     ///
     /// # Errors
     /// [`Error::NoSuchBucket`], [`Error::Key`], [`Error::KeyCharacter`].
@@ -332,7 +330,7 @@ impl Buckets {
         self.index.write(start).await
     }
 
-    /// Adds a part that has arrived; replaces one with the same number.
+    /// Adds a part that has arrived, or replaces the part with the same number.
     ///
     /// # Errors
     /// [`Error::NoSuchUpload`], [`Error::NoSuchBucket`].
@@ -352,7 +350,7 @@ impl Buckets {
         self.index.write(put).await
     }
 
-    /// Returns an upload and its parts after number `after`, `max` at most, and whether there are more.
+    /// Returns an upload, up to `max` of its parts after number `after`, and true if there are more.
     ///
     /// # Errors
     /// [`Error::NoSuchUpload`], [`Error::NoSuchBucket`].
@@ -374,12 +372,12 @@ impl Buckets {
         self.index.read(move |index| index::uploads(index, &bucket, &query)).await
     }
 
-    /// Creates an object from parts, without copying them. Repeating this with the same parts is harmless.
+    /// Creates an object from parts, without copying them. May be repeated with the same parts.
     ///
     /// # Errors
     /// [`Error::NoSuchUpload`], [`Error::InvalidPart`], [`Error::PartOrder`], [`Error::PartTooSmall`],
-    /// [`Error::Mismatch`], [`Error::ChecksumType`], [`Error::Precondition`], [`Error::NoSuchKey`]; the parts still
-    /// exist then.
+    /// [`Error::Mismatch`], [`Error::ChecksumType`], [`Error::Precondition`], [`Error::NoSuchKey`]. After an error the
+    /// parts still exist.
     pub async fn complete_upload(&self, name: UploadName, completion: Completion) -> Result<Object, Error> {
         let (now, pins) = (self.clock.now(), self.pins.clone());
         let complete = move |change: &Change<'_>| {
@@ -402,8 +400,8 @@ impl Buckets {
         self.index.write(abort).await
     }
 
-    /// Aborts multipart uploads that were not completed while the server ran for `age`, and returns their count. `time` has
-    /// passed since the last call; the wall clock is not used.
+    /// Adds `time`, the time since the last call, to the age of all multipart uploads. Aborts those older than `age`,
+    /// and returns their count. So time during which the server is stopped does not count.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -427,7 +425,7 @@ impl Buckets {
         self.index.read(index::openings).await.map(drop)
     }
 
-    /// Closes the index. To be called last.
+    /// Closes the index. Must be the last call.
     ///
     /// # Errors
     /// [`Error::Index`].
@@ -435,7 +433,7 @@ impl Buckets {
         Ok(self.index.close().await?)
     }
 
-    /// Compacts the index, so that nothing is left in it of removed objects.
+    /// Compacts the index, so that it contains no data of removed objects.
     ///
     /// # Errors
     /// [`Error::Index`].
@@ -444,11 +442,11 @@ impl Buckets {
     }
 }
 
-/// Opens the index, unless it is missing while files of objects exist.
-/// Brings the index at `path` up to date, if it belongs to `owner` and has every commit that was made to it.
+/// Migrates the index at `path` to the present schema, if it belongs to `owner` and has every commit that was made to
+/// it.
 ///
 /// # Errors
-/// [`Error::Index`]; nothing was changed.
+/// [`Error::Index`]; the index is then unchanged.
 pub async fn migrate(path: &Path, owner: &Owner) -> Result<(), Error> {
     let (path, owner) = (path.to_owned(), owner.clone());
     let index = spawn_blocking(move || index::open(&path, Some(&owner))).await?.map_err(Error::Index)?;
@@ -460,7 +458,8 @@ fn open_index(path: &Path, root: &Path, owner: Option<&Owner>) -> Result<Databas
         0 => Ok(()),
         files => Err(Error::Lost { files }),
     };
-    // A new index must not replace one that is to be restored. A lost index is reported by its own error.
+    // A new index must not replace one that the operator can restore. If the owner knows of the loss, its own error
+    // reports that.
     let is_missed = owner.is_some_and(|owner| owner.misses(path));
     if fs::metadata(path).map_or(0, |found| found.len()) == 0 && !is_missed {
         require_none()?;
@@ -472,7 +471,7 @@ fn open_index(path: &Path, root: &Path, owner: Option<&Owner>) -> Result<Databas
     Ok(index)
 }
 
-/// Removes files after the change that removed them from the index is on the disk.
+/// Removes the files of removed data once `change` is on the disk.
 fn doom(change: &Change<'_>, pins: &Pins, gone: impl IntoIterator<Item = (Number, Vec<Number>)>) {
     for (data, files) in gone.into_iter().filter(|(_, files)| !files.is_empty()) {
         let pins = pins.clone();
@@ -487,7 +486,7 @@ fn new_object<'a>(bucket: &'a str, key: &'a str, object: &'a Object) -> index::N
 
 type Links = (Option<Bytes>, Vec<(super::files::Fresh, u64)>);
 
-/// Copies the bytes: small ones themselves, files under other numbers.
+/// Copies the bytes of an object: in memory if they are small, otherwise as files with new numbers.
 fn link(files: &Files, source: Source) -> Result<Links, Error> {
     let pieces = match source {
         Source::Small(bytes) => return Ok((Some(bytes), Vec::new())),

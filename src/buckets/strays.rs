@@ -1,4 +1,4 @@
-//! Files without references, found at the start.
+//! Removes files to which the index does not refer, at the start.
 
 use std::fs;
 use std::io;
@@ -7,23 +7,23 @@ use super::files::{Files, Number, opening_of, series_of};
 use super::index::Compared;
 use crate::model::CleanupLimit;
 
-/// Evidence that distinguishes files left by a crash from files whose objects the index has lost.
+/// Distinguishes files that a crash has left from files whose objects the index has lost.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Proof {
-    /// The number of openings of the index, this one included: numbers were assigned in earlier openings only.
+    /// The number of openings of the index, including this one. All files got their numbers in earlier openings.
     pub(super) opened: i64,
     /// The limit on removals.
     pub(super) limit: CleanupLimit,
 }
 
 impl Proof {
-    /// Returns true if the index would know the objects whose files got their numbers in that opening.
+    /// Returns true if the index knows all objects whose files got their numbers in that opening.
     const fn covers(self, opening: i64) -> bool {
         opening < self.opened && series_of(opening) == series_of(self.opened)
     }
 }
 
-/// Removes the files that a crash has left, if the index proves that they are nothing else.
+/// Removes the files that a crash has left. Keeps files that may belong to objects which the index has lost.
 pub(super) fn tidy(files: &Files, found: &Compared, proof: Proof) -> io::Result<()> {
     let (strays, unknown): (Vec<Number>, Vec<Number>) =
         found.strays.iter().partition(|number| proof.covers(opening_of(**number)));

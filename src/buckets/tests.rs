@@ -1,4 +1,4 @@
-//! Tests of the guarantees of buckets, one by one.
+//! Tests of buckets.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -64,7 +64,7 @@ fn files(folder: &Path) -> usize {
     places.map(|place| std::fs::read_dir(place.unwrap().path()).unwrap().count()).sum()
 }
 
-/// Files are removed on another thread.
+/// Waits until another thread has removed all but `count` files.
 async fn wait_for_files(folder: &Path, count: usize) {
     for _ in 0..200 {
         if files(folder) == count {
@@ -163,7 +163,7 @@ async fn an_older_copy_of_the_index_takes_no_file_that_it_never_knew() {
     assert_eq!(get(&open(folder.path()).await, "before").await, bytes(LARGE, 1));
 }
 
-/// Moves the index with its log: the latest changes may be in the log alone.
+/// Moves the index with its log, which alone may have the latest changes.
 fn move_index(from: &Path, to: &Path) {
     for name in ["buckets.db", "buckets.db-wal", "buckets.db-shm"] {
         if from.join(name).exists() {
@@ -474,7 +474,7 @@ async fn jobs_read_a_bucket_as_an_object_store() {
     assert!(matches!(store.get(&path).await, Err(object_store::Error::NotFound { .. })));
 }
 
-/// Returns the plain definition of a listing: all entries, then the page.
+/// Returns a page of a listing in the simplest way: makes all entries, then takes those of the page.
 fn by_definition(keys: &BTreeSet<String>, query: &Query) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for key in keys.iter().filter(|key| key.starts_with(&query.prefix)) {

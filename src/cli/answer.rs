@@ -1,22 +1,22 @@
-//! Answers of servers, read into memory within a limit and shown in plain text: the server may be another one than
-//! expected.
+//! Reads answers of servers into memory, within a limit, and prepares texts from them for the terminal: the
+//! server at the address may be any program.
 
 use reqwest::Response;
 use zeroize::Zeroizing;
 
 use crate::telemetry::chain;
 
-/// The maximum number of bytes of an answer: a list of some hundred thousand projects.
+/// The maximum number of bytes of an answer, enough for a list of some hundred thousand projects.
 const BYTES_MAX: usize = 64 << 20;
-/// The maximum number of bytes that are read of a refusal.
+/// The maximum number of bytes that are read of an error response.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
-/// The maximum number of characters of a text that are shown.
+/// The maximum number of characters of an answer that are shown.
 const TEXT_MAX: usize = 300;
 
 /// The reason why an answer was not read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unread {
-    /// The body is endless, or is not a response of an entity service.
+    /// The body is longer than [`BYTES_MAX`].
     #[error("the answer is longer than {} MiB", BYTES_MAX >> 20)]
     TooLong,
     /// The connection broke.
@@ -37,8 +37,8 @@ pub(super) async fn read(mut response: Response) -> Result<Zeroizing<Vec<u8>>, U
     Ok(body)
 }
 
-/// Returns the first bytes of a refusal. The status is known, so bytes that cannot be read are left out of the
-/// message.
+/// Returns the first bytes of an error response, up to the first read error: the status is known already, and is
+/// the main part of the message.
 pub(super) async fn beginning(mut response: Response) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Some(piece)) = response.chunk().await {
@@ -51,7 +51,7 @@ pub(super) async fn beginning(mut response: Response) -> Vec<u8> {
     body
 }
 
-/// Returns a text from elsewhere in one line, without characters that control a terminal, and not too long.
+/// Returns the beginning of an untrusted text in one line, without characters that control a terminal.
 pub(super) fn plain(text: &str) -> String {
     let words = text.split(|letter: char| letter.is_whitespace() || is_control(letter));
     let line = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
@@ -61,7 +61,7 @@ pub(super) fn plain(text: &str) -> String {
     }
 }
 
-/// Returns true for a character that controls a terminal, or the direction of the text after it.
+/// Returns true for a character that controls a terminal or the writing direction.
 pub(super) fn is_control(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::answer;
 
-/// Formats columns as wide as their widest cell; the last one is not padded. A cell may come from elsewhere: characters
+/// Formats columns as wide as their widest cells; the last one is not padded. Cells may hold untrusted text: characters
 /// that control the terminal become blanks.
 pub(super) fn aligned(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let clean = |cell: String| cell.replace(answer::is_control, " ");
@@ -28,7 +28,7 @@ pub(super) fn aligned(head: &[&str], rows: Vec<Vec<String>>) -> String {
     table
 }
 
-/// Formats milliseconds in the largest fitting unit.
+/// Formats a duration as milliseconds, seconds, minutes or hours.
 pub(super) fn age(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms} ms"),

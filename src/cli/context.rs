@@ -4,10 +4,10 @@ use super::exit::Failure;
 use crate::linkage::similarity::{Kernel, KernelName};
 use crate::system::threads;
 
-/// Threads of a command, besides the threads that wait for the network and the threads that compute.
+/// The number of threads that a command may need besides those for the network and for computing.
 const THREADS: usize = 8;
 
-/// Returns the runtime for network and disk.
+/// Returns an asynchronous runtime for network and disk.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let refused = |error| Failure::Failed(format!("cannot start threads: {error}"));
     threads::rehearse(2 * threads::cores() + THREADS).map_err(refused)?;

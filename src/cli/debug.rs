@@ -1,4 +1,4 @@
-//! `entityd debug bundle`: the state of a server in one file, for finding a fault.
+//! `entityd debug bundle`: writes the state of a server to one file, for reports of faults.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -19,7 +19,7 @@ use super::{Failure, output};
 use crate::config::{self, Flags, Loaded, show};
 use crate::runtime::clock::Clock;
 
-/// The part of a log that is taken, from its end.
+/// The maximum number of bytes taken from the end of a log.
 const LOG_BYTES: u64 = 1 << 20;
 
 /// Collects the information that helps to find a fault
@@ -72,7 +72,7 @@ impl Bundle {
         let now = Clock::system().now();
         let path = self.output.clone();
         let path = path.unwrap_or_else(|| PathBuf::from(format!("entityd-debug-{}.tar.gz", now.compact())));
-        // Whatever a setting names may be a file that is read.
+        // The value of any setting may be the path of an input, which must not be overwritten.
         let named = inputs
             .flags
             .values()
@@ -101,7 +101,7 @@ impl Bundle {
         output::print(&format!("{}: {}\n", path.display(), names.join(", ")))
     }
 
-    /// Asks the server; if it does not answer, the error takes the place of the answer.
+    /// Returns the answers of the server, as files with their names; the text of the error if it does not answer.
     async fn asked(&self, redactor: &mut Redactor) -> Vec<(&'static str, String)> {
         let options = self.server.options();
         let client = match Client::without_token(&options) {
@@ -157,7 +157,7 @@ fn versions() -> String {
     )
 }
 
-/// Lists the top of the data directory, with sizes.
+/// Lists the entries at the top of the data directory with their sizes.
 fn listing(loaded: &Loaded) -> String {
     let home = &loaded.settings.data_dir;
     let entries = match fs::read_dir(home) {
@@ -183,7 +183,7 @@ fn tail(path: &Path) -> Result<String, Failure> {
         let mut bytes = Vec::new();
         file.take(LOG_BYTES).read_to_end(&mut bytes)?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        // The first line may be cut.
+        // The first line may be incomplete.
         Ok(if begin > 0 {
             text.split_once('\n').map_or(String::new(), |(_, rest)| rest.to_owned())
         } else {

@@ -1,4 +1,4 @@
-//! `entityd schema describe`: a schema in words, and how much its columns reveal.
+//! `entityd schema describe`: describes a schema in words, and how much its columns reveal.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::encoder::csv::{Batch, Error};
 use crate::encoder::profile::{Profile, Profiler};
 use crate::encoder::schema::Schema;
 
-/// Rows read at a time.
+/// The number of rows read at a time.
 const BATCH_ROWS: usize = 16_384;
 
 /// Describes a schema, and with a CSV which columns say little about a person
@@ -73,7 +73,7 @@ impl Describe {
     }
 }
 
-/// Returns the columns of a schema, one in each line.
+/// Describes the columns of a schema, one in each line.
 fn in_words(schema: &Schema) -> String {
     let folded = if schema.folds > 0 { format!(", folded {} times", schema.folds) } else { String::new() };
     let lines =
@@ -81,7 +81,7 @@ fn in_words(schema: &Schema) -> String {
     format!("encodings of {} bits{folded}\n{}", schema.bits, lines.collect::<String>())
 }
 
-/// Returns the profiles, one in each line.
+/// Formats the profiles of columns, one in each line.
 fn table(profiles: &[Profile]) -> String {
     let width = profiles.iter().map(|profile| profile.identifier.chars().count()).max().unwrap_or(0).max(6);
     let mut text = format!(

@@ -10,11 +10,11 @@ use tempfile::NamedTempFile;
 use super::interrupt::Unfinished;
 use super::{Failure, output};
 
-/// An output that is being written.
+/// The open destination of a result.
 pub(super) enum Destination {
-    /// Standard output, a device or a pipe: written as it comes.
+    /// Standard output, a device or a pipe, which is written to directly.
     Stream(Box<dyn Write + Send>),
-    /// A temporary file beside the destination, which is never a symbolic link.
+    /// A temporary file in the directory of `path`, which it will replace. `path` is not a symbolic link.
     File { writing: NamedTempFile, path: PathBuf },
 }
 
@@ -25,7 +25,7 @@ impl Destination {
         Self::open_with_mode(path, 0o666, unfinished)
     }
 
-    /// Opens `path` for a secret, unless it is one of the files that are `read`. A new file is readable by this user alone.
+    /// Opens `path` for a secret, unless it is one of the input files `read`. Only this user can read a new file.
     pub(super) fn open_private(
         path: &Path,
         read: &[&Path],
@@ -50,7 +50,7 @@ impl Destination {
         opened.map_err(|error| cannot_write(path, &error))
     }
 
-    /// Opens `path`, or standard output, unless it is one of the files that are `read`: it would replace that file.
+    /// Opens `path`, or standard output. Fails if `path` is one of the input files `read`, which would be replaced.
     pub(super) fn open_beside(
         path: Option<&Path>,
         read: &[&Path],
@@ -73,7 +73,7 @@ impl Destination {
     }
 }
 
-/// Refuses to write to `path` if it is one of the files that are `read`, by whatever name.
+/// Fails if `path` is one of the input files `read`, also by another name such as a link.
 pub(super) fn differs(path: &Path, read: &[&Path]) -> Result<(), Failure> {
     let file = |path: &Path| {
         let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
@@ -92,8 +92,8 @@ pub(super) fn differs(path: &Path, read: &[&Path]) -> Result<(), Failure> {
 /// The maximum number of symbolic links that lead to a file, as in Linux.
 const LINKS_MAX: usize = 40;
 
-/// Returns the file that `path` leads to through symbolic links, whether it exists or not. A rename to `path` itself
-/// would replace the link.
+/// Returns the target of `path` after all symbolic links. It need not exist. A rename to `path` itself would replace
+/// the link.
 pub(super) fn followed(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..=LINKS_MAX {
@@ -103,8 +103,8 @@ pub(super) fn followed(path: &Path) -> io::Result<PathBuf> {
     Err(rustix::io::Errno::LOOP.into())
 }
 
-/// Makes a temporary file in the folder of `path`, with a mode that the umask limits. Unless only this user may read it, it gets the
-/// permissions of the file that it replaces.
+/// Makes a temporary file in the folder of `path`. Its mode is `mode` within the umask, or, unless the mode is private,
+/// that of the file that it will replace.
 fn beside(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut builder = tempfile::Builder::new();
@@ -173,7 +173,7 @@ mod tests {
             destination.write_all(text.as_bytes()).unwrap();
             destination.finish().unwrap();
         };
-        // Two links, the second relative to its folder; at first nothing is at their end.
+        // Two links, the second relative to its folder. The target does not exist yet.
         std::os::unix::fs::symlink(at("results/second"), at("first")).unwrap();
         std::os::unix::fs::symlink("groups.json", at("results/second")).unwrap();
         for text in ["one", "two"] {
@@ -182,7 +182,7 @@ mod tests {
             assert!(at("first").is_symlink() && at("results/second").is_symlink());
             fs::set_permissions(at("results/groups.json"), Permissions::from_mode(0o600)).unwrap();
         }
-        // What only its owner could read is not opened to others.
+        // A private file stays private.
         write(&at("first"), "three");
         assert_eq!(fs::metadata(at("results/groups.json")).unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(at("results")).unwrap().count(), 2);

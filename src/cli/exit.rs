@@ -21,10 +21,10 @@ pub(super) const USAGE: u8 = 2;
 const INPUT: u8 = 3;
 pub(super) const INTERRUPTED: u8 = 130;
 
-/// A failure of a command; each is printed as one line.
+/// A failure of a command, printed as one line.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// Something outside the program did not work.
+    /// A cause outside the program, such as a full disk or an unreachable server.
     #[error("{0}")]
     Failed(String),
     /// The command line or a setting is wrong.
@@ -33,16 +33,16 @@ pub enum Failure {
     /// The input is invalid, or a limit was reached.
     #[error("{0}")]
     Input(String),
-    /// Ctrl-C, or SIGTERM.
+    /// The command was ended by Ctrl-C or SIGTERM.
     #[error("interrupted")]
     Interrupted,
-    /// The reader of the output has closed it: no message would be read.
+    /// The reader of standard output has closed the pipe. No message is printed.
     #[error("the output was closed")]
     OutputClosed,
 }
 
 impl Failure {
-    /// Makes a failure with a cause outside the program, and with its chain of causes.
+    /// Returns [`Failure::Failed`] with the message of `error` and of its causes.
     pub(super) fn because(error: &dyn Error) -> Self {
         Self::Failed(chain(error))
     }
@@ -57,9 +57,9 @@ impl Failure {
     }
 }
 
-/// Turns any error into a [`Failure`] of something outside the program.
+/// Turns any error into [`Failure::Failed`].
 pub(super) trait OrFail<T> {
-    /// Returns the value, or the failure because of the error.
+    /// Returns the value, or [`Failure::Failed`] with the message of the error.
     fn or_fail(self) -> Result<T, Failure>;
 }
 
@@ -89,8 +89,8 @@ pub(super) fn code(outcome: Result<(), Failure>) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Writes one line to standard error. Names in it may come from elsewhere: characters that control the terminal become
-/// blanks.
+/// Writes an error to standard error. It may hold untrusted text: characters that control the terminal
+/// become blanks.
 pub(super) fn complain(sentence: &str) {
     // Standard error may be closed; there is no other place to report that.
     let sentence = sentence.replace(|letter| letter != '\n' && is_control(letter), " ");

@@ -1,4 +1,4 @@
-//! `entityd generate`: invented people to try the commands with.
+//! `entityd generate`: writes tables of invented people, to try the commands with.
 
 use std::fmt::Write;
 use std::fs;
@@ -11,7 +11,7 @@ use super::demo::people::{self, Register};
 use super::exit::Failure;
 use super::output;
 
-/// A linkage schema for the tables.
+/// A linkage schema for the generated tables.
 const SCHEMA: &str = include_str!("../../assets/generated-schema.json");
 
 /// Writes tables of invented people with typing errors, and who is who
@@ -54,7 +54,7 @@ impl Arguments {
         Ok(())
     }
 
-    /// Makes the directory; rejects one that is not empty.
+    /// Creates the directory. Fails if it exists and is not empty.
     fn prepare(&self) -> Result<(), Failure> {
         let failed = |error: io::Error| failed(&self.folder, &error);
         fs::create_dir_all(&self.folder).map_err(failed)?;
@@ -75,7 +75,7 @@ fn failed(path: &Path, error: &io::Error) -> Failure {
     Failure::Failed(format!("cannot write {}: {error}", path.display()))
 }
 
-/// Returns the records of a party. No name has a comma or a quote in it.
+/// Formats the records of a party as CSV. No name has a comma or a quote in it.
 fn table(register: &Register) -> String {
     let mut text = String::from("record,given,family,born,place\n");
     for (record, person) in register.people.iter().enumerate() {
@@ -86,7 +86,7 @@ fn table(register: &Register) -> String {
     text
 }
 
-/// Writes a date of eight digits with dashes. Returns an empty text if a wrong digit has made it invalid.
+/// Formats a date of eight digits with dashes. Returns an empty text if a typing error has made it invalid.
 fn date(digits: &str) -> String {
     let number = |part: &str| part.parse::<i16>().unwrap_or(0);
     let (year, month, day) = (&digits[..4], &digits[4..6], &digits[6..]);
@@ -96,7 +96,7 @@ fn date(digits: &str) -> String {
     }
 }
 
-/// Returns a line for each record of each party, people in order.
+/// Formats the ground truth as CSV, a line for each record of each party, in the order of people.
 fn truth(registers: &[Register]) -> String {
     let mut lines: Vec<(usize, usize, usize)> = Vec::new();
     for (party, register) in registers.iter().enumerate() {

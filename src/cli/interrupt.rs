@@ -1,4 +1,4 @@
-//! Files to remove on Ctrl-C.
+//! Removes unfinished files on Ctrl-C.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit;
 
-/// Files and directories to remove unless the command succeeds.
+/// The files and directories to remove on Ctrl-C or SIGTERM.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Unfinished(Arc<Mutex<Vec<PathBuf>>>);
 
 impl Unfinished {
-    /// Starts to handle Ctrl-C and SIGTERM: they remove the files and end the process.
+    /// Starts to handle Ctrl-C and SIGTERM, which remove the files and end the process.
     pub(super) fn watch(runtime: &Runtime) -> Self {
         let unfinished = Self::default();
         let clearing = unfinished.clone();
@@ -35,7 +35,7 @@ impl Unfinished {
 
     fn clear(&self) {
         for path in self.0.lock().iter() {
-            // The path may have been removed already.
+            // The path may no longer exist.
             let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         }
     }

@@ -1,4 +1,4 @@
-//! `entityd join-token`: the tokens with which workers join.
+//! `entityd join-token`: manages the tokens with which workers join.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         let client = Client::new(&self.server)?;
         let runtime = runtime()?;
-        // The token is made once there is a place for it.
+        // The output is opened before the token is made.
         let unfinished = Unfinished::watch(&runtime);
         let open = |path: &PathBuf| Destination::open_private(path, &self.server.files(), &unfinished);
         let output = self.output.as_ref().map(open).transpose()?;

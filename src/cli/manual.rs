@@ -1,4 +1,4 @@
-//! `entityd manual`: pages for `man`.
+//! `entityd manual`: writes manual pages for `man`.
 
 use std::fs;
 use std::path::PathBuf;

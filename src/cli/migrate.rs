@@ -1,4 +1,4 @@
-//! `entityd migrate`: the versions of the databases, and copies of everything in other engines.
+//! `entityd migrate`: shows and upgrades the versions of the databases, and copies all data to other engines.
 
 use std::cmp::Ordering;
 use std::fmt::Write as _;
@@ -90,7 +90,7 @@ impl Arguments {
     }
 }
 
-/// Copies everything, until a signal.
+/// Copies all data to other engines. A signal interrupts it.
 fn copy(flags: Flags, to: String, json: bool) -> Result<(), Failure> {
     let from = load(flags)?.settings;
     let target = config::load(&Inputs { file: Some(to), ..Inputs::default() })?;
@@ -118,7 +118,7 @@ fn copy(flags: Flags, to: String, json: bool) -> Result<(), Failure> {
     })
 }
 
-/// Prints what `find` returns of each database, as JSON or as `show` describes it.
+/// Calls `find` for each database, and prints the results as JSON or with `show`.
 fn report(
     (flags, json): (Flags, bool),
     find: impl AsyncFnOnce(&Settings) -> Result<Vec<Versions>, app::Error>,

@@ -1,4 +1,4 @@
-//! The command line: one file per command.
+//! The command line, with a module per command.
 
 mod answer;
 mod audit;
@@ -92,7 +92,7 @@ enum Command {
     Manual(manual::Arguments),
 }
 
-/// Runs the command of the process's arguments.
+/// Runs the command that the arguments of the process name.
 pub fn main() -> ExitCode {
     signals::set_mask();
     threads::with_enough_stack(parse_and_run).unwrap_or_else(|error| {
@@ -111,7 +111,7 @@ fn parse_and_run() -> ExitCode {
         }
         Err(help) => {
             let code = ExitCode::from(u8::try_from(help.exit_code()).unwrap_or(exit::USAGE));
-            // A reader that closes the pipe is not a failure.
+            // If the reader has closed the pipe, that is not a failure.
             output::stdout()
                 .and_then(|_| help.print().map_err(|error| Failure::output(&error)))
                 .map_or_else(|failure| exit::code(Err(failure)), |()| code)
@@ -136,7 +136,7 @@ fn run(command: Command) -> Result<(), Failure> {
         command,
         Command::Serve(_) | Command::Link(_) | Command::Result(_) | Command::Encode(_) | Command::Block(_)
     ) {
-        // Check the output before the work rather than after it.
+        // A closed output is reported before the work rather than after it.
         output::stdout()?;
     }
     match command {
@@ -173,7 +173,7 @@ fn help_for_want_of_arguments(message: &clap::Error) -> bool {
     message.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
 }
 
-/// Returns clap's message in one line, without the usage that it adds.
+/// Returns the message of clap, the argument parser, in one line and without usage.
 fn one_line(message: &clap::Error) -> String {
     let text = message.render().to_string();
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());

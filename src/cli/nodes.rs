@@ -1,4 +1,4 @@
-//! `entityd nodes`: the nodes that have joined.
+//! `entityd nodes`: lists and controls the nodes that have joined.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::context::runtime;
 use super::ops_client::{Client, Options};
 use super::{Failure, output, progress::Progress};
 
-/// The interval at which a draining worker is checked.
+/// The interval at which the state of a draining worker is requested.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Lists the nodes of a service, and takes workers out of it
@@ -73,7 +73,7 @@ fn nodes(answer: &Value) -> &[Value] {
     answer["nodes"].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// Returns the id of the only worker whose id begins so.
+/// Returns the id of the worker whose id begins with `start`. Fails if there is none or more than one.
 fn find(answer: &Value, start: &str) -> Result<String, Failure> {
     let ids =
         nodes(answer).iter().filter(|node| node["role"] == "worker").filter_map(|node| node["node"].as_str());
@@ -114,7 +114,7 @@ fn table(answer: &Value) -> String {
     let head = ["node", "name", "role", "state", "version", "threads", "jobs", "heard", "queues"];
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let row = |node: &Value| {
-        // The node that answers has just heard from itself.
+        // For the answering node itself the time is 0, which is not shown.
         let heard = node["heard_ms"].as_u64().filter(|heard| node["role"] == "worker" || *heard > 0);
         vec![
             text(&node["node"]).chars().take(12).collect(),

@@ -1,4 +1,4 @@
-//! A client of a server's administration, on its listener for operations.
+//! A client of the administration API on a server's operations listener.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -18,21 +18,21 @@ use crate::http::admin::TOKEN_CHARS_MIN;
 use crate::runtime::clock::Stopwatch;
 use crate::system::secret;
 
-/// The variable with the admin token, if there is no file.
+/// The environment variable with the admin token, used if no file is given.
 pub(super) const TOKEN: &str = "ENTITYD_ADMIN_TOKEN";
-/// The variable that names a file with the admin token.
+/// The environment variable with the path of a file with the admin token.
 pub(super) const TOKEN_FILE: &str = "ENTITYD_ADMIN_TOKEN_FILE";
-/// The environment variable with the address of the listener for operations.
+/// The environment variable with the address of the operations listener.
 const SERVER: &str = "ENTITYD_OPS_SERVER";
-/// The variable that names a certificate to trust.
+/// The environment variable with the path of a CA certificate to trust.
 const CA: &str = "ENTITYD_OPS_CA";
-/// The usual address of the listener for operations.
+/// The default address of the operations listener.
 const USUAL: &str = "http://127.0.0.1:8853";
 /// The media type of error responses.
 const PROBLEM: &str = "application/problem+json";
-/// The time limit for an answer.
+/// The time limit for a request.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// The time for which a request is repeated while another client's request blocks it.
+/// The time for which a request is repeated that another client's request blocks.
 const CONFLICT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause between the repetitions.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(200);
@@ -61,12 +61,12 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// Returns the files that are read.
+    /// Returns the paths of the files that the options name.
     pub(super) fn files(&self) -> Vec<&Path> {
         [&self.token_file, &self.ca].into_iter().flatten().map(PathBuf::as_path).collect()
     }
 
-    /// Returns true if no other machine can read what is sent.
+    /// Returns true if no other machine can read the requests: they are encrypted or stay on this machine.
     pub(super) fn is_private(&self) -> bool {
         self.server.starts_with("https://") || trust::is_local(&self.server)
     }
@@ -88,7 +88,7 @@ pub(super) struct OptionalServer {
 }
 
 impl OptionalServer {
-    /// Returns the options; where one is not given, the environment variable is used.
+    /// Returns the options, completed from the environment variables.
     pub(super) fn options(&self) -> Options {
         let text = |name| env::var(name).ok().filter(|text| !text.is_empty());
         Options {
@@ -99,7 +99,7 @@ impl OptionalServer {
     }
 }
 
-/// Returns the admin token in a file, or in the environment if no file is given; `None` if it is in neither.
+/// Returns the admin token from the file, or from the environment if no file is given; `None` if there is none.
 pub(super) fn admin_token(file: Option<&Path>) -> Result<Option<Zeroizing<String>>, Failure> {
     match file {
         Some(file) => secret::read_word(file, TOKEN_CHARS_MIN).or_fail().map(Some),
@@ -107,7 +107,8 @@ pub(super) fn admin_token(file: Option<&Path>) -> Result<Option<Zeroizing<String
     }
 }
 
-/// Returns the token in an environment variable, without white space around it; `None` if it is absent or empty.
+/// Returns the token in an environment variable, without white space around it; `None` if the variable is absent or
+/// empty.
 pub(super) fn token_in(variable: &str) -> Option<Zeroizing<String>> {
     let text = Zeroizing::new(env::var(variable).ok()?);
     let token = Zeroizing::new(text.trim().to_owned());
@@ -142,12 +143,12 @@ impl Client {
         Ok(Self { http, base: format!("{server}/admin"), token: Zeroizing::default() })
     }
 
-    /// Returns the token.
+    /// Returns the admin token.
     pub(super) fn token(&self) -> &str {
         &self.token
     }
 
-    /// Gets a page that needs no token, such as `metrics`, as text, whatever the status.
+    /// Gets a page that needs no token, such as `metrics`, as text. Its status is ignored.
     pub(super) async fn text(&self, path: &str) -> Result<String, Failure> {
         let server = self.base.trim_end_matches("/admin");
         let answer = self.http.get(format!("{server}/{path}")).send().await;
@@ -179,9 +180,9 @@ impl Client {
         if is_ours { Ok(answer) } else { Err(self.stranger(status)) }
     }
 
-    /// Posts `body` to the server, which may take long, and returns the response: its body is still to come. While
-    /// another client's request is in the way (409), repeats it for a while: the server may not have noticed yet that
-    /// the other client is gone.
+    /// Starts a long operation by posting `body`, and returns the response before its body is read. While another
+    /// client's request blocks this one (409), repeats it for [`CONFLICT_TIMEOUT`]: that client may have disconnected
+    /// without the server having noticed.
     pub(super) async fn begin(&self, path: &str, body: &Value) -> Result<Response, Failure> {
         let begun = Stopwatch::start();
         loop {
@@ -199,7 +200,7 @@ impl Client {
         self.successful(self.http.delete(format!("{}/{path}", self.base))).await.map(drop)
     }
 
-    /// Returns a response whose body is still to come.
+    /// Gets `path`, and returns the response before its body is read.
     pub(super) async fn open(&self, path: &str, query: &[(&str, &str)]) -> Result<Response, Failure> {
         let mut url = reqwest::Url::parse(&format!("{}/{path}", self.base))
             .map_err(|error| Failure::Usage(format!("--server: {error}")))?;
@@ -218,7 +219,7 @@ impl Client {
         request.send().await.map_err(|error| self.away(error))
     }
 
-    /// Returns a successful response, or the failure that it describes.
+    /// Returns the response if it is successful, or else the failure that it describes.
     async fn judged(&self, answer: Response) -> Result<Response, Failure> {
         let status = answer.status();
         if status.is_success() {
@@ -241,7 +242,7 @@ impl Client {
         Failure::Failed(format!("no answer from {}: {why}; is the server running?", self.base))
     }
 
-    /// Returns the JSON of a successful response.
+    /// Sends a request, and returns the status and the JSON of a successful response.
     async fn ask(&self, request: RequestBuilder) -> Result<(StatusCode, Value), Failure> {
         let answer =
             request.bearer_auth(self.token.as_str()).send().await.map_err(|error| self.away(error))?;
@@ -263,7 +264,7 @@ impl Client {
         }
     }
 
-    /// Returns the failure for a response that the server rejected.
+    /// Returns the failure for a request that the server rejected.
     fn refused(&self, status: StatusCode, detail: &str) -> Failure {
         let detail = plain(detail);
         match status {

@@ -1,4 +1,4 @@
-//! Standard output.
+//! Writes to standard output and standard error.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,8 +12,8 @@ use super::Failure;
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
 ctor::declarative::ctor! {
-    /// Runs before `main`: by then the standard library has put /dev/null in the place of a closed output,
-    /// and everything written there is lost silently.
+    /// Detects a closed output. Runs before the standard library, which replaces a closed output by /dev/null, so that
+    /// everything written is lost silently.
     #[ctor(unsafe)]
     fn look() {
         CLOSED.store(fcntl_getfd(rustix::stdio::stdout()) == Err(Errno::BADF), Ordering::Relaxed);
@@ -34,12 +34,12 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| Failure::output(&error))
 }
 
-/// Prints the answer of a server as JSON, or as the text that `text` makes of it.
+/// Prints the answer of a server as JSON, or as text made by `text`.
 pub(super) fn answer(answer: &Value, json: bool, text: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
     print(&if json { format!("{answer:#}\n") } else { text(answer) })
 }
 
-/// Writes one line to standard error that is not an error.
+/// Writes a line that is not an error to standard error.
 pub(super) fn note(sentence: &str) {
     // If standard error cannot be written, there is no reader to inform.
     let _ = writeln!(io::stderr(), "{sentence}");

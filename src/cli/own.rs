@@ -1,4 +1,5 @@
-//! A party's own CSV, row by row. It stays in a file without a name, since it is personal data and may be large.
+//! Looks up the rows of a party's own CSV. They are held in an unnamed temporary file: they are personal data, and may
+//! not fit in memory.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -11,17 +12,17 @@ use crate::cli::quoting::quoted;
 use crate::cli::table::{TableArguments, cannot_read};
 use crate::encoder::csv::{Batch, Error, Row};
 
-/// Rows read at a time.
+/// The number of rows read at a time.
 const BATCH_ROWS: usize = 16_384;
 
-/// The way in which a CSV is to be read.
+/// The options for reading a CSV.
 #[derive(Clone, Copy)]
 pub(super) struct Reading<'a> {
     pub(super) table: &'a TableArguments,
     pub(super) has_header: bool,
-    /// The column whose values are kept; whole rows without one.
+    /// The column whose values are kept; `None` keeps whole rows.
     pub(super) column: Option<&'a str>,
-    /// The option that asks for the column, for messages.
+    /// The command-line option that names the column, for messages.
     pub(super) option: &'static str,
 }
 
@@ -29,7 +30,7 @@ pub(super) struct Reading<'a> {
 pub(super) struct Own {
     texts: File,
     ends: Vec<u64>,
-    /// The header as CSV.
+    /// The header row as CSV.
     pub(super) header: Option<String>,
 }
 
@@ -98,7 +99,7 @@ impl Own {
     }
 }
 
-/// Finds a column by its name, or without a header by its number.
+/// Finds a column by its name, or by its number if there is no header.
 fn column(name: &str, header: Option<&[String]>) -> Result<usize, String> {
     let Some(header) = header else {
         let number = name.parse().ok().and_then(|number: usize| number.checked_sub(1));

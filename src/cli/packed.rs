@@ -1,4 +1,4 @@
-//! Detects by its beginning whether a file is compressed, an archive, or plain.
+//! Detects compressed files and archives by their first bytes, and unpacks compressed files.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 
-/// Bytes needed to recognise a file: a tar archive has its mark after its first name.
+/// The number of bytes needed to recognise a format: a tar archive has its signature at byte 257.
 const HEAD_BYTES: usize = 512;
 
 /// The compression of a file.
@@ -17,7 +17,7 @@ pub(super) enum Coding {
     Zstd,
 }
 
-/// Unsupported archives and compressions, by their first bytes and the position of these.
+/// The unsupported archives and compressions: the offset of their signature, the signature, and their description.
 const UNREAD: [(usize, &[u8], &str); 7] = [
     (0, b"PK\x03\x04", "a zip archive"),
     (0, b"PK\x05\x06", "a zip archive"),
@@ -42,8 +42,8 @@ pub(super) fn head(file: &File) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// Returns the compression of a file that begins with `head`. Rows may begin with any bytes, so that their
-/// file name decides as well.
+/// Returns the compression of a file that begins with `head`. A file of rows may begin with any bytes: if its name is
+/// that of rows, the extension must also name the compression.
 pub(super) fn coding(path: &Path, head: &[u8]) -> Option<Coding> {
     let (coding, name) = match head {
         [0x1f, 0x8b, 8, ..] => (Coding::Gzip, "gz"),
@@ -54,14 +54,14 @@ pub(super) fn coding(path: &Path, head: &[u8]) -> Option<Coding> {
     (named || !holds_rows(path)).then_some(coding)
 }
 
-/// Returns whether the name announces rows, compressed or not: `b.bin`, `b.bin.gz`.
+/// Returns true if the name is that of a file of rows, compressed or not: `b.bin`, `b.bin.gz`.
 pub(super) fn holds_rows(path: &Path) -> bool {
     let is = |path: &Path, name: &str| path.extension().is_some_and(|extension| extension == name);
     let inner = if is(path, "gz") || is(path, "zst") { path.with_extension("") } else { path.to_owned() };
     is(&inner, "bin")
 }
 
-/// Names the format of a file that cannot be read directly.
+/// Describes the format of a file if it is an unsupported one.
 pub(super) fn unread(path: &Path, head: &[u8]) -> Option<&'static str> {
     let begins =
         |(at, bytes, _): &&(usize, &[u8], &str)| head.get(*at..).is_some_and(|rest| rest.starts_with(bytes));
@@ -70,7 +70,7 @@ pub(super) fn unread(path: &Path, head: &[u8]) -> Option<&'static str> {
     found.filter(|what| !(holds_rows(path) && what.ends_with("bzip2")))
 }
 
-/// Returns the problem of a file that cannot be unpacked because of its content; `None` if the system failed.
+/// Describes the fault in the content of a file that could not be unpacked; `None` if the system failed.
 pub(super) fn damage(error: &io::Error) -> Option<String> {
     match error.kind() {
         _ if error.raw_os_error().is_some() => None,
@@ -79,7 +79,7 @@ pub(super) fn damage(error: &io::Error) -> Option<String> {
     }
 }
 
-/// Unpacks a compressed file into another. [`damage`] explains a failure.
+/// Unpacks a compressed file into another, and returns the number of unpacked bytes. [`damage`] explains an error.
 pub(super) fn unpack(file: File, coding: Coding, mut to: &File) -> io::Result<u64> {
     let file = BufReader::new(file);
     let mut unpacked: Box<dyn Read> = match coding {

@@ -1,4 +1,4 @@
-//! Progress: a bar on a terminal, plain lines in a pipe. Both are written to standard error.
+//! Shows progress on standard error: a bar on a terminal, and lines in a file or a pipe.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -8,19 +8,19 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// The number of steps in a progress bar.
 const STEPS: u64 = 1000;
 
-/// Shows one task at a time.
+/// Shows the progress of one task at a time.
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
     task: String,
 }
 
 impl Progress {
-    /// Shows a bar if standard error is a terminal, and lines otherwise.
+    /// Returns a bar if standard error is a terminal, and lines otherwise.
     pub(super) fn new() -> Self {
         Self::of("{spinner} {msg} {bar:40} {percent:>3} %")
     }
 
-    /// Returns a progress bar for tasks that may take hours: it shows the remaining time.
+    /// Returns a bar with the remaining time, for tasks that may take hours; lines otherwise.
     pub(super) fn with_eta() -> Self {
         Self::of("{spinner} {msg} {bar:40} {percent:>3} %, {eta} left")
     }
@@ -35,13 +35,13 @@ impl Progress {
         Self { bar, task: String::new() }
     }
 
-    /// Reports a new task, or progress of the current one, from 0 to 1. A line is written only for a new
-    /// task.
+    /// Shows a new task, or the progress of the current one, from 0 to 1. Without a bar, a line is written for each
+    /// new task only.
     pub(super) fn show(&mut self, task: &str, done: f64) {
         let is_new = self.task != task;
         if is_new {
             task.clone_into(&mut self.task);
-            // Each task estimates its remaining time anew.
+            // The remaining time of a task is estimated from this task only.
             self.bar.iter().for_each(ProgressBar::reset_eta);
         }
         match &self.bar {
@@ -50,7 +50,7 @@ impl Progress {
                 bar.set_position((done.clamp(0.0, 1.0) * STEPS as f64) as u64);
             }
             None if is_new => {
-                // Best effort: standard error may be closed.
+                // An error is ignored: standard error may be closed.
                 let _ = writeln!(io::stderr(), "{task}");
             }
             None => {}

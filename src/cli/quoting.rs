@@ -1,8 +1,8 @@
-//! Quotes values of a CSV.
+//! Quotes values for CSV.
 
 use std::borrow::Cow;
 
-/// Returns a value as it stands in a CSV with commas: in quotes where that is needed (RFC 4180).
+/// Returns a value of a CSV with commas, in quotes if it needs them (RFC 4180).
 pub(super) fn quoted(text: &str) -> Cow<'_, str> {
     if text.contains([',', '"', '\n', '\r']) {
         Cow::Owned(format!("\"{}\"", text.replace('"', "\"\"")))

@@ -1,4 +1,4 @@
-//! Strikes secrets out of texts.
+//! Removes secrets from texts.
 
 use std::env;
 
@@ -7,16 +7,16 @@ use zeroize::Zeroizing;
 use crate::config::Settings;
 use crate::system::secret;
 
-/// The replacement of a secret.
+/// The text that replaces a secret.
 const STRUCK: &str = "***";
-/// The shortest secret that is struck out: a shorter one occurs by chance.
+/// The minimum length of a secret that is removed: shorter ones occur by chance.
 const CHARS_MIN: usize = 6;
-/// The number of consecutive hexadecimal digits from which a word may be a token.
+/// A word of at least this many hexadecimal digits may be a token.
 const TOKEN_DIGITS: usize = 40;
-/// Parts of the names of variables that hold secrets.
+/// An environment variable whose name contains one of these holds a secret.
 const NAMES: [&str; 6] = ["SECRET", "PASSWORD", "TOKEN", "CREDENTIAL", "ACCESS_KEY", "PRIVATE"];
 
-/// The secrets that this process knows of.
+/// The secrets to remove.
 pub(super) struct Redactor(Vec<Zeroizing<String>>);
 
 impl Redactor {
@@ -61,7 +61,7 @@ impl Redactor {
     }
 }
 
-/// Strikes out everything before the host of each URL in a text.
+/// Replaces the user name and the password in each URL of a text.
 fn without_passwords(text: &str) -> String {
     let mut parts = text.split("://");
     let mut struck = parts.next().unwrap_or_default().to_owned();
@@ -75,7 +75,8 @@ fn without_passwords(text: &str) -> String {
     struck
 }
 
-/// Shortens long hexadecimal words: tokens look like identifiers, of which the first digits are enough.
+/// Shortens long hexadecimal words to their first digits: they may be tokens, and the first digits of an identifier
+/// are enough to recognise it.
 fn without_tokens(text: &str) -> String {
     let mut struck = String::with_capacity(text.len());
     let mut rest = text;

@@ -1,4 +1,4 @@
-//! Schemas and configurations in files.
+//! Reads schemas and configurations from files.
 
 use std::fs;
 use std::io::{self, Read};
@@ -8,7 +8,7 @@ use super::exit::{Failure, complain};
 use super::table::cannot_read;
 use crate::encoder::schema::{self, Schema};
 
-/// Reads a schema, and prints warnings about it; `strict` makes them mistakes.
+/// Reads a schema, and prints warnings about it, or fails because of them if `strict` is set.
 pub(super) fn read_schema(path: &Path, strict: bool) -> Result<Schema, Failure> {
     let text = read_text(path)?;
     let prefixed = |lines: Vec<String>| {

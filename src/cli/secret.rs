@@ -1,4 +1,4 @@
-//! The secret that the parties share.
+//! Reads the secret that the parties share.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -29,12 +29,12 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
             bytes.pop();
         }
     }
-    // A byte order mark from the editor of one party would change the encodings of that party.
+    // A byte order mark, which some editors add, would make this party's encodings differ from the others'.
     let marked = bytes.len();
     let plain = text::unmarked(&bytes)
         .map_err(|foreign| Failure::Input(format!("{}: {foreign}", path.display())))?
         .len();
-    // The bytes after the mark are moved in place: no copy of the secret is left behind.
+    // The bytes after the mark are moved within the buffer, so that no copy of the secret is left behind.
     bytes.drain(..marked - plain);
     if bytes.is_empty() {
         return Err(Failure::Input(format!("{}: the secret is empty", path.display())));

@@ -1,4 +1,4 @@
-//! Flags of commands that read a CSV, and opening one.
+//! The flags of commands that read a CSV, and the function that opens it.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -34,20 +34,20 @@ fn delimiter(text: &str) -> Result<u8, String> {
     }
 }
 
-/// A file, or standard input, that counts the bytes read from it.
+/// Reads a file or standard input, and counts the bytes.
 pub(super) struct Counted {
     file: Box<dyn Read + Send>,
     read: Arc<AtomicU64>,
 }
 
-/// The share of a file that was read.
+/// The progress of reading a file.
 pub(super) struct Done {
     read: Arc<AtomicU64>,
     bytes: u64,
 }
 
 impl Done {
-    /// Returns the share that was read, from 0 to 1; 0 where the size is not known.
+    /// Returns the share of the file that was read, from 0 to 1; 0 if its size is not known.
     pub(super) fn share(&self) -> f64 {
         self.read.load(Ordering::Relaxed) as f64 / self.bytes.max(1) as f64
     }
@@ -62,7 +62,7 @@ impl Read for Counted {
 }
 
 impl TableArguments {
-    /// Opens the CSV at `path`; `-` is standard input.
+    /// Opens the CSV at `path`, or standard input if it is `-`.
     pub(super) fn open(&self, path: &Path) -> Result<(Reader<Counted>, Done), Failure> {
         let read = Arc::new(AtomicU64::new(0));
         let (file, bytes): (Box<dyn Read + Send>, u64) = if path == Path::new("-") {

@@ -8,7 +8,7 @@ use rustix::fs::{Access, access};
 use super::exit;
 
 /// Chooses another directory for temporary files if the system's directory (`TMPDIR`, or /tmp) is missing or not
-/// writable: /var/tmp, or else the current directory. Prints the choice.
+/// writable: /var/tmp if it is writable, or else the current directory. Prints the choice.
 pub(super) fn choose() {
     let asked = env::temp_dir();
     if is_usable(&asked) {
@@ -21,7 +21,7 @@ pub(super) fn choose() {
         other.display(),
         asked.display()
     ));
-    // This is the only call in a process, so there is no earlier choice.
+    // This fails only if a directory was chosen before, and the process calls this function once.
     let _ = tempfile::env::override_temp_dir(&other);
 }
 

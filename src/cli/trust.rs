@@ -1,5 +1,5 @@
-//! The addresses of servers, and which of them a client trusts: by a certificate authority, or because they are on
-//! this machine.
+//! Parses the addresses of servers, and decides which servers a client trusts: those with a certificate of a trusted
+//! authority, and those on this machine.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -12,12 +12,13 @@ use crate::system::{outgoing, regular};
 /// The path of the API.
 const API: &str = "/api/v1";
 
-/// Returns the PEM file that `--ca` names.
+/// Returns the content of the PEM file that `--ca` names.
 pub(super) fn pem(path: &Path) -> Result<Vec<u8>, Failure> {
     regular::read(path).map_err(|error| failure(path, &error))
 }
 
-/// Returns the address of a server that `--server` gives, without slashes at its end; `usual` is an example.
+/// Checks the address given with `--server`, and returns it without slashes at its end. An error message gives `usual`
+/// as an example.
 pub(super) fn address(given: &str, usual: &str) -> Result<String, Failure> {
     let server = given.trim().trim_end_matches('/');
     let refused = |problem: &str| Failure::Usage(format!("--server: {problem}"));
@@ -32,7 +33,8 @@ pub(super) fn address(given: &str, usual: &str) -> Result<String, Failure> {
     Ok(server.to_owned())
 }
 
-/// Returns the address of the API of the server that `--server` gives, with or without `/api/v1`; `usual` is an example.
+/// Returns the address of the API, ending in `/api/v1`, of the server given with `--server`. An error message gives
+/// `usual` as an example.
 pub(super) fn api_address(given: &str, usual: &str) -> Result<String, Failure> {
     let server = address(given, usual)?;
     let server = server.strip_suffix(API).unwrap_or(&server).trim_end_matches('/');
@@ -47,7 +49,7 @@ pub(super) fn is_local(url: &str) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// Trusts the system's CAs, and `ca`.
+/// Returns a builder of HTTP clients that trust the system's CAs and those in the file `ca`.
 pub(super) fn builder(ca: Option<&Path>) -> Result<ClientBuilder, Failure> {
     let Some(path) = ca else { return Ok(outgoing::client()) };
     let certificates = Certificate::from_pem_bundle(&pem(path)?).map_err(|error| failure(path, &error))?;

@@ -1,12 +1,12 @@
-//! Variables that Kubernetes and Docker set for other containers, and that are not meant as settings.
+//! Recognises environment variables that Kubernetes and Docker set, and that are not settings.
 //!
-//! Kubernetes announces every service to every container, Docker every linked container: for one called `entityd-s3`
-//! the names of the variables begin with `ENTITYD_S3_`.
+//! Kubernetes sets variables about every service in every container, and Docker about every linked container. For a
+//! service or container called `entityd-s3`, their names begin with `ENTITYD_S3_`.
 
 use std::net::IpAddr;
 
-/// Returns whether Kubernetes or Docker would set this variable for a service or container whose name begins with
-/// this program's. A value of another form is not theirs: `ENTITYD_PORT=8851` is an error.
+/// Returns true if Kubernetes or Docker could have set this variable, for a service or container whose name begins with
+/// the name of this program. The value must have their form: `ENTITYD_PORT=8851` is an error.
 pub(super) fn is_announced(variable: &str, value: &str) -> bool {
     let is_number = |text: &str| text.parse::<u16>().is_ok();
     let of_port = variable.split_once("_PORT_").map(|(_, rest)| rest);
@@ -19,7 +19,7 @@ pub(super) fn is_announced(variable: &str, value: &str) -> bool {
     } else if let Some(rest) = of_port {
         is_of_a_port(rest, value)
     } else if variable.ends_with("_NAME") {
-        // The names of both containers: /other/entityd.
+        // The value has the names of both containers: /other/entityd.
         value.starts_with('/') && value.matches('/').count() > 1
     } else {
         // The variables that Docker copies from the environment of the linked container.
@@ -34,7 +34,7 @@ fn is_of_a_port(rest: &str, value: &str) -> bool {
     let is_protocol =
         words.next().is_some_and(|word| PROTOCOLS.contains(&word.to_ascii_lowercase().as_str()));
     let as_said = match (words.next(), words.next()) {
-        // Docker knows ranges of ports, too.
+        // Docker also has ranges of ports.
         (None | Some("START" | "END"), None) => is_url(value),
         (Some("PORT"), None | Some("START" | "END")) => value.parse::<u16>().is_ok(),
         (Some("PROTO"), None) => PROTOCOLS.contains(&value),

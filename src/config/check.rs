@@ -1,4 +1,4 @@
-//! Checks for values that are valid alone but contradict each other or this machine.
+//! Checks for values that are valid but contradict each other or this machine.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use crate::edge::tls::Mode;
 use crate::linkage::similarity::Kernel;
 use crate::queue::redis::QueueUrl;
 
-/// Rejects settings that contradict one another or the processor.
+/// Returns an error if settings contradict each other or the processor.
 pub(super) fn consistent(settings: &Settings, values: &Values) -> Result<(), Error> {
     let clash = |key, problem, other| Error::Clash {
         given: Box::new(values.given(key).clone()),
@@ -77,7 +77,7 @@ pub(super) fn consistent(settings: &Settings, values: &Values) -> Result<(), Err
     Ok(())
 }
 
-/// Rejects a password on the command line, and a database in PostgreSQL that has no host.
+/// Returns an error for a password on the command line, and for a database in PostgreSQL without a host.
 fn database(settings: &Settings, values: &Values) -> Result<(), Error> {
     let refuse = |key, remedy| Err(Error::BadValue { given: Box::new(values.given(key).clone()), remedy });
     let is_flag = |key| matches!(values.given(key).source, Source::Flag(_));

@@ -10,9 +10,9 @@ use crate::metadata::without_password;
 /// A configured value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given {
-    /// The setting, as it was spelled.
+    /// The setting, in the spelling of its source.
     pub key: String,
-    /// The value, as it was written.
+    /// The text of the value.
     pub value: String,
     /// The source of the value.
     pub source: Source,
@@ -31,8 +31,8 @@ impl fmt::Display for Given {
     }
 }
 
-/// Returns whether a setting of this name contains a secret, and prints as `***`. The path of a file does not; an
-/// unknown name is judged by its words.
+/// Returns true if a setting of this name contains a secret, which prints as `***`. A setting for a file does not. For
+/// an unknown setting, the words in its name decide.
 pub(super) fn is_secret(key: &str) -> bool {
     if let Some(known) = KEYS.iter().find(|known| known.name == key) {
         return known.placeholder == SECRET.placeholder;
@@ -57,7 +57,7 @@ pub enum Error {
     UnknownKey {
         /// The rejected value.
         given: Box<Given>,
-        /// The setting that may have been meant, or where all are listed.
+        /// A setting with a similar name, or the way to list all settings.
         hint: String,
     },
     /// Two values contradict each other.
@@ -88,7 +88,7 @@ pub enum Error {
     },
 }
 
-/// Returns the error for an unknown setting, with the likeliest of `names` as a hint.
+/// Returns the error for an unknown setting, with the most similar of `names` as a hint.
 pub(super) fn unknown_key(
     key: &str,
     value: &str,

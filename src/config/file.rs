@@ -27,7 +27,7 @@ impl Entry {
     }
 }
 
-/// Reads every entry of the file at `path`; rejects unknown settings.
+/// Reads every entry of the file at `path`. Unknown settings are errors.
 pub(super) fn read(path: &str) -> Result<Vec<Entry>, Error> {
     let wrong = |problem: String| Error::File { place: path.to_owned(), problem };
     let bytes = std::fs::read(path).map_err(|cause| {
@@ -40,7 +40,7 @@ pub(super) fn read(path: &str) -> Result<Vec<Entry>, Error> {
     parse(path, text)
 }
 
-/// Parses every entry of `text`, which came from the file at `path`.
+/// Parses every entry of `text`, the content of the file at `path`.
 pub(super) fn parse(path: &str, text: &str) -> Result<Vec<Entry>, Error> {
     let table = DeTable::parse(text).map_err(|error| {
         let line = error.span().map_or(1, |span| line_of(text, span.start));
@@ -66,7 +66,7 @@ fn name(key: &Key) -> String {
     key.name.to_owned()
 }
 
-/// Returns a value as a flag would spell it; a table is left as TOML, which no setting accepts.
+/// Returns the text of a value as in a flag. A table remains TOML, which no setting accepts.
 fn text_of(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => text.to_string(),
@@ -81,7 +81,7 @@ fn text_of(value: &DeValue<'_>) -> String {
     }
 }
 
-/// Returns a line of the file for an error message, without anything that may be secret.
+/// Returns a line of the file for an error message, without parts that may be secret.
 fn shown(line: &str) -> String {
     let (key, value) = line.split_once('=').unwrap_or((line, ""));
     match (key.trim(), value.trim()) {

@@ -1,4 +1,4 @@
-//! Every setting as a flag.
+//! Makes a flag of every setting.
 
 use clap::{Arg, ArgMatches, Command};
 
@@ -6,8 +6,8 @@ use super::settings::{KEYS, Key};
 use super::value::SWITCH;
 use super::values::Inputs;
 
-/// The settings given on the command line; flatten it into a command's arguments. Values stay text here, so that an
-/// error in a flag has the same form as any other.
+/// The settings given on the command line, to be flattened into a command's arguments. Values remain text here, so that
+/// an error in a flag has the same form as in other sources.
 #[derive(Clone, Debug)]
 pub struct Flags(Inputs);
 
@@ -58,7 +58,7 @@ fn flag(key: &'static Key) -> Arg {
         .help(format!("{} [default: {default}]", key.help.trim().trim_end_matches('.')));
     // Another name for the queues of a worker.
     let flag = if key.name == "queues" { flag.visible_alias("worker-queues") } else { flag };
-    // A switch is set by its name alone.
+    // A switch may be given without a value.
     if key.placeholder == SWITCH.placeholder {
         flag.num_args(0..=1).default_missing_value("true")
     } else {

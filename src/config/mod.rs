@@ -1,8 +1,9 @@
-//! Settings: flag over environment over file over the reference service's variable over default.
+//! The settings. A flag takes precedence over the environment, then follow the settings file, the variable of the
+//! reference service, and the default.
 //!
-//! All settings are generated from one list in `settings.rs`. A setting has one name in every form: `--lease-ms`,
-//! `ENTITYD_LEASE_MS`, `lease_ms`. An error in any of them is one line with the key, the value, its source, and a
-//! remedy; nothing has been opened by then.
+//! All settings are generated from one list in `settings.rs`. A setting has the same name in every source:
+//! `--lease-ms`, `ENTITYD_LEASE_MS`, `lease_ms`. An error is one line with the key, the value, its source, and a
+//! remedy. Settings are checked before any file or socket is opened.
 
 mod announced;
 mod check;
@@ -39,7 +40,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Checks that the settings file may be trusted with the secret in it, if it contains one. Warns if others may
+    /// If the settings file contains a secret, checks that no other user may write the file, and warns if others may
     /// read it.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
-//! Numbers, times and sizes in settings.
+//! Parses numbers, times and sizes in settings.
 //!
-//! A number without a unit is in the unit that the setting's name ends with. A unit may follow it: `30s`, `10GiB`.
+//! A number without a unit is in the unit at the end of the setting's name. A unit may follow the number: `30s`,
+//! `10GiB`.
 
 /// Units of time in milliseconds.
 const TIMES: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
@@ -43,7 +44,7 @@ pub(super) fn bytes(text: &str, least: u64) -> Option<u64> {
     with_unit(text, &SIZES, 1).filter(|bytes| *bytes >= least)
 }
 
-/// Parses a decimal number in `least..=most`. Underscores may stand between its digits.
+/// Parses a decimal number in `least..=most`. Its digits may be separated by underscores.
 pub(super) fn whole(text: &str, least: u64, most: u64) -> Option<u64> {
     let inner = text.starts_with(|first: char| first.is_ascii_digit()) && !text.ends_with('_');
     let digits = text.chars().all(|c| c.is_ascii_digit() || c == '_');
@@ -51,7 +52,7 @@ pub(super) fn whole(text: &str, least: u64, most: u64) -> Option<u64> {
     (least..=most).contains(&number).then_some(number)
 }
 
-/// Parses a time in whole multiples of `unit` milliseconds.
+/// Parses a time, which must be a multiple of `unit` milliseconds; returns the multiple.
 fn time(text: &str, unit: u64, least: u64, most: u64) -> Option<u64> {
     let milliseconds = with_unit(text, &TIMES, unit)?;
     let count = milliseconds / unit;

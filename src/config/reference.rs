@@ -1,11 +1,12 @@
-//! Settings that the reference service takes from several variables together.
+//! Settings that the reference service composes from several variables.
 
 use super::value::SWITCH;
 
-/// The name under which the reference's Sentinels know the master.
+/// The name of the master in the reference service's Sentinels.
 const SENTINEL_NAME: &str = "mymaster";
 
-/// Returns the URL of the queue, if the reference's variables name a Redis, and the variable that names its host.
+/// Returns the variable with the host of Redis, and the URL of the queue, if the variables of the reference service
+/// name a Redis.
 pub(super) fn queue<'a>(environment: &impl Fn(&str) -> Option<&'a str>) -> Option<(&'static str, String)> {
     let given = |variable| environment(variable).map(str::trim).filter(|value| !value.is_empty());
     let host = given("REDIS_SERVER")?;

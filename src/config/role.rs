@@ -27,7 +27,7 @@ impl Role {
         }
     }
 
-    /// Returns true if a node with this role does jobs of `queue`. Only serving nodes remove objects.
+    /// Returns true if a node with this role executes jobs of `queue`. Only nodes that serve clients remove objects.
     pub fn does(self, queue: &str) -> bool {
         match self {
             Self::All => true,
@@ -40,7 +40,7 @@ impl Role {
 /// The setting for the address of the worker listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerListen {
-    /// The default address in the role `api`, none in other roles.
+    /// The default address in the role `api`, no listener in other roles.
     Auto,
     /// There is no listener for workers.
     Off,
@@ -52,7 +52,7 @@ impl WorkerListen {
     /// The default address.
     const USUAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8854);
 
-    /// Returns the address for a node of that role.
+    /// Returns the address for a node with this role; `None` for no listener.
     pub const fn address(self, role: Role) -> Option<SocketAddr> {
         match (self, role) {
             (Self::At(address), _) => Some(address),

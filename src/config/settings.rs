@@ -32,7 +32,7 @@ use crate::worker::QueueSlots;
 pub struct Key {
     /// The name of the setting in the settings file.
     pub name: &'static str,
-    /// The reference service's environment variables of the same meaning; the first that is set counts.
+    /// The reference service's environment variables with the same meaning. The first that is set is used.
     pub aliases: &'static [&'static str],
     /// The default value.
     pub default: &'static str,
@@ -40,7 +40,7 @@ pub struct Key {
     pub help: &'static str,
     /// The placeholder of the value in `--help`.
     pub placeholder: &'static str,
-    /// The accepted values, as they follow the word "give".
+    /// The accepted values, as a phrase after the word "give".
     pub remedy: &'static str,
 }
 
@@ -56,7 +56,7 @@ impl Key {
     }
 }
 
-/// Reads the value that takes precedence.
+/// A source of values by key.
 pub(super) trait ReadValue {
     /// The error of a value that cannot be used.
     type Error;
@@ -65,10 +65,10 @@ pub(super) trait ReadValue {
     fn read<T>(&self, key: &'static str, read: fn(&str) -> Option<T>) -> Result<T, Self::Error>;
 }
 
-/// Generates [`Settings`], [`KEYS`] and the code that reads one by the other from the list below.
+/// Generates [`Settings`], [`KEYS`] and the code that reads the settings from the list below.
 macro_rules! settings {
     ($($(#[doc = $help:literal])+ $name:ident: $type:ty = $default:literal, $kind:ident $(, alias $($alias:literal)+)?;)+) => {
-        /// All settings of a server, checked.
+        /// All checked settings of a server.
         #[derive(Clone, Debug, Serialize)]
         pub struct Settings {
             $($(#[doc = $help])+ pub $name: $type,)+

@@ -19,7 +19,7 @@ impl Row {
     fn text(&self) -> String {
         let default =
             || KEYS.iter().find(|key| key.name == self.key).map_or("", |key| key.default).to_owned();
-        // A setting without a value prints as text.
+        // A setting without a value prints its default text.
         if self.value.is_null() { default() } else { plain(&self.value) }
     }
 }
@@ -42,7 +42,7 @@ pub fn table(loaded: &Loaded) -> String {
     table
 }
 
-/// Formats the same as a JSON array of objects.
+/// Formats the same rows as a JSON array of objects.
 pub fn json(loaded: &Loaded) -> String {
     let objects = rows(loaded).into_iter();
     let objects = objects.map(|row| json!({"key": row.key, "value": row.value, "source": row.source}));

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// The source of a value; the first in this order wins.
+/// The source of a value. The sources are in the order of precedence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The command line.
     Flag(String),
-    /// The environment, under this program's name.
+    /// The environment, in a variable of this program.
     Environment(String),
     /// The settings file.
     File {
@@ -17,7 +17,7 @@ pub enum Source {
         /// The line, from 1.
         line: usize,
     },
-    /// The environment, under the reference service's name.
+    /// The environment, in a variable of the reference service.
     Alias(&'static str),
     /// The built-in default.
     Default,

@@ -1,4 +1,4 @@
-//! Precedence, every kind of error, and the files in `config/`.
+//! Tests precedence, every kind of error, and the files in `config/`.
 
 use super::*;
 use crate::linkage::similarity::{Kernel, KernelName};
@@ -123,7 +123,7 @@ fn a_settings_file_may_begin_with_a_byte_order_mark_and_is_utf_8() {
 
 #[test]
 fn proxies_close_idle_connections_before_we_do() {
-    // nginx keeps connections of clients for 75 s, and most balancers for 60.
+    // nginx keeps idle connections for 75 s, and most load balancers for 60 s.
     assert!(load(&inputs()).unwrap().settings.idle_timeout_ms > 75_000);
 }
 
@@ -247,7 +247,7 @@ fn a_kernel_that_the_processor_lacks_is_refused_and_those_that_it_has_are_named(
     }
 }
 
-/// Formats every key with its default below its help, as `config/all.toml` should be.
+/// Returns the expected content of `config/all.toml`: every key with its help and default.
 fn all_toml() -> String {
     let quote = |value: &str| {
         if value.starts_with(|c: char| c.is_ascii_digit()) && !value.contains(['.', ':']) {

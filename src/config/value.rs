@@ -1,4 +1,4 @@
-//! Types of values: how each is parsed, and which values are accepted.
+//! The types of values: the parser and the accepted values of each.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -31,7 +31,7 @@ use crate::worker::QueueSlots;
 pub(super) struct ValueType<T> {
     /// The placeholder of the value in `--help`.
     pub(super) placeholder: &'static str,
-    /// The accepted values, as they follow the word "give".
+    /// The accepted values, as a phrase after the word "give".
     pub(super) remedy: &'static str,
     /// Parses the text.
     pub(super) read: fn(&str) -> Option<T>,
@@ -97,7 +97,7 @@ pub(super) const NETWORKS: ValueType<Vec<IpNet>> = ValueType {
     read: |text| listed(text).map(network).collect(),
 };
 
-/// The header by which a proxy reports the client.
+/// The header with which a proxy reports the client.
 pub(super) const PROXY_HEADER: ValueType<ProxyHeader> = ValueType {
     placeholder: "x-forwarded-for|forwarded|proxy-protocol",
     remedy: "x-forwarded-for, forwarded or proxy-protocol",
@@ -144,14 +144,14 @@ pub(super) const TIMEOUT: ValueType<u64> = ValueType {
     read: |text| milliseconds(text, 100, 86_400_000),
 };
 
-/// A lowest transfer rate.
+/// A minimum transfer rate.
 pub(super) const RATE_MIN: ValueType<u64> = ValueType {
     placeholder: "BYTES",
     remedy: "bytes a second, such as 1_024 or 1KiB, or 0 for any",
     read: |text| bytes(text, 0),
 };
 
-/// A directory, which need not exist yet.
+/// A directory, which need not exist.
 pub(super) const DIRECTORY: ValueType<PathBuf> = ValueType {
     placeholder: "DIR",
     remedy: "the path of a directory",
@@ -175,7 +175,7 @@ pub(super) const WORD_OR_NONE: ValueType<Option<String>> = ValueType {
     },
 };
 
-/// A secret; `None` if empty. Not for flags, which every user of the machine can see.
+/// A secret; `None` if empty. Flags must not contain it, since every user of the machine can see them.
 pub(super) const SECRET: ValueType<Option<Hidden>> = ValueType {
     placeholder: "SECRET",
     remedy: "the secret in the environment, or the path of a file that holds it",
@@ -200,14 +200,14 @@ pub(super) const LINE_OR_NONE: ValueType<Option<String>> = ValueType {
     },
 };
 
-/// A number of connections to a database: one is not enough while a transaction waits for another.
+/// A number of connections to a database. One is not enough, since a transaction may wait for another.
 pub(super) const DATABASE_CONNECTIONS: ValueType<usize> = ValueType {
     placeholder: "N",
     remedy: "a whole number from 2 to 1000",
     read: |text| whole(text, 2, 1_000).map(|connections| connections as usize),
 };
 
-/// The use of migrations.
+/// The treatment of an older schema at the start.
 pub(super) const MIGRATE: ValueType<metadata::Migrate> = ValueType {
     placeholder: "auto|never",
     remedy: "auto or never",
@@ -218,7 +218,7 @@ pub(super) const MIGRATE: ValueType<metadata::Migrate> = ValueType {
     },
 };
 
-/// Accepted losses.
+/// The losses that the operator accepts.
 pub(super) const LOSSES: ValueType<Losses> = ValueType {
     placeholder: "FILE:COMMIT",
     remedy: "the loss of metadata.db, buckets.db or postgresql as the error at start names it, such as metadata.db:1234",
@@ -295,8 +295,8 @@ pub(super) const BUCKET: ValueType<String> = ValueType {
 pub(super) const SWITCH: ValueType<bool> =
     ValueType { placeholder: "true|false", remedy: "true or false", read: switch };
 
-/// Variables of the reference service with a boolean value and no effect here: their features are built in.
-/// An invalid value is an error nevertheless, since other variables may have the same value.
+/// Boolean variables of the reference service without effect here, since their features are built in. Their values are
+/// checked nevertheless.
 pub(super) const SWITCHES_WITHOUT_EFFECT: [&str; 2] = ["MINIO_SECURE", "DOWNLOAD_OBJECT_STORE_ENABLED"];
 
 /// Yes, no, or automatic.
@@ -313,7 +313,7 @@ pub(super) const CREDENTIALS_S: ValueType<u64> = ValueType {
     read: |text| seconds(text, 900, 604_800),
 };
 
-/// Threads, where 0 means one for each core.
+/// A number of threads; 0 stands for one for each core.
 pub(super) const THREADS: ValueType<usize> = ValueType {
     placeholder: "N",
     remedy: "a number of threads from 1 to 1024, or 0 for one on each core",
@@ -341,14 +341,14 @@ pub(super) const BYTES_OR_NONE: ValueType<u64> = ValueType {
     read: |text| bytes(text, 0),
 };
 
-/// A number of uploads: each takes a thread.
+/// A number of uploads, each of which takes a thread.
 pub(super) const UPLOADS: ValueType<usize> = ValueType {
     placeholder: "N",
     remedy: "a whole number from 1 to 4096",
     read: |text| whole(text, 1, 4096).map(|uploads| uploads as usize),
 };
 
-/// A number of uploads that wait for more.
+/// A number of partial uploads.
 pub(super) const PARTIAL_UPLOADS: ValueType<usize> = ValueType {
     placeholder: "N",
     remedy: "a whole number from 1 to 100_000",
@@ -362,7 +362,7 @@ pub(super) const ORIGINS: ValueType<Origins> = ValueType {
     read: |text| text.parse().ok(),
 };
 
-/// The results to compress.
+/// The compression of results.
 pub(super) const COMPRESS: ValueType<Compress> = ValueType {
     placeholder: "auto|always|off",
     remedy: "auto, always or off",
@@ -404,14 +404,14 @@ pub(super) const COUNT_OR_AUTO: ValueType<Option<u64>> = ValueType {
     read: |text| if text == "auto" { Some(None) } else { positive(text).map(Some) },
 };
 
-/// The loops that compare, or `auto`.
+/// A comparison kernel, or `auto`.
 pub(super) const KERNEL: ValueType<Option<KernelName>> = ValueType {
     placeholder: "NAME|auto",
     remedy: "auto, portable, popcnt, avx2, avx512, amx or neon",
     read: |text| if text == "auto" { Some(None) } else { text.parse().ok().map(Some) },
 };
 
-/// The size of something large, or `auto`.
+/// A size in bytes, or `auto`.
 pub(super) const BYTES_OR_AUTO: ValueType<Option<u64>> = ValueType {
     placeholder: "BYTES|auto",
     remedy: "bytes, at least 1, such as 4_000_000_000 or 4GB, or `auto`",
@@ -446,7 +446,7 @@ pub(super) const DEADLINE: ValueType<u64> = ValueType {
     read: |text| milliseconds(text, 100, 2_592_000_000),
 };
 
-/// The length of a lease: long enough for a heartbeat to come in between.
+/// The length of a lease, which must be long enough for heartbeats.
 pub(super) const LEASE: ValueType<u64> = ValueType {
     placeholder: "MS",
     remedy: "milliseconds from 100 to 86_400_000, such as 30_000, or a time such as 30s",
@@ -500,8 +500,7 @@ pub(super) const HEADER_NAMES: ValueType<Vec<String>> = ValueType {
     read: |text| listed(text).map(loggable_header).collect(),
 };
 
-/// Words in the names of headers that carry secrets, such as `x-amz-security-token` or a customer's key. Such headers
-/// are never logged.
+/// Words in the names of headers with secrets, such as `x-amz-security-token`. Such headers are never logged.
 const SECRET_WORDS: [&str; 9] = [
     "authorization",
     "cookie",
@@ -521,7 +520,7 @@ fn loggable_header(name: &str) -> Option<String> {
     (!secret).then(|| name.to_string())
 }
 
-/// Returns the domain in lower case, if it is valid: labels of letters, digits and hyphens.
+/// Returns the domain in lower case, if it is valid: it consists of labels of letters, digits and hyphens.
 fn domain(text: &str) -> Option<String> {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(inner);
@@ -541,8 +540,8 @@ fn switch(text: &str) -> Option<bool> {
     }
 }
 
-/// Parses an address to listen on. A port alone, or after `localhost`, means loopback; a port after a colon means
-/// every address, IPv4 and IPv6.
+/// Parses an address to listen on. Only a port, or a port after `localhost`, means the loopback address. A port after a
+/// colon means every address, IPv4 and IPv6.
 fn address(text: &str) -> Option<SocketAddr> {
     let port =
         |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u16>().ok())?;
@@ -554,7 +553,7 @@ fn address(text: &str) -> Option<SocketAddr> {
     }
 }
 
-/// Returns whether the text is a host with or without a port, and nothing else.
+/// Returns true if the text is a host, with or without a port.
 fn authority(text: &str) -> bool {
     let parsed = text.parse::<axum::http::uri::Authority>();
     parsed.is_ok_and(|authority| !authority.host().is_empty() && !text.contains('@'))

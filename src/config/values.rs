@@ -1,4 +1,4 @@
-//! Collects the text of every setting from the source that takes precedence.
+//! Collects the values of every setting from all sources.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,14 @@ use super::source::Source;
 use super::value::{SWITCH, SWITCHES_WITHOUT_EFFECT};
 use crate::runtime::failpoint;
 
-/// Everything outside the program that may provide values.
+/// The sources of values outside the program.
 #[derive(Clone, Debug, Default)]
 pub struct Inputs {
     /// Settings given as flags, by key.
     pub flags: BTreeMap<&'static str, String>,
     /// The settings file named by a flag.
     pub file: Option<String>,
-    /// The environment.
+    /// The environment variables.
     pub environment: Vec<(String, String)>,
 }
 
@@ -32,13 +32,13 @@ impl Inputs {
     }
 }
 
-/// The texts of every setting with their sources, the one that takes precedence first.
+/// The values of every setting with their sources, in order of precedence.
 #[derive(Debug)]
 pub(super) struct Values(BTreeMap<&'static str, Vec<Given>>);
 
 /// The variable that names the settings file.
 const FILE_VARIABLE: &str = "ENTITYD_CONFIG";
-/// Variables that other commands read from the environment; a server ignores them.
+/// Environment variables of other commands, which a server ignores.
 const COMMANDS_VARIABLES: [&str; 8] = [
     "ENTITYD_ADMIN_TOKEN",
     "ENTITYD_OPS_CA",
@@ -51,7 +51,7 @@ const COMMANDS_VARIABLES: [&str; 8] = [
 ];
 
 impl Values {
-    /// Collects the values; rejects unknown names.
+    /// Collects the values. Unknown names are errors.
     pub(super) fn gather(inputs: &Inputs) -> Result<Self, Error> {
         refuse_unknown_variables(&inputs.environment)?;
         check_switches_without_effect(&inputs.environment)?;
@@ -61,7 +61,7 @@ impl Values {
         Ok(Self(KEYS.iter().map(pick).collect()))
     }
 
-    /// Returns the winning value of `key`.
+    /// Returns the value of `key` that takes precedence.
     pub(super) fn given(&self, key: &'static str) -> &Given {
         self.all(key).0
     }
@@ -75,8 +75,8 @@ impl Values {
 impl ReadValue for Values {
     type Error = Error;
 
-    /// Returns the value of `key`, parsed from the text that takes precedence. The others must be valid too: they
-    /// count as soon as the overriding source is removed.
+    /// Returns the parsed value of `key` that takes precedence. The values of other sources must be valid, too, since
+    /// one of them takes effect when the first source is removed.
     fn read<T>(&self, key: &'static str, read: fn(&str) -> Option<T>) -> Result<T, Error> {
         let value = |given: &Given| {
             read(given.value.trim()).ok_or_else(|| Error::BadValue {
@@ -94,9 +94,8 @@ impl ReadValue for Values {
     }
 }
 
-/// Returns all values of a setting, in order of precedence: the flag, the environment, the file, the reference
-/// service's variable, the default. The last two are only read when no other source gave a value: a variable of
-/// another service may have another meaning.
+/// Returns all values of a setting, in order of precedence. The variable of the reference service and the default are
+/// used only if no other source has a value, since the variable may be meant for another service.
 fn all_given(key: &'static Key, inputs: &Inputs, entries: &[Entry]) -> Vec<Given> {
     let given = |value: &str, source| Given { key: key.name.to_owned(), value: value.to_owned(), source };
     let environment = |variable: &str| lookup(&inputs.environment, variable);
@@ -107,7 +106,7 @@ fn all_given(key: &'static Key, inputs: &Inputs, entries: &[Entry]) -> Vec<Given
     let entry = entry.map(|entry| given(&entry.value, entry.source()));
     let mut all: Vec<_> = [flag, variable, entry].into_iter().flatten().collect();
     if all.is_empty() {
-        // Compose files pass on unset variables as empty ones.
+        // Compose files pass unset variables as empty ones.
         let set = |alias: &&'static str| {
             Some((*alias, environment(alias).filter(|value| !value.trim().is_empty())?))
         };

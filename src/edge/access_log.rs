@@ -12,26 +12,26 @@ use super::client_ip::ClientIp;
 /// The route label of a request that matches no route.
 pub const UNKNOWN_ROUTE: &str = "none";
 
-/// The access-log record of a request: method and path. If it is dropped before [`AccessLog::answered`], it
-/// logs that the client disconnected.
+/// The access-log record of a request. If it is dropped before [`AccessLog::answered`] is called, it logs that the
+/// client disconnected.
 pub struct AccessLog {
     method: &'static str,
     uri: Uri,
-    /// Shortens the path to the part that may be logged.
+    /// Returns the part of a path that may be logged.
     shown: fn(&str) -> String,
     client: Option<IpAddr>,
     answered: bool,
 }
 
 impl AccessLog {
-    /// Begins the record of a request. `shown` shortens the path to the part that may be logged.
+    /// Begins the record of a request. `shown` returns the part of a path that may be logged.
     pub fn of(request: &Request, shown: fn(&str) -> String) -> Self {
         let client = request.extensions().get().map(|ClientIp(address)| *address);
         let (method, uri) = (known_method(request.method()), request.uri().clone());
         Self { method, uri, shown, client, answered: false }
     }
 
-    /// Returns the method as a label.
+    /// Returns the method as a metric label.
     pub const fn method(&self) -> &'static str {
         self.method
     }
@@ -61,7 +61,7 @@ impl Drop for AccessLog {
     }
 }
 
-/// Returns the method as a label: all unknown methods share one.
+/// Returns the method as a metric label. All unknown methods share one label.
 pub(super) fn known_method(method: &Method) -> &'static str {
     const KNOWN: [Method; 7] = [
         Method::GET,

@@ -1,4 +1,4 @@
-//! Tracks the activity of a connection, and the time without any.
+//! Tracks the activity of a connection, to detect clients that exceed a timeout.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -13,23 +13,23 @@ use crate::runtime::clock::Stopwatch;
 /// The shortest interval between two checks of a connection.
 const LOOK_MIN: Duration = Duration::from_millis(20);
 
-/// The activity of a connection, as its socket, its requests and its responses report it.
+/// The activity of a connection. Its socket, its requests and its responses report it.
 #[derive(Debug)]
 pub(super) struct Activity {
     watch: Stopwatch,
-    /// Requests whose response has not been sent to the last byte.
+    /// The number of requests whose response is not completely sent.
     under_way: AtomicUsize,
-    /// The time at which a byte was last sent, or a request began or ended.
+    /// The time of the latest progress: bytes were sent, or a request began or ended.
     moved_ms: AtomicU64,
-    /// Discarded bodies that are still read to their end.
+    /// The number of rejected bodies that are still read and discarded.
     lingering: AtomicUsize,
-    /// The arrival time of the first byte of a request that has not begun; 0 if there is none.
+    /// The arrival time of the first byte of a request whose headers are incomplete; 0 if there is none.
     head_ms: AtomicU64,
-    /// Chunks of responses that wait to be sent; with HTTP/2 there may be several.
+    /// The chunks of responses that wait to be sent; with HTTP/2 there may be several.
     waiting: Mutex<Vec<Piece>>,
     /// The number of requests so far.
     requests: AtomicU64,
-    /// Set once the connection speaks HTTP/2, whose frames may arrive outside a request.
+    /// True once the connection speaks HTTP/2, whose frames may arrive outside a request.
     http2: AtomicBool,
 }
 
@@ -42,7 +42,7 @@ struct Piece {
     bytes: usize,
 }
 
-/// A request under way, until dropped.
+/// A request in progress, until this is dropped.
 #[derive(Debug)]
 pub(super) struct RequestGuard {
     activity: Arc<Activity>,
@@ -50,7 +50,7 @@ pub(super) struct RequestGuard {
 }
 
 impl RequestGuard {
-    /// Reports that a chunk of the response, of this many bytes, waits to be sent, or that none does.
+    /// Reports that a chunk of `bytes` bytes of the response waits to be sent; `None` if no chunk does.
     pub(super) fn sending(&self, bytes: Option<usize>) {
         self.activity.sending(self.request, bytes);
     }
@@ -105,13 +105,13 @@ impl Activity {
         RequestGuard { activity: Arc::clone(self), request: self.requests.fetch_add(1, Ordering::Relaxed) }
     }
 
-    /// Discards the rest of a body until the guard is dropped: its bytes begin no request.
+    /// Records that the rest of a body is discarded until the guard is dropped, so its bytes do not begin a request.
     pub(super) fn linger(self: &Arc<Self>) -> LingerGuard {
         self.lingering.fetch_add(1, Ordering::Relaxed);
         LingerGuard(Arc::clone(self))
     }
 
-    /// Returns whether no request is under way.
+    /// Returns true if no request is in progress.
     pub(super) fn is_idle(&self) -> bool {
         self.under_way.load(Ordering::Relaxed) == 0
     }
@@ -129,7 +129,7 @@ impl Activity {
         }
     }
 
-    /// Returns the time that the client has left for its current step; `None` if it has no limit.
+    /// Returns the time until the next timeout of the client; `None` if none applies now.
     fn left(&self, timeouts: &Timeouts) -> Option<Duration> {
         let moved = self.moved_ms.load(Ordering::Relaxed);
         let head = self.head_ms.load(Ordering::Relaxed);
@@ -139,7 +139,7 @@ impl Activity {
         };
         let (since, allowed) = if !self.is_idle() {
             let waiting = self.waiting.lock();
-            // A chunk that has stopped times out although other chunks make progress.
+            // Each chunk has a timeout, so a stalled response is detected although others make progress.
             let piece = |piece: &Piece| left(piece.since_ms, timeouts.for_bytes(piece.bytes));
             return waiting.iter().map(piece).min().map(|pieces| pieces.min(left(moved, timeouts.transfer)));
         } else if self.lingering.load(Ordering::Relaxed) > 0 {
@@ -158,7 +158,7 @@ impl Activity {
     }
 }
 
-/// The rest of a body that is discarded, until dropped.
+/// A body whose rest is discarded, until this is dropped.
 #[derive(Debug)]
 pub(super) struct LingerGuard(Arc<Activity>);
 
@@ -223,7 +223,7 @@ mod tests {
         let timeouts = Timeouts { transfer: Duration::from_millis(50), rate_min: 1_000, ..TIMEOUTS };
         let activity = Activity::new();
         let [stalled, _busy] = [true, true].map(|http2| activity.begin(http2));
-        // A twentieth of a second, and as long again for the bytes.
+        // The timeout is 50 ms plus 50 ms for the bytes.
         stalled.sending(Some(50));
         let moving = async {
             loop {

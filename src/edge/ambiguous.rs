@@ -1,10 +1,10 @@
-//! Rejects requests that two readers could understand in two ways.
+//! Rejects ambiguous requests, which a proxy and this server could interpret differently.
 
 use axum::http::header::{HOST, TRANSFER_ENCODING};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Version};
 
-/// Returns the status and detail for a request that is ambiguous, which is rejected whatever it asks for.
+/// Returns the status and the detail with which an ambiguous request is rejected; `None` for other requests.
 pub(super) fn refusal(version: Version, headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
     let mut hosts = headers.get_all(HOST).iter();
     // RFC 9112, section 3.2. HTTP/1.0 has no such header, and HTTP/2 has `:authority`.
@@ -29,8 +29,8 @@ pub(super) fn refusal(version: Version, headers: &HeaderMap) -> Option<(StatusCo
     ))
 }
 
-/// Returns true for a host with or without a port, and for an empty value: a target without a host is sent with an
-/// empty header.
+/// Returns true for a host, with or without a port, and for an empty value, which clients send for a target without a
+/// host.
 fn is_host(value: &HeaderValue) -> bool {
     let parsed = Authority::try_from(value.as_bytes());
     value.is_empty() || parsed.is_ok_and(|host| !host.as_str().contains('@'))

@@ -1,4 +1,4 @@
-//! Determines a request's client address: the peer, or the address a trusted proxy reports.
+//! Determines a request's client address: the peer, or the address that a trusted proxy reports.
 
 use std::io;
 use std::net::IpAddr;
@@ -14,23 +14,23 @@ use super::forwarded::{self, X_FORWARDED_FOR, forwarded_as, nearest, x_forwarded
 use super::proxy_protocol;
 use super::public_address::PublicAddress;
 
-/// The client address of a request. Every request that a listener receives carries one.
+/// The client address of a request. It is in the extensions of every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientIp(pub IpAddr);
 
 impl ClientIp {
-    /// Returns whether the client is on this machine.
+    /// Returns true if the client is on this machine.
     pub fn is_near(self) -> bool {
         self.0.to_canonical().is_loopback()
     }
 }
 
-/// The host, with its port, by which the client of a trusted proxy knows this server. A request carries it if
-/// a trusted proxy reported it.
+/// The host, with its port, that the client has requested. It is in the extensions of a request if a trusted proxy has
+/// reported it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardedHost(pub String);
 
-/// The header by which trusted proxies report the client.
+/// The header with which trusted proxies report the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProxyHeader {
@@ -42,7 +42,7 @@ pub enum ProxyHeader {
     ProxyProtocol,
 }
 
-/// The trusted proxies, and the header by which they report the client.
+/// The trusted proxies, and the header with which they report the client.
 #[derive(Debug)]
 pub struct TrustedProxies {
     proxies: Vec<IpNet>,
@@ -51,18 +51,18 @@ pub struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// Returns the policy that trusts `proxies` if they report the client by `header`.
+    /// Returns the policy that trusts `proxies`, which report the client with `header`.
     pub const fn new(proxies: Vec<IpNet>, header: ProxyHeader) -> Self {
         Self { proxies, header, hinted: AtomicBool::new(false) }
     }
 
-    /// Returns whether `peer` is a trusted proxy.
+    /// Returns true if `peer` is a trusted proxy.
     pub(super) fn trusts(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.proxies.iter().any(|network| network.contains(&peer))
     }
 
-    /// Reads the client address from a connection of a trusted proxy that uses the PROXY protocol.
+    /// Reads the client address from a connection, if it is from a trusted proxy that uses the PROXY protocol.
     ///
     /// # Errors
     /// The connection does not begin with a PROXY header.
@@ -78,7 +78,7 @@ impl TrustedProxies {
         }
     }
 
-    /// Returns the client address of a request: the last address in the chain that is not a trusted proxy.
+    /// Returns the client address of a request: the last address in the chain of proxies that is not a trusted proxy.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         if !self.trusts(peer) {
             self.hint(peer, headers);
@@ -91,12 +91,12 @@ impl TrustedProxies {
         }
     }
 
-    /// Returns the host by which the client knows this server, if `peer` is a trusted proxy and reports it.
+    /// Returns the host that the client has requested, if `peer` is a trusted proxy and reports it.
     pub(super) fn host(&self, peer: IpAddr, headers: &HeaderMap) -> Option<ForwardedHost> {
         forwarded::host(headers).filter(|_| self.trusts(peer)).map(ForwardedHost)
     }
 
-    /// Returns the public address that `peer` reports for its client's request, if it is a trusted proxy.
+    /// Returns the public address of this server that `peer` reports, if `peer` is a trusted proxy.
     pub(super) fn outside(&self, peer: IpAddr, headers: &HeaderMap) -> Option<PublicAddress> {
         if !self.trusts(peer) {
             return None;
@@ -113,7 +113,7 @@ impl TrustedProxies {
 
     fn beyond(&self, peer: IpAddr, named: impl Iterator<Item = Option<IpAddr>>) -> IpAddr {
         let mut nearest = peer;
-        // An address that is malformed ends the chain: the rest may come from anyone.
+        // A malformed address ends the chain: those before it may come from the client itself.
         for address in named.map_while(|address| address) {
             nearest = address;
             if !self.trusts(address) {
@@ -123,7 +123,7 @@ impl TrustedProxies {
         nearest
     }
 
-    /// Warns once about a peer that seems to be a proxy and is not in the list of trusted ones.
+    /// Warns once about a peer that seems to be a proxy and is not trusted.
     fn hint(&self, peer: IpAddr, headers: &HeaderMap) {
         let forwarded = headers.contains_key(X_FORWARDED_FOR) || headers.contains_key(FORWARDED);
         if forwarded && is_private(peer) && !self.hinted.swap(true, Ordering::Relaxed) {
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(seen("192.0.2.1, 10.0.0.7"), "192.0.2.1");
         assert_eq!(seen("192.0.2.1, nonsense, 10.0.0.7"), "10.0.0.7");
         assert_eq!(seen("nonsense"), "10.0.0.1");
-        // Only the header that the proxy is known to send counts: a client may have sent the other one.
+        // Only the configured header counts: a client may have sent the other one.
         assert_eq!(client("10.0.0.0/8", ProxyHeader::ProxyProtocol, "10.0.0.1", "192.0.2.1"), "10.0.0.1");
         assert_eq!(client("10.0.0.0/8", ProxyHeader::Forwarded, "10.0.0.1", "for=192.0.2.1"), "192.0.2.1");
     }

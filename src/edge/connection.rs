@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its last.
+//! Serves one connection, from its first byte to its last.
 
 use std::convert::Infallible;
 use std::io;
@@ -31,21 +31,22 @@ use super::tracked_body::TrackedBody;
 use super::tracked_stream::{Stream, TrackedStream};
 use crate::telemetry::LogThrottle;
 
-/// Time for a slow client to take the last bytes of a response once the server stops.
+/// The time limit for sending the last bytes when the server closes a connection.
 const LAST_BYTES: Duration = Duration::from_secs(2);
-/// The interval at which that is checked.
+/// The interval at which a stopping server checks whether a connection has a request.
 const LOOK: Duration = Duration::from_millis(50);
-/// The HSTS header of a listener with TLS: for a year, browsers return with TLS only.
+/// The HSTS header of a listener with TLS: for a year, browsers use only TLS.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
-/// The maximum number of concurrent requests on a connection of HTTP/2.
+/// The maximum number of concurrent requests on an HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
-/// The number of requests that may be reset, by the client or because of its errors, before its connection is closed.
+/// The maximum number of requests that are reset, by the client or because of its errors. Then the connection is
+/// closed.
 const RESETS_MAX: usize = 64;
-/// The maximum number of bytes of headers of a request in HTTP/2.
+/// The maximum size of the headers of an HTTP/2 request, in bytes.
 const HEADERS_BYTES_MAX: u32 = 64 << 10;
-/// Bytes in flight for a request in HTTP/2.
+/// The flow-control window of an HTTP/2 request, in bytes.
 const STREAM_WINDOW: u32 = 512 << 10;
-/// Bytes in flight for all requests of a connection in HTTP/2.
+/// The flow-control window of an HTTP/2 connection, in bytes.
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// A connection that was accepted and counted.
@@ -55,11 +56,11 @@ pub(super) struct Accepted {
     pub(super) permit: ConnectionPermit,
 }
 
-/// Connections whose TLS handshake or PROXY header failed.
+/// Throttles the warning about connections whose TLS handshake or PROXY header failed.
 static REFUSED: LazyLock<LogThrottle> = LazyLock::new(LogThrottle::default);
 
-/// Logs why a connection failed to start. Nothing else reveals a proxy that sends no PROXY header, or a
-/// client without its certificate. A client that just disconnects is not worth a warning.
+/// Logs why a connection failed to start. Nothing else reveals a proxy that sends no PROXY header, or a client without
+/// a certificate. A client that only disconnects causes no warning.
 fn refused(peer: IpAddr, error: &io::Error) {
     let gone = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
     if gone.contains(&error.kind()) {
@@ -80,7 +81,7 @@ struct Host {
 impl Accepted {
     /// Answers the requests of the connection until it ends, is idle for too long, or `stop` is cancelled.
     pub(super) async fn serve(self, config: ListenerConfig, router: Router, stop: CancellationToken) {
-        // Responses are small and written at once; waiting for more would only delay them.
+        // Responses are small and written at once; Nagle's algorithm would only delay them.
         if let Err(error) = self.stream.set_nodelay(true) {
             tracing::debug!("cannot set nodelay: {error}");
         }
@@ -113,7 +114,7 @@ impl Accepted {
                 Ok(stream) => Stream::Tls(Box::new(stream)),
                 Err((error, stream)) => {
                     let permit = self.permit;
-                    // The connection still counts.
+                    // The connection counts until its end.
                     tokio::spawn(async move {
                         see_off(stream).await;
                         drop(permit);
@@ -149,7 +150,7 @@ impl Host {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     ended = connection => ended,
-                    // An incomplete request is dropped: there is nothing to finish.
+                    // Drops a request whose headers are incomplete.
                     () = quiet(&activity) => return,
                 }
             }
@@ -168,7 +169,7 @@ impl Host {
         let ListenerConfig { trusted_proxies, rate_limit, timeouts, tls, entropy, refuse, .. } = &self.config;
         let client = trusted_proxies.client(self.peer, request.headers());
         let name = RequestId::new(request.headers(), entropy);
-        // HTTP/2 has no `100 Continue` handshake, so no client waits for it.
+        // Clients of HTTP/2 do not wait for `100 Continue`.
         let awaits_continue =
             request.version() < Version::HTTP_2 && request.headers().contains_key(header::EXPECT);
         let mut request = request.map(|body| {
@@ -207,7 +208,7 @@ impl Host {
 
 fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    // A client that has sent a whole request may close that side and still listen, as `nc -N` does.
+    // A client may close its sending side after a request and still read the response, as `nc -N` does.
     builder.http1().timer(TokioTimer::new()).header_read_timeout(None).half_close(true);
     builder
         .http2()
@@ -221,7 +222,7 @@ fn builder() -> Builder<TokioExecutor> {
     builder
 }
 
-/// Waits until no request has been under way for a while.
+/// Waits until no request has been in progress for [`LAST_BYTES`].
 async fn quiet(activity: &Activity) {
     let mut quiet = Duration::ZERO;
     while quiet < LAST_BYTES {

@@ -1,4 +1,4 @@
-//! Limits concurrent connections, by client and in all.
+//! Limits concurrent connections, for each client and in total.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -27,11 +27,11 @@ struct Counts {
 pub enum LimitReached {
     /// The limit on all connections.
     Everywhere,
-    /// The limit on connections from one address.
+    /// The limit on connections from one client.
     ForThisAddress,
 }
 
-/// A counted connection, until dropped.
+/// A counted connection, until this is dropped.
 #[derive(Debug)]
 pub struct ConnectionPermit {
     connection_limiter: Arc<ConnectionLimiter>,
@@ -39,7 +39,7 @@ pub struct ConnectionPermit {
 }
 
 impl ConnectionLimiter {
-    /// Returns a limiter that allows `all_max` connections, and `per_network_max` of one client.
+    /// Returns a limiter that allows `all_max` connections in total, and `per_network_max` of one client.
     pub fn new(all_max: usize, per_network_max: usize) -> Arc<Self> {
         Arc::new(Self { all_max, per_network_max, counts: Mutex::default() })
     }
@@ -47,7 +47,7 @@ impl ConnectionLimiter {
     /// Counts a connection, and attributes it to `address` if that is given.
     ///
     /// # Errors
-    /// [`LimitReached`]; the connection does not count then.
+    /// [`LimitReached`]; the connection is then not counted.
     pub fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Result<ConnectionPermit, LimitReached> {
         let mut counts = self.counts.lock();
         if counts.all >= self.all_max {
@@ -64,7 +64,7 @@ impl ConnectionLimiter {
 }
 
 impl ConnectionPermit {
-    /// Attributes the connection to `address` once the proxy has named the client.
+    /// Attributes the connection to `address`, once the proxy has reported the client.
     ///
     /// # Errors
     /// [`LimitReached::ForThisAddress`].

@@ -1,4 +1,4 @@
-//! The headers by which proxies report the client: `X-Forwarded-For`, and `Forwarded` (RFC 7239).
+//! Parses the headers with which proxies report the client: `X-Forwarded-For`, and `Forwarded` (RFC 7239).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,22 +8,24 @@ use axum::http::{HeaderMap, HeaderName};
 /// The header that most proxies send.
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Returns the addresses in `X-Forwarded-For`, the nearest proxy's first; `None` for each that is malformed.
+/// Returns the addresses in `X-Forwarded-For`, the last first, which the nearest proxy has added; `None` for each
+/// malformed one.
 pub(super) fn x_forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
     elements(headers, X_FORWARDED_FOR).map(|element| address(element?))
 }
 
-/// Returns the addresses in `Forwarded`, the nearest proxy's first; `None` for each that is malformed.
+/// Returns the addresses in `Forwarded`, the last first, which the nearest proxy has added; `None` for each malformed
+/// one.
 pub(super) fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
     elements(headers, FORWARDED).map(|element| address(&pair(element?, "for")?))
 }
 
-/// Returns the value that the nearest proxy wrote into a header of its own.
+/// Returns the last value of a header, which the nearest proxy has added.
 pub(super) fn nearest<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str> {
     elements(headers, HeaderName::from_static(name)).next().flatten()
 }
 
-/// Returns the value that the nearest proxy wrote under this name in `Forwarded`.
+/// Returns the value of this name in the last element of `Forwarded`, which the nearest proxy has added.
 pub(super) fn forwarded_as(headers: &HeaderMap, name: &str) -> Option<String> {
     pair(elements(headers, FORWARDED).next().flatten()?, name)
 }
@@ -36,8 +38,8 @@ fn pair(element: &str, name: &str) -> Option<String> {
     })
 }
 
-/// Returns the host by which the client knows this server, as the nearest proxy reports it, with its port
-/// unless that is the default.
+/// Returns the host that the client has requested, as the nearest proxy reports it, with its port unless that is the
+/// default.
 pub(super) fn host(headers: &HeaderMap) -> Option<String> {
     let nearest = |name| nearest(headers, name);
     let host = nearest("x-forwarded-host").filter(|host| !host.is_empty())?;
@@ -52,7 +54,8 @@ pub(super) fn host(headers: &HeaderMap) -> Option<String> {
     Some(port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
 }
 
-/// Splits a header at its commas, across its lines, the last element first.
+/// Splits all lines of a header at their commas, and returns the elements, the last one first; `None` for each line
+/// that is not text.
 fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = Option<&str>> {
     let lines: Vec<_> = headers.get_all(name).iter().collect();
     lines.into_iter().rev().flat_map(|line| {
@@ -62,8 +65,8 @@ fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = Optio
     })
 }
 
-/// Parses an address with or without a port or brackets. An address with a zone (`%1`) is rejected: a zone
-/// means something to one host alone.
+/// Parses an address, with or without a port or brackets. Rejects an address with a zone (`%1`), which has a meaning on
+/// one host only.
 fn address(text: &str) -> Option<IpAddr> {
     if text.contains('%') {
         return None;

@@ -1,5 +1,5 @@
-//! Continues to read a request after an early response: a client that sends the whole request before it reads would
-//! otherwise see a reset instead of the response.
+//! Continues to read a request after an early response. A client that sends the whole request before it reads would
+//! otherwise see a connection reset instead of the response.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,28 +17,27 @@ use tokio::time::{sleep, timeout};
 use super::activity::Activity;
 use crate::runtime::clock::Stopwatch;
 
-/// The longest time to read on.
+/// The maximum time to continue reading.
 const TIME_MAX: Duration = Duration::from_secs(30);
-/// The maximum number of bytes read per second. They are discarded chunk by chunk; the limit spares the network and
-/// the processor.
+/// The maximum number of bytes read per second, to save network bandwidth and processor time.
 const BYTES_PER_SECOND: u64 = 64 << 20;
-/// Silence after which a rejected connection is closed.
+/// The time without any bytes after which a rejected connection is closed.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// The size of one read.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// A body whose rest is read and discarded when it is dropped before its end.
+/// A request body. If it is dropped before its end, the rest is read and discarded.
 pub(super) struct Lingering<B: Body<Data = Bytes> + Send + Unpin + 'static> {
     /// The body; `None` once it has ended.
     body: Option<B>,
-    /// Set while the sender waits for `100 Continue`.
+    /// True while the client waits for `100 Continue`.
     awaits_continue: bool,
     activity: Arc<Activity>,
 }
 
 impl<B: Body<Data = Bytes> + Send + Unpin + 'static> Lingering<B> {
-    /// `awaits_continue` is set if the sender waits for `100 Continue`. If that response was not sent, nothing is
-    /// read: reading would request the body. `activity` is the activity of the connection.
+    /// Wraps a body. `awaits_continue` is true if the client waits for `100 Continue`: if the body is dropped before
+    /// its first read, nothing is read, since a read would send that response. `activity` is that of the connection.
     pub(super) const fn new(body: B, awaits_continue: bool, activity: Arc<Activity>) -> Self {
         Self { body: Some(body), awaits_continue, activity }
     }
@@ -96,7 +95,7 @@ async fn read_away(mut body: impl Body<Data = Bytes> + Unpin) {
     }
 }
 
-/// Reads and discards what arrives on a rejected connection, so that its sender reads the reason before it
+/// Reads and discards the bytes that arrive on a rejected connection, so that the client reads the reason before it
 /// sees a reset.
 pub(super) async fn see_off(mut stream: TcpStream) {
     let read = async {
@@ -107,11 +106,11 @@ pub(super) async fn see_off(mut stream: TcpStream) {
         }
         Ok::<_, std::io::Error>(())
     };
-    // A client that has disconnected needs no response.
+    // Errors do not matter: the client has disconnected.
     let _ = timeout(TIME_MAX, read).await;
 }
 
-/// Slows reading down to [`BYTES_PER_SECOND`].
+/// Limits the rate of reading to [`BYTES_PER_SECOND`].
 struct Pace {
     watch: Stopwatch,
     bytes: u64,

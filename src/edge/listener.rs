@@ -14,14 +14,14 @@ use super::connection_limit::LimitReached;
 use super::listener_config::ListenerConfig;
 use crate::telemetry::LogThrottle;
 
-/// The pause in accepting after a system error, most likely a lack of file descriptors.
+/// The pause after an error in accepting a connection, most likely a lack of file descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
-/// The response to a connection beyond the limit, where it can be sent.
+/// The response to a connection beyond the limit, if the listener does not use TLS.
 const NO_ROOM: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
 
-/// Serves `router` on `listener` until `stop`; then closes the listener, lets requests under way finish for
-/// `drain` at most, and aborts the rest. Idle connections are closed at once.
+/// Serves `router` on `listener` until `stop` is cancelled. Then closes the listener and idle connections, gives
+/// requests in progress at most `drain` to finish, and aborts the rest.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -60,7 +60,7 @@ pub async fn serve(
     }
 }
 
-/// Log throttles for rejected connections, by the limit that rejected them.
+/// The log throttles for rejected connections, one for each reason.
 #[derive(Default)]
 struct Throttles {
     everywhere: LogThrottle,

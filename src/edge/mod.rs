@@ -1,10 +1,10 @@
 //! The network edge, independent of the domain: listeners with TLS, the address of a client behind proxies, limits on
 //! connections and requests, timeouts, request ids, traces and the access log.
 //!
-//! A connection is counted by [`connection_limit`], names its client if a trusted proxy opened it
-//! ([`client_ip`], [`proxy_protocol`]), negotiates [`tls`] if the listener has it, and then sends requests in
-//! HTTP/1.1 or HTTP/2. Each request passes the [`rate_limit`]; a client that is too slow is disconnected
-//! ([`activity`], [`timeouts`]).
+//! [`connection_limit`] counts each connection. If a trusted proxy opened it, the proxy may report the client
+//! ([`client_ip`], [`proxy_protocol`]). Then follow the [`tls`] handshake, if the listener uses TLS, and requests in
+//! HTTP/1.1 or HTTP/2. [`rate_limit`] counts each request. A client that is too slow is disconnected ([`activity`],
+//! [`timeouts`]).
 
 mod access_log;
 mod activity;

@@ -2,16 +2,16 @@
 
 use std::net::IpAddr;
 
-/// An IPv4 address, or the half of an IPv6 address that a client cannot choose.
+/// An IPv4 address, or the first half of an IPv6 address: the client can choose only the second half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Network(u64);
 
-/// Prefix of IPv4 addresses. As the beginning of an IPv6 address it would be multicast, which sends nothing.
+/// The upper half of the number of an IPv4 address. An IPv6 address that begins so is a multicast address, which is
+/// never a client's.
 const IPV4: u64 = 0xffff_ffff;
 
 impl Network {
-    /// Returns the network of `address`: an IPv4 address itself, also when it is written as IPv6, or the /64 of an
-    /// IPv6 address.
+    /// Returns the network of `address`: the address itself for IPv4, even if it is written as IPv6; otherwise its /64.
     pub(super) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self(IPV4 << 32 | u64::from(address.to_bits())),
@@ -19,7 +19,7 @@ impl Network {
         }
     }
 
-    /// Returns the larger network around it: a /16 of IPv4, a /32 of IPv6.
+    /// Returns the larger network that contains this one: a /16 of IPv4, a /32 of IPv6.
     #[must_use]
     pub(super) const fn around(self) -> Self {
         if self.0 >> 32 == IPV4 { Self(self.0 & !0xffff) } else { Self(self.0 & !0xffff_ffff) }

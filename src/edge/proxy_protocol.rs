@@ -1,4 +1,4 @@
-//! The PROXY protocol, versions 1 and 2: the first bytes of a connection report the client.
+//! The PROXY protocol, versions 1 and 2: a proxy reports the client in the first bytes of a connection.
 //!
 //! Source: <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>.
 
@@ -9,12 +9,12 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The first bytes of version 2.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
-/// The longest line of version 1, with the end of the line.
+/// The maximum length of the line of version 1, including its end.
 const LINE_MAX: usize = 107;
 /// The maximum number of bytes after the fixed part of version 2; addresses take 36, the rest is extensions.
 const REST_MAX: usize = 4_096;
 
-/// Reads the header and not a byte more. Returns the client's address, if the header has one.
+/// Reads the header and no byte after it. Returns the client's address, if the header has one.
 ///
 /// # Errors
 /// `InvalidData`, if the connection does not begin with a header.
@@ -31,7 +31,7 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Op
 }
 
 async fn read_line(stream: &mut (impl AsyncRead + Unpin), mut line: Vec<u8>) -> io::Result<Option<IpAddr>> {
-    // One byte at a time: what follows the line belongs to the connection.
+    // Reads one byte at a time, since the bytes after the line belong to the connection.
     while !line.ends_with(b"\r\n") {
         if line.len() == LINE_MAX {
             return Err(malformed());
@@ -58,7 +58,7 @@ async fn read_binary(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option
     }
     stream.read_exact(&mut rest).await?;
     match (kind, family >> 4) {
-        // A health check of the proxy, or an unknown address family.
+        // LOCAL, such as a health check of the proxy, or an unknown address family.
         (0x20, _) | (0x21, 0 | 3) => Ok(None),
         (0x21, 1) => {
             let address: [u8; 4] = *rest.first_chunk().ok_or_else(malformed)?;
@@ -80,7 +80,7 @@ fn malformed() -> io::Error {
 mod tests {
     use super::*;
 
-    /// Reads the header, and the bytes that follow it.
+    /// Returns the address in the header, if it is valid, and the bytes after it.
     async fn announced(mut bytes: &[u8]) -> (Option<Option<String>>, String) {
         let read = read(&mut bytes).await.ok();
         let address = read.map(|address| address.map(|address| address.to_string()));

@@ -1,5 +1,5 @@
-//! The address by which clients know this server. A proxy in between may have another name and another scheme, and
-//! add a prefix to every path.
+//! The public address of this server, which clients use. A proxy may have another host name and another scheme, and
+//! may add a prefix to every path.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -10,11 +10,10 @@ use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use serde::Serialize;
 
-/// The longest prefix.
+/// The maximum length of a prefix, in bytes.
 const BYTES_MAX: usize = 200;
 
-/// A prefix of every path of this server, such as `/pprl`, without a slash at its end; empty if there is
-/// none.
+/// The prefix of every path of this server, such as `/pprl`, without a slash at its end; may be empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct BasePath(String);
@@ -41,12 +40,12 @@ impl BasePath {
         self.0.split('/').nth(1).is_some_and(|first| segments.contains(&first))
     }
 
-    /// Returns whether there is no prefix.
+    /// Returns true if the prefix is empty.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Returns the rest of a path after the prefix, from the slash on; `None` if the path is not below it.
+    /// Returns the rest of a path after the prefix, beginning with a slash; `None` if the path is not below the prefix.
     pub fn strip<'a>(&self, path: &'a str) -> Option<&'a str> {
         let rest = path.strip_prefix(self.0.as_str()).filter(|_| !self.is_empty())?;
         (rest.is_empty() || rest.starts_with('/')).then_some(rest)
@@ -59,8 +58,8 @@ impl fmt::Display for BasePath {
     }
 }
 
-/// The address that the client has requested, as a trusted proxy reports it. An extractor for handlers; empty
-/// without such a report.
+/// The public address that a trusted proxy reports for a request; empty without such a report. An extractor for
+/// handlers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PublicAddress {
     scheme: Option<&'static str>,
@@ -69,7 +68,7 @@ pub struct PublicAddress {
 }
 
 impl PublicAddress {
-    /// Returns the address with the valid parts of a proxy's report.
+    /// Returns the address in a proxy's report, without its invalid parts.
     pub fn said(scheme: Option<&str>, host: Option<&str>, base: Option<&str>) -> Self {
         let known = |said: &str| ["http", "https"].into_iter().find(|known| said.eq_ignore_ascii_case(known));
         let named = |host: &str| host.parse::<Authority>().ok().filter(|host| !host.as_str().contains('@'));
@@ -82,13 +81,13 @@ impl PublicAddress {
         self.host.as_ref().map(Authority::host)
     }
 
-    /// Returns the path prefix: the prefix that the proxy reports, else the configured prefix.
+    /// Returns the path prefix that the proxy reports; without a report, the configured prefix.
     pub fn base<'a>(&'a self, configured: &'a BasePath) -> &'a BasePath {
         self.base.as_ref().unwrap_or(configured)
     }
 
-    /// Returns the root of this server without a trailing slash: the whole address if it is known, else the path
-    /// prefix; `None` if there is neither.
+    /// Returns the root URL of this server without a trailing slash; only the path prefix if the host is unknown;
+    /// `None` if there is neither.
     pub fn root(&self, configured: &BasePath) -> Option<String> {
         let base = self.base(configured);
         let scheme = self.scheme.map_or_else(String::new, |scheme| format!("{scheme}:"));
@@ -107,8 +106,8 @@ impl<S: Sync> FromRequestParts<S> for PublicAddress {
     }
 }
 
-/// The host by which the caller knows this server, without the port and in lower case: as a trusted proxy
-/// reports it, or else from the request.
+/// The host that the client has requested, without the port and in lower case: the one that a trusted proxy reports,
+/// otherwise the one in the request.
 #[derive(Debug)]
 pub struct PublicHost(pub Option<String>);
 

@@ -1,4 +1,4 @@
-//! The request id, the same in every log line and in the response.
+//! The request id, which is in every log line of a request and in its response.
 
 use std::sync::Arc;
 
@@ -15,17 +15,17 @@ use crate::runtime::entropy::Entropy;
 /// The response header with the id.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The id and the trace of a request. Every request that comes in by a listener carries one.
+/// The id and the trace of a request. It is in the extensions of every request.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestId {
-    /// Hexadecimal digits.
+    /// The id, as hexadecimal digits.
     id: [u8; 8],
     trace: Trace,
-    /// Set if the caller sent the trace.
+    /// True if the caller sent the trace.
     traced: bool,
 }
 
-/// Writes the id of its request into a response that carries this as an extension.
+/// An extension of a response, with a function that writes the request id into its body.
 #[derive(Clone)]
 pub struct WithRequestId(Arc<Rewrite>);
 
@@ -39,9 +39,9 @@ impl WithRequestId {
 }
 
 impl RequestId {
-    /// Returns a new id, in the caller's trace if the request has one.
+    /// Returns a new id, with the trace in the request's headers, or a new trace if there is none.
     pub fn new(headers: &HeaderMap, entropy: &Entropy) -> Self {
-        // One call for both: each asks the operating system.
+        // One call for both, since each call asks the operating system.
         let chance: [u8; 28] = entropy.bytes();
         let (id, fresh) = chance.split_first_chunk::<4>().expect("there are 28");
         let fresh = Trace::begin(fresh.try_into().expect("24 are left"));
@@ -51,12 +51,12 @@ impl RequestId {
         Self { id: digits, trace: given.unwrap_or(fresh), traced: given.is_some() }
     }
 
-    /// Returns the id that the caller can quote.
+    /// Returns the id as text.
     pub fn id(&self) -> &str {
         str::from_utf8(&self.id).expect("digits are text")
     }
 
-    /// Returns the span of every log line of the request, whatever level is logged.
+    /// Returns the span for every log line of the request. It is enabled at every log level.
     pub(super) fn span(&self) -> Span {
         let span = tracing::error_span!("request", request.id = %self.id(), trace.id = Empty);
         if self.traced {
@@ -65,7 +65,7 @@ impl RequestId {
         span
     }
 
-    /// Writes the id into the headers of the response, and into the body of a refusal.
+    /// Writes the id and the trace into the headers of a response, and the id into the body of an error response.
     pub fn tell(&self, response: &mut Response) {
         if let Some(rewrite) = response.extensions_mut().remove::<WithRequestId>() {
             self.identify(&rewrite, response);
@@ -75,9 +75,9 @@ impl RequestId {
         headers.extend(self.trace.header().map(|header| (TRACEPARENT, header)));
     }
 
-    /// Writes the id into the body of a refusal.
+    /// Writes the id into the body of an error response.
     fn identify(&self, rewrite: &WithRequestId, response: &mut Response) {
-        // A response to HEAD has no body, but its length is stated.
+        // The response to HEAD has no body, but states its length.
         let left_out = response.body().is_end_stream();
         (rewrite.0)(response, self.id());
         response.headers_mut().remove(header::CONTENT_LENGTH);

@@ -1,4 +1,4 @@
-//! The timeouts for a client, and a request body that fails when it arrives too slowly.
+//! The timeouts for a client, and a request body that enforces them.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,24 +11,24 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::runtime::clock::Stopwatch;
 
-/// The waiting time over which the rate of a body is measured; then the measurement restarts.
+/// The waiting time over which the rate of a body is measured, before the measurement restarts.
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// The timeouts for a client.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// The time limit for the headers of a request, and for the handshake before them.
+    /// The time limit for the headers of a request, and for the TLS handshake.
     pub header: Duration,
     /// The time limit between requests.
     pub idle: Duration,
     /// The time limit between two chunks of a body, in either direction.
     pub transfer: Duration,
-    /// The lowest rate of a body in bytes per second, while the server waits for it; 0 for none.
+    /// The minimum rate of a body in bytes per second, while the server waits for it; 0 for no limit.
     pub rate_min: u64,
 }
 
 impl Timeouts {
-    /// Returns the limit for a chunk of this many bytes, while others on the same connection make progress.
+    /// Returns the time limit for sending a chunk of `bytes` bytes.
     pub(super) fn for_bytes(&self, bytes: usize) -> Duration {
         match self.rate_min {
             0 => Duration::MAX,
@@ -40,24 +40,23 @@ impl Timeouts {
 /// A client that sent its body too slowly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Stalled {
-    /// Nothing arrived for too long.
+    /// No byte arrived for too long.
     #[error("the body stopped arriving")]
     Silent,
-    /// The body arrived below the lowest rate.
+    /// The body arrived below the minimum rate.
     #[error("the body arrives too slowly")]
     Slow,
 }
 
-/// A body that fails when it arrives too slowly. Time counts only while the server waits for it: a slow
-/// server is not the client's fault.
+/// A body that fails when it arrives too slowly. Only the time counts during which the server waits for it.
 pub(super) struct TimedBody<B = Incoming> {
     body: B,
     timeouts: Timeouts,
-    /// Fires when nothing has arrived for too long. Created at the first wait.
+    /// Fires when no byte has arrived for too long. Created at the first wait.
     alarm: Option<Pin<Box<Sleep>>>,
     /// Measures the current wait for the body; `None` while the server is not waiting.
     waiting: Option<Stopwatch>,
-    /// The waiting time and the bytes since the rate was last checked.
+    /// The waiting time since the rate was last checked; `bytes` arrived in it.
     waited: Duration,
     bytes: u64,
 }
@@ -67,7 +66,7 @@ impl<B> TimedBody<B> {
         Self { body, timeouts, alarm: None, waiting: None, waited: Duration::ZERO, bytes: 0 }
     }
 
-    /// Records that bytes have arrived.
+    /// Records that bytes have arrived; fails if the rate is too low.
     fn note(&mut self, bytes: usize) -> Result<(), Stalled> {
         self.bytes += bytes as u64;
         let Some(waiting) = self.waiting.take() else { return Ok(()) };
@@ -81,7 +80,7 @@ impl<B> TimedBody<B> {
         if enough { Ok(()) } else { Err(Stalled::Slow) }
     }
 
-    /// Waits for more, within the time limit.
+    /// Waits for more bytes; ready when the time limit is exceeded.
     fn wait(&mut self, context: &mut Context<'_>) -> Poll<Stalled> {
         let allowed = self.timeouts.transfer;
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep(allowed)));

@@ -1,14 +1,14 @@
-//! The trace that a request belongs to: W3C Trace Context, in and out.
+//! The trace of a request, in headers of W3C Trace Context.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The header that names the trace.
+/// The header with the trace.
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The flag that marks a recorded trace; the other flags are not passed on.
+/// The flag of a recorded trace. Other flags are not passed on.
 const SAMPLED: u8 = 1;
 
-/// A trace, and this request's span in it.
+/// A trace, and the span of this request in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Trace {
     id: [u8; 16],
@@ -18,7 +18,7 @@ pub(super) struct Trace {
 }
 
 impl Trace {
-    /// Returns the trace of the request's header with a fresh span, if there is a valid header.
+    /// Returns the trace in the request's header, with the span of `fresh`; `None` if there is no valid header.
     pub(super) fn given(headers: &HeaderMap, fresh: Self) -> Option<Self> {
         let (id, flags) = read(headers.get(TRACEPARENT)?.to_str().ok()?)?;
         Some(Self { id, span: fresh.span, flags: flags & SAMPLED })
@@ -35,7 +35,7 @@ impl Trace {
         hex::encode(self.id)
     }
 
-    /// Returns the `traceparent` for the response, and for requests to others.
+    /// Returns the value of `traceparent` for the response.
     pub(super) fn header(&self) -> Option<HeaderValue> {
         let mut text = *b"00-................................-................-..";
         let parts: [(_, &[u8]); 3] = [(3..35, &self.id), (36..52, &self.span), (53..55, &[self.flags])];

@@ -1,4 +1,4 @@
-//! The body of a response while it is sent.
+//! A response body that reports its progress to the activity of its connection.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,7 +8,7 @@ use hyper::body::{Frame, SizeHint};
 
 use super::activity::RequestGuard;
 
-/// The body of a response, which keeps its connection busy until it is sent.
+/// The body of a response. Its request counts as in progress until the body is sent.
 pub(super) struct TrackedBody {
     pub(super) body: Body,
     pub(super) busy: RequestGuard,
@@ -23,7 +23,7 @@ impl hyper::body::Body for TrackedBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
-        // The transport requests more, so the previous chunk was sent; this one waits for the client.
+        // The transport polls for more only after it has sent the previous chunk.
         self.busy.sending(match &polled {
             Poll::Ready(Some(Ok(frame))) => Some(frame.data_ref().map_or(0, Bytes::len)),
             _ => None,

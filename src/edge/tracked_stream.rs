@@ -1,4 +1,4 @@
-//! The byte stream of a connection, plain or encrypted, which reports its activity.
+//! The byte stream of a connection, plain or encrypted, which reports its reads and writes.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -25,7 +25,7 @@ pub(super) struct TrackedStream {
     pub(super) activity: Arc<Activity>,
 }
 
-/// Calls the same method of either stream.
+/// Calls a method of the stream, whichever it is.
 macro_rules! either {
     ($self:ident, $stream:ident => $call:expr) => {
         match &mut $self.stream {
@@ -42,8 +42,8 @@ macro_rules! either {
 }
 
 impl TrackedStream {
-    /// Returns whether an error only means that a TLS client closed its sending side without a `close_notify`.
-    /// No request ends with its connection, so a truncation cannot go unnoticed.
+    /// Returns true if an error only means that a TLS client closed its sending side without a `close_notify`. That is
+    /// no risk: requests have a length, so a truncation is always detected.
     fn ends_by(&self, error: &io::Error) -> bool {
         matches!(self.stream, Stream::Tls(_)) && error.kind() == io::ErrorKind::UnexpectedEof
     }

@@ -1,6 +1,6 @@
-//! Calls to an S3 bucket about keys that `object_store` cannot name, and about unfinished multipart uploads.
+//! Calls an S3 bucket directly, for keys that `object_store` cannot represent and for unfinished multipart uploads.
 //!
-//! A client may upload a file under `a//b` or `../c`. `object_store` refuses a listing that contains such a key.
+//! A client may upload a file with the key `a//b` or `../c`. `object_store` rejects a listing that contains such a key.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::signed_client::SignedClient;
 use crate::objects::Error;
 
-/// Size limit of an answer: a page of 1,000 keys of 1,024 bytes, each written as `%XX`.
+/// The maximum size of an answer: a page of 1,000 keys of 1,024 bytes, each byte written as `%XX`.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 
 /// A client of one bucket.
@@ -28,7 +28,7 @@ impl BucketCalls {
     /// Returns a client of the bucket at this URL, without contacting it.
     ///
     /// # Errors
-    /// [`Error::Storage`], if that is not a URL, or the access key cannot be in a header.
+    /// [`Error::Storage`], if `bucket` is not a URL, or a header cannot contain the access key.
     pub fn new(bucket: &str, region: String, keys: (String, Zeroizing<String>)) -> Result<Self, Error> {
         let bucket = Url::parse(bucket).map_err(|error| Error::Storage(error.to_string().into()))?;
         Ok(Self { client: SignedClient::new("s3", region, keys)?, bucket })
@@ -41,7 +41,7 @@ impl BucketCalls {
     pub(super) async fn delete_below(&self, prefix: &str) -> Result<u64, Error> {
         let mut count = 0;
         let mut before = Vec::new();
-        // What was removed is in no later listing.
+        // Later listings do not contain removed files.
         loop {
             let query = [("list-type", "2"), ("encoding-type", "url"), ("prefix", prefix)];
             let page: Files = self.ask(Method::GET, &query, HeaderMap::new(), String::new()).await?;
@@ -60,7 +60,7 @@ impl BucketCalls {
     }
 
     async fn delete(&self, keys: &[String]) -> Result<(), Error> {
-        // XML cannot contain control characters, and a URL no segment of dots alone.
+        // XML cannot contain control characters, so keys with them are removed by URL, one by one.
         let (spelled, named): (Vec<_>, Vec<_>) =
             keys.iter().partition(|key| key.chars().any(char::is_control));
         for key in spelled {
@@ -94,7 +94,7 @@ impl BucketCalls {
     pub(super) async fn abort_below(&self, prefix: &str) -> Result<(), Error> {
         let query = [("uploads", ""), ("encoding-type", "url"), ("prefix", prefix)];
         let mut before = Vec::new();
-        // What was aborted is in no later listing.
+        // Later listings do not contain aborted uploads.
         loop {
             let (status, text) =
                 self.call(Method::GET, self.url(&query), HeaderMap::new(), String::new()).await?;
@@ -115,7 +115,7 @@ impl BucketCalls {
         }
     }
 
-    /// Removes what is at this key.
+    /// Sends a DELETE request for a key: removes its file, or what `query` names.
     async fn delete_at(&self, key: &str, query: &[(&str, &str)]) -> Result<(), Error> {
         if key.split('/').any(|part| matches!(part, "." | "..")) {
             tracing::warn!("a key has a segment of dots alone, which no URL has: its owner has to remove it");
@@ -175,16 +175,16 @@ fn refused(status: StatusCode, text: &str) -> Error {
     Error::Storage(format!("the store answered {status} {code}").into())
 }
 
-/// Returns a key of a listing, which may be encoded as a URL is.
+/// Decodes a key of a listing, if the listing has URL encoding.
 fn decoded(key: &str, encoding: Option<&str>) -> String {
     if encoding != Some("url") {
         return key.to_owned();
     }
-    // `&` and `=` are encoded in it: the text is one name.
+    // `&` and `=` are encoded in a key, so the whole text parses as one name.
     form_urlencoded::parse(key.as_bytes()).next().map_or_else(String::new, |(name, _)| name.into_owned())
 }
 
-/// Returns a key as it is written in the path of a URL, and in its signature.
+/// Returns the form of a key in the path of a URL, and in its signature.
 fn in_path(key: &str) -> String {
     let mut path = String::new();
     for byte in key.bytes() {

@@ -1,4 +1,4 @@
-//! Temporary credentials for one path: with them a client uses a bucket directly.
+//! Temporary credentials for one path, with which a client uses a bucket directly.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::model::ProjectId;
 use crate::runtime::clock::Timestamp;
 
-/// The rights of temporary credentials. Nothing else: no listing, no removal, no other path.
+/// The rights of temporary credentials: one permission on one path. They permit no listing and no removal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// The project; its deletion invalidates the credentials.
@@ -28,9 +28,9 @@ pub struct Grant {
 /// A permission on one path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
-    /// Create objects.
+    /// The permission to create objects.
     Put,
-    /// Read objects.
+    /// The permission to read objects.
     Get,
 }
 
@@ -39,7 +39,7 @@ pub enum Permission {
 pub struct TemporaryCredentials {
     /// The access key id.
     pub access_key_id: String,
-    /// The secret key, which signs requests.
+    /// The secret key, with which requests are signed.
     pub secret_access_key: Zeroizing<String>,
     /// The session token, which is sent with every request.
     pub session_token: Zeroizing<String>,
@@ -47,7 +47,7 @@ pub struct TemporaryCredentials {
     pub expiration: Timestamp,
 }
 
-/// Shows the access key id, and no secret.
+/// Shows only the access key id.
 impl fmt::Debug for TemporaryCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TemporaryCredentials")
@@ -60,7 +60,7 @@ impl fmt::Debug for TemporaryCredentials {
 /// The reason why no credentials are issued.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
-    /// The store issues no credentials to this server. Trying again does not help: use another way.
+    /// The store issues no credentials to this server. A retry does not help.
     #[error("the object store issues no credentials: {0}")]
     Refused(String),
     /// The store did not answer. Try again after a pause.
@@ -68,7 +68,7 @@ pub enum CredentialError {
     Unavailable(#[source] Box<dyn StdError + Send + Sync>),
 }
 
-/// An issuer of temporary credentials: this server for its own endpoint, or the store behind it.
+/// An issuer of temporary credentials: this server, for its own endpoint, or an external store.
 #[async_trait]
 pub trait CredentialIssuer: Send + Sync {
     /// Issues credentials with the rights of `grant`.

@@ -1,5 +1,5 @@
-//! Access to objects outside the API: the bucket that clients upload to, stores of other providers that
-//! uploads name files in, and temporary credentials for both.
+//! Access to objects outside the API: the upload bucket, to which clients upload files; stores of other providers, from
+//! which files are read; and temporary credentials for clients.
 
 mod bucket_calls;
 mod credentials;
@@ -14,11 +14,11 @@ pub use stores::{Endpoint as ExternalEndpoint, ExternalEndpoints, ExternalStoreE
 pub use token_service::{TokenService, TokenSettings};
 pub use upload_bucket::{ClientFile, FilePiece, UploadBucket};
 
-/// The stores of files that uploads name. Cheap to clone.
+/// The stores with files to which uploads refer. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct ClientFiles {
-    /// The bucket that clients upload to, if there is one.
+    /// The upload bucket, if there is one.
     pub bucket: Option<UploadBucket>,
-    /// The stores of other providers that may be read.
+    /// The permitted stores of other providers.
     pub stores: ExternalStores,
 }

@@ -1,4 +1,4 @@
-//! Calls that are signed with AWS Signature Version 4, and whose answers are short texts.
+//! Makes calls with AWS Signature Version 4 whose answers are short texts.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::objects::Error;
 use crate::system::outgoing;
 
-/// Time limit of a call.
+/// The time limit of a call.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A client of one service in one region.
@@ -30,7 +30,7 @@ pub(super) enum CallError {
     /// The service does not answer, or the connection failed.
     #[error(transparent)]
     Failed(Box<dyn std::error::Error + Send + Sync>),
-    /// The answer is longer than any answer to such a call.
+    /// The answer is too long.
     #[error("the answer is too long")]
     TooLong,
 }
@@ -39,7 +39,7 @@ impl SignedClient {
     /// Returns a client with an access key and a secret key.
     ///
     /// # Errors
-    /// [`Error::Storage`], if the access key cannot be in a header.
+    /// [`Error::Storage`], if a header cannot contain the access key.
     pub(super) fn new(
         service: &'static str,
         region: String,
@@ -52,7 +52,7 @@ impl SignedClient {
         Ok(Self { client, service, region, credential })
     }
 
-    /// Makes a call, and reads its answer up to `bytes_max`.
+    /// Makes a call, and reads an answer of at most `bytes_max` bytes.
     pub(super) async fn call(
         &self,
         method: Method,

@@ -1,5 +1,4 @@
-//! Temporary credentials from the store behind this server: one signed `AssumeRole` call to its Security Token
-//! Service.
+//! Gets temporary credentials from an external store, with one signed `AssumeRole` call to its Security Token Service.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use super::{CredentialError, CredentialIssuer, Grant, Permission, TemporaryCrede
 use crate::objects::Error;
 use crate::runtime::clock::Timestamp;
 
-/// Size limit of an answer.
+/// The maximum size of an answer.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// The version of the API of the token service.
 const API_VERSION: &str = "2011-06-15";
@@ -30,12 +29,12 @@ pub struct TokenService {
     role: String,
 }
 
-/// The caller, and the service.
+/// The settings of a token service.
 #[derive(Clone, Debug)]
 pub struct TokenSettings {
     /// The URL of the service.
     pub endpoint: String,
-    /// The region that calls are signed for.
+    /// The region in the signature of calls.
     pub region: String,
     /// The role to assume; empty for a service without roles.
     pub role: String,
@@ -47,7 +46,7 @@ impl TokenService {
     /// Returns a client of the service, without contacting it.
     ///
     /// # Errors
-    /// [`Error::Storage`], if the endpoint is not a URL, or the access key cannot be in a header.
+    /// [`Error::Storage`], if the endpoint is not a URL, or a header cannot contain the access key.
     pub fn new(settings: TokenSettings) -> Result<Self, Error> {
         let TokenSettings { endpoint, region, role, keys } = settings;
         let endpoint = Url::parse(&endpoint).map_err(|error| Error::Storage(error.to_string().into()))?;
@@ -70,8 +69,8 @@ fn form_headers() -> HeaderMap {
     HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE))])
 }
 
-/// Converts an error response into a temporary error or a final one. A store without a token service answers
-/// the call as an unknown operation of its own.
+/// Converts an error response into a temporary or a final error. A store without a token service responds that the
+/// operation is unknown.
 fn refusal(status: StatusCode, text: &str) -> CredentialError {
     let refusal = quick_xml::de::from_str::<Refusal>(text);
     let code = refusal.map_or_else(|_| "no reason given".to_owned(), |refusal| refusal.error.code);
@@ -120,7 +119,7 @@ impl CredentialIssuer for TokenService {
     }
 }
 
-/// Returns the policy of the credentials, in the store's format.
+/// Returns the session policy, which limits the credentials to the grant.
 fn policy(grant: &Grant) -> String {
     let action = match grant.permission {
         Permission::Put => "s3:PutObject",

@@ -1,4 +1,5 @@
-//! The bucket that clients upload to. An upload names files in it, which are removed after they are read.
+//! The upload bucket, to which clients upload files. An upload refers to files in it, which are removed after they are
+//! read.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,17 +20,16 @@ use crate::objects::{Chunks, Error, Found, keys};
 use crate::runtime::clock::Timestamp;
 use crate::runtime::coding::{self, UnknownCoding};
 
-/// Limit on the decoded size of a file with a content coding, as a multiple of its size; more would fill the
-/// disk.
+/// The maximum decoded size of a file with a content coding, as a multiple of its size. It protects the disk.
 const EXPANSION_MAX: u64 = 1_000;
 
-/// The bucket that clients upload to. Its keys begin with their project. Cheap to clone.
+/// The upload bucket. Its keys begin with the project. Cheap to clone.
 #[derive(Clone)]
 pub struct UploadBucket {
     store: Arc<dyn ObjectStore>,
-    /// The same bucket, if this server stores it.
+    /// Direct access to the same bucket, if this server stores it.
     own: Option<Arc<BucketStore>>,
-    /// Calls to the same, if it is in another S3 store.
+    /// Direct calls to the same bucket, if it is in another S3 store.
     calls: Option<Arc<BucketCalls>>,
     runtime: Handle,
 }
@@ -53,9 +53,9 @@ pub struct ClientFile {
 pub struct FilePiece {
     /// The bytes.
     pub bytes: Bytes,
-    /// The file as a whole.
+    /// The attributes of the file.
     pub found: Found,
-    /// The user metadata of the file, each name after `meta-`, and its `coding`.
+    /// The user metadata of the file, with `meta-` before each name, and its content coding as `coding`.
     pub attributes: BTreeMap<String, String>,
 }
 
@@ -63,12 +63,12 @@ impl UploadBucket {
     /// Returns the bucket `store`.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// If it is called outside of a tokio runtime.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
         Self { store, own: None, calls: None, runtime: Handle::current() }
     }
 
-    /// Adds calls to the same bucket, for files and parts that `store` cannot name.
+    /// Adds direct calls to the same bucket, for files and parts that `object_store` cannot represent.
     #[must_use]
     pub fn with_calls(self, calls: BucketCalls) -> Self {
         Self { calls: Some(Arc::new(calls)), ..self }
@@ -77,13 +77,13 @@ impl UploadBucket {
     /// Returns the upload bucket of this server's own store.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// If it is called outside of a tokio runtime.
     pub fn own(bucket: BucketStore) -> Self {
         let own = Arc::new(bucket);
         Self { own: Some(Arc::clone(&own)), ..Self::new(own) }
     }
 
-    /// Returns true if a file can have that key: it has no empty segment, no `.` or `..`, and no control characters.
+    /// Returns true if a file can have this key: it has no empty segment, no `.` or `..`, and no control characters.
     pub fn is_key(key: &str) -> bool {
         !key.is_empty() && Path::parse(key).is_ok_and(|path| path.as_ref() == key)
     }
@@ -98,7 +98,7 @@ impl UploadBucket {
         Ok(ClientFile::new(found, self.runtime.clone(), Error::from))
     }
 
-    /// Reads a range of a file, cut at its end, and its attributes.
+    /// Reads a range of a file, up to the file's end, and its attributes.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Storage`].
@@ -137,8 +137,8 @@ impl UploadBucket {
         }
     }
 
-    /// Removes every file of a project, and returns their number. Unfinished multipart uploads are removed too, unless
-    /// the bucket is in a store that does not permit that.
+    /// Removes every file of a project, and returns their number. Also aborts unfinished multipart uploads, if the
+    /// store permits that.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -151,7 +151,7 @@ impl UploadBucket {
         let Some(calls) = &self.calls else { return named };
         let count = match named {
             Ok(count) => count,
-            // One key that has no path fails the listing of all.
+            // The listing fails if a single key cannot be represented.
             Err(_) => calls.delete_below(&below).await?,
         };
         calls.abort_below(&below).await?;
@@ -164,7 +164,7 @@ impl UploadBucket {
         Ok(deleted.try_fold(0, |count, _| async move { Ok(count + 1) }).await?)
     }
 
-    /// Erases the names of removed files from the index, in a bucket of this server.
+    /// Erases the names of removed files from the index, if this server stores the bucket.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -191,7 +191,7 @@ fn path(key: &str) -> Result<Path, Error> {
 }
 
 impl ClientFile {
-    /// Returns the file that a store sent; `failed` converts the error if part of it is missing.
+    /// Returns the file in a store's response; `failed` converts errors of the transfer.
     pub(super) fn new(
         found: GetResult,
         runtime: Handle,
@@ -211,7 +211,7 @@ impl ClientFile {
         }
     }
 
-    /// Returns the largest decoded size: its own size, or a multiple if it has a coding.
+    /// Returns the maximum decoded size: the size of the file, or a multiple of it if the file has a content coding.
     pub const fn bytes_max(&self) -> u64 {
         if self.coding.is_empty() {
             self.size
@@ -220,13 +220,13 @@ impl ClientFile {
         }
     }
 
-    /// Returns the value of the user metadata `name`, in lower case.
+    /// Returns the value of the user metadata `name`, which must be in lower case.
     pub fn metadata(&self, name: &str) -> Option<&str> {
         self.metadata.get(name).map(String::as_str)
     }
 
-    /// Returns a reader of the bytes without their content coding, [`bytes_max`](Self::bytes_max) at most. Reading
-    /// blocks: call it on computing threads, not on threads of the runtime.
+    /// Returns a reader of the decoded bytes, at most [`bytes_max`](Self::bytes_max). Reading blocks, so it must not
+    /// happen on threads of the async runtime.
     ///
     /// # Errors
     /// The content coding is unknown.

@@ -1,4 +1,4 @@
-//! Logs each request, with the request id that the caller gets too.
+//! Logs each request with its request id, which the response also contains.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -16,11 +16,11 @@ use crate::runtime::clock::Stopwatch;
 use crate::runtime::compute::panic_text;
 use crate::telemetry::metrics::{self, UnderWay};
 
-/// The longest segment of a path that is logged.
+/// The maximum number of bytes of a path segment that is logged.
 const WORD_BYTES_MAX: usize = 32;
 
-/// Answers a request of the API and logs it: method, path, status and duration, never a token, a query or a
-/// body. A panic is answered with 500.
+/// Answers an API request, and logs its method, path, status and duration, but no token, query or body. A panic is
+/// answered with 500.
 pub(super) async fn answer(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     let wanted = &state.settings.log_http_header_fields;
     let headers = Wanted { names: wanted, headers: request.headers() }.to_string();
@@ -33,21 +33,21 @@ pub(super) async fn answer(State(state): State<ApiState>, request: Request, next
     response
 }
 
-/// Answers and logs a request of the administrator.
+/// Answers and logs an admin request.
 pub(super) async fn administered(request: Request, next: Next) -> Response {
     let Answered { line, status, duration_ms, response } = answered("ops", request, next).await;
     tracing::info!(client.address = line.client(), status, duration_ms, "{line}");
     response
 }
 
-/// Answers and logs a request of a monitor, at a lower level: they are frequent.
+/// Answers and logs a request for a probe or for metrics, at a lower level, since they are frequent.
 pub(super) async fn watched(request: Request, next: Next) -> Response {
     let Answered { line, status, duration_ms, response } = answered("ops", request, next).await;
     tracing::debug!(client.address = line.client(), status, duration_ms, "{line}");
     response
 }
 
-/// Answers and logs a request of a worker, at a lower level: they are frequent.
+/// Answers and logs a request of a worker, at a lower level, since they are frequent.
 pub(super) async fn worked(request: Request, next: Next) -> Response {
     let Answered { line, status, duration_ms, response } = answered("workers", request, next).await;
     tracing::debug!(client.address = line.client(), status, duration_ms, "{line}");
@@ -81,8 +81,8 @@ async fn answered(listener: &'static str, request: Request, next: Next) -> Answe
     Answered { line, status, duration_ms, response }
 }
 
-/// Shortens a path for the log: words stay, an identifier keeps its beginning, and everything else is left
-/// out, since it may be a token.
+/// Shortens a path for the log: words are kept, identifiers are shortened, and other segments are removed, since they
+/// may be tokens.
 fn shown(path: &str) -> String {
     const KEPT: usize = 8;
     let is_word = |segment: &str| {
@@ -103,7 +103,7 @@ fn shown(path: &str) -> String {
     path.split('/').map(cut).collect::<Vec<_>>().join("/")
 }
 
-/// The request headers to log, as text.
+/// The values of the request headers to log.
 struct Wanted<'a> {
     names: &'a [String],
     headers: &'a HeaderMap,

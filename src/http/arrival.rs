@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::resumable;
 use crate::runtime::coding;
 
-/// Headers with one value. If they are repeated, this server and a proxy may use different values.
+/// The headers that must not be repeated: this server and a proxy might use different values.
 const SINGLE: [HeaderName; 12] = [
     header::AUTHORIZATION,
     header::CONTENT_LENGTH,
@@ -29,7 +29,7 @@ const SINGLE: [HeaderName; 12] = [
     HeaderName::from_static("upload-offset"),
 ];
 
-/// Passes on the request with its body decoded; or rejects it.
+/// Decodes the body of a request and forwards the request, or rejects it.
 pub(super) async fn admit(request: Request, next: Next) -> Response {
     match admitted(request) {
         Ok(request) => next.run(request).await,
@@ -56,7 +56,7 @@ fn admitted(request: Request) -> Result<Request, Problem> {
     Ok(request)
 }
 
-/// Rejects a repeated header. A length together with chunks was removed before: the chunks count.
+/// Rejects a repeated header. A length of a body in chunks has already been removed.
 fn require_single(headers: &HeaderMap) -> Result<(), Problem> {
     let is_twice = |name: &&HeaderName| headers.get_all(*name).iter().nth(1).is_some();
     SINGLE.iter().find(is_twice).map_or(Ok(()), |name| {

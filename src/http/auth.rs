@@ -12,8 +12,7 @@ use super::problem::Problem;
 use crate::metadata::Runs;
 use crate::model::{ProjectId, ProjectState, ResultType, Run, RunId, Token};
 
-/// The caller as the request names it, not verified yet: the ids in the path and the token. A malformed id or token
-/// grants nothing, exactly like an unknown one.
+/// The unverified ids in the path and the token of a request. Malformed ids and tokens are treated like unknown ones.
 #[derive(Debug)]
 pub(super) struct Caller {
     project: Option<ProjectId>,
@@ -32,11 +31,11 @@ enum PresentedToken {
 /// The role that a token has in its project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// The right to everything except uploading.
+    /// The right to everything except uploads.
     Owner,
     /// The right to upload the dataset of this party.
     Provider(u32),
-    /// The right to see the result of this party.
+    /// The right to read the result of this party.
     Contributor(u32),
 }
 
@@ -79,7 +78,7 @@ impl FromRequestParts<ApiState> for ProjectCreator {
 }
 
 impl Caller {
-    /// Returns the project, for its owner, with the run of the path if there is one.
+    /// Returns the project, with the run in the path if there is one. Fails if the caller is not the owner.
     pub(super) async fn owner(&self, state: &ApiState) -> Result<ProjectState, Problem> {
         match self.look_up(state).await? {
             (project, Role::Owner) => Ok(project),
@@ -87,7 +86,7 @@ impl Caller {
         }
     }
 
-    /// Returns the project and the dataset index of the party that may upload.
+    /// Returns the project and the dataset index of the caller's party. Fails if the caller may not upload.
     pub(super) async fn provider(&self, state: &ApiState) -> Result<(ProjectState, u32), Problem> {
         match self.look_up(state).await? {
             (project, Role::Provider(party)) => Ok((project, party)),
@@ -95,8 +94,8 @@ impl Caller {
         }
     }
 
-    /// Returns the project, for its owner and, if each party gets a result of its own, for the parties that have
-    /// uploaded.
+    /// Returns the project and the caller's role. Fails unless the caller is the owner, or a party that has uploaded
+    /// to a project in which each party gets its own result.
     pub(super) async fn reader(&self, state: &ApiState) -> Result<(ProjectState, Role), Problem> {
         let (project, role) = self.look_up(state).await?;
         let permutes = project.result_type == ResultType::Permutations;
@@ -107,7 +106,7 @@ impl Caller {
         }
     }
 
-    /// Returns the project and the caller's role in it, for every holder of one of its tokens.
+    /// Returns the project and the caller's role. Fails if the token is not one of the project's.
     pub(super) async fn holder(&self, state: &ApiState) -> Result<(ProjectState, Role), Problem> {
         self.look_up(state).await
     }

@@ -29,7 +29,7 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// Returns the chunks of `body`, which may have `bytes_max` bytes.
+    /// Returns the chunks of `body`, which may have at most `bytes_max` bytes.
     ///
     /// # Errors
     /// 413 if the declared length is larger.
@@ -40,12 +40,12 @@ impl Pieces {
         Ok(Self { body, bytes_max, bytes_seen: 0 })
     }
 
-    /// Returns a lower bound of the number of bytes that are still to come: the exact number, if it was declared.
+    /// Returns a lower bound of the number of bytes that follow; the exact number, if the length was declared.
     pub(super) fn bytes_min(&self) -> u64 {
         self.body.size_hint().lower()
     }
 
-    /// Returns the next chunk; `None` after the last. Dropping the future loses nothing.
+    /// Returns the next chunk; `None` after the last. If the future is dropped, no data is lost.
     ///
     /// # Errors
     /// 413 beyond the limit, 408 if the body arrives too slowly, 400 if the body is incomplete.
@@ -123,7 +123,7 @@ pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
-/// Returns whether the headers declare JSON in any form.
+/// Returns true if the headers declare a JSON media type.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
     media_type(headers).is_some_and(|media| {
         media.subtype() == mime::JSON && media.type_() == mime::APPLICATION

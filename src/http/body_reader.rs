@@ -16,11 +16,11 @@ use crate::telemetry::metrics;
 /// kilobytes at most.
 const PIECES_MAX: usize = 4;
 
-/// Passes the body to `parse`, which runs on a blocking thread, and returns its result. If it stops reading
-/// early, the rest of the body is not read.
+/// Passes the body to `parse`, which runs on a blocking thread, and returns the result of `parse`. If `parse` stops
+/// reading early, the rest of the body is not read.
 ///
 /// # Errors
-/// The error of the body: `parse` saw an early end then, and its result is dropped.
+/// The error of the body. For `parse`, the body ends early then, and its result is dropped.
 pub(super) async fn receive<T: Send + 'static>(
     mut pieces: Pieces,
     parse: impl FnOnce(Incoming) -> T + Send + 'static,
@@ -44,7 +44,7 @@ async fn forward(pieces: &mut Pieces, sender: mpsc::Sender<Bytes>) -> Result<(),
     Ok(())
 }
 
-/// The body for the parser. Reading blocks until there is data.
+/// A reader of the body for the parser. It blocks until there is data.
 pub(super) struct Incoming {
     receiver: mpsc::Receiver<Bytes>,
     piece: Bytes,

@@ -1,4 +1,4 @@
-//! Compresses results for clients that accept it and are on other machines.
+//! Compresses results for clients on other machines that accept compression.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use tower_http::compression::{CompressionLayer, CompressionLevel};
 
 use crate::edge::ClientIp;
 
-/// A smaller result fits into one packet, or is hardly larger than the compression's frame.
+/// The minimum number of bytes of a result that is compressed: a smaller one fits into one packet anyway.
 const BYTES_MIN: u64 = 1_024;
-/// The maximum number of results compressed at a time, including results whose client has stopped reading. Each takes
-/// up to two megabytes; others are sent uncompressed.
+/// The maximum number of results compressed at a time, including those whose client has stopped reading. Each takes up
+/// to two megabytes of memory. Further results are sent uncompressed.
 const AT_ONCE_MAX: usize = 16;
 
-/// The results to compress, if the client accepts compressed ones.
+/// The results to compress, if the client accepts compression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compress {
@@ -32,7 +32,7 @@ pub enum Compress {
     Off,
 }
 
-/// Compresses results. Cheap to clone: all clones share one limit.
+/// Compresses results. Cheap to clone: all clones share the limit.
 #[derive(Clone)]
 pub(super) struct Compressor {
     which: Compress,
@@ -44,8 +44,8 @@ impl Compressor {
         Self { which, turns: Arc::new(Semaphore::new(AT_ONCE_MAX)) }
     }
 
-    /// Returns the response, compressed if the request headers `asked` allow it and the settings want it for this
-    /// client. It is compressed while it is sent: a client that stops reading costs only its permit.
+    /// Returns the response, compressed if the request headers `asked` allow it and the settings require it for this
+    /// client. It is compressed while it is sent: for a client that stops reading, no further work is done.
     pub(super) async fn squeeze(
         &self,
         answer: Response,
@@ -74,7 +74,7 @@ impl Compressor {
     }
 }
 
-/// Returns the response in the coding that `asked` prefers.
+/// Returns the response in the content coding that the headers `asked` prefer.
 async fn negotiated(answer: Response, asked: &HeaderMap) -> Response {
     let status = answer.status();
     let mut request = Request::new(answer);
@@ -84,8 +84,7 @@ async fn negotiated(answer: Response, asked: &HeaderMap) -> Response {
     let layer = CompressionLayer::new().quality(CompressionLevel::Fastest);
     let echo = service_fn(|request: Request<Response>| async { Ok::<_, Infallible>(request.into_body()) });
     let Ok(mut answer) = layer.layer(echo).oneshot(request).await;
-    // A client that accepts no coding at all gets the uncompressed one, as from the reference service, instead of
-    // 406.
+    // A client that accepts no coding gets the uncompressed response instead of 406, as from the reference service.
     *answer.status_mut() = status;
     answer.map(Body::new)
 }

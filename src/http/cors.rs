@@ -19,11 +19,11 @@ use super::resumable;
 pub enum Origins {
     /// Every origin.
     Any,
-    /// Only these origins may read responses; the list may be empty.
+    /// Only these origins. The list may be empty.
     Only(Vec<HeaderValue>),
 }
 
-/// Text that is not an origin.
+/// The error for text that is not an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an origin is a scheme and a host, such as https://study.example")]
 pub struct BadOrigin;
@@ -42,7 +42,7 @@ impl FromStr for Origins {
     }
 }
 
-/// Parses a scheme and a host with or without a port, as browsers write them.
+/// Parses an origin as browsers write it: a scheme and a host, with or without a port.
 fn origin(text: &str) -> Result<HeaderValue, BadOrigin> {
     let lower = text.to_ascii_lowercase();
     let uri = lower.parse::<axum::http::Uri>().map_err(|_| BadOrigin)?;
@@ -73,7 +73,7 @@ impl Origins {
         }
     }
 
-    /// Adds the headers to a response for `path` that was made outside the middleware.
+    /// Adds the headers to a response for `path` that did not pass through the middleware.
     pub(super) fn let_read(&self, path: &str, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         if !self.are_none() && is_api(path) {
             self.describe(origin, false, headers);
@@ -95,15 +95,15 @@ impl Origins {
     }
 }
 
-/// Request headers that a page may send, besides the headers that every page may send.
+/// The request headers that a page may send, besides those that are always allowed.
 const HEADERS: &str = "Authorization, Hash-Count, Hash-Size, RETURN-OBJECT-STORE-ADDRESS, Receipt-Again, Upload-Complete, Upload-Offset, Upload-Length, Upload-Draft-Interop-Version, Content-Encoding, Content-Type, Content-Range, Range, \
                        Cache-Control, If-Modified-Since, Keep-Alive, User-Agent, X-Requested-With, X-CustomHeader, DNT, \
                        traceparent";
-/// Response headers that a page may read.
+/// The response headers that a page may read.
 const EXPOSED: &str = "Content-Length, Content-Range, Content-Type, Location, Retry-After, Upload-Complete, Upload-Offset, Upload-Length, Upload-Limit, RateLimit, RateLimit-Policy, X-Request-Id, traceparent";
-/// Methods that a page may use.
+/// The methods that a page may use.
 const METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
-/// Time that a browser may cache the preflight response: twenty days, as in the reference service.
+/// The time for which a browser may cache the preflight response: twenty days, as in the reference service.
 const REMEMBERED_SECONDS: &str = "1728000";
 
 /// Answers preflight requests, and adds the headers to every response.
@@ -117,7 +117,7 @@ pub(super) async fn answer(
     }
     let origin = request.headers().get(header::ORIGIN).cloned();
     let preflight = request.method() == Method::OPTIONS;
-    // A client asks an endpoint of uploads for its limits in the same way.
+    // For the endpoints of uploads, OPTIONS also returns the limits of resumable uploads.
     let mut response = if preflight && !resumable::has_limits(request.uri().path()) {
         StatusCode::NO_CONTENT.into_response()
     } else {
@@ -127,7 +127,7 @@ pub(super) async fn answer(
     Ok(response)
 }
 
-/// Returns whether a path leads to the API, with or without a proxy's prefix.
+/// Returns true for a path of the API, with or without a proxy's prefix.
 fn is_api(path: &str) -> bool {
     path.contains("/api/v1/")
 }

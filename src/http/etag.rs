@@ -1,4 +1,4 @@
-//! Gives pages an entity tag, and answers 304 to clients that have the page.
+//! Adds an entity tag to pages, and answers 304 to clients that have the page.
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::problem::Problem;
 
-/// The largest page. All of them are in the binary.
+/// The maximum size of a page. All pages are in the binary.
 const BYTES_MAX: usize = 4 << 20;
 
 /// Answers a request for a page, with an entity tag of its content.
@@ -39,7 +39,7 @@ pub(super) async fn validated(request: Request, next: Next) -> Response {
     Response::from_parts(head, Body::from(body))
 }
 
-/// Returns whether the client has the content of this tag.
+/// Returns true if the client has the content with this tag.
 fn knows(headers: &HeaderMap, tag: &str) -> bool {
     let lines = headers.get_all(header::IF_NONE_MATCH);
     let tags = lines.iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));

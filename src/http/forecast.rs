@@ -1,4 +1,4 @@
-//! Forecasts of runs: reads the data of the parties, and draws a sample of it.
+//! Forecasts runs from a sample of the parties' data.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -19,16 +19,16 @@ use crate::runtime::compute;
 use crate::runtime::entropy::Entropy;
 use crate::telemetry::chain;
 
-/// The time that a forecast aims to compare for.
+/// The intended time of the comparisons of a forecast.
 const AIM: Duration = Duration::from_millis(400);
 /// The time after which no further round of the sample is compared.
 const TIME_MAX: Duration = Duration::from_millis(700);
-/// Time that a forecast waits for its turn.
+/// The maximum time for which a forecast waits for another one.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(30);
-/// Bytes of a candidate pair on the disk.
+/// The bytes of a candidate pair on disk.
 const PAIR_BYTES: f64 = 24.0;
 
-/// Forecasts are made one at a time: runs need the processor.
+/// Forecasts are made one at a time, so that they take little processor time from runs.
 static TURN: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(1));
 
 /// A forecast, and the cost of a run.
@@ -39,14 +39,14 @@ pub(super) struct Outlook {
     pub(super) seconds: Vec<f64>,
     /// The expected size of the candidate pairs at each threshold, in bytes.
     pub(super) bytes: Vec<f64>,
-    /// The limits that a run at each threshold would pass.
+    /// For each threshold, a warning if a run would exceed a limit.
     pub(super) warnings: Vec<Option<String>>,
 }
 
 /// Forecasts a run of a project at these thresholds.
 ///
 /// # Errors
-/// 409 until the data of all parties is ready; 503 if another forecast is not finished in time.
+/// 409 until the data of all parties is ready; 503 if another forecast takes too long.
 pub(super) async fn outlook(
     state: &ApiState,
     project: &ProjectState,
@@ -78,7 +78,7 @@ pub(super) async fn outlook(
     let (mut seconds, mut sizes, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     for estimate in &forecast.estimates {
         let expected = expected_per_second(Kernel::best(), bytes, estimate.threshold.get()) * threads;
-        // Short runs measure little but their own beginning.
+        // The rate of a short run is low, since its start takes most of the time.
         let rate = measured.map_or(expected, |measured| (measured as f64).max(expected / 4.0));
         seconds.push(forecast.comparisons as f64 / rate);
         sizes.push(estimate.pairs * PAIR_BYTES);

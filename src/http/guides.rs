@@ -13,7 +13,7 @@ use super::ApiState;
 use super::docs::{HTML, moved, page};
 use super::problem::Problem;
 
-/// A page of the documentation. It is served as HTML under `/docs/{name}` and as it is under `/docs/{name}.md`.
+/// A page of the documentation. It is served as HTML under `/docs/{name}`, and as Markdown under `/docs/{name}.md`.
 struct Guide {
     name: &'static str,
     markdown: &'static str,
@@ -54,7 +54,7 @@ pub(super) fn titles() -> impl Iterator<Item = (&'static str, &'static str)> {
     GUIDES.iter().map(|guide| (guide.name, guide.title()))
 }
 
-/// Links on the page are relative, and right without a slash at the end of its own address.
+/// Redirects from an address with a slash at its end to the one without: links on the page are relative to that.
 async fn sent_on(Path(name): Path<String>) -> Response {
     match GUIDES.iter().find(|guide| guide.name == name) {
         Some(guide) => moved(&format!("../{}", guide.name)),
@@ -94,8 +94,8 @@ impl Guide {
     }
 }
 
-/// Parses Markdown. Headings get the anchors that they have in a repository's browser, and links to other
-/// guides lose the `.md` that they need there.
+/// Parses Markdown. Headings get the same anchors as on the web pages of a repository, and `.md` is removed from links
+/// to other guides, which need it only there.
 fn with_anchors(markdown: &str) -> Vec<Event<'_>> {
     let mut events: Vec<Event<'_>> = Parser::new_ext(markdown, Options::ENABLE_TABLES).collect();
     for at in 0..events.len() {

@@ -1,4 +1,4 @@
-//! Projects that clients watch. Each is read once a second, however many clients watch it.
+//! Streams of events about projects. A watched project is read once a second, for all its clients together.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,14 +23,14 @@ use crate::telemetry::chain;
 
 /// The interval at which a watched project is read.
 const EVERY: Duration = Duration::from_secs(1);
-/// A project whose reading takes long is read less often: pauses are this many times as long.
+/// The minimum ratio of the pause between two reads to the duration of a read: a slow project is read less often.
 const PAUSE_FACTOR: u32 = 20;
-/// The interval at which a silent stream sends a comment, so that a lost client is noticed.
+/// The interval at which a stream without events sends a comment, so that a lost client is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The media type of event streams.
 const MEDIA_TYPE: &str = "text/event-stream";
 
-/// A project as it was read; none once it is deleted.
+/// The state of a project when it was read last; `None` if it was deleted.
 type Snapshot = Option<Arc<ProjectState>>;
 
 /// The watched projects. Cheap to clone.
@@ -49,13 +49,13 @@ impl Live {
         Self(Arc::new(Shared { coordinator, projects: Mutex::default(), stop }))
     }
 
-    /// Watches a project, which was read just now with all of its runs.
+    /// Watches `project`, whose state with all runs has just been read.
     fn watch(&self, project: ProjectState) -> watch::Receiver<Snapshot> {
         let id = project.id;
         let mut projects = self.0.projects.lock();
         if let Some(watched) = projects.get(&id) {
             let receiver = watched.subscribe();
-            // The latest reading may be a second old, and not know the run that this client watches.
+            // The state that was read last may be a second old, and lack the run that this client watches.
             watched.send_if_modified(|known| {
                 let is_news = lacks_a_run_of(known.as_deref(), &project);
                 if is_news {
@@ -71,7 +71,7 @@ impl Live {
         receiver
     }
 
-    /// Reads a project again and again while it is watched.
+    /// Reads a project periodically while it is watched.
     async fn follow(self, id: ProjectId, sender: watch::Sender<Snapshot>) {
         let mut pause = EVERY;
         loop {
@@ -102,8 +102,8 @@ impl Live {
         }
     }
 
-    /// Streams events about a project: the event that `shown` makes now, and the next one whenever that
-    /// differs.
+    /// Streams events about a project: the event that `shown` returns now, and each later one that differs from the one
+    /// before.
     pub(super) fn stream(
         &self,
         project: ProjectState,
@@ -119,14 +119,14 @@ impl Live {
         let headers = [
             (header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE)),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            // nginx would buffer the events otherwise.
+            // Without this header, nginx would buffer the events.
             (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
         ];
         (headers, Body::from_stream(events)).into_response()
     }
 }
 
-/// Returns true if `project` has a run that the earlier reading does not have.
+/// Returns true if `project` has a run that `known`, read earlier, does not have.
 fn lacks_a_run_of(known: Option<&ProjectState>, project: &ProjectState) -> bool {
     let is_known = |id| known.is_some_and(|known| known.run(id).is_some());
     project.runs.iter().any(|run| !is_known(run.id))
@@ -134,7 +134,7 @@ fn lacks_a_run_of(known: Option<&ProjectState>, project: &ProjectState) -> bool 
 
 /// An event about a project.
 pub(super) enum Shown {
-    /// An event that others may follow.
+    /// An event after which others may follow.
     Event(String),
     /// The last event.
     Last(String),
@@ -144,12 +144,12 @@ pub(super) enum Shown {
 
 /// Returns an event with a value as its data.
 pub(super) fn event(name: &str, data: &impl Serialize) -> String {
-    // Types of events always serialize.
+    // Serializing the data of events cannot fail.
     let data = serde_json::to_string(data).unwrap_or_default();
     format!("event: {name}\ndata: {data}\n\n")
 }
 
-/// Returns whether the client asks for a stream of events.
+/// Returns true if the client requests a stream of events.
 pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(header::ACCEPT).into_iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).any(|range| {
@@ -158,7 +158,7 @@ pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
     })
 }
 
-/// A stream under way.
+/// The state of a stream.
 struct Streaming<F> {
     watched: watch::Receiver<Snapshot>,
     stop: CancellationToken,

@@ -9,8 +9,8 @@ use super::cors::Origins;
 use super::problem::Problem;
 use crate::edge::rate_limit::{Class, Limits, RateLimit};
 
-/// Returns the rate limit of the API. Uploads and results have limits of their own, and pages of `origins` may read a
-/// refusal.
+/// Returns the rate limit of the API. Uploads and results have separate limits. Pages of `origins` may read the error
+/// response.
 pub fn limit_api(limits: Arc<Limits>, status: StatusCode, origins: Origins) -> RateLimit {
     let rate_limit = RateLimit::new("api", limits, status, move |status, limit, request| {
         let mut response = Problem::too_soon(status, limit).into_response();
@@ -26,7 +26,7 @@ pub fn limit_ops(limits: Arc<Limits>, status: StatusCode) -> RateLimit {
     RateLimit::new("ops", limits, status, |status, limit, _| Problem::too_soon(status, limit).into_response())
 }
 
-/// Returns the class that a request counts as.
+/// Returns the class of a request, which determines its limit.
 fn class(method: &Method, path: &str) -> Class {
     let last = path.trim_end_matches('/').rsplit('/').next();
     match (method, last) {

@@ -1,8 +1,7 @@
-//! Replaces a receipt token that never arrived: a client that uploads the same encodings again gets a new
-//! one.
+//! Replaces a receipt token that did not arrive: a client that uploads the same encodings again gets a new one.
 //!
-//! The update token alone does not suffice. The creator of the project knows it, too, and in `permutations` projects
-//! must not receive the result of a party. Only the party has its encodings.
+//! The update token alone does not suffice: the creator of the project knows it too, and in `permutations` projects
+//! must not get the result of a party. Only the party has its encodings.
 
 use std::io::{self, BufReader, Read, Write};
 
@@ -40,7 +39,7 @@ pub(super) fn asked_for(headers: &HeaderMap, party: &Party) -> Result<Option<Acc
     if is_asked_for(headers) { accepted(party) } else { Ok(None) }
 }
 
-/// Returns whether a receipt is requested again.
+/// Returns true if a receipt is requested again.
 pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
     headers.get(AGAIN).is_some_and(|asked| asked.as_bytes().eq_ignore_ascii_case(b"true"))
 }
@@ -65,7 +64,7 @@ pub(super) fn accepted(party: &Party) -> Result<Option<Accepted>, Problem> {
 /// token becomes invalid.
 ///
 /// # Errors
-/// 403, as for every used token, if the body holds something else.
+/// 403, as for every used token, if the body has other content.
 pub(super) async fn renew(
     state: ApiState,
     (project, party): (ProjectId, u32),
@@ -94,7 +93,7 @@ impl Accepted {
         self.upload
     }
 
-    /// Returns whether a body holds the encodings that are `stored`. Blocks.
+    /// Returns true if a body has the same encodings as `stored`. Blocks.
     fn is_sent_again(self, stored: impl Read, form: &Form, incoming: Incoming) -> bool {
         let sink = Likeness { stored: BufReader::new(stored), piece: Vec::new() };
         let found = match *form {
@@ -112,7 +111,7 @@ impl Accepted {
     }
 }
 
-/// Compares the bytes written to it with the stored encodings, and fails at the first byte that differs.
+/// A writer that compares the written bytes with the stored encodings, and fails at the first difference.
 struct Likeness<R> {
     stored: R,
     piece: Vec<u8>,

@@ -24,7 +24,7 @@ async fn send_on(State(port): State<u16>, outside: PublicAddress, headers: Heade
     }
 }
 
-/// Returns the same address at a proxy that has another name, on the default port.
+/// Returns the address of the same page at a proxy with another host name, on the default port.
 fn beyond(host: &str, outside: &PublicAddress, uri: &Uri) -> String {
     let base = outside.base(const { &BasePath::none() }).to_string();
     format!("https://{host}{base}{}", path_of(uri))
@@ -32,7 +32,7 @@ fn beyond(host: &str, outside: &PublicAddress, uri: &Uri) -> String {
 
 fn path_of(uri: &Uri) -> &str {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    // A path that does not begin with a slash would continue the port.
+    // A path without a slash at its beginning would be read as a part of the port.
     if path.starts_with('/') { path } else { "/" }
 }
 

@@ -1,5 +1,5 @@
-//! Results in other forms than JSON: comma-separated values, and a JSON value a line. They are made from the stored
-//! JSON while it is sent.
+//! Results in other formats than JSON: comma-separated values, and one JSON value per line. The stored JSON is
+//! converted while it is sent.
 
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
@@ -7,19 +7,19 @@ use futures::{Stream, StreamExt, stream};
 
 use crate::model::ResultType;
 
-/// The form of a result.
+/// The format of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ResultForm {
-    /// The result as it is stored.
+    /// The stored JSON.
     Json,
-    /// RFC 4180, with a line of names.
+    /// CSV (RFC 4180) with a header line.
     Csv,
-    /// The elements of the result's array, one a line.
+    /// The elements of the result's array, one per line.
     Ndjson,
 }
 
 impl ResultForm {
-    /// Returns the form that a client asks for: JSON, unless it names another one and not JSON.
+    /// Returns the format that a client prefers; JSON, unless it prefers another one.
     pub(super) fn asked(headers: &HeaderMap) -> Self {
         let lines = headers.get_all(header::ACCEPT).into_iter().filter_map(|line| line.to_str().ok());
         let mut best = (Self::Json, 0.0);
@@ -33,7 +33,7 @@ impl ResultForm {
                 "application/json" | "application/*" | "*/*" => Self::Json,
                 _ => continue,
             };
-            // Between equal preferences JSON wins: clients of the reference service read it.
+            // JSON is returned for equal preferences, since clients of the reference service expect it.
             if quality > best.1 || (form == Self::Json && quality >= best.1 && quality > 0.0) {
                 best = (form, quality);
             }
@@ -58,9 +58,9 @@ pub(super) enum Content {
     Groups,
     /// Two records and their score.
     Scores,
-    /// Bits.
+    /// The bits of a mask.
     Mask,
-    /// New places of records.
+    /// The new positions of records.
     Permutation,
 }
 
@@ -115,7 +115,7 @@ pub(super) fn converted<E: Send + 'static>(
     })
 }
 
-/// Writes elements in their form.
+/// Writes elements in the requested format.
 struct Writer {
     form: ResultForm,
     content: Content,
@@ -150,7 +150,7 @@ impl Writer {
     }
 }
 
-/// Returns the numbers of a JSON text, as they are written.
+/// Returns the texts of the numbers in a JSON text.
 pub(super) fn numbers(json: &[u8]) -> impl Iterator<Item = &[u8]> {
     json.split(|byte| matches!(byte, b'[' | b']' | b',' | b' ')).filter(|number| !number.is_empty())
 }
@@ -159,18 +159,18 @@ pub(super) fn numbers(json: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[derive(Default)]
 pub(super) struct Elements {
     depth: usize,
-    /// Set once the array, and not another member, is entered.
+    /// True after the end of the array.
     is_over: bool,
     element: Vec<u8>,
 }
 
 impl Elements {
-    /// Begins within the array.
+    /// Returns the state within the array.
     pub(super) fn within() -> Self {
         Self { depth: 1, ..Self::default() }
     }
 
-    /// Reads a piece, and passes on each element that ends in it.
+    /// Reads a piece, and calls `each` with every element that ends in it.
     pub(super) fn read(&mut self, piece: &[u8], mut each: impl FnMut(&[u8])) {
         for &byte in piece {
             if self.is_over {

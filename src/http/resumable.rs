@@ -8,19 +8,19 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::problem::Problem;
 
-/// Set to `?1` on the request that brings the last byte.
+/// The header that is `?1` in the request with the last byte.
 pub(super) const COMPLETE: HeaderName = HeaderName::from_static("upload-complete");
-/// The first byte of a part; in a response, the byte that follows those that are stored.
+/// The header with the offset of a part; in a response, with the number of stored bytes.
 pub(super) const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
-/// The length of the whole body.
+/// The header with the length of the whole body.
 pub(super) const LENGTH: HeaderName = HeaderName::from_static("upload-length");
-/// The limits of the server.
+/// The header with the limits of the server.
 pub(super) const LIMIT: HeaderName = HeaderName::from_static("upload-limit");
-/// The version of the draft that the client speaks.
+/// The header with the version of the draft that the client uses.
 const VERSION: HeaderName = HeaderName::from_static("upload-draft-interop-version");
 /// The versions that have the same headers as this server.
 const VERSIONS: std::ops::RangeInclusive<u8> = 5..=8;
-/// The first version in which a part has a media type of its own.
+/// The first version in which parts have their own media type.
 const TYPED_FROM: u8 = 6;
 /// The media type of a part.
 const PART: &str = "application/partial-upload";
@@ -33,11 +33,11 @@ const INCONSISTENT: &str = "https://iana.org/assignments/http-problem-types#inco
 /// A part of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    /// The byte where it begins.
+    /// The offset of its first byte.
     pub(super) offset: u64,
-    /// Set if it is the last one.
+    /// True if it is the last part.
     pub(super) is_last: bool,
-    /// The length of the whole body, if the client tells it.
+    /// The length of the whole body, if the client declares it.
     pub(super) length: Option<u64>,
 }
 
@@ -65,7 +65,7 @@ impl Part {
     }
 }
 
-/// Returns whether a request begins an upload whose other parts follow in further requests.
+/// Returns true if a request begins an upload whose other parts follow in further requests.
 ///
 /// # Errors
 /// 400 if a header is malformed.
@@ -77,7 +77,7 @@ pub(super) fn begins(headers: &HeaderMap) -> Result<bool, Problem> {
     Ok(is_complete == Some(false))
 }
 
-/// Returns the length of the whole body, if the client tells it.
+/// Returns the length of the whole body, if the client declares it.
 ///
 /// # Errors
 /// 400 if the header is malformed.
@@ -85,13 +85,13 @@ pub(super) fn length(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     number(headers, &LENGTH)
 }
 
-/// Returns whether the body is a part, so that its content coding is that of the whole.
+/// Returns true if the body is a part of an upload, whose content coding is that of the whole upload.
 pub(super) fn is_part(request: &Request) -> bool {
     let begins = || matches!(is_complete(request.headers()), Ok(Some(false)));
     request.method() == Method::PATCH || has_limits(request.uri().path()) && begins()
 }
 
-/// Returns whether a path takes uploads, so that OPTIONS returns the limits.
+/// Returns true if a path accepts uploads, so that OPTIONS returns the limits.
 pub(super) fn has_limits(path: &str) -> bool {
     let last = path.trim_end_matches('/').rsplit('/').next();
     matches!(last, Some("clks" | "binaryclks"))
@@ -103,12 +103,12 @@ pub(super) fn limits(bytes_max: u64, expiry: Duration) -> HeaderValue {
     HeaderValue::try_from(text).expect("digits and names")
 }
 
-/// Returns a truth value, as a header.
+/// Returns a Boolean value, as a header.
 pub(super) const fn flag(is_set: bool) -> HeaderValue {
     HeaderValue::from_static(if is_set { "?1" } else { "?0" })
 }
 
-/// Returns 409: the part begins at another byte than the next one.
+/// Returns 409: the part does not begin at the expected offset.
 pub(super) fn mismatch(expected: u64, provided: u64) -> Problem {
     let detail =
         format!("Upload-Offset: the upload has {expected} bytes, so that the next part begins there");
@@ -122,7 +122,7 @@ pub(super) fn superseded() -> Problem {
     Problem::new(StatusCode::CONFLICT, detail)
 }
 
-/// Returns 400: the upload was accepted.
+/// Returns 400: the upload is complete already.
 pub(super) fn completed() -> Problem {
     let detail = "the upload is complete; an empty last part at its end returns a receipt token again";
     Problem::of_type(COMPLETED, StatusCode::BAD_REQUEST, detail)
@@ -154,7 +154,7 @@ fn is_complete(headers: &HeaderMap) -> Result<Option<bool>, Problem> {
     }
 }
 
-/// Parses a header as a whole number of at most 15 digits, as structured fields have it.
+/// Parses a header as a whole number of at most 15 digits, the limit in structured fields.
 fn number(headers: &HeaderMap, name: &HeaderName) -> Result<Option<u64>, Problem> {
     const DIGITS_MAX: usize = 15;
     let Some(value) = headers.get(name) else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! Routes a path to its handler.
+//! The routes of the API's listener, and the normalization of paths.
 
 use std::sync::Arc;
 
@@ -16,9 +16,9 @@ use super::problem::Problem;
 use super::{ApiState, Live, access_log, arrival, cors, dashboard, docs, etag, guides};
 use crate::edge::{BasePath, PublicAddress};
 
-/// Forbids browsers to guess the type of a response.
+/// The header value that forbids browsers to guess the type of a response.
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
-/// Responses hold tokens and results: no cache may store them.
+/// The header value that forbids caches to store responses, since they contain tokens and results.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// The first segments of this server's own paths.
@@ -40,7 +40,7 @@ pub fn api(state: ApiState, live: Live) -> Router {
         .layer(from_fn_with_state(origins, cors::answer))
         .layer(from_fn_with_state(state.clone(), access_log::answer))
         .with_state(state);
-    // The rewriting is outside the router: a path must be rewritten before it is matched.
+    // Paths are rewritten outside the router, since a path must be rewritten before it is matched.
     Router::new().fallback_service(MapRequest::new(routes, move |request| look_up(&base, request)))
 }
 
@@ -76,8 +76,8 @@ fn upload() -> MethodRouter<ApiState> {
     head(partial_uploads::describe).patch(partial_uploads::append).delete(partial_uploads::cancel)
 }
 
-/// Answers every other path. The redirection for a missing slash is relative, so that it is right whatever
-/// prefix a proxy has.
+/// Answers all other paths. The redirect for a missing slash is relative, so that it is right for any prefix of a
+/// proxy.
 async fn lost(State(state): State<ApiState>, outside: PublicAddress, uri: Uri) -> Response {
     let base = outside.base(&state.settings.base_path).to_string();
     match (uri.path().rsplit_once('/'), uri.path()) {
@@ -96,14 +96,14 @@ pub(super) async fn wrong_method() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path takes other methods; the header Allow names them")
 }
 
-/// Normalises a path: removes a proxy's prefix, merges slashes, and drops a trailing slash, since clients join a base
-/// that ends in a slash with paths that begin with one. A redirect would not do: clients repeat a redirected POST as
-/// a GET.
+/// Normalises a path: removes a proxy's prefix, merges slashes, and removes a trailing slash, since clients join a base
+/// that ends in a slash with paths that begin with one. A redirect would not work, since clients repeat a redirected
+/// POST as a GET.
 fn look_up(base: &BasePath, mut request: Request) -> Request {
     let Some(path) = found(base, request.uri().path()) else { return request };
     let mut parts = request.uri().clone().into_parts();
     let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));
-    // A valid path that loses slashes stays valid.
+    // This cannot fail: a valid path without some of its slashes is valid.
     if let Ok(path_and_query) = format!("{path}{query}").parse() {
         parts.path_and_query = Some(path_and_query);
     }
@@ -124,11 +124,11 @@ fn found(base: &BasePath, path: &str) -> Option<String> {
         merged.push('/');
         merged.push_str(piece);
     }
-    // A browser is redirected from the base without a slash at its end.
+    // The base without a slash at its end is kept, since a browser is redirected from it.
     if let Some(rest) = base.strip(&merged).filter(|rest| ends || !rest.is_empty()) {
         merged.drain(..merged.len() - rest.len());
     }
-    // Redirections lead to or from these paths: links on pages are relative.
+    // These paths are kept with or without a slash at the end, since they are redirected: links on pages are relative.
     let is_kept = merged == "/api/v1" || merged.starts_with("/docs");
     if merged.is_empty() || (ends && is_kept) {
         merged.push('/');

@@ -7,9 +7,9 @@ use crate::edge::BasePath;
 /// The settings of the API.
 #[derive(Clone, Debug)]
 pub struct ApiSettings {
-    /// The maximum number of bytes in the body of an upload; more are answered with 413.
+    /// The maximum number of bytes in the body of an upload. Larger ones are answered with 413.
     pub body_bytes_max: u64,
-    /// The maximum number of uploads read at a time; others wait for their turn. Each has a thread.
+    /// The maximum number of uploads read at a time, each by a thread. Further ones wait.
     pub uploads_max: usize,
     /// The path prefix of a proxy.
     pub base_path: BasePath,
@@ -17,11 +17,10 @@ pub struct ApiSettings {
     pub cors_origins: Origins,
     /// The results to compress.
     pub compress_results: Compress,
-    /// Set if there is a dashboard at `/`.
+    /// True if there is a dashboard at `/`.
     pub dashboard: bool,
-    /// Set if creating and listing projects takes the admin token.
+    /// True if creating and listing projects requires the admin token.
     pub require_admin_token: bool,
-    /// Request headers repeated in log lines, in lower case. The caller has kept out those that carry
-    /// secrets.
+    /// The names of request headers to log, in lower case. Headers with secrets must not be among them.
     pub log_http_header_fields: Vec<String>,
 }

@@ -17,10 +17,10 @@ use crate::metadata;
 use crate::objects::{Objects, PartialUploads, Spool};
 use crate::system::ballast::Ballast;
 
-/// Time that an upload waits for its turn.
+/// The maximum time for which an upload waits for a permit.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// The state of every handler. Cheap to clone, which happens several times a request.
+/// The state of every handler. It is cheap to clone: a request clones it several times.
 #[derive(Clone)]
 pub struct ApiState(Arc<Shared>);
 
@@ -34,9 +34,9 @@ pub struct Shared {
     pub admin: Access,
     /// The object store that clients access directly, if they may.
     pub external: Option<ClientStore>,
-    /// Space for arriving uploads.
+    /// The disk space for arriving uploads.
     pub spool: Spool,
-    /// Uploads that arrive in several requests.
+    /// The uploads that arrive in several requests.
     pub partial: PartialUploads,
     /// The emergency disk space.
     pub ballast: Ballast,
@@ -44,7 +44,7 @@ pub struct Shared {
     pub settings: ApiSettings,
     /// Compresses results.
     pub(super) compressor: Compressor,
-    /// Permits to read uploads.
+    /// The permits to read uploads.
     pub(super) turns: Semaphore,
 }
 
@@ -78,7 +78,7 @@ impl ApiState {
     /// Returns a permit to read an upload.
     ///
     /// # Errors
-    /// 503 if none became free in time.
+    /// 503 if none becomes free in time.
     pub(super) async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
         let turn = timeout(TURN_WAIT_MAX, self.turns.acquire()).await;
         turn.map_err(|_| self.crowded())?.map_err(|closed| Problem::internal(&closed))
@@ -90,7 +90,7 @@ impl ApiState {
         Problem::busy("all upload slots are in use")
     }
 
-    /// Makes a change that frees more space than it takes. On a full disk, releases the ballast first.
+    /// Makes a change that frees more disk space than it takes. On a full disk, releases the ballast first.
     pub(super) async fn remove<F>(&self, change: impl Fn() -> F) -> Result<(), Problem>
     where
         F: Future<Output = Result<(), coordinator::Error>>,

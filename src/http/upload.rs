@@ -1,4 +1,4 @@
-//! An upload from its first byte to its receipt: checked while it arrives, stored complete or not at all.
+//! Receives uploads in one request. An upload is checked while it arrives, and is stored completely or not at all.
 
 use std::time::Duration;
 
@@ -26,27 +26,27 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The number of pauses of [`PAUSE`] to wait for another upload with the same token.
 const RETRIES_MAX: u32 = 5;
 
-/// The form of the body.
+/// The format of the body.
 #[derive(Clone, Debug)]
 pub(super) enum Form {
-    /// One of the JSON shapes.
+    /// JSON.
     Json {
-        /// Set if the project uses blocking.
+        /// True if the project uses blocking.
         uses_blocking: bool,
-        /// The host by which the caller knows this server.
+        /// The host name that the caller uses for this server.
         host: Option<String>,
     },
     /// Encodings, one after the other.
     Binary {
         /// The number of records.
         records: u32,
-        /// Bytes of each.
+        /// The number of bytes of an encoding.
         encoding_bytes: u32,
     },
 }
 
 impl Form {
-    /// Returns its name as a label.
+    /// Returns the name of the format for metrics.
     const fn name(&self) -> &'static str {
         match self {
             Self::Json { .. } => "json",
@@ -54,7 +54,7 @@ impl Form {
         }
     }
 
-    /// Estimates the spool bytes of a body of `bytes`: three bytes of an encoding are four in JSON.
+    /// Estimates the disk space for a body of `bytes` bytes: in JSON, three bytes of an encoding take four.
     const fn spooled_bytes(&self, bytes: u64) -> u64 {
         match self {
             Self::Json { .. } => bytes / 4 * 3,
@@ -62,7 +62,7 @@ impl Form {
         }
     }
 
-    /// Returns the form that the record of a partial upload describes.
+    /// Returns the format in the record of a partial upload.
     pub(super) fn of(form: partial::Form, uses_blocking: bool, host: Option<String>) -> Self {
         match form {
             partial::Form::Json => Self::Json { uses_blocking, host },
@@ -70,7 +70,7 @@ impl Form {
         }
     }
 
-    /// Returns the form for the record of a partial upload.
+    /// Returns the format for the record of a partial upload.
     pub(super) const fn recorded(&self) -> partial::Form {
         match *self {
             Self::Json { .. } => partial::Form::Json,
@@ -86,11 +86,11 @@ impl Form {
     }
 }
 
-/// Reads the body as the dataset of `party`, whose update token the caller holds, and returns the number of the
-/// upload and the receipt token. Errors in the form are reported only once the token is found unused. On any error nothing of the
-/// body is kept and the update token can be used again.
+/// Reads the body as the dataset of `party`, whose update token the caller has, and returns the number of the upload
+/// and the receipt token. An error in the format is reported only if the token is unused. After any error, nothing of
+/// the body is stored, and the update token can be used again.
 ///
-/// Dropping the future changes nothing: a caller who disconnects ends the body, and that is noticed.
+/// If the future is dropped, the upload continues in the background until the body ends, also by a disconnection.
 pub(super) async fn upload(
     state: ApiState,
     project: ProjectId,
@@ -118,9 +118,8 @@ pub(super) async fn upload(
     done
 }
 
-/// Locks the token. If an upload holds the lock, waits a moment: a caller whose connection broke may be back
-/// before the end of the first attempt has been recorded. After that the caller gets 503 and may retry: the
-/// token is not used yet.
+/// Locks the token. If another upload holds the lock, waits about a second: a caller whose connection broke may retry
+/// before the end of the first attempt is recorded. If the token stays locked, the caller gets 503 and may retry.
 async fn begin(state: &ApiState, project: ProjectId, party: u32) -> Result<u32, Problem> {
     for _ in 0..RETRIES_MAX {
         match state.coordinator.begin_upload(project, party).await {
@@ -160,7 +159,7 @@ impl Slot {
         }
     }
 
-    /// Accepts files by their names. They are read later.
+    /// Accepts an upload that names files. They are read later.
     async fn refer(
         &self,
         encodings: FileRef,
@@ -193,7 +192,7 @@ impl Slot {
         Ok(receipt)
     }
 
-    /// Unlocks the token before the response if possible, and otherwise in the background.
+    /// Unlocks the token before the response, or in the background if that fails at first.
     async fn let_go(self) {
         if let Err(error) = self.try_to_let_go().await {
             tracing::warn!("an upload has failed, and that cannot be recorded yet: {}", chain(&*error));
@@ -204,7 +203,7 @@ impl Slot {
     async fn try_to_let_go(&self) -> Result<(), BoxError> {
         let (project, party, number) = (self.project, self.party, self.number);
         self.state.coordinator.abandon_upload(project, party, number).await?;
-        // If the project was deleted meanwhile, or another node has released the token, only this removes the objects.
+        // If the project was deleted, or another node has released the token, no other code removes the objects.
         let found = self.state.coordinator.project(project, Runs::None).await?;
         let party_of = |project: &ProjectState| project.parties.get(party as usize).cloned();
         if !found.as_ref().and_then(party_of).is_some_and(|party| party.uses(number)) {
@@ -214,7 +213,7 @@ impl Slot {
     }
 
     async fn keep_trying(self) {
-        // Retries often: a client that retries must not find the token locked for long.
+        // The pauses are short, so that the token is not locked for long when the client retries.
         while self.try_to_let_go().await.is_err() {
             sleep(PAUSE).await;
         }
@@ -223,13 +222,13 @@ impl Slot {
 
 /// The content that arrived.
 enum Spooled {
-    /// The data itself.
+    /// The encodings.
     Inline(Box<Inline>),
-    /// The names of files that hold it.
+    /// The names of files with the encodings and the blocks.
     Files { encodings: FileRef, blocks: Option<FileRef> },
 }
 
-/// Data that arrived and is not yet published; removed when dropped.
+/// Received data that is not yet stored as objects. It is removed when this value is dropped.
 struct Inline {
     summary: Summary,
     matrix: Staged,

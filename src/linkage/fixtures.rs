@@ -1,4 +1,4 @@
-//! The reference vectors, for tests.
+//! Reads the test vectors that were made with the reference library.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ pub(super) fn bytes(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Returns a vector file of JSON.
+/// Returns the content of a JSON vector file.
 pub(super) fn json(name: &str) -> Value {
     serde_json::from_slice(&bytes(name)).unwrap()
 }

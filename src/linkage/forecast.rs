@@ -1,9 +1,12 @@
 //! Forecasts of a run: the number of its comparisons, and its pairs at any threshold, from a sample.
 //!
-//! A unit of the sample is a record in a block, with all records that the run would compare it with: the records of
-//! later datasets in the same block. Units are drawn without replacement, so that a sample of all units makes the
-//! forecast exact. Intervals are score intervals for a mean (Wilson 1927, doi:10.1080/01621459.1927.10502953), with
-//! the dispersion of the sample and the correction for a finite population.
+//! A *unit* of the sample is a record in a block, together with its *partners*: the records with which the run would
+//! compare it, which are those of later datasets in the same block. Units are drawn without replacement, so a sample of
+//! all units gives an exact forecast. Intervals are score intervals for a mean (Wilson 1927,
+//! doi:10.1080/01621459.1927.10502953), with the dispersion of the sample and the correction for a finite population.
+//!
+//! A sample keeps only *hits*: pairs whose similarity is at least the *floor*. Below the floor, pairs drawn from all
+//! comparisons give the estimate.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,19 +17,19 @@ use super::encoding::layout::{Index, RowIds, Span};
 use super::similarity::{Error, Rows, dice, search};
 use crate::model::Threshold;
 
-/// The number of comparisons below which a forecast is exact.
+/// The number of comparisons up to which a forecast is exact.
 const EXACT_MAX: u64 = 2_000_000;
 /// The maximum number of hits that are kept.
 const HITS_MAX: f64 = 1_000_000.0;
-/// Pairs drawn to estimate the distribution of similarities.
+/// The number of pairs drawn to estimate the distribution of similarities.
 const PAIRS_DRAWN: usize = 100_000;
-/// The number of comparisons below which they are made one by one, without the search.
+/// The number of comparisons from which [`search`] is used, instead of scoring pairs one by one.
 const SEARCH_MIN: usize = 1_024;
-/// The rounds of the sample: the forecast stops after a round if there is no more time.
+/// The number of rounds into which the sample is divided. The forecast stops after a round when time is up.
 const ROUNDS: usize = 16;
 /// The normal quantile of a 95 % interval.
 const Z: f64 = 1.959_964;
-/// Classes of similarity: hundredths, and 1 by itself.
+/// The number of classes of similarity: one for each hundredth, and one for exactly 1.
 pub const CLASSES: usize = 101;
 
 /// A dataset to be linked.
@@ -44,7 +47,7 @@ pub struct Forecast {
     pub comparisons: u64,
     /// The number of comparisons that the sample made.
     pub compared: u64,
-    /// Set if the sample is the whole population.
+    /// True if the sample is the whole population.
     pub is_exact: bool,
     /// The pairs at each threshold, in the order of the request.
     pub estimates: Vec<Estimate>,
@@ -58,13 +61,14 @@ pub struct Forecast {
 pub struct Estimate {
     /// The threshold.
     pub threshold: Threshold,
-    /// The number of candidate pairs; each counts once.
+    /// The number of candidate pairs. A pair in several blocks counts once.
     pub pairs: f64,
     /// The 95 % interval of the number.
     pub interval: [f64; 2],
 }
 
-/// Forecasts a run over `datasets`, with about `budget` comparisons at most, while `goes_on` returns true.
+/// Forecasts a run over `datasets`. Makes about `budget` comparisons at most, and stops early once `goes_on` returns
+/// false.
 ///
 /// # Errors
 /// [`Error`], if a dataset is damaged.
@@ -134,7 +138,7 @@ pub fn forecast(
     })
 }
 
-/// Returns the lowest similarity from which the sample has few enough hits.
+/// Returns the floor: the lowest similarity from which a sample has at most about [`HITS_MAX`] hits.
 fn floor_for(drawn: &[u64; CLASSES], total: u64, budget: u64) -> f64 {
     let share = HITS_MAX / budget.max(1) as f64 * total as f64;
     let mut above = 0;
@@ -166,29 +170,29 @@ fn class_of(score: f64) -> usize {
     ((score * 100.0 + 1e-9) as usize).min(CLASSES - 1)
 }
 
-/// Records of a dataset that are in one block.
+/// The records of a dataset in a block.
 #[derive(Clone, Copy)]
 struct Member {
     dataset: usize,
     span: Span,
 }
 
-/// The records of a dataset in a block, with the records that they are compared with.
+/// The units of a member.
 struct Cell {
-    /// The position of the cell's member.
+    /// The index of the member.
     member: usize,
-    /// The end of the block's members.
+    /// The index after the block's last member.
     end: usize,
-    /// The position of the cell's first unit.
+    /// The index of the cell's first unit.
     units: u64,
-    /// The comparisons before this unit.
+    /// The number of comparisons before the cell's first unit.
     comparisons: u64,
-    /// The records that each unit is compared with.
+    /// The number of partners of each unit.
     partners: u64,
     block: u32,
 }
 
-/// All units.
+/// All units of a run.
 struct Population {
     members: Vec<Member>,
     cells: Vec<Cell>,
@@ -197,7 +201,7 @@ struct Population {
     blocks: u32,
 }
 
-/// A pair of the sample, by its unit.
+/// A hit, with the unit to which it belongs.
 struct Hit {
     unit: u64,
     score: f64,
@@ -248,7 +252,7 @@ impl Population {
         ((self.units as f64 * share) as u64).clamp(64.min(self.units), self.units)
     }
 
-    /// Returns the cell of a unit.
+    /// Returns the cell that contains a unit.
     fn cell(&self, unit: u64) -> &Cell {
         &self.cells[self.cells.partition_point(|cell| cell.units <= unit) - 1]
     }
@@ -275,7 +279,7 @@ impl Population {
             let b = encoding(datasets, &self.members[other], right)?;
             classes[class_of(score(a, b))] += 1;
             total += 1;
-            // A third of the time is for these comparisons.
+            // The first 2,048 pairs are drawn even if time is up: the floor depends on them.
             if number.is_multiple_of(256) && number >= 2_048 && !goes_on() {
                 break;
             }
@@ -315,8 +319,7 @@ impl Population {
         Ok(hits)
     }
 
-    /// Returns for each hit the number of blocks in which the run compares the pair; each block is searched
-    /// once.
+    /// Returns, for each hit, the number of blocks in which the run compares the pair.
     fn shares(&self, datasets: &[Dataset<'_>], hits: &[Hit]) -> Result<Vec<f64>, Error> {
         if self.blocks < 2 {
             return Ok(vec![1.0; hits.len()]);
@@ -352,8 +355,8 @@ impl Population {
     }
 }
 
-/// Compares records of a dataset with a block of another, and calls `hit` with the position of each record on the left,
-/// the record on the right, and their score.
+/// Compares the records `left` of a dataset with those in `span` of another, and calls `hit` with each hit: the index
+/// in `left`, the other record, and their score.
 fn compare_block(
     datasets: &[Dataset<'_>],
     [a, b]: [usize; 2],
@@ -407,7 +410,7 @@ fn score(a: &[u8], b: &[u8]) -> f64 {
     dice::score(dice::common_bits(a, b), dice::popcount(a) + dice::popcount(b))
 }
 
-/// Counts of a sample.
+/// The counts of a sample.
 struct Sample {
     thresholds: Vec<f64>,
     floor: f64,
@@ -471,7 +474,7 @@ impl Sample {
     }
 }
 
-/// Returns whether a run would find the pair. Exactly on the threshold the popcount filter decides.
+/// Returns true if a run would find the pair. If the score equals the threshold, the popcount pre-filter decides.
 #[expect(clippy::float_cmp, reason = "only scores exactly on the threshold are in doubt")]
 fn is_candidate(hit: &Hit, threshold: f64, datasets: &[Dataset<'_>]) -> bool {
     if hit.score != threshold {
@@ -492,7 +495,7 @@ impl Draw {
         ((u128::from(self.0.next_u64()) * u128::from(bound)) >> 64) as u64
     }
 
-    /// Returns this many different numbers below `bound`, in any order.
+    /// Returns `count` different numbers below `bound`, in any order.
     fn distinct(&mut self, count: u64, bound: u64) -> Vec<u64> {
         if count >= bound {
             return (0..bound).collect();
@@ -545,7 +548,7 @@ mod tests {
         [left, right]
     }
 
-    /// Builds the index of a matrix, with these records in these blocks, or without blocks.
+    /// Builds the index of a matrix whose records are in these blocks; without blocks if there are none.
     fn built(matrix: &[u8], encoding_bytes: u32, blocks: &[(u32, &str)]) -> Vec<u8> {
         let entry =
             |(record, name): &(u32, &str)| Entry { block: block::digest(name), record: *record }.to_bytes();

@@ -1,6 +1,5 @@
-//! The algorithms: from encodings to candidate pairs, groups and permutations. They are deterministic: they draw no
-//! random numbers of their own and use no async. The only clock measures what loops cost, and no result depends on
-//! it.
+//! The algorithms: from encodings to candidate pairs, groups and permutations. They are deterministic: random numbers
+//! come from a seed that the caller passes, and no result depends on the clock, which only measures the cost of loops.
 
 pub mod scratch;
 pub mod encoding;

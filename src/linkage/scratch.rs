@@ -4,7 +4,7 @@
 
 use std::io::{self, Read, Seek, Write};
 
-/// Files that are merged at once where many may be open.
+/// The default number of files that are merged at once.
 const MERGED_AT_ONCE: usize = 128;
 
 /// A temporary file: empty at first, removed when dropped.
@@ -14,7 +14,7 @@ impl<T: Read + Write + Seek + Send> ScratchFile for T {}
 
 /// A source of temporary files.
 pub trait Scratch: Sync {
-    /// Returns a new, empty temporary file. Nothing of it may outlive the returned value.
+    /// Returns a new, empty temporary file, which is deleted when the returned value is dropped.
     ///
     /// # Errors
     /// The error of the storage, most likely a full disk.

@@ -9,7 +9,7 @@ use super::store::{Error, ListedRun};
 use crate::model::{Party, ProjectId, ProjectState, ResultType, Run, RunId, TokenHash};
 use crate::runtime::clock::Timestamp;
 
-/// A type that a column of either database can be read as.
+/// A type to which a column of either database can be converted.
 pub(super) trait Column: FromSql + FromSqlOwned {}
 
 impl<T: FromSql + FromSqlOwned> Column for T {}
@@ -19,10 +19,10 @@ pub(super) trait Columns {
     /// Reads a column.
     fn get<T: Column>(&self, column: &'static str) -> Result<T, Error>;
 
-    /// Reads a column with text of users, which may contain any character.
+    /// Reads a column with a user's text, which may contain any character.
     fn text(&self, column: &'static str) -> Result<Option<String>, Error>;
 
-    /// Reads the node that has the lock of an upload; `None` in a database that only one node uses.
+    /// Reads the node that holds the lock of an upload; `None` in a database that only one node uses.
     fn holder(&self) -> Result<Option<String>, Error> {
         Ok(None)
     }
@@ -113,7 +113,7 @@ pub(super) fn run(row: &impl Columns) -> Result<Run, Error> {
     Ok(record.try_into()?)
 }
 
-/// Reads a run of a list: `id`, `added` and `state`.
+/// Reads a run for a list: `id`, `added` and `state`.
 pub(super) fn listed_run(row: &impl Columns) -> Result<ListedRun, Error> {
     Ok(ListedRun {
         id: RunId::from_bytes(fixed(row, "id")?),

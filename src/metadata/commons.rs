@@ -1,5 +1,4 @@
-//! State that the nodes share besides the projects: the list of nodes, and named values (*words*) that all nodes must
-//! know.
+//! State that the nodes share in addition to the projects: the list of nodes, and named values (*words*).
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -9,14 +8,14 @@ use async_trait::async_trait;
 use super::store::Error;
 use crate::runtime::clock::Timestamp;
 
-/// The time after which a serving node without a heartbeat counts as ended, and another node releases its jobs and
+/// The time without a heartbeat after which a serving node counts as ended. Another node then releases its jobs and
 /// uploads.
 pub const SILENCE_MAX: Duration = Duration::from_secs(15);
 
-/// A node's description of itself.
+/// The description of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Identifies the process.
+    /// The identifier of the node's process.
     pub node: String,
     /// The role of the node: `all`, `api` or `worker`.
     pub role: String,
@@ -32,14 +31,14 @@ pub struct Node {
     pub jobs: usize,
 }
 
-/// A node in the list of all. Times are by the clock of the database.
+/// A node in the list of nodes. Times are by the clock of the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedNode {
     /// The node.
     pub node: Node,
     /// True if the node gets no more jobs.
     pub draining: bool,
-    /// The time at which the node has joined.
+    /// The time at which the node joined.
     pub joined: Timestamp,
     /// The time since the last heartbeat of the node.
     pub silence: Duration,
@@ -57,7 +56,7 @@ impl ListedNode {
     }
 }
 
-/// A worker that has sent a serving node a heartbeat.
+/// A worker from which a serving node has received a heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeardNode {
     /// The node.
@@ -69,11 +68,11 @@ pub struct HeardNode {
 /// State shared by the nodes.
 #[async_trait]
 pub trait Commons: Send + Sync {
-    /// Records that this node is alive, and the workers that it has heard from; returns all nodes, in the
-    /// order of joining.
+    /// Records a heartbeat of this node, and the heartbeats that it has received from workers; returns all nodes, in
+    /// the order of joining.
     async fn beat(&self, own: &Node, heard: &[HeardNode]) -> Result<Vec<ListedNode>, Error>;
 
-    /// Removes a node from the list; returns whether it was there.
+    /// Removes a node from the list; returns false if it was not there.
     async fn forget(&self, node: &str) -> Result<bool, Error>;
 
     /// Records that a worker gets no more jobs; returns false if the worker is unknown.
@@ -82,7 +81,7 @@ pub trait Commons: Send + Sync {
     /// Returns the shared value `name`; `None` if no node has stored one.
     async fn word(&self, name: &str) -> Result<Option<String>, Error>;
 
-    /// Replaces the shared value `name` if it is still `before`; returns false if it is another.
+    /// Replaces the shared value `name` if it is still `before`; otherwise returns false.
     async fn swap(&self, name: &str, before: Option<&str>, after: &str) -> Result<bool, Error>;
 }
 

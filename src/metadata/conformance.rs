@@ -1,4 +1,4 @@
-//! The conformance list of metadata stores.
+//! The conformance tests, which every metadata store must pass.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::model::{
 };
 use crate::runtime::clock::Timestamp;
 
-/// The seed of the runs that have one.
+/// The seed of the runs that have a seed.
 pub(super) const SEED: [u8; 32] = *b"the seed that must be forgotten!";
 
-/// The secret key of the party that names a file in another store.
+/// The secret key of the party whose upload is in a store of another provider.
 pub(super) const SECRET_KEY: &str = "the key that must be forgotten";
 
 /// Runs every scenario, one after the other, on an empty store.
@@ -35,7 +35,7 @@ pub(super) async fn all(store: &dyn Store) {
     a_mark_replaces_one_that_is_not_later(store).await;
 }
 
-/// Returns a project with a party and a run in every state, its numbers derived from `number`.
+/// Returns a project with a party and a run in every state; `number` determines its identifiers.
 pub(super) fn project(number: u8) -> ProjectState {
     let hash = TokenHash::from_bytes([number; 32]);
     let at = |micros| Timestamp::from_micros(i64::from(number) + micros);
@@ -82,7 +82,7 @@ fn checksum() -> Checksum {
     Checksum { object: "mask.json".to_owned(), bytes: 1 << 40, crc32: u32::MAX }
 }
 
-/// Files in our store and in another one.
+/// Returns an upload with a file in the server's own store and one in a store of another provider.
 fn fetching() -> Contents {
     let foreign = ForeignFile {
         endpoint: "store.example:9000".to_owned(),
@@ -139,7 +139,7 @@ fn run(number: u8, index: u8, state: RunState) -> Run {
     }
 }
 
-/// Stores a project as it is.
+/// Stores a project without changing it.
 pub(super) async fn put(store: &dyn Store, project: &ProjectState) {
     let state = project.clone();
     let change = Box::new(move |_| Some(Commit { state: Some(state.clone()), ..Commit::default() }));
@@ -243,7 +243,7 @@ async fn what_was_deleted_is_known_until_it_is_forgotten(store: &dyn Store) {
         let deleted = store.deleted().await.unwrap();
         deleted.into_iter().find(|deleted| deleted.tombstone == tombstone).map(|deleted| deleted.late)
     };
-    // A party was uploading.
+    // The deletion of the project is late, because a party was uploading.
     assert_eq!((find(run).await, find(project).await), (Some(false), Some(true)));
     store.forget_deleted(vec![run, project], false).await.unwrap();
     assert_eq!((find(run).await, find(project).await), (None, Some(true)));
@@ -359,7 +359,7 @@ async fn settled_projects_are_found_by_age(store: &dyn Store) {
 
 async fn a_mark_replaces_one_that_is_not_later(store: &dyn Store) {
     assert_eq!(store.mark().await.unwrap(), None);
-    // The last one was made by a node whose clock is behind.
+    // The last mark is from a node whose retention clock is behind.
     for (passed, wall, kept) in [(5, 14, 5), (7, 10, 7), (6, 12, 7)] {
         let [passed, wall, kept] = [passed, wall, kept].map(Timestamp::from_micros);
         store.keep_mark(Mark { passed, wall }).await.unwrap();

@@ -1,9 +1,9 @@
-//! Metrics of database calls.
+//! Measures database calls.
 
 use super::store::Error;
 use crate::telemetry::metrics::Call;
 
-/// Runs `work`, and measures its time and failures.
+/// Runs `work`, and records its duration and failure as metrics.
 pub(super) async fn counted<T, E: Into<Error>>(
     operation: &'static str,
     work: impl Future<Output = Result<T, E>>,

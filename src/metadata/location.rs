@@ -16,13 +16,13 @@ pub enum Location {
     Postgres(Box<Address>),
 }
 
-/// Use of migrations when a store is opened.
+/// The treatment of a store with an older schema when it is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Migrate {
-    /// A store with an older schema is brought up to date.
+    /// The store is migrated to the present schema.
     Auto,
-    /// A store with an older schema is rejected.
+    /// The store is rejected.
     Never,
 }
 
@@ -38,7 +38,7 @@ pub struct Address {
     shown: String,
 }
 
-/// The use of TLS, under the names of libpq's `sslmode`.
+/// The use of TLS: the values of libpq's `sslmode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tls {
     Disable,
@@ -75,7 +75,7 @@ impl Location {
         matches!(self, Self::Postgres(address) if address.config.get_password().is_some())
     }
 
-    /// Returns true if the metadata is in PostgreSQL, on a host that is not named yet.
+    /// Returns true if the metadata is in PostgreSQL and the URL names no host.
     pub fn lacks_host(&self) -> bool {
         matches!(self, Self::Postgres(address) if address.config.get_hosts().is_empty())
     }
@@ -120,8 +120,8 @@ impl Address {
                 ("sslrootcert", path) => ca_file = Some(decoded(path)?),
                 ("sslcert", path) => certificate.0 = Some(decoded(path)?),
                 ("sslkey", path) => certificate.1 = Some(decoded(path)?),
-                // A connection pooler would lose settings made by options; names are resolved by this
-                // program, and hosts are tried in their order.
+                // A connection pooler would lose settings made by `options`. This program itself resolves names, and
+                // tries hosts in order.
                 ("options" | "hostaddr" | "load_balance_hosts", _) => return None,
                 _ => others.push(pair),
             }
@@ -133,7 +133,7 @@ impl Address {
             Tls::Prefer => SslMode::Prefer,
             Tls::Require | Tls::VerifyCa | Tls::VerifyFull => SslMode::Require,
         });
-        // Of several hosts one is the primary, and all others reject writes.
+        // With several hosts, only the primary accepts writes.
         if config.get_hosts().len() > 1 && !query.contains("target_session_attrs") {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
@@ -158,7 +158,7 @@ impl Address {
     }
 }
 
-/// Returns a URL in the form for messages: without its password, wherever that is.
+/// Returns a URL for messages: without its password, wherever the password is in it.
 pub fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let (base, query) = rest.split_once('?').map_or((rest, None), |(base, query)| (base, Some(query)));
@@ -182,9 +182,9 @@ pub fn without_password(url: &str) -> String {
     }
 }
 
-/// Returns the path in a parameter of a URL.
+/// Decodes a path in a parameter of a URL.
 fn decoded(text: &str) -> Option<PathBuf> {
-    // A plus does not stand for a space in a path.
+    // In a path, `+` does not stand for a space.
     let pair = format!("path={}", text.replace('+', "%2B"));
     let (_, path) = form_urlencoded::parse(pair.as_bytes()).find(|(key, _)| key == "path")?;
     (!path.is_empty()).then(|| PathBuf::from(path.into_owned()))

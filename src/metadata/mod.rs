@@ -1,4 +1,4 @@
-//! Projects, parties, runs, access to them, and the outbox of pending work.
+//! Stores the metadata: projects, parties, runs, access to them, and the outbox of pending work.
 
 mod columns;
 pub mod commons;

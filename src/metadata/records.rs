@@ -1,6 +1,6 @@
-//! Parties and runs as rows of a table in either database.
+//! Converts parties and runs to and from table rows of either database.
 //!
-//! Numbers are signed 64-bit integers, times are microseconds since 1970.
+//! Numbers are signed 64-bit integers; times are microseconds since 1970.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::model::{
 };
 use crate::runtime::clock::Timestamp;
 
-/// A stored value that this program does not know.
+/// The error for a stored value that this program does not know.
 #[derive(Debug)]
 pub(super) struct Unknown(pub(super) &'static str);
 
@@ -33,7 +33,7 @@ pub(super) struct PartyRecord {
     pub(super) receipt_token: Option<[u8; 32]>,
     pub(super) uploads: i64,
     pub(super) uploading: bool,
-    /// The node that holds the lock of the upload; absent in stores that one node uses.
+    /// The node that holds the lock of the upload; `None` in stores that only one node uses.
     pub(super) holder: Option<String>,
     pub(super) contents: Cow<'static, str>,
     pub(super) upload: Option<i64>,
@@ -272,13 +272,13 @@ fn unended(state: &str) -> Result<RunState, Unknown> {
     }
 }
 
-/// Returns the comparisons per second of a completed run, if there is a rate to keep.
+/// Returns the comparisons per second of a completed run, if the rate can be determined.
 pub(super) fn rate(run: &Run) -> Option<i64> {
     let (RunState::Completed(_), Some(started), Some(ended)) = (&run.state, run.started, run.ended) else {
         return None;
     };
     if ended < started {
-        // The clock was set back meanwhile.
+        // The clock was set back during the run.
         return None;
     }
     let comparisons = run.progress.as_ref().map_or(0, |progress| progress.comparisons_total);

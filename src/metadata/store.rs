@@ -10,7 +10,7 @@ use crate::runtime::clock::Timestamp;
 /// An error of the metadata store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The store did not answer, or answered with an error of its own. Try again after a pause.
+    /// The store did not answer, or failed. Try again after a pause.
     #[error("the metadata store is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// All readers are in use. Try again after a pause.
@@ -22,7 +22,7 @@ pub enum Error {
     /// The database belongs to another data directory, or is incomplete. The process should stop and report it.
     #[error("{0}")]
     Unfit(String),
-    /// The stored data cannot be read. The process should stop and report it.
+    /// The stored data is damaged. The process should stop and report it.
     #[error("the metadata store is damaged: {0}")]
     Damaged(String),
     /// The database was written by a newer version of this program.
@@ -30,14 +30,14 @@ pub enum Error {
         "the metadata has schema version {found}, and this program knows versions up to {known}; use a newer one"
     )]
     TooNew {
-        /// The version found.
+        /// The version of the database.
         found: u32,
-        /// The newest version that this program knows.
+        /// The newest version that this program supports.
         known: u32,
     },
 }
 
-/// The runs of a project that are loaded with it. Other runs stay unchanged.
+/// The runs that are loaded with a project. Other runs stay unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Runs {
     /// No runs.
@@ -57,40 +57,40 @@ pub struct ListedRun {
     pub id: RunId,
     /// The time of the request.
     pub added: Timestamp,
-    /// The stage, without the result.
+    /// The state, without the result.
     pub state: RunState,
 }
 
-/// The content of a commit. Either all of it is committed or none.
+/// The content of an atomic commit.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
-    /// The new state of the project; absent if it is deleted.
+    /// The new state of the project; `None` if it is deleted.
     pub state: Option<ProjectState>,
-    /// Pending work, opaque here, appended to the outbox in this order.
+    /// The messages to append to the outbox, in this order. The store does not interpret them.
     pub outbox: Vec<String>,
-    /// Duties: work that belongs to no project, kept until it is done.
+    /// The duties to add.
     pub duties: Vec<Duty>,
 }
 
-/// Work that must be done and belongs to no project.
+/// A duty: work that belongs to no project, and is stored until it is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Duty {
-    /// The name of the duty; it replaces one with the same name.
+    /// The name of the duty. A duty replaces one with the same name.
     pub name: String,
-    /// The content, opaque here.
+    /// The content, which the store does not interpret.
     pub body: String,
 }
 
-/// A function from a project (absent if it does not exist) to the content of a commit, or to nothing if there is no
-/// change. It may be called again if the commit has to be repeated.
+/// A function from a project (`None` if it does not exist) to the content of a commit (`None` to change nothing). It
+/// may be called again if the commit has to be repeated.
 pub type Change = Box<dyn FnMut(Option<ProjectState>) -> Option<Commit> + Send>;
 
-/// A consequence of a commit that is still to be carried out.
+/// A message in the outbox: a consequence of a commit that has yet to be carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// The position of the message in the order of all messages.
     pub sequence: i64,
-    /// The content that was appended.
+    /// The content of the message.
     pub body: String,
 }
 
@@ -103,7 +103,7 @@ pub struct Listed {
     pub added: Timestamp,
 }
 
-/// A time on the retention clock, and on the wall clock.
+/// The same moment on the retention clock and on the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// The time on the retention clock.
@@ -117,48 +117,48 @@ pub struct Mark {
 pub struct Status {
     /// The number of projects.
     pub projects: u64,
-    /// Comparisons per second of the run that was completed last; absent before the first.
+    /// The comparisons per second of the run that was completed last; `None` before the first.
     pub rate: Option<u64>,
 }
 
-/// A deletion that may have left objects.
+/// A deletion or failure that may have left objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deleted {
-    /// Identifies what was deleted.
+    /// The tombstone, which identifies the deleted project, run or upload.
     pub tombstone: Tombstone,
-    /// Set if an upload was arriving, which may leave objects until the process ends.
+    /// True if an upload was arriving, which may leave objects until the process ends.
     pub late: bool,
 }
 
 /// The metadata store: projects, parties, runs, and access to them.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// The only writing method: reads the project with these of its runs, calls `change`, and commits its result in
-    /// the same transaction, on disk before it returns. Changes of one project happen one after the other. Runs that
-    /// are not loaded stay unchanged, unless the project is deleted. If the future is dropped, either the whole
-    /// change is made or none of it.
+    /// Changes a project: reads it with these of its runs, calls `change`, and commits the result in the same
+    /// transaction. The commit is durable when this returns. Changes of one project happen one after the other. Runs
+    /// that are not loaded stay unchanged, unless the project is deleted. If the future is dropped, the change may or
+    /// may not be made, but never in part.
     async fn update(&self, project: ProjectId, runs: Runs, change: Change) -> Result<(), Error>;
 
     /// Returns a project with its parties and these of its runs.
     async fn project(&self, id: ProjectId, runs: Runs) -> Result<Option<ProjectState>, Error>;
 
-    /// Returns the runs of a project, in the order of their requests; empty, if there is no such project.
+    /// Returns the runs of a project, in the order of their requests; an empty list if the project does not exist.
     async fn runs(&self, project: ProjectId) -> Result<Vec<ListedRun>, Error>;
 
     /// Returns all projects, oldest first.
     async fn projects(&self) -> Result<Vec<Listed>, Error>;
 
-    /// Returns the projects that wait for this service: with an upload in progress, a dataset being indexed, or a run
-    /// that has started and not ended.
+    /// Returns the projects with unfinished work: an upload in progress, a dataset being indexed, or a run that has
+    /// started and not ended.
     async fn unsettled(&self) -> Result<Vec<ProjectId>, Error>;
 
     /// Returns the projects whose runs have all ended, the last one before this time on the retention clock.
     async fn settled_before(&self, moment: Timestamp) -> Result<Vec<ProjectId>, Error>;
 
-    /// Returns the stored mark.
+    /// Returns the stored mark of the retention clock.
     async fn mark(&self) -> Result<Option<Mark>, Error>;
 
-    /// Replaces the stored mark, unless more time had passed by then.
+    /// Replaces the stored mark, unless that is later on the retention clock.
     async fn keep_mark(&self, mark: Mark) -> Result<(), Error>;
 
     /// Returns the latest time in any project or run.
@@ -167,11 +167,11 @@ pub trait Store: Send + Sync {
     /// Returns a summary of all projects.
     async fn status(&self) -> Result<Status, Error>;
 
-    /// Returns the oldest `count` messages of the outbox, in order. Where several nodes share the store, each message
-    /// is handed to one of them, and to another one if that node has ended.
+    /// Returns the oldest `count` messages of the outbox, in order. If several nodes share the store, each message is
+    /// returned to one node only, and to another one if that node has ended.
     async fn outbox(&self, count: u32) -> Result<Vec<Message>, Error>;
 
-    /// Returns whether there are messages in the outbox.
+    /// Returns true if there are messages in the outbox.
     async fn has_messages(&self) -> Result<bool, Error> {
         Ok(!self.outbox(1).await?.is_empty())
     }
@@ -187,30 +187,29 @@ pub trait Store: Send + Sync {
         Ok(HashSet::new())
     }
 
-    /// Returns the projects that were deleted, and the runs that were deleted from projects, until they are
-    /// forgotten.
+    /// Returns the recorded deletions and failures of projects, runs and uploads.
     async fn deleted(&self) -> Result<Vec<Deleted>, Error>;
 
-    /// Adds deletions that another store has recorded.
+    /// Adds deletions and failures that another store has recorded.
     async fn note_deleted(&self, these: Vec<Deleted>) -> Result<(), Error>;
 
-    /// Forgets these deletions, of which no objects are left. Late deletions are forgotten only if their process has
-    /// ended.
+    /// Removes the records of these deletions, whose objects are all removed. Removes late ones only if `is_over`, that
+    /// is, if the process that received their uploads has ended.
     async fn forget_deleted(&self, these: Vec<Tombstone>, is_over: bool) -> Result<(), Error>;
 
     /// Returns the duties that are not done.
     async fn duties(&self) -> Result<Vec<Duty>, Error>;
 
-    /// Forgets a duty that is done.
+    /// Removes the duty and the recorded attempts of a job that is done.
     async fn settle(&self, job: &str) -> Result<(), Error>;
 
-    /// Records how many attempts of a project's job have ended without an outcome.
+    /// Records the number of attempts of a project's job that have ended without an outcome.
     async fn note_attempts(&self, project: ProjectId, job: &str, attempts: u8) -> Result<(), Error>;
 
-    /// Returns the recorded attempts by job, of jobs that were tried more than once.
+    /// Returns the recorded attempts, by job.
     async fn attempts(&self) -> Result<HashMap<String, u8>, Error>;
 
-    /// Checks that the store accepts changes. Cheap if the latest change has succeeded.
+    /// Checks that the store accepts changes. Cheap if the latest change succeeded.
     async fn check(&self) -> Result<(), Error> {
         Ok(())
     }
@@ -225,16 +224,16 @@ pub trait Store: Send + Sync {
         None
     }
 
-    /// Closes the store, so that its files are complete by themselves. The store is not used afterwards.
+    /// Closes the store, so that its main file is complete without the log. Must be the last call.
     async fn close(&self) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Frees unused space, and erases removed data from the files. Changes wait meanwhile.
+    /// Frees unused space, and erases removed data from the files. Changes wait until it is done.
     async fn compact(&self) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Removes the messages up to and including `sequence`: they have been carried out.
+    /// Removes the messages up to and including `sequence` that this node has received, since they are carried out.
     async fn forget(&self, sequence: i64) -> Result<(), Error>;
 }

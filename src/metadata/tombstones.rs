@@ -1,8 +1,8 @@
-//! Tombstones of the deletions and failures of a change.
+//! Determines the tombstones of a change.
 
 use crate::model::{ProjectState, Run, RunState, Tombstone};
 
-/// Returns the tombstones of a change, each with a flag that is set if it is late. It is late if an upload was
+/// Returns the tombstones of the deletions and failures in a change, each with true if it is late: an upload was
 /// arriving, which may still leave objects until the process ends.
 pub(super) fn of_change(
     before: Option<&ProjectState>,

@@ -1,4 +1,4 @@
-//! A set of small numbers, a bit each: which jobs of a run have been applied.
+//! A set of small numbers, stored as a bit for each. It records the parts of a run whose outcome was applied.
 
 /// A set of numbers below a fixed bound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl BitSet {
         &self.bytes
     }
 
-    /// Adds `number`. Returns false if it was there already or exceeds the bound.
+    /// Adds `number`. Returns false if it is already in the set or not below the bound.
     pub fn insert(&mut self, number: u32) -> bool {
         let bit = 1 << (number % 8);
         match self.bytes.get_mut(number as usize / 8) {

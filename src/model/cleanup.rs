@@ -1,17 +1,17 @@
-//! A limit on the removals of one clean-up.
+//! The limit on the removals of one clean-up.
 
-/// The share of all projects that one clean-up may remove without an operator's consent.
+/// The maximum share of all entries that one clean-up may remove without the operator's consent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CleanupLimit {
-    /// Percent of all projects.
+    /// The share, in percent.
     pub percent: u8,
 }
 
 impl CleanupLimit {
-    /// Up to this number, removals are not limited by a share.
+    /// The number of removals that is always permitted.
     const FEW: u64 = 100;
 
-    /// Returns true if one clean-up may remove `removed` of `all`.
+    /// Returns true if one clean-up may remove `removed` of `all` entries.
     pub const fn admits(self, removed: u64, all: u64) -> bool {
         removed <= Self::FEW || removed.saturating_mul(100) <= all.saturating_mul(self.percent as u64)
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Bytes in an identifier or a token.
+/// The number of bytes in an identifier or a token.
 pub const ID_BYTES: usize = 24;
 
 /// Parses 48 lower-case hex characters.
@@ -31,7 +31,7 @@ macro_rules! identifier {
                 &self.0
             }
 
-            /// Parses 48 lower-case hex characters; anything else is not an identifier.
+            /// Parses 48 lower-case hex characters; returns `None` for any other text.
             pub fn parse(text: &str) -> Option<Self> {
                 parse_hex(text).map(Self)
             }
@@ -73,7 +73,8 @@ identifier!(
     RunId
 );
 identifier!(
-    /// The identifier of an upload that arrives in several requests. Its first bytes name the node that keeps it.
+    /// The identifier of a partial upload, which arrives in several requests. Its first bytes identify the node that
+    /// stores the upload.
     PartialUploadId
 );
 

@@ -9,14 +9,14 @@ use super::project::ResultType;
 use super::run::Summary;
 use super::threshold::Threshold;
 
-/// Every queue.
+/// All queues.
 pub const QUEUES: [&str; 4] = ["ingest", "compute", "highmemory", PURGES];
-/// The group of chores.
+/// The group of maintenance jobs of the kind [`Chore`].
 pub const CHORES: &str = "chore";
-/// The queue of purges and chores.
+/// The queue of purges and other maintenance jobs.
 pub const PURGES: &str = "maintenance";
 
-/// The project id of chores, which belong to no project.
+/// The project id in maintenance jobs that belong to no project.
 pub const NOBODY: ProjectId = ProjectId::from_bytes([0; 24]);
 
 /// Returns the group of the jobs of a run.
@@ -24,31 +24,31 @@ pub fn group_of_run(project: ProjectId, run: RunId) -> String {
     format!("{project}/{run}")
 }
 
-/// One piece of work for a project.
+/// A job: a task for a project.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
-    /// The project that the work belongs to.
+    /// The project to which the task belongs.
     pub project: ProjectId,
     /// The task.
     pub task: Task,
 }
 
-/// A unit of work.
+/// The task of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
-    /// Reads the files that an upload names.
+    /// Reads the files to which an upload refers.
     Fetch {
         /// The dataset index of the party.
         party: u32,
-        /// The upload, with the files that it names.
+        /// The upload, with its files.
         reference: Reference,
     },
     /// Checks an upload and builds its index.
     Ingest {
         /// The dataset index of the party.
         party: u32,
-        /// The upload, with its counts on arrival.
+        /// The upload.
         upload: Upload,
     },
     /// Cuts a run's comparisons into parts.
@@ -57,9 +57,9 @@ pub enum Task {
         run: RunId,
         /// The uploads of the datasets, in the order of their indexes.
         uploads: Vec<u32>,
-        /// The lowest score at which a pair counts.
+        /// The minimum score of a candidate pair.
         threshold: Threshold,
-        /// Comparisons in a part; where absent, the worker aims at its usual length of a job.
+        /// The number of comparisons in a part; `None` lets the worker choose it by its speed.
         comparisons_per_job: Option<u64>,
     },
     /// Compares one part of a plan.
@@ -70,7 +70,7 @@ pub enum Task {
         uploads: Vec<u32>,
         /// The part, counted from 0.
         part: u32,
-        /// The run fails if there are more candidate pairs.
+        /// The maximum number of candidate pairs. If there are more, the run fails.
         pairs_max: u64,
     },
     /// Merges a run's candidate pairs and creates the result.
@@ -79,13 +79,13 @@ pub enum Task {
         run: RunId,
         /// The type of the result.
         result_type: ResultType,
-        /// Records of each dataset.
+        /// The number of records of each dataset.
         records: Vec<u32>,
-        /// Parts of the plan; each has created a sorted run of pairs.
+        /// The number of parts of the plan. Each part has created a sorted run of pairs.
         parts: u32,
-        /// A run that needs the solver fails if there are more candidate pairs, each counted once.
+        /// The maximum number of candidate pairs for the solver, each counted once. If there are more, the run fails.
         solver_pairs_max: u64,
-        /// Candidate pairs of all parts, duplicates between blocks counted every time.
+        /// The number of candidate pairs of all parts; a pair in several blocks counts each time.
         #[serde(default)]
         pairs: u64,
     },
@@ -93,7 +93,7 @@ pub enum Task {
     Chore {
         /// The chore.
         chore: Chore,
-        /// The period in which the chore is due: each chore runs once in a period.
+        /// The number of the period. Each chore runs once in each period.
         period: i64,
     },
     /// Removes objects.
@@ -104,29 +104,29 @@ pub enum Task {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purge {
-    /// Everything of the project.
+    /// All objects of the project.
     Project,
-    /// Everything of a run.
+    /// All objects of a run.
     Run(RunId),
-    /// Intermediate objects of a run: its plan and its pairs, but not its result.
+    /// The intermediate objects of a run: its plan and its pairs.
     Intermediate(RunId),
-    /// Everything of an abandoned upload.
+    /// All objects of an abandoned upload.
     Upload {
         /// The dataset index of the party.
         party: u32,
         /// The number of the upload.
         upload: u32,
     },
-    /// Files of a client that were read and are no longer needed.
+    /// Files of a client that were read.
     Files {
         /// The dataset index of the party.
         party: u32,
-        /// The number of the upload that named the files.
+        /// The number of the upload that refers to the files.
         upload: u32,
-        /// The keys of the files, in the bucket that clients upload to.
+        /// The keys of the files in the upload bucket.
         files: Vec<String>,
     },
-    /// Upload objects that the index has replaced: the unsorted block entries.
+    /// The unsorted block entries of an upload, which the index has replaced.
     Entries {
         /// The dataset index of the party.
         party: u32,
@@ -139,9 +139,9 @@ pub enum Purge {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Chore {
-    /// Deletes projects whose last run ended long ago.
+    /// Deletes projects whose last run ended longer ago than the retention time.
     Retire,
-    /// Removes objects without an owner, and abandoned files.
+    /// Removes objects that the metadata does not know, and abandoned files.
     Sweep,
     /// Compacts the stores.
     Compact,
@@ -168,7 +168,7 @@ pub struct Holding {
     pub project: ProjectId,
     /// The party and the number of each upload.
     pub uploads: Vec<(u32, u32)>,
-    /// The runs, each with a flag that is set if it has objects besides its result.
+    /// The runs, each with true if it has objects other than its result.
     pub runs: Vec<(RunId, bool)>,
 }
 
@@ -176,7 +176,7 @@ pub struct Holding {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// The files were read, and their content is stored like any other upload.
+    /// The files were read, and their content is stored like an upload with encodings.
     Fetched(Upload),
     /// The index of the upload exists.
     Ingested(Dataset),
@@ -186,24 +186,24 @@ pub enum Outcome {
         parts: u32,
         /// The number of comparisons in all parts.
         comparisons: u64,
-        /// Comparisons of the largest blocks, the largest first.
+        /// The number of comparisons of each of the largest blocks, the largest first.
         #[serde(default)]
         largest_blocks: Vec<u64>,
     },
     /// A part was compared.
     Compared {
-        /// Comparisons made.
+        /// The number of comparisons.
         comparisons: u64,
-        /// Candidate pairs found, duplicates between blocks counted every time.
+        /// The number of candidate pairs found; a pair in several blocks counts each time.
         pairs: u64,
     },
     /// The result exists.
     Finalized(Summary),
     /// The objects were removed.
     Purged,
-    /// The worker's share of a chore is done; these objects were found.
+    /// The part of a chore that a worker does is done; these objects were found.
     Surveyed(Vec<Holding>),
-    /// The work is impossible; retrying does not help.
+    /// The task is impossible. A retry does not help.
     Rejected {
         /// The cause and the remedy, for the user.
         message: String,
@@ -211,7 +211,7 @@ pub enum Outcome {
 }
 
 impl Task {
-    /// Returns the kind of work in one word.
+    /// Returns the name of the kind of task.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Fetch { .. } => "fetch",
@@ -229,7 +229,7 @@ impl Task {
         !matches!(self, Self::Purge(_) | Self::Chore { .. })
     }
 
-    /// Returns the run that the task belongs to, if any.
+    /// Returns the run to which the task belongs, if there is one.
     pub const fn run(&self) -> Option<RunId> {
         match self {
             Self::Plan { run, .. } | Self::Compare { run, .. } | Self::Finalize { run, .. } => Some(*run),
@@ -239,7 +239,7 @@ impl Task {
 }
 
 impl Job {
-    /// Returns the identity of the job. The same work has the same identity.
+    /// Returns the identity of the job. The same task has the same identity.
     pub fn id(&self) -> String {
         let project = self.project;
         match &self.task {
@@ -258,8 +258,8 @@ impl Job {
         }
     }
 
-    /// Returns the group of the job: the jobs of a run, or of a project's uploads. A group is cancelled as a whole, except for
-    /// purges. Groups of the same priority take turns.
+    /// Returns the group of the job: the jobs of a run, or of a project's uploads. Jobs of a group, except purges, are
+    /// cancelled together. Groups of the same priority take turns.
     pub fn group(&self) -> String {
         match (&self.task, self.task.run()) {
             (Task::Purge(_), _) => format!("{}/purge", self.project),

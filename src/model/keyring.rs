@@ -1,4 +1,4 @@
-//! Keys to stores of other providers.
+//! Access keys for stores of other providers.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 pub struct AccessKeys {
     /// The access key id.
     pub access_key_id: String,
-    /// The secret key, which signs requests.
+    /// The secret key, with which requests are signed.
     pub secret_access_key: String,
     /// The session token of temporary keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -23,8 +23,8 @@ impl fmt::Debug for AccessKeys {
     }
 }
 
-/// The access keys for the files that an upload names, if the files are in stores of other providers. Secret; deleted
-/// after the files have been read.
+/// The access keys for the files to which an upload refers, if the files are in stores of other providers. They are
+/// secret, and are deleted after the files have been read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keyring {
     /// The access keys for the file of encodings.

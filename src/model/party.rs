@@ -8,15 +8,15 @@ use super::token::TokenHash;
 /// A data provider of a project. Its position in the list of parties is its dataset index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Party {
-    /// Digest of the token that may upload.
+    /// The digest of the update token, which permits uploads.
     pub update_token: TokenHash,
-    /// Digest of the receipt token; present once an upload was accepted.
+    /// The digest of the receipt token; `None` until an upload is accepted.
     pub receipt_token: Option<TokenHash>,
     /// The number of the latest upload that was begun; 0 before the first.
     pub uploads: u32,
-    /// Set while a request is uploading: the lock on the update token.
+    /// True while a request is uploading: the lock on the update token.
     pub uploading: bool,
-    /// The node that receives the upload, where several share the metadata.
+    /// The node that receives the upload, if several nodes share the metadata.
     pub holder: Option<String>,
     /// The state of the latest accepted upload.
     pub contents: Contents,
@@ -35,12 +35,12 @@ impl Party {
         }
     }
 
-    /// Returns whether an upload of that number is arriving, or is the party's accepted one.
+    /// Returns true if the upload with this number is arriving, or is the accepted one.
     pub fn uses(&self, upload: u32) -> bool {
         (self.uploading && self.uploads == upload) || self.contents.upload() == Some(upload)
     }
 
-    /// Returns the numbers of the uploads that are in use.
+    /// Returns the numbers of the uploads that are arriving or accepted.
     pub fn used(&self) -> impl Iterator<Item = u32> {
         self.uploading.then_some(self.uploads).into_iter().chain(self.contents.upload())
     }
@@ -62,9 +62,9 @@ impl Party {
 /// The state of a party's data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Contents {
-    /// Nothing was accepted yet.
+    /// No upload is accepted.
     Missing,
-    /// Accepted; its files are still to be read.
+    /// An upload is accepted, and its files must be read.
     Fetching {
         /// The files.
         reference: Reference,
@@ -73,7 +73,7 @@ pub enum Contents {
     },
     /// The upload was accepted, and is being checked and indexed.
     Ingesting(Upload),
-    /// Ready to be linked.
+    /// The dataset is ready to be linked.
     Ready(Dataset),
     /// The upload cannot be used; the party may upload again.
     Failed {
@@ -83,7 +83,7 @@ pub enum Contents {
 }
 
 impl Contents {
-    /// Returns the files that are still to be read, if there are any.
+    /// Returns the files that must be read, if there are any.
     pub const fn named(&self) -> Option<&Reference> {
         match self {
             Self::Fetching { reference, .. } => Some(reference),
@@ -102,20 +102,20 @@ impl Contents {
     }
 }
 
-/// An accepted upload, with its counts on arrival.
+/// An accepted upload with encodings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upload {
     /// The number of the upload, which is part of its keys.
     pub upload: u32,
     /// The number of encodings.
     pub records: u32,
-    /// Bytes of each encoding.
+    /// The number of bytes of each encoding.
     pub encoding_bytes: u32,
     /// True if the upload has blocks.
     pub blocks: bool,
 }
 
-/// An accepted upload that names files instead of containing encodings.
+/// An accepted upload that refers to files instead of containing encodings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
     /// The number of the upload, which is part of its keys.
@@ -126,11 +126,11 @@ pub struct Reference {
     pub blocks: Option<NamedFile>,
 }
 
-/// A file that an upload names.
+/// A file to which an upload refers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum NamedFile {
-    /// The key of a file in the bucket that clients upload to.
+    /// A file in the upload bucket: its key.
     Own(String),
     /// A file in a store of another provider.
     Foreign(Box<ForeignFile>),
@@ -139,9 +139,9 @@ pub enum NamedFile {
 /// A file in an S3 store of another provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForeignFile {
-    /// The host of the store, and its port if that is not the usual one; in lower case.
+    /// The host of the store in lower case, with its port unless that is the default.
     pub endpoint: String,
-    /// Set if the store uses TLS.
+    /// True if the store uses TLS.
     pub secure: bool,
     /// The bucket.
     pub bucket: String,
@@ -150,7 +150,7 @@ pub struct ForeignFile {
 }
 
 impl Reference {
-    /// Returns the keys of the files in our own store, which are removed after they have been read.
+    /// Returns the keys of the files in the upload bucket, which are removed after they have been read.
     pub fn own_files(&self) -> impl Iterator<Item = &String> {
         std::iter::once(&self.encodings).chain(&self.blocks).filter_map(|file| match file {
             NamedFile::Own(key) => Some(key),
@@ -164,10 +164,10 @@ impl Reference {
 pub struct Dataset {
     /// The number of the upload, which is part of the keys of both objects.
     pub upload: u32,
-    /// Rows of the matrix.
+    /// The number of rows of the matrix.
     pub records: u32,
-    /// Bytes of each row.
+    /// The number of bytes of each row.
     pub encoding_bytes: u32,
-    /// Blocks in the index.
+    /// The number of blocks in the index.
     pub blocks: u64,
 }

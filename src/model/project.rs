@@ -8,7 +8,7 @@ use super::run::Run;
 use super::token::TokenHash;
 use crate::runtime::clock::Timestamp;
 
-/// The state of a project, from which the coordinator decides.
+/// The state of a project.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProjectState {
     /// The identifier of the project.
@@ -19,16 +19,16 @@ pub struct ProjectState {
     pub name: String,
     /// The notes of the owner.
     pub notes: String,
-    /// The linkage schema, the JSON text exactly as it was received.
+    /// The linkage schema: the JSON text exactly as received.
     pub schema: String,
     /// The result type of all runs.
     pub result_type: ResultType,
-    /// Set if uploads have blocks.
+    /// True if uploads must have blocks.
     pub uses_blocking: bool,
-    /// The encoding size in bytes that every dataset must have: from the schema, or fixed by the
-    /// first complete set of data.
+    /// The encoding size in bytes that every dataset must have: from the schema, or the size of the first data once it
+    /// is complete.
     pub encoding_bytes: Option<u32>,
-    /// Digest of the token that owns the project.
+    /// The digest of the result token, which the owner of the project has.
     pub result_token: TokenHash,
     /// The data providers, in the order of their dataset indexes.
     pub parties: Vec<Party>,
@@ -37,12 +37,12 @@ pub struct ProjectState {
 }
 
 impl ProjectState {
-    /// Returns the run named `id`.
+    /// Returns the run `id`.
     pub fn run(&self, id: RunId) -> Option<&Run> {
         self.runs.iter().find(|run| run.id == id)
     }
 
-    /// Returns the fault of a party's data, if there is one. No run can proceed then.
+    /// Returns the fault of a party's data, if there is one. With a fault no run can proceed.
     pub fn error(&self) -> Option<&str> {
         self.parties.iter().find_map(|party| match &party.contents {
             Contents::Failed { message } => Some(message.as_str()),
@@ -50,7 +50,7 @@ impl ProjectState {
         })
     }
 
-    /// Returns the end of the last run on the retention clock. Absent while a run is unfinished, or without runs.
+    /// Returns the end of the last run on the retention clock; `None` while a run is unfinished, or without runs.
     pub fn settled(&self) -> Option<Timestamp> {
         let arriving =
             |contents: &Contents| matches!(contents, Contents::Fetching { .. } | Contents::Ingesting(_));
@@ -61,13 +61,12 @@ impl ProjectState {
         self.runs.iter().filter_map(|run| run.settled.or(run.ended)).max()
     }
 
-    /// Returns the count of parties with an accepted upload.
+    /// Returns the number of parties with an accepted upload.
     pub fn parties_contributed(&self) -> usize {
         self.parties.iter().filter(|party| party.has_contributed()).count()
     }
 
-    /// Returns a project without a run, for tests, with defaults for everything except its parties and its result
-    /// type.
+    /// Returns a project without runs for tests, with defaults for all attributes except these.
     #[cfg(test)]
     pub(crate) fn of(parties: Vec<Party>, result_type: ResultType) -> Self {
         Self {

@@ -10,7 +10,7 @@ use super::seed::Seed;
 use super::threshold::Threshold;
 use crate::runtime::clock::Timestamp;
 
-/// The longest time between two reports of parts that counts as work.
+/// The maximum time between two reports of parts that counts as work.
 const SILENCE_MAX: Duration = Duration::from_mins(1);
 
 /// One linkage, from the request to the result.
@@ -22,7 +22,7 @@ pub struct Run {
     pub name: String,
     /// The notes of the owner.
     pub notes: String,
-    /// The lowest score at which a pair counts.
+    /// The minimum score of a candidate pair.
     pub threshold: Threshold,
     /// The time of the request.
     pub added: Timestamp,
@@ -30,13 +30,13 @@ pub struct Run {
     pub started: Option<Timestamp>,
     /// The time of the end, successful or not.
     pub ended: Option<Timestamp>,
-    /// The end on the retention clock, which may differ from the wall clock. Absent if it was not recorded.
+    /// The end on the retention clock, which may differ from the wall clock; `None` if it was not recorded.
     pub settled: Option<Timestamp>,
     /// The state of the run.
     pub state: RunState,
-    /// The progress of the parts, once the run is planned.
+    /// The progress of the comparisons, once the run is planned.
     pub progress: Option<Progress>,
-    /// The seed of the permutations, from planning to completion.
+    /// The seed of the permutations, which exists from planning to completion.
     pub seed: Option<Seed>,
     /// The times at which the stages ended.
     pub times: Times,
@@ -51,12 +51,13 @@ pub struct Times {
     pub compared: Option<Timestamp>,
     /// The time of the latest report: of the plan, or of a part.
     pub latest: Option<Timestamp>,
-    /// The time spent on parts, without the pauses.
+    /// The time spent on parts, without pauses.
     pub worked: Duration,
 }
 
 impl Times {
-    /// Records the report of a part `at` this moment. After a silence longer than [`SILENCE_MAX`] the server was down.
+    /// Records that a part was reported at `at`. A gap longer than [`SILENCE_MAX`] does not count as work, since the
+    /// server was down.
     pub fn part_reported(&mut self, at: Timestamp) {
         let silence = at.since(self.latest.unwrap_or(at));
         self.worked += silence.min(SILENCE_MAX);
@@ -64,16 +65,16 @@ impl Times {
     }
 }
 
-/// The stage of a run.
+/// The state of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunState {
-    /// Requested; the data is not complete yet.
+    /// The run is requested, and its data is not complete.
     Created,
-    /// The data is complete; no work has begun.
+    /// The data is complete, and no work has begun.
     Queued,
-    /// Being planned and compared.
+    /// The run is being planned and compared.
     Comparing,
-    /// All parts are compared; the result is being created.
+    /// All parts are compared, and the result is being created.
     Finalizing,
     /// The result is available.
     Completed(Summary),
@@ -89,18 +90,18 @@ pub enum RunState {
 /// The sums over the compared parts of a planned run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Parts of the plan.
+    /// The number of parts of the plan.
     pub parts: u32,
     /// The parts whose outcome was applied.
     pub applied: BitSet,
-    /// Comparisons of the whole plan.
+    /// The number of comparisons of the whole plan.
     pub comparisons_total: u64,
-    /// Comparisons of the largest blocks of the plan, the largest first; empty without blocks, or if an older version
-    /// made the plan.
+    /// The number of comparisons of each of the largest blocks, the largest first; empty without blocks, or if an older
+    /// version made the plan.
     pub largest_blocks: Vec<u64>,
-    /// Comparisons of the applied parts.
+    /// The number of comparisons of the applied parts.
     pub comparisons: u64,
-    /// Candidate pairs of the applied parts, duplicates between blocks counted every time.
+    /// The number of candidate pairs of the applied parts; a pair in several blocks counts each time.
     pub pairs: u64,
 }
 
@@ -120,11 +121,11 @@ impl Progress {
 /// The totals of a completed run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Candidate pairs, each counted once.
+    /// The number of candidate pairs, each counted once.
     pub pairs: u64,
-    /// Groups of at least two records; 0 for runs that only return scores.
+    /// The number of groups of at least two records; 0 for runs that return only scores.
     pub groups: u64,
-    /// The checksums of the result's objects. Empty for a result of an older version.
+    /// The checksums of the result's objects; empty for a result of an older version.
     #[serde(default)]
     pub checksums: Vec<Checksum>,
 }
@@ -174,7 +175,7 @@ impl Run {
         }
     }
 
-    /// Returns the current stage, counted from 1, out of `stages`.
+    /// Returns the number of the current stage, from 1 to `stages`.
     pub const fn stage(&self, stages: u8) -> u8 {
         match self.state {
             RunState::Created => 1,
@@ -191,14 +192,14 @@ impl Run {
         (comparisons > 0 && seconds > 0.0).then(|| comparisons as f64 / seconds)
     }
 
-    /// Returns the time that the comparisons still need at that rate, while the run is comparing.
+    /// Returns the estimated remaining time of the comparisons, while the run is comparing.
     pub fn comparing_for(&self) -> Option<Duration> {
         let (RunState::Comparing, Some(progress)) = (&self.state, &self.progress) else { return None };
         let left = progress.comparisons_total.saturating_sub(progress.comparisons);
         Duration::try_from_secs_f64(left as f64 / self.rate()?).ok()
     }
 
-    /// Returns the start and end of each of `stages` that has begun.
+    /// Returns the start and the end of each stage that has begun, of `stages` stages.
     pub fn stage_times(&self, stages: u8) -> Vec<(Timestamp, Option<Timestamp>)> {
         let begun = [Some(self.added), self.times.ready.or(self.started), self.times.compared];
         let begun: Vec<Timestamp> = begun.into_iter().take(stages.into()).map_while(|begun| begun).collect();

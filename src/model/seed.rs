@@ -5,18 +5,18 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use zeroize::ZeroizeOnDrop;
 
-/// 32 random bytes that determine a run's permutations. Secret until the run is complete, deleted afterwards; it
-/// never prints itself.
+/// 32 random bytes that determine a run's permutations. The seed is secret, never printed, and deleted when the run is
+/// complete.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ZeroizeOnDrop)]
 pub struct Seed([u8; 32]);
 
 impl Seed {
-    /// Returns the seed with these bytes, from the random source.
+    /// Returns the seed with these bytes, which must be random.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// Returns the bytes, for the generator alone.
+    /// Returns the bytes, for the random number generator only.
     pub const fn reveal(&self) -> &[u8; 32] {
         &self.0
     }

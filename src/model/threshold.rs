@@ -1,13 +1,13 @@
-//! The lowest score at which a pair counts.
+//! The similarity threshold: the minimum score of a candidate pair.
 
 use serde::{Deserialize, Serialize};
 
-/// A similarity threshold: a double in (0, 1], kept exactly as given.
+/// A similarity threshold: a double in (0, 1], stored exactly as given.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
 pub struct Threshold(f64);
 
-/// A threshold outside (0, 1], or not a number.
+/// The error for a threshold that is outside (0, 1] or not a number.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error("the threshold must be greater than 0 and at most 1, not {0}")]
 pub struct OutOfRange(pub f64);

@@ -1,4 +1,4 @@
-//! Tokens: secrets that grant one right each. Only their digests are stored.
+//! Tokens: secrets, each of which grants one right. Only their digests are stored.
 
 use std::fmt;
 
@@ -9,22 +9,22 @@ use zeroize::ZeroizeOnDrop;
 
 use super::ids::{ID_BYTES, parse_hex};
 
-/// A secret of 24 bytes. It never prints itself; [`Token::reveal`] is for its owner alone.
+/// A secret of 24 bytes. It is never printed; [`Token::reveal`] is only for the response to its owner.
 #[derive(Clone, ZeroizeOnDrop)]
 pub struct Token([u8; ID_BYTES]);
 
 impl Token {
-    /// Returns the token with these bytes, from the random source.
+    /// Returns the token with these bytes, which must be random.
     pub const fn from_bytes(bytes: [u8; ID_BYTES]) -> Self {
         Self(bytes)
     }
 
-    /// Parses 48 lower-case hex characters; anything else is not a token.
+    /// Parses 48 lower-case hex characters; returns `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         parse_hex(text).map(Self)
     }
 
-    /// Returns the 48 hex characters that the owner receives, once.
+    /// Returns the 48 hex characters that the owner receives once.
     pub fn reveal(&self) -> String {
         hex::encode(self.0)
     }
@@ -41,7 +41,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// SHA-256 of a token's 24 bytes. It verifies a token, and grants nothing by itself.
+/// The SHA-256 of a token's 24 bytes. It verifies a token, and grants no right itself.
 #[derive(Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
 pub struct TokenHash([u8; 32]);
 

@@ -1,10 +1,10 @@
-//! A record of a deletion: enough to recognise the deleted thing, too little to identify it.
+//! A record of a deleted project, run or upload: its identifier can be compared with the record, but not read from it.
 
 use sha2::{Digest, Sha256};
 
 use super::ids::{ProjectId, RunId};
 
-/// SHA-256 of the identifier of a project, run or upload that was deleted.
+/// The SHA-256 of the identifier of a project, run or upload that was deleted or has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tombstone([u8; 32]);
 

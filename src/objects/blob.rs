@@ -11,9 +11,9 @@ use super::cache::CachedFile;
 use super::mapping::Mapping;
 use super::{Error, Key, ObjectFile};
 
-/// An object's bytes, mapped: they are read from disk when they are accessed, and do not count as this process's own
-/// memory. The bytes stay readable after the object is removed. If its file is truncated, or the disk cannot read it,
-/// they are replaced by zeros: [`check`](Self::check), called after the last access, reports that.
+/// The bytes of an object as a mapped file, which the system reads when they are accessed. They stay readable after the
+/// object is removed. If the file is truncated, or the disk cannot read it, zeros replace the bytes. Call
+/// [`check`](Self::check) after the last access to detect that.
 pub struct Blob {
     key: Key,
     bytes: Mapping,
@@ -21,7 +21,7 @@ pub struct Blob {
     kept: Option<Arc<CachedFile>>,
 }
 
-/// Attributes that change when a file is changed from outside: device, inode, size, and time of the last write.
+/// Attributes that reveal a change of a file: device, inode, size, and time of the last write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp([i128; 4]);
 
@@ -43,7 +43,7 @@ impl Blob {
         self.stamp
     }
 
-    /// Returns the path of the cached copy, if the bytes are from one.
+    /// Returns the path of the cached copy that is mapped; `None` if no cached copy is.
     pub(super) fn copy(&self) -> Option<&Path> {
         self.kept.as_deref().map(CachedFile::path)
     }
@@ -53,7 +53,7 @@ impl Blob {
         &self.key
     }
 
-    /// Fails if bytes that were accessed could not be read.
+    /// Fails if accessed bytes could not be read and were replaced by zeros.
     ///
     /// # Errors
     /// [`Error::Damaged`].
@@ -65,7 +65,7 @@ impl Blob {
         }
     }
 
-    /// Returns the error for bytes that differ from the object's.
+    /// Returns the error for bytes that are not those of the object.
     pub fn damaged(&self, reason: impl Into<String>) -> Error {
         Error::Damaged { key: self.key.clone(), reason: reason.into() }
     }

@@ -1,20 +1,19 @@
-//! Reads an object and verifies its checksum.
+//! Streams an object and verifies its checksum.
 
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{Chunks, Error, Key, Objects};
 use crate::model::Checksum;
 
-/// Up to this size, an object is checked before its first byte is sent.
+/// The maximum size of an object that is checked before its first byte is sent.
 const CHECKED_FIRST_BYTES: u64 = 1 << 20;
 
 impl Objects {
-    /// Returns the object's bytes like [`stream`](Self::stream), if they have this checksum. Small objects are
-    /// checked before this returns; of others the last chunk is sent only if the checksum is right, and otherwise
-    /// replaced by an error.
+    /// Returns the object's bytes like [`stream`](Self::stream), and verifies their checksum. A small object is
+    /// verified before this returns. For a larger one, an error replaces the last chunk if the checksum is wrong.
     ///
     /// # Errors
-    /// [`Error::Missing`], [`Error::Damaged`], [`Error::Storage`]; the latter two may also come out of the stream.
+    /// [`Error::Missing`], [`Error::Damaged`], [`Error::Storage`]; the stream may return the latter two.
     pub async fn stream_checked(&self, key: &Key, checksum: &Checksum) -> Result<(u64, Chunks), Error> {
         let (size, chunks) = self.stream(key).await?;
         if size != checksum.bytes {
@@ -30,8 +29,8 @@ impl Objects {
     }
 }
 
-/// Verifies the checksum of a stream. The output lags by one chunk, so that the last chunk is held back until the
-/// checksum is known.
+/// Verifies the checksum of a stream. The output is one chunk behind the input, so that the last chunk waits for the
+/// checksum.
 fn checked(chunks: Chunks, key: Key, expected: u32) -> Chunks {
     let start = (chunks.fuse(), crc32fast::Hasher::new(), None);
     let pieces = stream::try_unfold(start, move |(mut chunks, mut crc, mut held)| {

@@ -1,4 +1,4 @@
-//! Copies of all objects of a store in another store.
+//! Copies all objects of a store to another store.
 
 use std::io::Write;
 use std::pin::pin;
@@ -11,26 +11,25 @@ use tokio::task::block_in_place;
 
 use super::{Error, Key, Objects};
 
-/// The count of objects in a copy.
+/// The counts of objects in a copy of a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Copied {
-    /// Objects of the source.
+    /// The number of objects of the source.
     pub objects: u64,
-    /// Their bytes.
+    /// The total size of the objects.
     pub bytes: u64,
-    /// Objects that the target had already.
+    /// The number of objects that the target had before.
     pub present: u64,
 }
 
-/// Copies every object of `from` that `to` does not have; `stored` is the store behind `to`. Objects that the target has, and
-/// each copy once it is complete, are compared with the source by SHA-256. `show` is called with the share of the bytes
-/// that is done.
+/// Copies every object of `from` that `to` does not have with the same SHA-256; `stored` is the store behind `to`.
+/// Verifies each copy in the same way. Calls `show` with the share of the bytes that is done.
 ///
 /// # Errors
 /// [`Error::Full`], [`Error::Storage`]; [`Error::Damaged`] if a copy differs.
 ///
 /// # Panics
-/// In a runtime of one thread.
+/// If it is called in a single-threaded runtime.
 pub async fn copy_all(
     from: &Arc<dyn ObjectStore>,
     (to, stored): (&Objects, &Arc<dyn ObjectStore>),
@@ -62,7 +61,7 @@ async fn copy(
     (to, stored): (&Objects, &Arc<dyn ObjectStore>),
     key: &Key,
 ) -> Result<(), Error> {
-    // An object that exists stays when another is published under its key.
+    // Publishing does not replace an existing object, so the old one must be deleted.
     to.delete(key).await?;
     let mut chunks = from.get(&key.path()).await?.into_stream();
     let (mut staged, mut read) = (to.stage()?, Sha256::new());

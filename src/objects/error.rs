@@ -18,7 +18,7 @@ pub enum Error {
         /// The key of the requested object.
         key: Key,
     },
-    /// The object has changed since it was written. Trying again does not help.
+    /// The object has changed since it was written. A retry does not help.
     #[error("object {key} is damaged: {reason}")]
     Damaged {
         /// The key of the object.
@@ -50,7 +50,7 @@ impl Error {
 
     /// Converts an error of opening `key`, which may not exist.
     pub(super) fn opening(key: &Key, error: io::Error) -> Self {
-        // A file stands where a directory of the path should be: no pause changes that.
+        // For example, a file is in place of a directory of the path: a retry does not help.
         let is_misplaced = matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory)
             || Errno::from_io_error(&error) == Some(Errno::LOOP);
         match error.kind() {
@@ -85,7 +85,7 @@ impl From<io::Error> for Error {
     }
 }
 
-/// Only the code of a store's error is kept: its text may repeat access keys and signatures.
+/// Keeps only the code of a store's error, since its text may repeat access keys and signatures.
 impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
         Self::Storage(Box::new(Redacted::from(error)))

@@ -1,16 +1,16 @@
-//! The format of every key. No other module creates keys.
+//! The keys of objects. No other module creates keys.
 //!
 //! ```text
 //! projects/{project}/parties/{party}/{upload}/matrix            encodings as rows
 //!                                            /entries           blocks of records as they arrived; removed once indexed
 //!                                            /index             blocks of records, sorted
-//! projects/{project}/runs/{run}/plan                            what is to be compared, in parts
+//! projects/{project}/runs/{run}/plan                            the comparisons to make, in parts
 //!                              /pairs/{part}                    candidate pairs of one part
 //!                              /result/groups.json              the result, ready to send
 //!                                     /scores.json
 //!                                     /mask.json
 //!                                     /permutation-{party}.json
-//! entityd/owner                                                 the owner of these objects
+//! entityd/owner                                                 the owner's mark, see `owner`
 //! similarity-scores/{24 hex}.bin                                candidate pairs of a run, for download
 //! ```
 
@@ -25,7 +25,7 @@ use crate::model::{ProjectId, RunId};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key(String);
 
-/// A prefix: it stands for all objects whose keys begin with it.
+/// A prefix of keys, which stands for all objects below it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Prefix(String);
 
@@ -35,7 +35,7 @@ impl Key {
         &self.0
     }
 
-    /// Returns the key of an object in a list of a store; `None` for what other modules keep there.
+    /// Returns the key of an object in a listing of the store; `None` for entries that are not objects of this module.
     pub(super) fn listed(path: &str) -> Option<Self> {
         let is_ours = ["projects/", "similarity-scores/"].iter().any(|prefix| path.starts_with(prefix));
         is_ours.then(|| Self(path.to_owned()))
@@ -46,8 +46,8 @@ impl Key {
         self.0.rsplit('/').next().unwrap_or_default()
     }
 
-    /// Returns true if the object is usually read repeatedly: by every run, or by every job of a run. Pairs are read
-    /// once, by the job that finishes the run, and entries by the job that builds their index.
+    /// Returns true if the object is usually read repeatedly, by every run or by every job of a run. Pairs are read
+    /// only by the job that finishes the run, and entries only by the job that builds the index.
     pub(super) fn is_read_again(&self) -> bool {
         !self.0.contains("/pairs/") && !self.0.ends_with("/entries")
     }
@@ -90,7 +90,7 @@ pub fn projects() -> Prefix {
     Prefix("projects".to_owned())
 }
 
-/// Returns a prefix that no object has, to test whether the store answers.
+/// Returns a prefix that no object has. Listing it tests whether the store answers.
 pub(super) fn probe() -> Prefix {
     Prefix("probe".to_owned())
 }
@@ -170,8 +170,8 @@ pub fn scores(project: ProjectId, run: RunId) -> Key {
     Key(format!("projects/{project}/runs/{run}/result/scores.json"))
 }
 
-/// Returns the key of a run's candidate pairs as a file for clients. The run's identifier cannot be derived from its
-/// name.
+/// Returns the key of the score file of a run: its candidate pairs, for download by clients. The name of the file does
+/// not reveal the run's identifier.
 pub fn score_file(run: RunId) -> Key {
     let digest = Sha256::digest(run.as_bytes());
     Key(format!("similarity-scores/{}.bin", hex::encode(&digest[..12])))
@@ -182,19 +182,19 @@ pub(super) fn score_files() -> Prefix {
     Prefix("similarity-scores".to_owned())
 }
 
-/// Returns the key of the score file that clients know by that name, if it is the name of one.
+/// Returns the key of the score file with this name; `None` if no score file can have it.
 pub fn score_file_named(name: &str) -> Option<Key> {
     let digits = name.strip_prefix("similarity-scores/")?.strip_suffix(".bin")?;
     let hex = digits.len() == 24 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     hex.then(|| Key(name.to_owned()))
 }
 
-/// Returns the key that was stored as `text`.
+/// Returns the key from its stored text.
 pub(super) fn noted(text: &str) -> Key {
     Key(text.to_owned())
 }
 
-/// Returns the key `text`, if it names an object of a project.
+/// Returns the key with this text, if it is the key of an object of a project.
 pub fn of_project(text: &str) -> Option<Key> {
     let rest = text.strip_prefix("projects/")?;
     let is_plain = |word: &str| {
@@ -207,12 +207,12 @@ pub fn of_project(text: &str) -> Option<Key> {
     rest.split('/').all(is_plain).then(|| Key(text.to_owned()))
 }
 
-/// Returns the key of a client's file, in the bucket that clients upload to.
+/// Returns the key of a client's file in the upload bucket.
 pub(crate) fn client_file(path: &str) -> Key {
     Key(path.to_owned())
 }
 
-/// Returns the key of the mask over both permutations of a run.
+/// Returns the key of the mask that belongs to the permutations of a run.
 pub fn mask(project: ProjectId, run: RunId) -> Key {
     Key(format!("projects/{project}/runs/{run}/result/mask.json"))
 }

@@ -18,7 +18,7 @@ use super::Error;
 use super::backend::directory::make_private_directory;
 use crate::system::outgoing;
 
-/// Time for which a request to a store is retried.
+/// The retries of a request to a store.
 const RETRY: RetryConfig = RetryConfig {
     backoff: BackoffConfig {
         init_backoff: Duration::from_millis(100),
@@ -28,9 +28,9 @@ const RETRY: RetryConfig = RetryConfig {
     max_retries: 6,
     retry_timeout: Duration::from_secs(20),
 };
-/// Time limit for connecting.
+/// The time limit for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The region of a store that has none.
+/// The region for a store without regions.
 const REGION: &str = "us-east-1";
 
 /// The location of objects.
@@ -52,7 +52,7 @@ pub enum Location {
     },
 }
 
-/// The protocol of a store.
+/// The kind of a store, which determines the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Amazon S3 and compatible stores.
@@ -63,14 +63,14 @@ pub enum Kind {
     Gcs,
 }
 
-/// Access to an S3 store. What is absent is taken from the environment.
+/// The parameters of access to an S3 store. The environment provides the missing ones.
 #[derive(Clone, Debug, Default)]
 pub struct S3Access {
-    /// The URL of the store; if absent, the URL of AWS.
+    /// The URL of the store; `None` stands for AWS.
     pub endpoint: Option<String>,
     /// The region.
     pub region: Option<String>,
-    /// Set if the bucket is in the host name rather than in the path.
+    /// True if the bucket is in the host name rather than in the path.
     pub virtual_hosted: bool,
     /// The access key and the secret key; if absent, they are read from the environment.
     pub keys: Option<(String, Zeroizing<String>)>,
@@ -108,7 +108,7 @@ impl Location {
 }
 
 impl Location {
-    /// Returns true if the store itself can serve clients.
+    /// Returns true if clients can access the store directly, by S3.
     pub const fn is_s3(&self) -> bool {
         matches!(self, Self::Bucket { kind: Kind::S3, .. })
     }
@@ -138,12 +138,12 @@ impl Serialize for Location {
     }
 }
 
-/// Returns a client of a bucket, without contacting the store. What `access` lacks is taken from the store's usual
-/// environment variables. A request fails when the store has sent nothing for `silence_timeout`; slow bytes are not silence.
-/// Each part of an upload must be finished in that time.
+/// Returns a client of a bucket, without contacting the store. The usual environment variables of the store provide
+/// parameters that `access` lacks. A request fails if no byte arrives for `silence_timeout`. The upload of a part must
+/// be finished in that time.
 ///
 /// # Errors
-/// [`Error::Storage`], if these settings do not make a client.
+/// [`Error::Storage`] if the settings are invalid or incomplete.
 pub fn connect(
     kind: Kind,
     bucket: &str,
@@ -166,7 +166,7 @@ pub fn connect(
     if prefix.is_empty() { Ok(store) } else { Ok(Arc::new(PrefixStore::new(store, prefix))) }
 }
 
-/// Returns the files below a directory, which is created if it is missing.
+/// Returns a store of the files below a directory, which is created if it is missing.
 ///
 /// # Errors
 /// [`Error::Storage`].
@@ -194,7 +194,7 @@ fn s3(bucket: &str, access: &S3Access) -> AmazonS3Builder {
     builder
 }
 
-/// Returns the options of a client. A whole request has no time limit, because it may be of any size.
+/// Returns the options of a client. A request as a whole has no time limit, because it may have any size.
 fn options(silence_timeout: Duration) -> ClientOptions {
     let options = outgoing::store_options().with_allow_http(true).with_connect_timeout(CONNECT_TIMEOUT);
     options.with_timeout_disabled().with_read_timeout(silence_timeout)

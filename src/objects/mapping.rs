@@ -1,9 +1,9 @@
 //! A mapped file that may be truncated or become unreadable while it is mapped.
 //!
-//! An access to a byte that cannot be read raises SIGBUS, which would end the process. The handler of this module
-//! knows its mappings: it replaces the bytes that cannot be read by zeros and marks the mapping, so that
-//! [`Mapping::is_whole`] reports it to the reader. Another SIGBUS is passed to the previous handler. An access that
-//! succeeds costs nothing; a new mapping costs the search for a free [`Watch`].
+//! An access to a byte that cannot be read raises SIGBUS, which would end the process. The signal handler of this
+//! module replaces such bytes by zeros and marks the mapping, so that [`Mapping::is_whole`] returns false. It passes a
+//! SIGBUS outside of the mappings to the previous handler. Successful accesses cost nothing; a new mapping costs the
+//! search for a free [`Watch`].
 
 use std::ffi::{c_int, c_long, c_void};
 use std::fs::File;
@@ -26,7 +26,7 @@ pub(super) struct Mapping {
 }
 
 impl Mapping {
-    /// Maps `size` bytes of `file`, which has at least as many.
+    /// Maps the first `size` bytes of `file`, which must exist.
     pub(super) fn of(file: &File, size: u64) -> io::Result<Self> {
         static HANDLED: Once = Once::new();
         HANDLED.call_once(handle_faults);
@@ -62,15 +62,15 @@ impl Drop for Mapping {
 fn map(file: &File, size: usize) -> io::Result<Mmap> {
     // SAFETY: the file is an object, a cached copy, or a private temporary file, and `size` is at most its size. This
     // program never writes to such a file again, and unlinks it without truncating it. If another process truncates
-    // it, the handler below keeps the bytes readable, and the mark on the mapping invalidates all results that were
-    // computed from them.
+    // it, the handler below keeps the mapping readable, and the mark on the mapping invalidates all results that were
+    // computed from it.
     unsafe { MmapOptions::new().len(size).map(file) }
 }
 
-/// The addresses of a mapping, for the handler: without a lock, and never freed.
+/// The addresses of a mapping, for the signal handler. It takes no lock to read them, and they are never freed.
 struct Watch {
     taken: AtomicBool,
-    /// Odd while the addresses change.
+    /// A counter that is odd while the addresses change.
     version: AtomicUsize,
     start: AtomicUsize,
     end: AtomicUsize,
@@ -92,8 +92,7 @@ impl Watch {
         }
     }
 
-    /// Registers these addresses in the first watch that is free. There are as many watches as there were mappings at
-    /// the same time.
+    /// Registers these addresses in the first free watch, or in a new one if all are in use.
     fn take(addresses: Range<usize>) -> &'static Self {
         let mut watch = &WATCHES;
         while watch.taken.swap(true, SeqCst) {
@@ -116,14 +115,14 @@ impl Watch {
         self.version.fetch_add(1, SeqCst);
     }
 
-    /// Returns the addresses, unless they are changing. The addresses of a mapping that is being read do not change.
+    /// Returns the addresses, unless they are changing, which those of a mapping in use never are.
     fn addresses(&self) -> Option<Range<usize>> {
         let version = self.version.load(SeqCst);
         let addresses = self.start.load(SeqCst)..self.end.load(SeqCst);
         (version.is_multiple_of(2) && self.version.load(SeqCst) == version).then_some(addresses)
     }
 
-    /// Returns the watch of `address`, and the end of its addresses.
+    /// Returns the watch whose mapping contains `address`, and the end of that mapping.
     fn over(address: usize) -> Option<(&'static Self, usize)> {
         let mut watches = std::iter::successors(Some(&WATCHES), |watch| watch.next.get().copied());
         watches.find_map(|watch| {
@@ -147,12 +146,12 @@ fn handle_faults() {
     }
 }
 
-/// Replaces unreadable bytes by zeros, from the fault to the end of the mapping: one fault invalidates all of the
-/// mapping. Calls only functions that a signal handler may call.
+/// Replaces the bytes from the fault to the end of the mapping by zeros: one fault invalidates the whole mapping. Calls
+/// only functions that a signal handler may call.
 #[expect(unsafe_code, reason = "the mapping's other half: the handler of its faults")]
 extern "C" fn fault(_signal: c_int, info: *mut siginfo_t, _context: *mut c_void) {
     let Some((before, page)) = BEFORE.get() else { return };
-    // SAFETY: the kernel passes the description of the signal, and the description of a SIGBUS has an address.
+    // SAFETY: the kernel passes a valid description of the signal, which has an address for SIGBUS.
     let address = unsafe { (*info).si_addr() }.addr();
     if let Some((watch, end)) = Watch::over(address) {
         watch.faulted.store(true, SeqCst);
@@ -160,15 +159,15 @@ extern "C" fn fault(_signal: c_int, info: *mut siginfo_t, _context: *mut c_void)
             return;
         }
     }
-    // SAFETY: it is the previous handler, and it gets the signal when the access is repeated.
+    // SAFETY: this restores the previous handler, which gets the signal when the access is repeated.
     let _ = unsafe { sigaction(Signal::SIGBUS, before) };
 }
 
 #[expect(unsafe_code, reason = "the mapping's other half: the handler of its faults")]
 fn fill_with_zeros(addresses: Range<usize>) -> bool {
     let (start, length) = (NonZeroUsize::new(addresses.start), NonZeroUsize::new(addresses.len()));
-    // SAFETY: the pages belong to a mapping of this module that is being read, so it stays until this returns. They
-    // are replaced by readable pages.
+    // SAFETY: the pages belong to a mapping of this module that is being read, so it exists until this returns. The
+    // call replaces them by readable pages.
     length.is_some_and(|length| unsafe {
         mmap_anonymous(start, length, ProtFlags::PROT_READ, MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED)
             .is_ok()
@@ -181,7 +180,7 @@ mod tests {
 
     use super::*;
 
-    /// The largest size of a page on any machine.
+    /// The largest page size of any machine.
     const LARGE: usize = 64 << 10;
     const BYTES: usize = 40 * LARGE;
 

@@ -1,11 +1,11 @@
-//! Bytes by key. An object is immutable: it is created once under a key derived from its content's origin, and
-//! removed as a whole.
+//! Stores objects: immutable bytes under a key. An object is created once, under a key that says what it is (project,
+//! run, part), and is removed as a whole.
 //!
-//! A [`backend`] stores them: as local files, or in a bucket that the `object_store` crate supports. Files have two
-//! shortcuts: a complete file becomes an object by being renamed, and an object is read by being mapped. A bucket is
-//! read through the [`cache`].
+//! A [`backend`] stores the objects: as local files, or in a bucket that the `object_store` crate supports. With local
+//! files, a complete file becomes an object by a rename, and objects are read by mapping their files. A bucket is read
+//! through the [`cache`].
 //!
-//! Objects that clients put under keys of their own are in the module `buckets`.
+//! The module `buckets` has the objects that clients store under keys of their choice.
 
 mod backend;
 mod blob;

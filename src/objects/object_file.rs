@@ -1,4 +1,4 @@
-//! An object as a file that is read from the start.
+//! An object as an open file, read from its start.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -11,18 +11,18 @@ use super::cache::CachedFile;
 pub struct ObjectFile {
     file: io::Take<File>,
     size: u64,
-    /// The cached file that this reads. It is not evicted while it has a reader.
+    /// The cached copy to which the file belongs: it is not evicted while this exists.
     kept: Option<Arc<CachedFile>>,
 }
 
 impl ObjectFile {
-    /// Returns a file that contains nothing but the object.
+    /// Returns the object that is the whole content of `file`.
     pub(super) fn whole(file: File) -> io::Result<Self> {
         let size = file.metadata()?.len();
         Ok(Self { file: file.take(size), size, kept: None })
     }
 
-    /// Returns a cached copy, in which the attributes follow the object.
+    /// Returns the object in a cached copy, in whose file attributes follow the object.
     pub(super) fn of_copy(file: File, kept: Arc<CachedFile>) -> Self {
         Self { file: file.take(kept.size()), size: kept.size(), kept: Some(kept) }
     }

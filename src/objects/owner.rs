@@ -5,12 +5,12 @@
 //!                   "renewed": 1795891200000000, "until": 1795891230000000, "commits": 1204}
 //! ```
 //!
-//! It is created if it is absent, read before each clean-up, and never replaced by a server with another identity
-//! unless the operator demands it. Where other machines can reach the store, the mark is a lease that is renewed
-//! under a new nonce each time. The data directory remembers the last two nonces in `objects.lease`. A copy of the
-//! data directory has the identity but not the nonce: it is rejected while the lease lasts, and a server that finds
-//! an unknown nonce stops. The lease contains the count of commits of the metadata: an older copy of the metadata
-//! does not know all of the objects.
+//! A server creates the mark if it is absent, reads it before each clean-up, and replaces the mark of another identity
+//! only if the operator demands it. If other machines can access the store, the mark is a lease, which is renewed with
+//! a new nonce each time. The data directory remembers the last two nonces in `objects.lease`. A server on a copy of
+//! the data directory has the identity but not the nonce: it is rejected while the lease lasts. A server that finds an
+//! unknown nonce stops. The mark also contains the count of commits of the metadata, because an older copy of the
+//! metadata does not know all objects.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -33,7 +33,7 @@ use crate::system::identity::Identity;
 use crate::system::regular;
 use crate::telemetry::chain;
 
-/// Attempts to read a mark that another server creates at the same moment.
+/// The maximum number of attempts to read a mark while another server creates it.
 const ATTEMPTS: usize = 3;
 /// The pause before an unavailable store is tried again.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -79,7 +79,7 @@ pub enum NotOurs {
         /// The time at which the lease of the mark ends.
         until: Timestamp,
     },
-    /// The mark was there before, and is missing or damaged.
+    /// The mark existed before, and is missing or damaged.
     #[error(
         "the owner's mark (entityd/owner) of the objects at {place} is {how}, and existed before: is the right volume mounted? Restore the objects; to continue with the present ones, start once with \
          --take-over-objects {identity}"
@@ -99,12 +99,12 @@ pub enum NotOurs {
     Ahead {
         /// The location of the objects.
         place: String,
-        /// The commits of the metadata.
+        /// The count of commits in the metadata.
         found: u64,
-        /// The number of commits that were made to the metadata.
+        /// The count of commits in the mark.
         written: u64,
     },
-    /// The store did not answer. Try again.
+    /// The store did not answer. A retry may help.
     #[error("cannot determine the owner of the objects: {0}")]
     Unknown(#[from] Error),
 }
@@ -116,18 +116,18 @@ pub struct Claimant {
     pub place: String,
     /// The identity of the data directory.
     pub identity: Identity,
-    /// Set if this data directory has claimed the store before.
+    /// True if this data directory has claimed the store before.
     pub before: bool,
-    /// The owner whose objects are to be taken over.
+    /// The owner from which the operator permits this server to take over the objects.
     pub take_over: Option<Identity>,
-    /// The length of the lease, and the file in the data directory that remembers it; `None` where no other machine
-    /// can reach the store.
+    /// The length of the lease, and the file in the data directory with its nonces; `None` if no other machine can
+    /// access the store.
     pub lease: Option<(Duration, PathBuf)>,
     /// True if other processes with the same identity use the store, too.
     pub shared: bool,
     /// The directory of the store, if the store is a directory.
     pub directory: Option<PathBuf>,
-    /// Randomness for nonces.
+    /// The source of random nonces.
     pub entropy: Entropy,
 }
 
@@ -140,10 +140,10 @@ struct Inner {
     store: Arc<dyn ObjectStore>,
     claimant: Claimant,
     clock: Clock,
-    /// The last two nonces, the latest last. A mark of ours has one of them.
+    /// The last two nonces, the latest last. A mark that this server wrote has one of them.
     nonces: Mutex<[String; 2]>,
     claimed: AtomicBool,
-    /// The known count of commits of the metadata; 0 before that is opened.
+    /// The count of commits of the metadata; 0 before the metadata is opened.
     commits: Arc<AtomicU64>,
 }
 
@@ -167,14 +167,14 @@ enum Found {
 }
 
 impl Owner {
-    /// Prepares a claim.
+    /// Prepares a claim, without accessing the store.
     pub fn new(store: Arc<dyn ObjectStore>, claimant: Claimant) -> Self {
         let nonces = Mutex::new(claimant.remembered());
         let (clock, claimed, commits) = (Clock::system(), AtomicBool::new(false), Arc::default());
         Self(Arc::new(Inner { store, claimant, clock, nonces, claimed, commits }))
     }
 
-    /// Returns the count of commits of the metadata, which is written into the mark: initially the one in the mark.
+    /// Returns the count of commits that is written into the mark. The metadata updates it.
     pub fn commits(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.0.commits)
     }
@@ -196,8 +196,8 @@ impl Owner {
         Err(self.unmarked("changing"))
     }
 
-    /// Takes the count of commits from the mark if the metadata is not opened yet; otherwise checks that the metadata
-    /// is not older.
+    /// Checks that the metadata is not older than the mark. Before the metadata is opened, takes the count of commits
+    /// from the mark instead.
     fn compare_commits(&self, found: &Found) -> Result<(), NotOurs> {
         let Found::Mark(mark) = found else { return Ok(()) };
         let is_ours = Identity::parse(&mark.identity) == Some(self.0.claimant.identity);
@@ -214,7 +214,7 @@ impl Owner {
         Ok(())
     }
 
-    /// Returns the location of the objects, for people.
+    /// Returns the location of the objects, as displayed.
     pub fn place(&self) -> &str {
         &self.0.claimant.place
     }
@@ -224,7 +224,7 @@ impl Owner {
         self.0.claimed.load(Ordering::Acquire)
     }
 
-    /// Checks that the store is still ours.
+    /// Checks that the store still belongs to this server.
     ///
     /// # Errors
     /// [`NotOurs`].
@@ -236,8 +236,8 @@ impl Owner {
         }
     }
 
-    /// Claims the store when it becomes available, and renews the claim. Returns when the store is no longer ours,
-    /// with the reason.
+    /// Claims the store when it becomes available, and renews the claim. Returns only when the store no longer belongs
+    /// to this server, with the reason.
     pub async fn keep(self) -> NotOurs {
         let Some((lease, _)) = &self.0.claimant.lease else { return std::future::pending().await };
         loop {
@@ -265,7 +265,7 @@ impl Owner {
         Ok(self.write(false).await.map(drop)?)
     }
 
-    /// Releases the claim, so that a copy of the data directory need not wait.
+    /// Releases the claim, so that a server on a copy of the data directory need not wait for the end of the lease.
     pub async fn release(&self) {
         let Claimant { lease, shared, .. } = &self.0.claimant;
         if lease.is_none() || *shared || self.confirm().await.is_err() {
@@ -295,14 +295,14 @@ impl Owner {
         Ok(mark.map_or(Found::Garbage, Found::Mark))
     }
 
-    /// Writes the mark under the next nonce; returns false if another server was faster.
+    /// Writes the mark with the next nonce; returns false if another server was faster.
     async fn write(&self, creates: bool) -> Result<bool, Error> {
         self.next_nonce()?;
         let mark = self.mark();
         let mode = if creates { PutMode::Create } else { PutMode::Overwrite };
         match self.put(&mark, mode).await {
             Err(object_store::Error::AlreadyExists { .. }) => return Ok(false),
-            // The store supports no conditions: the latest write is read back.
+            // The store supports no conditions, so the mark is overwritten, and then read back.
             Err(object_store::Error::NotImplemented { .. }) => self.put(&mark, PutMode::Overwrite).await?,
             done => done?,
         }
@@ -333,7 +333,7 @@ impl Owner {
         }
     }
 
-    /// Draws the next nonce, and stores it before it is used.
+    /// Draws the next nonce, and stores it in the data directory before its first use.
     fn next_nonce(&self) -> io::Result<()> {
         let Claimant { entropy, lease, .. } = &self.0.claimant;
         let mut nonces = self.0.nonces.lock();
@@ -363,7 +363,8 @@ impl Owner {
 }
 
 impl Claimant {
-    /// Decides whether the mark allows us to use the store; `is_free` decides about a mark with our identity.
+    /// Returns an error unless the mark permits this server to use the store. `is_free` decides about a mark with the
+    /// identity of this server.
     fn check(&self, found: &Found, is_free: impl FnOnce(&Mark) -> bool) -> Result<(), NotOurs> {
         let forced = self.take_over == Some(self.identity);
         match found {
@@ -398,7 +399,7 @@ impl Claimant {
             self.lease.as_ref().and_then(|(_, path)| String::from_utf8(regular::read(path).ok()?).ok());
         let mut words = text.as_deref().unwrap_or_default().split_whitespace().map(str::to_owned);
         let (first, second) = (words.next(), words.next());
-        // If only one nonce is remembered, it was the first.
+        // If the file has only one nonce, it is the latest.
         second.map_or_else(
             || [String::new(), first.clone().unwrap_or_default()],
             |second| [first.clone().unwrap_or_default(), second],
@@ -490,7 +491,7 @@ mod tests {
         let place = Place::new();
         let original = place.server(1, false, None, "original");
         original.claim().await.unwrap();
-        // Killed, and started again.
+        // The server is killed and started again.
         let again = place.server(1, true, None, "original");
         again.claim().await.unwrap();
         again.renew().await.unwrap();

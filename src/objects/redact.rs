@@ -1,5 +1,5 @@
-//! Removes from errors of a remote store the parts of the request that the store repeats: S3 answers a wrong
-//! signature with every header that it received, the session token among them, and Azure with the signed URL.
+//! Removes secrets from errors of a remote store, whose text repeats parts of the request: after a wrong signature, S3
+//! returns every header that it received, including the session token, and Azure returns the signed URL.
 
 use crate::telemetry::chain;
 
@@ -7,7 +7,7 @@ use crate::telemetry::chain;
 const STATUS: &str = "Server returned non-2xx status code: ";
 /// The text that `object_store` writes before the body of a response, if it reports no status.
 const ANSWER: &str = "Server returned error response: ";
-/// The longest name of an error.
+/// The maximum length of an error code.
 const CODE_CHARS_MAX: usize = 64;
 
 /// An error of a store, in one line that may be logged.
@@ -33,13 +33,13 @@ impl From<object_store::Error> for Redacted {
     }
 }
 
-/// Returns the sentence for a missing bucket, if that is the store's answer.
+/// Returns the message for a missing bucket, if the store reports one.
 pub(super) fn no_bucket(text: &str) -> Option<String> {
     let code = code(text).filter(|code| ["NoSuchBucket", "ContainerNotFound"].contains(code))?;
     Some(format!("there is no such bucket ({code})"))
 }
 
-/// Returns the status in the answer of a store, for an answer without a body.
+/// Returns the status in the answer of a store, if the answer has no body.
 fn status(text: &str) -> Option<&str> {
     let (_, status) = text.split_once("status code: ")?;
     status.split(':').next().map(str::trim)

@@ -1,4 +1,4 @@
-//! The disk space for arriving uploads.
+//! Limits the disk space of arriving uploads.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,19 +10,19 @@ use tokio::task::spawn_blocking;
 use crate::system::disk;
 use crate::telemetry::metrics;
 
-/// Bytes that are reserved at a time.
+/// The number of bytes that are reserved at a time.
 const GRANT_BYTES: u64 = 64 << 10;
 
 /// Limits on uploads that are arriving.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The total bytes of all uploads in progress.
+    /// The maximum total size of all uploads in progress.
     pub bytes_max: u64,
-    /// Bytes that stay free on each disk, for the processing of accepted uploads.
+    /// The minimum free space of each disk, which is left for the processing of accepted uploads.
     pub disk_free_min: u64,
 }
 
-/// The use of a limited space.
+/// The usage of a limited space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
     /// The bytes in use.
@@ -31,7 +31,7 @@ pub struct Usage {
     pub bytes_max: u64,
 }
 
-/// The reason why an upload gets no space. Trying again may help.
+/// The reason why an upload gets no space. A retry may help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoom {
     /// The uploads in progress take all of the space.
@@ -60,27 +60,26 @@ pub struct Spool(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// The directories that files are written to, and moved to.
+    /// The directories to which files are written, and to which they are moved.
     directories: Vec<PathBuf>,
     limits: Limits,
     taken: AtomicU64,
 }
 
 impl Spool {
-    /// Returns an account of the space of uploads on the disks of `directories`: where files are written, and where
-    /// they are moved to.
+    /// Returns an account of the space of uploads. Files are written to one of `directories`, and moved to the others.
     pub fn new(directories: Vec<PathBuf>, limits: Limits) -> Self {
         Self(Arc::new(Inner { directories, limits, taken: AtomicU64::new(0) }))
     }
 
-    /// Returns an error if there is no space for `bytes` more now. Reserves nothing. Asks the file systems on a
+    /// Returns an error if there is no space for `bytes` more now. Reserves nothing. Queries the file systems on a
     /// blocking thread.
     ///
     /// # Errors
     /// [`NoRoom`].
     pub async fn admits(&self, bytes: u64) -> Result<(), NoRoom> {
         let spool = self.clone();
-        // If the check itself fails, the first write reports the error.
+        // If the check itself fails, the first write will report the error.
         spawn_blocking(move || spool.finds_room(bytes)).await.unwrap_or(Ok(()))
     }
 
@@ -103,13 +102,13 @@ impl Spool {
 
     fn leaves_disks_free(&self, bytes: u64) -> Result<(), NoRoom> {
         let disk_free_min = self.0.limits.disk_free_min;
-        // Where the free space of the disk is unknown, the write will fail.
+        // If the free space of a disk cannot be determined, the write itself will fail.
         let rooms = self.0.directories.iter().filter_map(|directory| disk::room(directory).ok());
         let room = rooms.map(|room| room.free_bytes).min().unwrap_or(u64::MAX);
         if room < disk_free_min.saturating_add(bytes) { Err(NoRoom::Disk { disk_free_min }) } else { Ok(()) }
     }
 
-    /// Returns the bytes of the uploads under way, and their limit.
+    /// Returns the total size of the uploads in progress, and its limit.
     pub fn usage(&self) -> Usage {
         Usage { bytes: self.0.taken.load(Ordering::Relaxed), bytes_max: self.0.limits.bytes_max }
     }
@@ -125,7 +124,7 @@ impl Spool {
     }
 }
 
-/// One file's share of the space; returned when dropped.
+/// The space that one file takes. Dropping it returns the space.
 #[derive(Debug)]
 pub struct Share {
     spool: Spool,
@@ -134,12 +133,12 @@ pub struct Share {
 }
 
 impl Share {
-    /// Returns the bytes that are in use.
+    /// Returns the number of bytes in use.
     pub const fn used(&self) -> u64 {
         self.used
     }
 
-    /// Counts `bytes` that an earlier process has stored, whatever the limits.
+    /// Counts `bytes` that an earlier process has stored, even beyond the limits.
     pub fn restore(&mut self, bytes: u64) {
         self.spool.add(bytes);
         self.taken += bytes;

@@ -1,4 +1,4 @@
-//! A file that is to become an object.
+//! A staged file, which will become an object.
 
 use std::io::{self, BufWriter, Write};
 
@@ -9,8 +9,8 @@ use super::{Error, Key, Objects};
 
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// A file in the staging directory. It becomes an object by [`publish`](Self::publish), or is removed when dropped;
-/// files that a crash leaves are removed at the next start.
+/// A file in the staging directory. [`publish`](Self::publish) turns it into an object; dropping it removes it. Files
+/// that a crash leaves are removed at the next start.
 #[derive(Debug)]
 pub struct Staged {
     objects: Objects,
@@ -25,7 +25,7 @@ impl Staged {
         Self { objects, file: BufWriter::with_capacity(BUFFER_BYTES, file), size: 0, share: None }
     }
 
-    /// Counts the bytes as part of an upload: a write fails if there is no space for it.
+    /// Counts the bytes as part of an upload: a write fails if the spool has no space.
     #[must_use]
     pub fn within(self, spool: &Spool) -> Self {
         Self { share: Some(spool.share()), ..self }
@@ -41,13 +41,13 @@ impl Staged {
         self.size
     }
 
-    /// Turns the file into the object `key` and returns its size once it is on stable storage. An object that exists
-    /// under that key is kept: the same key means the same content.
+    /// Turns the file into the object `key` and returns its size once it is on stable storage. An existing object is
+    /// kept: the same key means the same content.
     ///
     /// If the future is dropped, the object may or may not be created; it is never incomplete.
     ///
     /// # Errors
-    /// [`Error::Full`], [`Error::Storage`]; the file has been removed then.
+    /// [`Error::Full`], [`Error::Storage`]. After an error the file is removed.
     pub async fn publish(self, key: &Key) -> Result<u64, Error> {
         let Self { objects, file, size, share: _share } = self;
         let finish = move || file.into_inner().map_err(io::IntoInnerError::into_error);

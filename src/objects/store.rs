@@ -1,4 +1,4 @@
-//! The handle through which all objects are created, read and removed.
+//! The handle for creating, reading and removing objects.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -28,7 +28,7 @@ use crate::system::disk;
 use crate::system::open_files::{self, patiently};
 use crate::system::place::Place;
 
-/// All objects, and the directory of files that are to become objects. Cheap to clone.
+/// All objects, and the staging directory with the files that will become objects. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Objects(Arc<Inner>, Option<Owner>);
 
@@ -42,9 +42,9 @@ struct Inner {
 }
 
 impl Objects {
-    /// Opens objects as files below `root`. Both directories are created if they are missing and belong to this
-    /// process: files in `staging` were left by a crash and are removed. If the directories are on different file
-    /// systems, files are copied to become objects.
+    /// Opens objects as files below `root`. Creates missing directories. Only this process may use them, so files in
+    /// `staging` were left by a crash and are removed. If the two directories are on different file systems, files are
+    /// copied to become objects.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -60,14 +60,14 @@ impl Objects {
         Ok(objects)
     }
 
-    /// Returns the objects in any store, with a cache. `staging` is created if it is missing and belongs to this
-    /// process: files in it were left by a crash and are removed.
+    /// Returns the objects in any store, with an optional cache. Creates `staging` if it is missing. Only this process
+    /// may use it, so files in it were left by a crash and are removed.
     ///
     /// # Errors
     /// [`Error::Storage`], for the staging directory.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// If it is called outside of a tokio runtime.
     pub fn over(store: Arc<dyn ObjectStore>, staging: &Path, cache: Option<Cache>) -> Result<Self, Error> {
         let runtime = Handle::current();
         let remote = Remote::new(store, runtime.clone(), staging);
@@ -85,13 +85,13 @@ impl Objects {
         Ok(Self(Arc::new(inner), None))
     }
 
-    /// Sets the owner, which must still own the store at each clean-up.
+    /// Sets the claim to the store, which is confirmed before each clean-up.
     #[must_use]
     pub fn with_owner(self, owner: Owner) -> Self {
         Self(self.0, Some(owner))
     }
 
-    /// Checks that the store is ours, before a clean-up removes objects.
+    /// Checks that the store still belongs to this server, before a clean-up removes objects.
     ///
     /// # Errors
     /// [`NotOurs`].
@@ -102,8 +102,8 @@ impl Objects {
         }
     }
 
-    /// Records that the store failed, and returns for how long it has. Returns `None` for local files on a disk that
-    /// accepts writes: a file that cannot be read then stays unreadable.
+    /// Records that the store failed, and returns how long it has been failing. Returns `None` for local files on a
+    /// disk that accepts writes: there a retry does not help.
     pub async fn silence(&self) -> Option<Duration> {
         let disk_works = self.0.backend.directory().is_some() && self.check_writable().await.is_ok();
         (!disk_works).then(|| self.0.outage.record_failure())
@@ -123,7 +123,7 @@ impl Objects {
         }
     }
 
-    /// Returns true if the store did not answer the latest call.
+    /// Returns true if the store is failing.
     pub fn is_away(&self) -> bool {
         self.0.outage.is_failing()
     }
@@ -143,17 +143,17 @@ impl Objects {
         published.inspect_err(|error| self.has_failed(error)).inspect(|()| self.has_answered())
     }
 
-    /// Returns the object's bytes as one slice: its file or a downloaded copy, mapped.
+    /// Returns the object's bytes as one slice: maps its file, or a downloaded copy.
     ///
     /// # Errors
-    /// [`Error::Missing`]; for a copy also [`Error::Full`], [`Error::Damaged`] and [`Error::Storage`].
+    /// [`Error::Missing`]; for a download also [`Error::Full`], [`Error::Damaged`] and [`Error::Storage`].
     pub async fn blob(&self, key: &Key) -> Result<Blob, Error> {
         let (objects, key) = (self.clone(), key.clone());
         spawn_blocking(move || Blob::map(&key, objects.read(&key)?)).await?
     }
 
-    /// Returns true if the object is still the one that was mapped, by its file's attributes: it was neither replaced
-    /// nor written to. Always true for a copy that only this process can reach.
+    /// Returns true if the mapped file was neither replaced nor written to, judging by its attributes. Always true for
+    /// a file without a name, which only this process can access.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Storage`].
@@ -176,17 +176,17 @@ impl Objects {
         }
     }
 
-    /// Opens the object as a file that is read from the start, for objects too large to be mapped. The call blocks:
-    /// it is for computing threads, not for the threads of the runtime.
+    /// Opens the object as a file, to be read from its start. Blocks, so it must not be called on a thread of the async
+    /// runtime.
     ///
     /// # Errors
-    /// As [`Objects::blob`].
+    /// Like [`Objects::blob`].
     pub fn read(&self, key: &Key) -> Result<ObjectFile, Error> {
         self.0.backend.read(key)
     }
 
     /// Returns the object's size and its bytes as a stream that holds one chunk at a time. If the object is removed
-    /// meanwhile, the stream continues to its end where the store allows it.
+    /// meanwhile, the stream continues to its end if the store permits that.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Storage`]; the latter may also come out of the stream.
@@ -232,7 +232,7 @@ impl Objects {
         }
     }
 
-    /// Removes an object for good; returns false if there was none.
+    /// Removes an object permanently; returns false if there was none.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -240,21 +240,21 @@ impl Objects {
         self.0.backend.delete(key).await
     }
 
-    /// Removes every object below `prefix` for good, and returns their count. Lists them again afterwards, so that
-    /// none is left.
+    /// Removes every object below `prefix` permanently, and returns their count. Checks with another listing that none
+    /// is left.
     ///
     /// # Errors
-    /// [`Error::Storage`], also if objects were added meanwhile.
+    /// [`Error::Storage`], also if objects were added in the meantime.
     pub async fn delete_prefix(&self, prefix: &Prefix) -> Result<Removed, Error> {
         self.0.backend.delete_prefix(prefix).await
     }
 
-    /// Returns the use of the cache, if there is one.
+    /// Returns the usage of the cache, if there is one.
     pub fn cache_use(&self) -> Option<Usage> {
         self.0.backend.cache_use()
     }
 
-    /// Drops the cached copies of objects that were removed by others; returns their keys.
+    /// Drops the cached copies of objects that other processes have removed; returns their keys.
     pub async fn sweep_copies(&self) -> Vec<Key> {
         self.0.backend.sweep_copies().await
     }
@@ -285,8 +285,8 @@ impl Objects {
         Ok(holding)
     }
 
-    /// Removes files that have been in the staging directory for longer than `age` without being written to, and
-    /// counts them. A file in use is never that old. Files that a crash has left are removed at the next start.
+    /// Removes files in the staging directory that have not been written to for longer than `age`, and returns their
+    /// count. A file in use is never that old.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -295,7 +295,7 @@ impl Objects {
         Ok(spawn_blocking(move || remove_stale(&staging, now, age)).await??)
     }
 
-    /// Returns the names directly below a prefix that have further names below them.
+    /// Returns the "directories" directly below a prefix: names that have further names below them.
     async fn children(&self, prefix: &Prefix) -> Result<Vec<String>, Error> {
         self.0.backend.children(prefix).await
     }
@@ -310,7 +310,7 @@ impl Objects {
     /// Checks that the store answers, accepts the credentials, and has the bucket. Cheap.
     ///
     /// # Errors
-    /// [`Error::Storage`], if it does not.
+    /// [`Error::Storage`].
     pub async fn probe(&self) -> Result<(), Error> {
         self.0.backend.probe().await?;
         if self.0.backend.directory().is_none() {
@@ -322,13 +322,13 @@ impl Objects {
         if self.is_away() { self.check_writable().await } else { Ok(()) }
     }
 
-    /// Names the store of the objects; `None` if they are local files.
+    /// Returns the displayed location of the store; `None` if objects are local files.
     pub fn describe(&self) -> Option<String> {
         let owner = self.1.as_ref().filter(|_| self.0.backend.directory().is_none())?;
         Some(owner.place().to_owned())
     }
 
-    /// Checks that the disks accept writes, of objects and of staged files.
+    /// Checks that the disks of objects and of staged files accept writes.
     async fn check_writable(&self) -> Result<(), Error> {
         let staging = self.0.staging.clone();
         spawn_blocking(move || disk::takes_writes(&staging)).await??;
@@ -355,7 +355,7 @@ impl Inner {
     }
 }
 
-/// Supplies temporary files without a name: none of them outlives the process.
+/// Provides temporary files without a name: none of them outlives the process.
 impl Scratch for Objects {
     fn file(&self) -> io::Result<Box<dyn ScratchFile>> {
         Ok(Box::new(patiently(|| tempfile::tempfile_in(&self.0.staging))?))
@@ -367,12 +367,12 @@ impl Scratch for Objects {
 }
 
 fn remove_stale(staging: &Path, now: Timestamp, age: Duration) -> io::Result<u64> {
-    // The file system may have a clock of its own, which is behind.
+    // The file system may use another clock, which is behind.
     let now = file_system_time(staging).map_or(now, |theirs| now.min(theirs));
     let mut count = 0;
     for entry in fs::read_dir(staging)? {
         let entry = entry?;
-        // The owner of the file may have used it in the meantime.
+        // The file may have been published or removed in the meantime.
         let Ok(metadata) = entry.metadata() else { continue };
         if !is_ours(&entry.file_name(), &metadata) {
             continue;
@@ -385,7 +385,7 @@ fn remove_stale(staging: &Path, now: Timestamp, age: Duration) -> io::Result<u64
     Ok(count)
 }
 
-/// Returns the time that the file system of a directory gives to a file that is written now.
+/// Returns the present time by the clock of a directory's file system.
 fn file_system_time(directory: &Path) -> io::Result<Timestamp> {
     let probe = tempfile::Builder::new().tempfile_in(directory)?;
     Ok(written_at(&probe.as_file().metadata()?))
@@ -407,8 +407,8 @@ fn remove_left_behind(staging: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns true if a file in the staging directory is one of ours: a staged file, a probe, or a file that had a name for a
-/// moment and no content then.
+/// Returns true if this program made a file in the staging directory: a staged file, a probe, or a temporary file that
+/// a crash has left before it was written and unlinked.
 fn is_ours(name: &OsStr, found: &fs::Metadata) -> bool {
     let is_named = |name: &str| is_spooled(name) && (found.len() == 0 || !name.starts_with(MOMENTARY));
     found.is_file() && name.to_str().is_some_and(is_named)

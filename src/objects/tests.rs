@@ -161,7 +161,7 @@ async fn a_blob_is_untouched_until_its_file_is() {
     assert!(matches!(objects.is_untouched(&blob).await, Err(Error::Missing { .. })));
 }
 
-/// Removes and publishes objects side by side: an object that was published exists.
+/// Removes and publishes objects concurrently. Every published object must exist.
 #[tokio::test(flavor = "multi_thread")]
 async fn directories_may_vanish_under_a_publication() {
     let dir = TempDir::new().unwrap();

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use crate::runtime::entropy::Entropy;
 
-/// Exponential backoff with equal jitter: half of the wait is fixed, half is random, so that jobs that failed
-/// together are not retried together.
+/// Exponential backoff with equal jitter: half of the wait is fixed and half is random, so jobs that failed together
+/// are not retried together.
 ///
 /// Source: Brooker (2015), "Exponential Backoff And Jitter", AWS Architecture Blog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     /// The longest wait after the first attempt.
     pub first: Duration,
-    /// The limit of all waits.
+    /// The longest wait after any attempt.
     pub longest: Duration,
 }
 

@@ -12,34 +12,33 @@ use super::{
 };
 use crate::runtime::clock::Timestamp;
 
-/// Attempts of a job unless it specifies others.
+/// The default for [`NewJob::attempts_max`].
 const ATTEMPTS_MAX: NonZeroU8 = NonZeroU8::new(3).expect("three is not zero");
 
-/// The maximum time between two calls that counts against leases. During a longer gap the queue, its machine or all
-/// of its workers were stopped, or the clock was set, and no heartbeat could arrive.
+/// The maximum time between two calls that counts against leases. A longer gap means that the queue, its machine or
+/// all of its workers were stopped, or that the clock was set, so no heartbeat could arrive.
 pub const UNSEEN_MAX: Duration = Duration::from_millis(500);
 
-/// The number of expired leases of a job that count as one attempt: the fault may lie with the worker or the machine.
+/// The number of expired leases of a job that count as one attempt: the cause may be the worker or the machine.
 pub const LAPSES_PER_ATTEMPT: u8 = 3;
 
-/// The largest job, with its names.
+/// The maximum size of a job, names included.
 pub(super) const JOB_BYTES_MAX: usize = 60 << 10;
 
 /// A job to be enqueued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewJob {
-    /// The name of the job. Enqueueing a name again before it was acknowledged does nothing.
+    /// The name of the job. Enqueueing a job of the same name before this one is acknowledged does nothing.
     pub job: JobId,
     /// The queue in which the job waits.
     pub queue: QueueName,
-    /// The unit of cancellation and of fairness: `family/name`, or only a name.
+    /// The group, the unit of cancellation and fairness: `family/name`, or only a name.
     pub group: Group,
-    /// The priority: higher ones go first inside a queue, and 0 is the default. Waiting makes up for a lower
-    /// priority.
+    /// The priority; 0 is the default. In a queue, higher ones go first, but a long wait outweighs a higher priority.
     pub priority: i8,
     /// The job is not handed out before this time.
     pub not_before: Option<Timestamp>,
-    /// Attempts that were made in an earlier queue which was lost.
+    /// The number of attempts that were made before the queue was lost and created again.
     pub attempts: u8,
     /// After this many attempts without an ack, the job becomes a dead letter.
     pub attempts_max: NonZeroU8,
@@ -48,7 +47,7 @@ pub struct NewJob {
 }
 
 impl NewJob {
-    /// Returns a job of default priority that is ready at once and tried three times.
+    /// Returns a job of default priority that is ready at once and is tried up to three times.
     pub fn new(
         job: impl Into<JobId>,
         queue: impl Into<QueueName>,
@@ -74,7 +73,7 @@ impl NewJob {
     }
 }
 
-/// A queue that a claim may take jobs from.
+/// A queue from which a claim may take jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
     /// The queue.
@@ -92,7 +91,7 @@ pub struct Claim {
     pub count: usize,
     /// The length of the leases (the visibility timeout).
     pub lease: Duration,
-    /// The wait for the first job.
+    /// The maximum wait for the first job.
     pub wait: Duration,
     /// True if the jobs are for a worker on another machine, which continues when this process ends.
     pub for_guest: bool,
@@ -110,7 +109,7 @@ pub struct LeaseId {
 /// A job that a worker holds until a deadline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// The identity for heartbeat, ack, nack and release.
+    /// The identity of the lease, for heartbeat, ack, nack and release.
     pub id: LeaseId,
     /// The queue in which the job waited.
     pub queue: QueueName,
@@ -118,22 +117,22 @@ pub struct Lease {
     pub group: Group,
     /// The payload with which the job was enqueued.
     pub payload: Bytes,
-    /// The number of the attempt, from 1. If only the previous lease expired, it is the number of the previous
-    /// attempt.
+    /// The number of the attempt, from 1. An expired lease usually does not count, and the next lease has the same
+    /// number.
     pub attempt: u8,
     /// The moment at which the job was enqueued.
     pub enqueued: Timestamp,
-    /// The time since which the job could be claimed: it was enqueued then, or its delay ended, or it was released.
+    /// The time at which the job became ready: it was enqueued, its delay ended, or it was released.
     pub ready: Timestamp,
-    /// The time after which a job without a heartbeat goes to another worker; later, if the queue is not called
-    /// meanwhile.
+    /// The time after which the job goes to another worker unless a heartbeat arrives; later, if the queue is not
+    /// called in the meantime.
     pub until: Timestamp,
 }
 
 /// A heartbeat for one lease.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Heartbeat {
-    /// The lease to extend, by its own length.
+    /// The lease, which is extended by its original length.
     pub lease: LeaseId,
     /// The progress of the job.
     pub progress: Progress,
@@ -147,9 +146,9 @@ pub enum Pulse {
         /// The new deadline.
         until: Timestamp,
     },
-    /// The job was cancelled: stop, its result is not needed.
+    /// The job was cancelled: stop.
     Stop,
-    /// Another worker holds the job, or it is done: stop, and do not ack.
+    /// Another worker holds the job, or the job is done: stop, and do not ack.
     Lost,
 }
 
@@ -179,29 +178,29 @@ pub enum Redelivery {
 /// A queue that loses no job, hands each to one worker at a time, and starves no group.
 ///
 /// Delivery is at least once. When [`enqueue`](Broker::enqueue), [`ack`](Broker::ack), [`nack`](Broker::nack),
-/// [`cancel_group`](Broker::cancel_group) or another change returns `Ok`, it is on stable storage. Leases are not:
-/// after a restart every leased job is ready again. The attempt that a claim begins is on stable storage before the
-/// job has run for 100 ms, and at the latest when [`sync`](Broker::sync) returns.
+/// [`cancel_group`](Broker::cancel_group) or another change returns `Ok`, it is on stable storage. Leases are kept in
+/// memory only: after a restart every leased job is ready again. The attempt that a claim begins is on stable storage
+/// before the job has run for 100 ms, and at the latest when [`sync`](Broker::sync) returns.
 ///
 /// Time is an argument: a call happens at `now`, and delays end by comparison with it. All callers in a process use
 /// one clock that does not step, [`Clock::steady`](crate::runtime::clock::Clock::steady); a queue that several
 /// machines share uses the time of its server instead. A delay that was requested before a restart by a clock that
 /// was ahead lasts no longer than requested, counted from the restart.
 ///
-/// Leases run only while the queue is called: of the time between two calls at most [`UNSEEN_MAX`] counts, and none
-/// if the clock was set back. A pause of the process or of the machine, however long, ends no lease: its holder can
-/// send a heartbeat first. While a claim waits, the queue calls itself often enough.
+/// The clock of the leases runs only while the queue is called: at most [`UNSEEN_MAX`] of the time between two calls
+/// counts, and none if the clock was set back. So no pause of the process or of the machine ends a lease: the worker
+/// can send a heartbeat first. A waiting claim calls the queue often enough for the clock to run in full.
 ///
-/// An attempt ends with an ack, with a nack, which counts, with a release, which does not, or with the lease. An
-/// expired lease does not mean that the job failed: [`LAPSES_PER_ATTEMPT`] of them count as one attempt, so that a
-/// job that kills its worker ends eventually. A restart while a job is leased counts. Lapses may be forgotten at a
-/// restart.
+/// An attempt ends with an ack, a nack, a release, or the end of its lease. A nack counts as an attempt, a release does
+/// not. The end of a lease (a *lapse*) does not mean that the job failed, so [`LAPSES_PER_ATTEMPT`] lapses count as one
+/// attempt; that limits a job that kills its workers. A restart while a job is leased counts as an attempt. It may also
+/// reset the count of lapses.
 ///
-/// Order: queues share by weight; inside a queue a higher priority goes first, but every ten seconds of
-/// waiting outweigh one level; inside a level families of groups take turns, and inside a family its groups; inside a group
-/// the oldest job goes first.
+/// Order: queues share by weight. In a queue a higher priority goes first, but every ten seconds of waiting outweigh
+/// one level. In a level, families of groups take turns, and so do the groups of a family. In a group the oldest job
+/// goes first.
 ///
-/// Dropping the future of a changing call leaves open whether the change happens; dropping a
+/// If the future of a changing call is dropped, the change may or may not happen. Dropping a
 /// [`claim`](Broker::claim) releases the jobs that it had taken.
 #[async_trait]
 pub trait Broker: Send + Sync {
@@ -212,9 +211,8 @@ pub trait Broker: Send + Sync {
     /// [`Error::TooLarge`] if a job cannot be stored.
     async fn enqueue(&self, jobs: &[NewJob], now: Timestamp) -> Result<usize, Error>;
 
-    /// Claims up to `claim.count` jobs; waits up to `claim.wait` while there is none. Returns an empty list if none
-    /// came. `now` is the beginning of the wait. The attempts become durable with the next
-    /// [`sync`](Broker::sync) or change.
+    /// Claims up to `claim.count` jobs. While there is none, waits up to `claim.wait`, counted from `now`, and then
+    /// returns an empty list. The attempts become durable with the next [`sync`](Broker::sync) or change.
     async fn claim(&self, claim: &Claim, now: Timestamp) -> Result<Vec<Lease>, Error>;
 
     /// Waits until every change made before the call is on stable storage, the attempts of claims included.
@@ -231,7 +229,7 @@ pub trait Broker: Send + Sync {
     /// Removes one finished job.
     ///
     /// # Errors
-    /// [`Error::LeaseLost`] if another worker holds it now.
+    /// [`Error::LeaseLost`] if another worker holds the job now.
     async fn ack(&self, lease: &LeaseId, now: Timestamp) -> Result<(), Error> {
         match self.ack_all(std::slice::from_ref(lease), now).await?.first() {
             Some(Acked::Done) => Ok(()),
@@ -267,10 +265,10 @@ pub trait Broker: Send + Sync {
     /// Discards dead letters; returns their number.
     async fn discard(&self, jobs: &[JobId], now: Timestamp) -> Result<usize, Error>;
 
-    /// Returns a job by its name, with its payload, in any state; `None`, if it was acknowledged or never enqueued.
+    /// Returns the job of this name, with its payload, in any state; `None` if it was acknowledged or never enqueued.
     async fn show(&self, job: &JobId, now: Timestamp) -> Result<Option<JobDetail>, Error>;
 
-    /// Returns jobs that wait or are leased, by their sequence, which is about the order in which they were enqueued.
+    /// Returns jobs that wait or are leased, by sequence number, which is about the order in which they were enqueued.
     async fn jobs(&self, query: &JobQuery, now: Timestamp) -> Result<Vec<JobSummary>, Error>;
 
     /// Returns true if a job of a group waits or is leased. Takes constant time.
@@ -279,13 +277,14 @@ pub trait Broker: Send + Sync {
     /// Returns the statistics of every queue that has been used.
     async fn stats(&self, now: Timestamp) -> Result<Stats, Error>;
 
-    /// Returns the number of new stores that have replaced damaged or lost ones since the queue was opened, each without the
-    /// jobs of the old one. The caller enqueues them again.
+    /// Returns the number of renewals since the queue was opened. At a renewal, a new store without jobs replaces one
+    /// that is damaged or lost; the caller must enqueue its jobs again.
     fn renewals(&self) -> u64 {
         0
     }
 
-    /// Waits until there have been more renewals than `after`, if the queue can notice that by itself.
+    /// Waits until there have been more than `after` renewals. May never return: not every queue notices a renewal by
+    /// itself.
     async fn renewed(&self, after: u64) {
         let _ = after;
         std::future::pending::<()>().await;
@@ -296,19 +295,17 @@ pub trait Broker: Send + Sync {
         None
     }
 
-    /// Waits until only a restart helps, and returns the reason. It never returns while the queue works, while a
-    /// failed store is being reopened, or after a regular close.
+    /// Waits until the queue has failed so that only a restart helps, and returns the reason. Never returns while the
+    /// queue works, while a failed store is being reopened, or after a regular close.
     async fn failed(&self) -> Error {
         std::future::pending().await
     }
 
-    /// Rewrites all stored data, so that nothing of removed jobs is left: neither names nor payloads. Changes wait
-    /// meanwhile.
+    /// Rewrites all stored data, so that no names and payloads of removed jobs are left. Changes wait until it is done.
     async fn erase_traces(&self) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Writes all pending changes and stops; later calls fail with [`Error::Closed`]. Jobs that are leased will have
-    /// used their attempt.
+    /// Writes all pending changes and stops; later calls fail with [`Error::Closed`]. Attempts of leased jobs count.
     async fn close(&self) -> Result<(), Error>;
 }

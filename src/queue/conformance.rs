@@ -1,4 +1,4 @@
-//! The conformance list of brokers. Time is an argument.
+//! The conformance tests, which every broker must pass.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::runtime::clock::Timestamp;
 pub(super) trait Fixture: Send {
     fn broker(&self) -> &dyn Broker;
 
-    /// Takes the broker out.
+    /// Removes the broker from the fixture, and returns it.
     fn take(&mut self) -> Box<dyn Broker>;
 
-    /// Starts the queue again.
+    /// Opens the queue again.
     async fn start(&mut self);
 
-    /// Stops regularly and starts again.
+    /// Closes the queue regularly, and opens it again.
     async fn restart(&mut self) {
         let broker = self.take();
         broker.close().await.unwrap();
@@ -32,11 +32,11 @@ pub(super) trait Fixture: Send {
         self.start().await;
     }
 
-    /// Stops the queue as a kill would, and starts it again.
+    /// Stops the queue as a kill does, and opens it again.
     async fn crash(&mut self);
 }
 
-/// Makes a test of every scenario; `$open` starts a [`Fixture`].
+/// Defines a test for each scenario; `$open` starts a [`Fixture`].
 macro_rules! stories {
     ($open:expr; $($story:ident)*) => {
         $(
@@ -122,7 +122,7 @@ pub(super) async fn claim(queue: &dyn Broker, count: usize, now: Timestamp) -> V
     queue.claim(&wish(&[("q", 1)], count), now).await.unwrap()
 }
 
-/// Lets time pass while the queue is called, as it is by workers that wait or send heartbeats.
+/// Lets time pass with regular calls of the queue, as by workers that wait or send heartbeats.
 pub(super) async fn pass(queue: &dyn Broker, from: Timestamp, to: Timestamp) {
     let mut now = from;
     while now < to {
@@ -194,7 +194,7 @@ pub(super) async fn a_name_is_free_after_its_ack(fixture: &mut impl Fixture) {
     );
 }
 
-/// The job of a worker that vanishes goes back to the queue, and the worker may not finish it later.
+/// The job of a worker that vanishes returns to the queue, and that worker can no longer acknowledge it.
 pub(super) async fn abandoned_job_returns(fixture: &mut impl Fixture) {
     let queue = fixture.broker();
     queue.enqueue(&[job("compare-7")], at(0)).await.unwrap();
@@ -266,8 +266,7 @@ pub(super) async fn a_failed_job_backs_off_and_dies(fixture: &mut impl Fixture) 
     assert_eq!((letters[0].reason.as_str(), letters[0].died), ("the file is torn", now));
 }
 
-/// Claims a job as a worker that sends nothing more. Returns the attempt, and the time at which its lease has
-/// expired.
+/// Claims a job and sends no heartbeat. Returns the attempt, and a time at which its lease has expired.
 async fn lapse(queue: &dyn Broker, now: Timestamp) -> (u8, Timestamp) {
     let lease = claim_one(queue, now).await;
     pass(queue, now, lease.until).await;
@@ -292,7 +291,7 @@ pub(super) async fn a_pause_ends_no_lease(fixture: &mut impl Fixture) {
     assert_eq!(claim_one(queue, at(60)).await.attempt, 1, "a holder that stays silent loses it");
 }
 
-/// A job that kills every worker ends eventually.
+/// A job that kills every worker becomes a dead letter eventually.
 pub(super) async fn leases_that_run_out_count_as_attempts_in_threes(fixture: &mut impl Fixture) {
     let queue = fixture.broker();
     queue.enqueue(&[job("a")], at(0)).await.unwrap();
@@ -309,7 +308,7 @@ pub(super) async fn leases_that_run_out_count_as_attempts_in_threes(fixture: &mu
     assert_eq!(stats(queue, "q", now).await.dead, 1);
 }
 
-/// The lease expires and the attempt continues: it fails or is released as a single attempt.
+/// A worker continues after its lease has expired; its nack or release counts as for one attempt.
 pub(super) async fn a_holder_that_comes_back_has_lost_nothing(fixture: &mut impl Fixture) {
     let queue = fixture.broker();
     queue.enqueue(&[job("a")], at(0)).await.unwrap();
@@ -465,7 +464,7 @@ pub(super) async fn a_delayed_job_waits(fixture: &mut impl Fixture) {
     assert_eq!(names(&claim(queue, 9, at(10)).await), ["a"]);
 }
 
-/// The clock was ahead when the delays were stored, and is right after the restart.
+/// The clock is ahead when the delays are stored, and right after the restart.
 pub(super) async fn a_clock_that_was_ahead_makes_no_delay_longer(fixture: &mut impl Fixture) {
     const YEAR: i64 = 365 * 86_400;
     let queue = fixture.broker();
@@ -480,7 +479,7 @@ pub(super) async fn a_clock_that_was_ahead_makes_no_delay_longer(fixture: &mut i
     assert_eq!(names(&claim(queue, 9, at(100)).await), ["later"]);
 }
 
-/// The clock was ahead, with and without another job that makes the queue rewrite all jobs.
+/// The clock is ahead; with and without another job that makes the queue rewrite all jobs.
 pub(super) async fn starts_one_after_the_other_make_no_delay_shorter_or_longer(fixture: &mut impl Fixture) {
     for (start, beside) in [(10_000, true), (20_000, false)] {
         let moment = |seconds: i64| at(start + seconds);
@@ -552,7 +551,7 @@ pub(super) async fn queues_share_by_weight(fixture: &mut impl Fixture) {
         let jobs: Vec<_> = (0..200).map(|number| of(number, name)).collect();
         queue.enqueue(&jobs, at(0)).await.unwrap();
     }
-    // A claim of one queue alone does not reduce its share later.
+    // A claim from one queue alone does not reduce the later share of that queue.
     assert_eq!(queue.claim(&wish(&[("three", 1)], 50), at(0)).await.unwrap().len(), 50);
     let leases = queue.claim(&wish(&[("one", 1), ("three", 3)], 40), at(0)).await.unwrap();
     let ones = leases.iter().filter(|lease| lease.queue == QueueName::from("one")).count();
@@ -613,7 +612,7 @@ pub(super) async fn a_claim_wakes_when_a_delay_ends(fixture: &mut impl Fixture) 
 
 pub(super) async fn a_dropped_claim_takes_nothing(fixture: &mut impl Fixture) {
     fixture.broker().enqueue(&[job("a")], at(0)).await.unwrap();
-    // After a restart the payload has to be read, so the first poll does not finish.
+    // After a restart the payload must be read from the disk, so the first poll does not complete the claim.
     fixture.restart().await;
     let queue = fixture.broker();
     let claim_all = wish(&[("q", 1)], 1);
@@ -783,7 +782,7 @@ pub(super) async fn a_third_crash_sends_the_job_to_the_dead_letters(fixture: &mu
         tokio::time::sleep(Duration::from_millis(150)).await;
         fixture.crash().await;
     }
-    // No call asks for dead letters here: the dead letter must be written anyway.
+    // The dead letter must be written although no call asks for dead letters.
     assert_eq!(claim_one(fixture.broker(), at(9)).await.id.job.as_str(), "innocent");
     tokio::time::sleep(Duration::from_millis(150)).await;
     fixture.crash().await;

@@ -3,7 +3,7 @@
 use super::JobId;
 use crate::telemetry::chain;
 
-/// A cause that is only displayed.
+/// An error that is only displayed.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// An error of the queue.
@@ -12,21 +12,20 @@ pub enum Error {
     /// Another worker holds the job now. Stop, and do not ack.
     #[error("another worker holds job {job} now")]
     LeaseLost {
-        /// The job that was held.
+        /// The job of the lease.
         job: JobId,
     },
     /// The job can never be stored: make it smaller.
     #[error("job {job} has {size_bytes} bytes; the limit is {size_bytes_max}")]
     TooLarge {
-        /// The job as named by the caller.
+        /// The name of the job.
         job: JobId,
         /// The size of the job.
         size_bytes: usize,
-        /// The largest size.
+        /// The maximum size.
         size_bytes_max: usize,
     },
-    /// The store failed and is being reopened. Calls without an answer may or may not have taken effect. Try again
-    /// after a pause.
+    /// The store failed and is being reopened. The call may or may not have taken effect. Try again after a pause.
     #[error("queue storage is unavailable")]
     Storage(#[source] BoxError),
     /// The stored data is damaged, or a newer version wrote it.
@@ -38,7 +37,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns the cause without the text of this error.
+    /// Returns the text of the cause, without that of this error.
     pub(super) fn reason(&self) -> String {
         match self {
             Self::Storage(cause) | Self::Damaged(cause) => chain(cause.as_ref()),

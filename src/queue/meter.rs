@@ -1,4 +1,4 @@
-//! Rates of events.
+//! Measures the rate of events.
 
 use crate::runtime::clock::Timestamp;
 

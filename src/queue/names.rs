@@ -1,4 +1,4 @@
-//! The names of jobs, queues and groups. Cheap to clone.
+//! The names of jobs, queues and groups. They are cheap to clone.
 
 use std::fmt;
 use std::sync::Arc;
@@ -65,13 +65,13 @@ name!(
     QueueName
 );
 name!(
-    /// The name of the group of a job. Jobs of a group are cancelled together, and groups take turns in a queue.
-    /// Groups with the same name before a slash are a family, and families take turns before groups do.
+    /// The name of the group of a job. Jobs of a group are cancelled together. Groups whose names are equal up to the
+    /// first slash are a family. In a queue, families take turns, and so do the groups of a family.
     Group
 );
 
 impl Group {
-    /// Returns the family: the name before the first slash, or all of it.
+    /// Returns the family: the name up to the first slash, or the whole name.
     #[must_use]
     pub fn family(&self) -> Self {
         match self.0.split_once('/') {
@@ -81,8 +81,8 @@ impl Group {
     }
 }
 
-/// Distinguishes one lease of a job from every other, past and future. Only the queue that made it interprets it.
-/// Written as 32 hex characters.
+/// Distinguishes one lease of a job from every other, past and future. Only the queue that issued it knows its
+/// structure. Its text form is 32 hex characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fence(u128);
 
@@ -97,7 +97,7 @@ impl Fence {
         self.0
     }
 
-    /// Parses 32 hex characters; anything else is not a fence.
+    /// Parses 32 hex characters; returns `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         hex.then(|| u128::from_str_radix(text, 16).ok().map(Self)).flatten()

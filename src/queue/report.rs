@@ -9,21 +9,21 @@ use serde::{Deserialize, Serialize};
 use super::{Group, JobId, QueueName};
 use crate::runtime::clock::Timestamp;
 
-/// The progress of a job, in units of its own.
+/// The progress of a job, in units that the job chooses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Units that are done.
+    /// The number of units that are done.
     pub done: u64,
-    /// Units in all.
+    /// The total number of units.
     pub total: u64,
 }
 
 /// The effect of the cancellation of a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancelled {
-    /// Jobs that waited, or were dead letters.
+    /// The number of jobs that waited, or were dead letters.
     pub removed: u64,
-    /// Jobs that workers hold.
+    /// The number of jobs that workers hold.
     pub held: u64,
 }
 
@@ -34,13 +34,13 @@ pub struct DeadLetter {
     pub sequence: u64,
     /// The job.
     pub job: JobId,
-    /// The queue that the job was in, and to which a redrive returns it.
+    /// The queue of the job, to which a redrive returns it.
     pub queue: QueueName,
     /// The group of the job.
     pub group: Group,
-    /// Attempts used.
+    /// The number of attempts that were made.
     pub attempts: u8,
-    /// The reason of the last failure.
+    /// The reason for the last failure.
     pub reason: String,
     /// The moment at which the job became a dead letter.
     pub died: Timestamp,
@@ -55,7 +55,7 @@ pub struct DeadQuery {
     pub group: Option<Group>,
     /// Only dead letters with a greater sequence. The next page begins after the last sequence of this one.
     pub after: u64,
-    /// The largest number to return.
+    /// The maximum number to return.
     pub count: usize,
 }
 
@@ -90,7 +90,7 @@ impl JobState {
     }
 }
 
-/// The phase of a job in the queue.
+/// The state of a job without its details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
@@ -102,7 +102,7 @@ pub enum Phase {
     Leased,
 }
 
-/// A living job, without its payload.
+/// A living job (ready, delayed or leased), without its payload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSummary {
     /// The position of the job in the list: later ones have greater numbers, which are never reused.
@@ -118,7 +118,7 @@ pub struct JobSummary {
     /// The state of the job.
     #[serde(flatten)]
     pub state: JobState,
-    /// Attempts begun.
+    /// The number of attempts that were begun.
     pub attempts: u8,
     /// The moment at which the job was enqueued.
     pub enqueued: Timestamp,
@@ -156,34 +156,34 @@ pub struct JobQuery {
     pub phase: Option<Phase>,
     /// Only jobs with a greater sequence. The next page begins after the last sequence of this one.
     pub after: u64,
-    /// The largest number to return.
+    /// The maximum number to return.
     pub count: usize,
 }
 
 /// The statistics of one queue.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct QueueStats {
-    /// Living jobs: ready, delayed and leased.
+    /// The number of ready, delayed and leased jobs.
     pub depth: u64,
-    /// Jobs that can be claimed.
+    /// The number of jobs that can be claimed.
     pub ready: u64,
-    /// Delayed jobs.
+    /// The number of delayed jobs.
     pub delayed: u64,
-    /// Jobs that workers hold.
+    /// The number of jobs that workers hold.
     pub leased: u64,
-    /// Jobs that have used their attempts.
+    /// The number of jobs that have used their attempts.
     pub dead: u64,
-    /// Set if the queue is paused.
+    /// True if the queue is paused.
     pub paused: bool,
     /// The age of the oldest ready job, in milliseconds.
     pub oldest_ms: Option<u64>,
     /// The age of the oldest lease, in milliseconds.
     pub longest_lease_ms: Option<u64>,
-    /// Jobs enqueued per second, over the last minute.
+    /// The number of jobs enqueued per second, over the last minute.
     pub enqueued_per_second: f64,
-    /// Jobs acknowledged per second, over the last minute.
+    /// The number of jobs acknowledged per second, over the last minute.
     pub acked_per_second: f64,
-    /// Attempts failed per second, over the last minute.
+    /// The number of failed attempts per second, over the last minute.
     pub failed_per_second: f64,
 }
 

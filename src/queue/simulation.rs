@@ -37,7 +37,7 @@ enum Where {
 struct Model {
     job: NewJob,
     attempts: u8,
-    /// Leases that ran out since the last one that counted.
+    /// The number of leases that expired since the last one that counted as an attempt.
     lapses: u8,
     /// The delay with which the job was enqueued.
     delay: Duration,
@@ -53,7 +53,7 @@ struct Simulation<'a, F> {
     /// The clock of the leases.
     clock: Duration,
     jobs: BTreeMap<JobId, Model>,
-    /// Every lease so far, with the generation of its job, and whether its job was cancelled while it was leased.
+    /// Every lease so far, with the `life` of its job, and true if the job was cancelled while it was leased.
     leases: Vec<(Lease, usize, bool)>,
     lives: usize,
 }
@@ -101,7 +101,7 @@ impl<F: Fixture> Simulation<'_, F> {
         }
     }
 
-    /// Lets time pass while the queue is called.
+    /// Lets time pass with regular calls of the queue.
     async fn pass(&mut self, time: Duration) {
         let end = self.now.after(time);
         while self.now < end {
@@ -111,7 +111,7 @@ impl<F: Fixture> Simulation<'_, F> {
         }
     }
 
-    /// Stops the process for a time, or sets the clock.
+    /// Simulates a pause of the process, or sets the clock.
     async fn jump(&mut self) {
         let by = Duration::from_secs(61 + self.pick(7_200));
         if self.pick(2) == 0 {
@@ -153,7 +153,7 @@ impl<F: Fixture> Simulation<'_, F> {
         }
     }
 
-    /// Lets the model's leases expire and its delays end: a clock that is set back later does not change that.
+    /// Ends the leases and delays of the model whose time has come. A clock that is set back later does not undo it.
     fn advance(&mut self) {
         for model in self.jobs.values_mut() {
             if let Where::Waiting { not_before } = &mut model.place
@@ -201,7 +201,7 @@ impl<F: Fixture> Simulation<'_, F> {
         }
     }
 
-    /// Returns any earlier lease, with the model's view of its job: `None` if that job is gone.
+    /// Returns a random earlier lease, with the state of its job in the model; `None` if that job is gone.
     fn any_lease(&self) -> Option<(usize, Lease, Option<Where>)> {
         let recent = self.leases.len().min(12);
         let claim = self.leases.len().checked_sub(1 + self.pick(recent.max(1) as u64) as usize)?;

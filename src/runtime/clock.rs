@@ -1,5 +1,4 @@
-//! Time: the wall clock for people, a steady clock for the queue and for retention, and a stopwatch for
-//! durations.
+//! Time: the wall clock for people, a steady clock for the queue and for retention, and a stopwatch for durations.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -54,10 +53,10 @@ impl Timestamp {
     }
 }
 
-/// ISO 8601 in UTC without a zone suffix; the microseconds are left out when they are zero.
+/// Formats the moment in ISO 8601, in UTC without a zone suffix. Omits the microseconds if they are zero.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Clocks and files may be beyond the range that has a date.
+        // The time of a clock or a file may be beyond the range of dates.
         let (first, last) = (jiff::Timestamp::MIN, jiff::Timestamp::MAX);
         let nearest = if self.0 < 0 { first } else { last };
         let moment = jiff::Timestamp::from_microsecond(self.0).unwrap_or(nearest);
@@ -84,7 +83,7 @@ enum Source {
 #[derive(Debug)]
 struct Manual {
     steady: AtomicI64,
-    /// The lead of the wall clock over the steady one.
+    /// The microseconds by which the wall clock is ahead of the steady clock.
     ahead: AtomicI64,
 }
 
@@ -99,8 +98,8 @@ impl Clock {
         Self(Source::Manual(Arc::new(Manual { steady: AtomicI64::new(start.0), ahead: AtomicI64::new(0) })))
     }
 
-    /// Returns the wall-clock time, for people and for values that other machines check. It jumps when the
-    /// clock is set.
+    /// Returns the wall-clock time, for people and for values that other machines check. It jumps when the clock is
+    /// set.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System => wall(),
@@ -111,8 +110,8 @@ impl Clock {
         }
     }
 
-    /// Returns the time by a clock that never jumps: the wall clock at the first call, plus the time that has
-    /// passed since, suspension of the machine included. For durations and deadlines.
+    /// Returns the time by a clock that never jumps, for durations and deadlines: the wall-clock time of the first
+    /// call, plus the time since then, including a suspension of the machine.
     pub fn steady(&self) -> Timestamp {
         static START: OnceLock<(Timestamp, Duration)> = OnceLock::new();
         match &self.0 {
@@ -124,14 +123,14 @@ impl Clock {
         }
     }
 
-    /// Advances a manual clock; the machine's clock is not moved.
+    /// Advances a manual clock; has no effect on the machine's clock.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(manual) = &self.0 {
             manual.steady.fetch_add(micros(by), Ordering::SeqCst);
         }
     }
 
-    /// Sets the wall clock of a manual clock to `now`, as an operator or a time service would; no time passes.
+    /// Sets the wall clock of a manual clock to `now`, as an operator or a time service does. No time passes.
     pub fn set(&self, now: Timestamp) {
         if let Source::Manual(manual) = &self.0 {
             let ahead = now.0.saturating_sub(manual.steady.load(Ordering::SeqCst));
@@ -146,7 +145,7 @@ fn wall() -> Timestamp {
     Timestamp::default().after(since)
 }
 
-/// Returns the time since boot, suspension included.
+/// Returns the time since boot, including suspension.
 fn since_boot() -> Duration {
     let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     Duration::new(since.tv_sec.cast_unsigned(), since.tv_nsec as u32)
@@ -156,7 +155,7 @@ fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Measures a duration, without the machine's suspension. Monotonic.
+/// Measures a duration, without suspension of the machine. Monotonic.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);
 

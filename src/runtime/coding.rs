@@ -1,5 +1,5 @@
-//! Decodes the content codings of `Content-Encoding` as bytes arrive. Memory use does not depend on the
-//! decoded size; the reader limits that.
+//! Decodes the content codings of `Content-Encoding` in a stream. Memory use does not depend on the decoded size, which
+//! the reader must limit.
 
 use std::fmt;
 use std::io;
@@ -15,12 +15,11 @@ use tokio_util::io::{ReaderStream, StreamReader};
 
 /// The maximum number of codings that may be applied to a body.
 const CODINGS_MAX: usize = 3;
-/// The size of a decoded piece.
+/// The size of the chunks of decoded bytes.
 const PIECE_BYTES: usize = 64 << 10;
-/// The largest window of zstd, as a power of two: the 8 MiB that RFC 9659 sets as the limit for senders.
+/// The maximum window of zstd, as a power of two: 8 MiB, which RFC 9659 sets as the limit for senders.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-/// Codings that leave the content unchanged. The last one is a transfer format, which some stores return as a content
-/// coding.
+/// Codings that do not change the content. The last one is a transfer format, which some stores return as a coding.
 const NONE: [&str; 3] = ["", "identity", "aws-chunked"];
 
 /// A supported coding.
@@ -28,24 +27,24 @@ const NONE: [&str; 3] = ["", "identity", "aws-chunked"];
 pub enum Coding {
     /// `gzip`, RFC 1952.
     Gzip,
-    /// `deflate`: zlib, RFC 1950, or the bare deflate that some send under that name.
+    /// `deflate`: zlib, RFC 1950, or bare deflate, which some senders use.
     Deflate,
     /// `zstd`, RFC 8878.
     Zstd,
 }
 
-/// An unsupported coding, or one too many.
+/// The error for an unsupported coding, or for too many codings.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the content coding `{0}` is not supported: send gzip, deflate or zstd, or the plain content")]
 pub struct UnknownCoding(String);
 
-/// Truncated bytes, or bytes that are not in the declared coding.
+/// The error for truncated bytes, or bytes that are not in the declared coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the content is not complete {0}, as Content-Encoding says")]
 pub struct Undecodable(Coding);
 
 impl Undecodable {
-    /// Returns the coding that could not be decoded, if that is why reading failed.
+    /// Returns the decoding error that caused an I/O error, if there is one.
     pub fn of(error: &io::Error) -> Option<Self> {
         error.get_ref()?.downcast_ref().copied()
     }
@@ -64,7 +63,7 @@ impl fmt::Display for Coding {
 /// Returns the codings that the lines of a header name, in the order in which they were applied.
 ///
 /// # Errors
-/// [`UnknownCoding`], the first.
+/// [`UnknownCoding`], for the first unknown coding.
 pub fn named<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Vec<Coding>, UnknownCoding> {
     let mut codings = Vec::new();
     for name in lines.into_iter().flat_map(|line| line.split(',')).map(str::trim) {
@@ -82,8 +81,8 @@ pub fn named<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Vec<Coding>
     Ok(codings)
 }
 
-/// Decodes the bytes of `source`. Its own errors are passed on inside an [`io::Error`]; a decoding error is an
-/// [`Undecodable`] inside one.
+/// Decodes the bytes of `source`. An [`io::Error`] wraps errors of the source and decoding errors, which are
+/// [`Undecodable`].
 pub fn decode<S, E>(source: S, codings: &[Coding]) -> BoxStream<'static, io::Result<Bytes>>
 where
     S: Stream<Item = Result<Bytes, E>> + Send + 'static,
@@ -93,7 +92,7 @@ where
     codings.iter().rev().fold(source, |source, coding| take_off(source, *coding))
 }
 
-/// Distinguishes an error of the source from one of a decoder.
+/// An error of the source, in contrast to one of a decoder.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 struct Source(Box<dyn std::error::Error + Send + Sync>);
@@ -104,7 +103,7 @@ fn take_off(
 ) -> BoxStream<'static, io::Result<Bytes>> {
     let begun = async move {
         let mut source = StreamReader::new(source);
-        // The decoder is chosen when the first bytes arrive.
+        // The first bytes determine the decoder.
         let head = source.fill_buf().await?;
         let is_zlib = is_zlib(head);
         let decoder = decoder(source, coding, is_zlib);
@@ -118,7 +117,7 @@ fn decoder(
     coding: Coding,
     is_zlib: bool,
 ) -> Pin<Box<dyn AsyncRead + Send>> {
-    /// Also decodes the members after the first one, so that none is left out.
+    /// Makes a decoder that decodes all members of a stream, not only the first.
     macro_rules! whole {
         ($decoder:expr) => {{
             let mut decoder = $decoder;
@@ -137,7 +136,7 @@ fn decoder(
     }
 }
 
-/// Returns whether the bytes begin like zlib.
+/// Returns true if the bytes begin with a zlib header.
 fn is_zlib(head: &[u8]) -> bool {
     match head {
         [method, flags, ..] => method & 0x0F == 8 && u16::from_be_bytes([*method, *flags]) % 31 == 0,

@@ -1,10 +1,10 @@
-//! The pool of cores: heavy computation runs here, so that no request waits behind it.
+//! The pool of computing threads. Heavy computation runs here, so that it does not delay requests.
 
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-/// A fixed set of threads for computation. Cheap to clone.
+/// A pool of threads for computation. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Pool(Arc<rayon::ThreadPool>);
 
@@ -12,7 +12,7 @@ impl Pool {
     /// Starts `threads` threads (0: one for each core).
     ///
     /// # Errors
-    /// The operating system's, if it cannot start a thread.
+    /// The operating system's error, if it cannot start a thread.
     pub fn new(threads: usize) -> std::io::Result<Self> {
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -27,8 +27,8 @@ impl Pool {
         self.0.current_num_threads()
     }
 
-    /// Runs `work` on the pool and waits without blocking the caller's thread; rayon's parallel iterators inside
-    /// `work` use the same pool. Dropping the future does not stop `work`.
+    /// Runs `work` on the pool and waits without blocking the caller's thread. rayon's parallel iterators in `work` use
+    /// the same pool. Dropping the future does not stop `work`.
     ///
     /// # Errors
     /// The text of the panic, if `work` panicked.
@@ -39,20 +39,20 @@ impl Pool {
         let (send, receive) = oneshot::channel();
         self.0.spawn(move || {
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-            // The caller may have stopped waiting; then the outcome is dropped.
+            // The caller may no longer wait.
             let _ = send.send(outcome.map_err(|panic| panic_text(panic.as_ref())));
         });
         receive.await.unwrap_or_else(|_| Err("the compute pool has stopped".to_owned()))
     }
 
-    /// Runs `work` on the pool and blocks until it has returned.
+    /// Runs `work` on the pool and blocks until it returns.
     pub fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.0.install(work)
     }
 }
 
-/// Runs long sequential `work` on a thread of its own and waits without blocking the caller's. The work does not run
-/// on the pool, where rayon may execute it inside a comparison that waits, which it would delay. Dropping the future
+/// Runs long sequential `work` on a separate thread and waits without blocking the caller's thread. The pool is not
+/// used, because rayon could execute `work` on the stack of a waiting comparison and delay that. Dropping the future
 /// does not stop `work`.
 ///
 /// # Errors

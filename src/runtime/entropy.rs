@@ -22,7 +22,7 @@ impl Entropy {
         Self(Source::System)
     }
 
-    /// Returns a reproducible stream, for tests alone.
+    /// Returns a reproducible source, for tests only.
     pub fn seeded(seed: u64) -> Self {
         Self(Source::Seeded(Arc::new(Mutex::new(ChaCha20Rng::seed_from_u64(seed)))))
     }
@@ -30,7 +30,7 @@ impl Entropy {
     /// Returns `N` random bytes.
     ///
     /// # Panics
-    /// If the operating system has no random source: nothing safe can be done then.
+    /// If the operating system has no random source.
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         match &self.0 {

@@ -1,18 +1,17 @@
-//! Named steps at which a crash test stops, kills or slows the process. For tests alone.
+//! Failpoints: named steps at which a crash test stops, kills or slows the process. For tests only.
 //!
-//! Two environment variables, read once; without them a step costs one load:
+//! Two environment variables are read once. Without them a step costs one load:
 //!
-//! - `ENTITYD_BREAKPOINT=step` aborts the process when the step is reached, as a kill would; `step@3` when it is
-//!   reached for the third time; `step!` stops the process, until it is killed or continued by a signal; `step#`
-//!   panics, every time; `step~` does not end until the job is stopped (only at the beginning of a job).
+//! - `ENTITYD_BREAKPOINT=step` aborts the process, like a kill, when the step is reached; `step@3` when it is reached for
+//!   the third time; `step!` stops the process, until a signal kills or continues it; `step#` panics, every time; `step~`
+//!   hangs until the job is cancelled (only at the beginning of a job).
 //! - `ENTITYD_SLOW_MS=step=ms,step=ms` makes steps take that much longer.
 //!
-//! Steps are `body` (each chunk of an upload as it arrives), `spooled` (a complete upload), and the kinds of jobs:
-//! `ingest`, `plan`, `compare`, `finalize` and `purge`. A step has up to four moments: `compare` itself when it
-//! begins, `compare.done` when its work is done but nothing of it is visible, `compare.published` when its objects
-//! are stored (or removed), and `compare.reported` when its outcome is committed but the job is still in the queue.
-//! `spooled` has the last three, `body` the first. `compare.opened` comes when the inputs are mapped and checked, and
-//! nothing is compared yet.
+//! The steps are `body` (each arriving chunk of an upload), `spooled` (a complete upload), and the kinds of jobs:
+//! `ingest`, `plan`, `compare`, `finalize` and `purge`. A step has up to four moments: `compare` at its beginning,
+//! `compare.done` when its work is done and no output is visible, `compare.published` when its objects are stored (or
+//! removed), and `compare.reported` when its outcome is committed and the job is still in the queue. `spooled` has the
+//! last three, `body` only the first. `compare` also has `compare.opened`, when its inputs are mapped and checked.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -33,11 +32,11 @@ pub enum Moment {
     Begun,
     /// The job's inputs are open and checked; nothing is done with them yet.
     Opened,
-    /// The work has ended; no output is visible yet.
+    /// The work is done; no output is visible yet.
     Done,
-    /// The job's outputs are stored under their names.
+    /// The job's objects are stored.
     Published,
-    /// The outcome is recorded; the requester has not been notified.
+    /// The outcome is recorded; the caller has no answer yet.
     Reported,
 }
 
@@ -53,14 +52,14 @@ impl Moment {
     }
 }
 
-/// Marks that a step has reached this moment, and performs the action that the environment asks for.
+/// Performs the action for this moment of a step, if the environment sets one.
 pub async fn hit(step: &str, moment: Moment) {
     if let Some(plan) = plan() {
         plan.hit(&format!("{step}{}", moment.suffix())).await;
     }
 }
 
-/// Waits until the job is stopped, if the environment asks for that.
+/// Waits until `stopped` returns true, if the environment sets that for the step.
 pub async fn hang(step: &str, stopped: impl Fn() -> bool) {
     const LOOK: Duration = Duration::from_millis(5);
     let endless = plan()
@@ -85,7 +84,7 @@ struct Plan {
 #[derive(Debug)]
 struct Stop {
     step: String,
-    /// The number of times that the step still passes before the action.
+    /// The number of times that the step will still pass before the action.
     passes: AtomicU32,
     action: Action,
 }
@@ -142,7 +141,7 @@ impl Stop {
         match self.action {
             Action::Abort => std::process::abort(),
             Action::Pause => {
-                // A test sees the same if the signal kills the process.
+                // An error does not matter: the test then sees that the process continues.
                 let _ = kill_process(getpid(), Signal::STOP);
             }
             Action::Panic => panic!("a test makes {} panic", self.step),

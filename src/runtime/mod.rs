@@ -1,5 +1,5 @@
-//! The parts that a test replaces or controls: time, randomness, the pool of computing threads, and failpoints. Also
-//! the timer of outages, and content codings.
+//! The parts that tests replace or control: time, randomness, the pool of computing threads, and failpoints. Also the
+//! timer of outages, and content codings.
 
 pub mod clock;
 pub mod coding;

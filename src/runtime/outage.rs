@@ -6,10 +6,10 @@ use parking_lot::Mutex;
 
 use crate::runtime::clock::Stopwatch;
 
-/// The maximum time counted between two failures: in a longer gap nothing was tried, or the process was paused.
+/// The maximum time that counts between two failures. In a longer gap there was no attempt, or the process was paused.
 const SILENCE_MAX: Duration = Duration::from_mins(5);
 
-/// The last failure, and the length of the outage by then.
+/// Measures an outage: the time since the last failure, and the length of the outage at that failure.
 #[derive(Debug, Default)]
 pub struct OutageTimer(Mutex<Option<(Stopwatch, Duration)>>);
 
@@ -28,7 +28,7 @@ impl OutageTimer {
         self.0.lock().take().is_some()
     }
 
-    /// Returns whether the last attempt failed.
+    /// Returns true if the last attempt failed.
     pub fn is_failing(&self) -> bool {
         self.0.lock().is_some()
     }

@@ -1,4 +1,4 @@
-//! Access control: `s3s` checks signatures and calls this module before every operation.
+//! Access control. The crate `s3s` verifies signatures, and calls this module before every operation.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::runtime::clock::Clock;
 
 /// The header with the session token, if the signature is in a header.
 const TOKEN_HEADER: &str = "x-amz-security-token";
-/// The parameter with the session token, if the signature is in the query.
+/// The query parameter with the session token, if the signature is in the query.
 const TOKEN_PARAMETER: &str = "X-Amz-Security-Token";
 
 /// Authenticates and authorizes requests. Cheap to clone.
@@ -31,7 +31,7 @@ pub struct AccessControl {
     clock: Clock,
 }
 
-/// The rights of the caller; an extension of every authenticated request.
+/// The rights of the caller, stored as an extension of every authenticated request.
 #[derive(Clone, Debug)]
 pub struct Rights(Option<Arc<Policy>>, Option<ProjectId>);
 
@@ -41,7 +41,7 @@ impl Rights {
         Self(None, None)
     }
 
-    /// Returns the project whose deletion ends the caller's credentials.
+    /// Returns the project whose deletion ends the caller's credentials, if there is one.
     pub const fn project(&self) -> Option<ProjectId> {
         self.1
     }
@@ -51,7 +51,7 @@ impl Rights {
         self.0.as_ref().is_none_or(|policy| policy.allows(action, resource))
     }
 
-    /// Denies a request that is not allowed.
+    /// Fails if the caller may not do `action` to `resource`.
     ///
     /// # Errors
     /// `AccessDenied`.
@@ -100,7 +100,7 @@ fn refusal(invalid: InvalidToken) -> S3Error {
     }
 }
 
-/// Returns the session token, from the header or the query; more than one is rejected.
+/// Returns the session token from the header or the query. Fails if there is more than one.
 fn session_token(headers: &HeaderMap, uri: &Uri) -> S3Result<Option<String>> {
     let malformed = || s3_error!(InvalidToken, "There must be one session token, in plain text.");
     let mut tokens = Vec::new();
@@ -115,7 +115,7 @@ fn session_token(headers: &HeaderMap, uri: &Uri) -> S3Result<Option<String>> {
     }
 }
 
-/// Returns the action that a policy must allow for an operation; other operations are denied.
+/// Returns the action that a policy must allow for an operation; `None` if no policy can allow it.
 fn action(operation: &str) -> Option<Action> {
     Some(match operation {
         "ListBuckets" => Action::ListAllMyBuckets,
@@ -171,7 +171,7 @@ impl S3Access for AccessControl {
     }
 }
 
-/// Denies an operation that `rights` do not cover, or that does not support a part of the request.
+/// Fails if `rights` do not allow the operation, or if it does not support a part of the request.
 ///
 /// # Errors
 /// `AccessDenied`, or `NotImplemented`.
@@ -191,7 +191,7 @@ pub(super) fn require(cx: &S3AccessContext<'_>, rights: &Rights) -> S3Result<()>
     intent::check(cx.s3_op().name(), cx.uri(), cx.headers())
 }
 
-/// Requires the right to read the source of a copy.
+/// Fails if the caller may not read the source of a copy.
 fn require_source<T>(request: &S3Request<T>, source: impl Fn(&T) -> &CopySource) -> S3Result<()> {
     let rights = request.extensions.get::<Rights>();
     let rights = rights.ok_or_else(|| s3_error!(AccessDenied, "Access Denied."))?;

@@ -1,4 +1,4 @@
-//! Request bodies for `s3s`: short ones are verified completely, chunked ones are split, others are passed on.
+//! Request bodies for `s3s`: short bodies are verified as a whole, and chunks are split. Other bodies are passed on.
 
 use std::sync::Arc;
 
@@ -16,24 +16,24 @@ use sha2::{Digest, Sha256};
 use super::chunked::{Cutter, are_decoded_by_s3s};
 use super::service::check_md5;
 
-/// The largest document that is posted: 10,000 parts with their checksums, or 1,000 long keys.
+/// The maximum size of a document in a request, enough for 10,000 parts with checksums or 1,000 long keys.
 pub(super) const DOCUMENT_BYTES_MAX: usize = 8 << 20;
-/// The size up to which bodies are verified completely, whatever they are.
+/// The size up to which bodies of all kinds are verified as a whole.
 const SHORT_BYTES: u64 = 64 << 10;
 
-/// The reason for which a body is rejected while it is being read: `s3s` would hide it.
+/// The error for a body that is rejected while it is being read. `s3s` would not return it to the client.
 #[derive(Clone, Default)]
 pub(super) struct LateRefusal(Arc<Mutex<Option<S3Error>>>);
 
 impl LateRefusal {
-    /// Returns the rejection, if there is one.
+    /// Returns the error, if the body was rejected.
     pub(super) fn refusal(&self) -> Option<S3Error> {
         self.0.lock().take()
     }
 }
 
-/// Returns the body that `s3s` reads. If the sender waits for `100 Continue`, nothing is read before `s3s` does,
-/// which is after signature and rights were checked; a rejection is then stored in `late`.
+/// Returns the body that `s3s` reads. If the sender waits for `100 Continue`, the body is read only when `s3s` reads
+/// it, after it has checked signature and rights; an error is then stored in `late`.
 pub(super) async fn prepare(request: &Parts, body: Body, late: &LateRefusal) -> S3Result<s3s::Body> {
     let hash = request.headers.get("x-amz-content-sha256").and_then(|hash| hash.to_str().ok());
     if are_decoded_by_s3s(&request.headers) {
@@ -56,7 +56,7 @@ pub(super) async fn prepare(request: &Parts, body: Body, late: &LateRefusal) -> 
     }
 }
 
-/// The expected length and digests of a body that is verified completely.
+/// The expected length and digests of a body that is verified as a whole.
 struct Whole {
     headers: HeaderMap,
     hash: Option<String>,

@@ -1,7 +1,7 @@
-//! Bodies in chunks (`aws-chunked`). Signed chunks are cut into small ones before `s3s` reads them: it holds a chunk
-//! in memory, and some clients send a whole object as one chunk. Invalid framing is rejected here: `s3s` would read
-//! `10z` as 10, and the first eight digits of a longer size, and would allocate that much memory. Chunks in a body
-//! that is signed as a whole, or not at all, are decoded here: `s3s` would store the frames.
+//! Bodies in chunks (`aws-chunked`). Signed chunks are split into small ones before `s3s` reads them: it holds a chunk
+//! in memory, and some clients send a whole object as one chunk. Invalid chunk sizes are rejected here: `s3s` would
+//! read `10z` as 10, and only the first eight digits of a size, and would allocate that much memory. Chunks in a body
+//! that is signed as a whole, or not at all, are decoded here: `s3s` would store their headers as content.
 
 use std::mem;
 
@@ -10,11 +10,11 @@ use bytes::{Bytes, BytesMut};
 
 /// The size up to which chunks are passed on unchanged.
 pub const CHUNK_BYTES: u64 = 1 << 20;
-/// The largest chunk with a signature of its own, which cannot be cut.
+/// The maximum size of a chunk with its own signature, which cannot be split.
 pub const SIGNED_BYTES_MAX: u64 = 16 << 20;
-/// The longest line before a chunk.
+/// The maximum number of bytes of the line before a chunk.
 const LINE_BYTES_MAX: usize = 1_024;
-/// The longest text after the last chunk.
+/// The maximum number of bytes after the last chunk.
 const TRAILER_BYTES_MAX: usize = 16 << 10;
 
 /// The coding in `Content-Encoding` that announces chunks.
@@ -32,7 +32,7 @@ pub(super) fn are_announced(headers: &HeaderMap) -> bool {
         || are_decoded_by_s3s(headers)
 }
 
-/// Returns true if each chunk is signed: `s3s` decodes only signed chunks.
+/// Returns true if each chunk is signed. `s3s` decodes only signed chunks.
 pub(super) fn are_decoded_by_s3s(headers: &HeaderMap) -> bool {
     headers.get("x-amz-content-sha256").is_some_and(|hash| hash.as_bytes().starts_with(b"STREAMING-"))
 }
@@ -51,10 +51,10 @@ pub(super) fn decoded_length(headers: &HeaderMap) -> Result<Option<u64>, Error> 
 /// An error in a body in chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A chunk with a signature of its own is too large for the memory.
+    /// A chunk with its own signature is larger than [`SIGNED_BYTES_MAX`].
     #[error("ChunkTooLarge: a signed chunk may have {SIGNED_BYTES_MAX} bytes at most")]
     TooLarge,
-    /// A header after the last chunk occurs twice, and may have two values.
+    /// A header after the last chunk occurs twice.
     #[error("a header after the last chunk is repeated")]
     Repeated,
     /// The body is not in chunks.
@@ -62,20 +62,20 @@ pub enum Error {
     Malformed,
 }
 
-/// Cuts the chunks of a body as it arrives.
+/// Splits the chunks of a body while it arrives.
 #[derive(Debug, Default)]
 pub struct Cutter {
     frames: Frames,
-    /// Set while the current chunk is being cut.
+    /// True if the current chunk is being split.
     cuts: bool,
     trailer: Trailer,
 }
 
 impl Cutter {
-    /// Decodes the next bytes and appends the content to `out`.
+    /// Splits the next bytes of the body and appends the chunks to `out`.
     ///
     /// # Errors
-    /// [`Error`]; nothing more may be decoded then.
+    /// [`Error`]. This must not be called again after an error.
     pub fn feed(&mut self, bytes: Bytes, out: &mut Vec<Bytes>) -> Result<(), Error> {
         let Self { frames, cuts, trailer } = self;
         frames.feed(bytes, &mut |found| {
@@ -103,14 +103,14 @@ impl Cutter {
     ///
     /// # Errors
     /// [`Error::Malformed`] if the last chunk is missing, or is not followed by a list of headers;
-    /// [`Error::Repeated`] if two headers have the same name, of which `s3s` would see only one.
+    /// [`Error::Repeated`] if two headers have the same name, since `s3s` would see only one of them.
     pub fn finish(self) -> Result<(), Error> {
         self.frames.finish()?;
         self.trailer.headers().map(drop)
     }
 }
 
-/// Writes a piece of a large chunk as small chunks.
+/// Appends a part of a large chunk to `out` as small chunks.
 fn write_small(mut piece: Bytes, out: &mut Vec<Bytes>) {
     while !piece.is_empty() {
         let small = take(&mut piece, CHUNK_BYTES);
@@ -142,10 +142,10 @@ impl Decoder {
         })
     }
 
-    /// Ends the body; returns the headers after the last chunk.
+    /// Ends the body, and returns the headers after the last chunk.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if the last chunk is missing, or is not followed by a list of headers; [`Error::Repeated`].
+    /// Like [`Cutter::finish`].
     pub fn finish(self) -> Result<HeaderMap, Error> {
         self.frames.finish()?;
         self.trailer.headers()
@@ -183,13 +183,13 @@ fn parse_header(line: &str) -> Option<(HeaderName, HeaderValue)> {
     Some((name.trim().parse().ok()?, value.trim().parse().ok()?))
 }
 
-/// A piece of a body in chunks.
+/// A part of a body in chunks.
 enum Found {
     /// The line before a chunk of this size.
     Line { line: Bytes, size: u64, signed: bool },
     /// Some bytes of a chunk.
     Data(Bytes),
-    /// The end of line after a chunk, or a part of it.
+    /// The line end after a chunk, or a part of it.
     EndOfLine(Bytes),
     /// Some of the text after the last chunk.
     Rest(Bytes),
@@ -204,11 +204,11 @@ struct Frames(At);
 enum At {
     /// The position is in the line before a chunk.
     Line(BytesMut),
-    /// The position is in a chunk, with this many bytes to come.
+    /// The position is in a chunk. This number of its bytes is missing.
     Chunk(u64),
-    /// The position is in the end of line after a chunk, with this many bytes to come.
+    /// The position is in the line end after a chunk. These bytes of it are missing.
     EndOfLine(&'static [u8]),
-    /// After the last chunk.
+    /// The position is after the last chunk.
     Rest,
 }
 
@@ -277,7 +277,7 @@ fn read_line(
     Ok(if size == 0 { At::Rest } else { At::Chunk(size) })
 }
 
-/// Returns the size of the chunk that a line announces, and whether it has a signature of its own.
+/// Returns the size of the chunk after a line, and true if the chunk has its own signature.
 fn parse(line: &[u8]) -> Option<(u64, bool)> {
     let text = std::str::from_utf8(line.strip_suffix(b"\r\n")?).ok()?;
     let (size, extension) = text.split_once(';').map_or((text, None), |(size, rest)| (size, Some(rest)));

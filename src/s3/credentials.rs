@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::runtime::entropy::Entropy;
 use crate::system::secret;
 
-/// Keys from documentation and example files, which attackers try first.
+/// Keys from documentation and examples, which attackers would try first.
 const PUBLISHED: [&str; 14] = [
     "12345678",
     "accesskey",
@@ -30,12 +30,12 @@ const ACCESS_KEY_CHARS: std::ops::RangeInclusive<usize> = 3..=128;
 /// The allowed number of characters of a secret key.
 const SECRET_KEY_CHARS: std::ops::RangeInclusive<usize> = 8..=256;
 
-/// The root credentials, which grant everything.
+/// The root credentials, which grant all rights.
 #[derive(Clone)]
 pub struct Root {
     /// The access key id.
     pub access_key: String,
-    /// The secret key, which signs requests.
+    /// The secret key, with which requests are signed.
     pub secret_key: Zeroizing<String>,
 }
 
@@ -51,7 +51,7 @@ impl fmt::Debug for Root {
 pub struct Given {
     /// The access key.
     pub access_key: Option<String>,
-    /// The secret key itself, from the environment.
+    /// The secret key, if it is given directly.
     pub secret_key: Option<Zeroizing<String>>,
     /// The file that holds the secret key.
     pub secret_key_file: Option<PathBuf>,
@@ -76,7 +76,7 @@ pub enum Error {
     /// The key is published in examples.
     #[error("the S3 {which} key is published in examples; choose another")]
     Published {
-        /// `access` or `secret`.
+        /// The published key: `access` or `secret`.
         which: &'static str,
     },
     /// The text cannot be an access key or a secret key.
@@ -88,10 +88,10 @@ pub enum Error {
         which: &'static str,
         /// The minimum number of characters.
         min: usize,
-        /// The greatest number of characters.
+        /// The maximum number of characters.
         max: usize,
     },
-    /// The server's own file does not hold two keys.
+    /// The server's own file does not hold two valid keys.
     #[error("{} is damaged: {cause}; restore it, or remove it to have new credentials generated", path.display())]
     Damaged {
         /// The file.
@@ -105,8 +105,8 @@ pub enum Error {
 }
 
 impl Root {
-    /// Returns the credentials of the settings; if there are none, the credentials in the file `kept`, which is
-    /// created (mode 0600) at the first start. Also returns whether they are new.
+    /// Returns the credentials in the settings, or else those in the file `kept`, which is created with mode 0600 at
+    /// the first start. The second value is true if they are new.
     ///
     /// # Errors
     /// [`Error`].

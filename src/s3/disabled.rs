@@ -1,18 +1,18 @@
-//! The endpoint while another store serves the clients: every request gets an S3 error.
+//! The endpoint if clients use another store: every request gets an S3 error.
 
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-/// The answer to every request.
+/// The response to every request.
 const NOT_ENABLED: &str = concat!(
     r#"<?xml version="1.0" encoding="UTF-8"?>"#,
     "\n<Error><Code>NotImplemented</Code><Message>The S3 endpoint is not enabled: objects are in another store.",
     "</Message></Error>\n",
 );
 
-/// Answers every request of an S3 client with an error that the client understands. The status is not 500, 502, 503
-/// or 504, which clients retry.
+/// Returns a router that answers every request with an S3 error. The status is not 500, 502, 503 or 504, which clients
+/// retry.
 pub fn disabled() -> Router {
     Router::new().fallback(not_enabled)
 }

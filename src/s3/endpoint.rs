@@ -1,4 +1,4 @@
-//! Serves `s3s` over HTTP: every request gets a log line, a request id, and an answer in XML.
+//! Serves `s3s` over HTTP. Every request gets a log line, a request id, and an answer in XML.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use crate::runtime::clock::Stopwatch;
 use crate::runtime::compute::panic_text;
 use crate::telemetry::metrics;
 
-/// The header by which the caller learns the request's id.
+/// The response header with the request id.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 
 /// The parts of the endpoint.
@@ -40,15 +40,15 @@ pub struct EndpointConfig {
     pub buckets: Buckets,
     /// The bucket of results.
     pub results: Results,
-    /// The spool, which knows how much of the disk must stay free.
+    /// The spool, which defines the disk space that must stay free.
     pub spool: Spool,
-    /// The projects of keys.
+    /// Determines the projects that keys belong to.
     pub owners: Owners,
     /// The access control.
     pub access: AccessControl,
     /// The token service.
     pub sts: Sts,
-    /// The domain below which hosts name buckets.
+    /// The domain whose subdomains name buckets, if there is one.
     pub domain: Option<String>,
 }
 
@@ -78,10 +78,10 @@ fn builder(operations: Service, domain: Option<&str>, access: AccessControl) -> 
     builder
 }
 
-/// Answers a request and logs it: method, path, status and duration, but no query, no headers, and no key that may be
-/// a token.
+/// Answers a request and logs its method, path, status and duration, but not the query, the headers, or a key that may
+/// be a token.
 async fn answer(service: S3Service, request: Request) -> Response {
-    // The request id under which the log has this request.
+    // The request id in the log lines of this request.
     let id = request.extensions().get::<RequestId>().and_then(|name| HeaderValue::try_from(name.id()).ok());
     let (mut line, route) = (AccessLog::of(&request, shown), route(request.uri().path()));
     let expects = request.headers().contains_key(header::EXPECT);
@@ -101,7 +101,7 @@ async fn answer(service: S3Service, request: Request) -> Response {
     line.answered();
     tracing::info!(client.address = line.client(), status, duration_ms, "{line}");
     metrics::request("s3", route, line.method(), status, seconds);
-    // After `Expect: 100-continue` and an early response the client does not reuse the connection.
+    // After `Expect: 100-continue` and a response before the body, clients do not reuse the connection.
     if expects && (is_empty || !response.status().is_success()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -111,8 +111,8 @@ async fn answer(service: S3Service, request: Request) -> Response {
     }
 }
 
-/// Adds the request id to a response: as a header, and in the document of an error. An error that names the region to
-/// sign for gets it as an element, which clients read.
+/// Adds the request id to a response, as a header and in the document of an error. If the message of an error names the
+/// expected region, the region is also added as an element, which clients read.
 async fn identify(mut response: Response, id: HeaderValue) -> Response {
     let is_error = response.status().is_client_error() || response.status().is_server_error();
     let text = id.to_str().unwrap_or_default().to_owned();
@@ -122,7 +122,7 @@ async fn identify(mut response: Response, id: HeaderValue) -> Response {
     }
     let (mut parts, body) = response.into_parts();
     let document = axum::body::to_bytes(body, DOCUMENT_BYTES_MAX).await.unwrap_or_default();
-    // Responses of the token service have the id in their frame.
+    // Responses of the token service have an element for the id already.
     let Some(error) = document.strip_suffix(b"</Error>") else {
         return Response::from_parts(parts, Body::from(document));
     };
@@ -133,7 +133,7 @@ async fn identify(mut response: Response, id: HeaderValue) -> Response {
     Response::from_parts(parts, Body::from([error, end.as_bytes()].concat()))
 }
 
-/// Returns a path for the log: text as long as a token is shortened.
+/// Returns a path for the log. Parts that are long enough to be a token are shortened.
 fn shown(path: &str) -> String {
     const KEPT: usize = 8;
     const RUN_BYTES_MAX: usize = 31;
@@ -150,7 +150,7 @@ fn shown(path: &str) -> String {
     shown
 }
 
-/// Returns the route as a label, without names of buckets and keys.
+/// Returns the kind of path as a label for metrics, without names of buckets and keys.
 fn route(path: &str) -> &'static str {
     match path.trim_start_matches('/').split_once('/') {
         Some((_, key)) if !key.is_empty() => "/{bucket}/{key}",

@@ -3,7 +3,7 @@
 use s3s::S3Result;
 use s3s::host::{S3Host, VirtualHost};
 
-/// Takes `bucket.domain` for the bucket's own host. Any other host, and the domain itself, is path style.
+/// Finds the bucket in a host name `bucket.domain`. For other hosts, and the domain itself, the bucket is in the path.
 #[derive(Debug)]
 pub(super) struct Domain(String);
 

@@ -1,4 +1,4 @@
-//! Temporary credentials for this server's own endpoint: for one path, and valid until their project is deleted.
+//! Temporary credentials for this server's S3 endpoint. They grant access to one path, until their project is deleted.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::external::{CredentialError, CredentialIssuer, Grant, Permission, Temp
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 
-/// Issues temporary credentials for this server's own endpoint.
+/// Issues temporary credentials for this server's S3 endpoint.
 #[derive(Clone)]
 pub struct EndpointIssuer {
     keys: Arc<Keys>,

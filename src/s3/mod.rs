@@ -1,8 +1,8 @@
-//! The endpoint for S3 clients: buckets over HTTP, on a listener of its own.
+//! The endpoint for S3 clients: buckets over HTTP, on a separate listener.
 //!
-//! The `s3s` crate implements the protocol. `validate` and `body` reject what it would wrongly accept, `service` has
-//! the operations over [`buckets`](crate::buckets), and `access` decides with root credentials, temporary credentials
-//! and policies.
+//! The `s3s` crate implements the protocol. `validate` and `body` reject requests that it would wrongly accept,
+//! `service` implements the operations with [`buckets`](crate::buckets), and `access` decides about rights by root
+//! credentials, temporary credentials and policies.
 
 pub mod access;
 mod normalize;

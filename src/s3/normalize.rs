@@ -1,5 +1,5 @@
-//! Requests with a `Range` header that `s3s` interprets differently from HTTP. The signature is verified
-//! first; then the header is normalized and the request is executed with the rights of its sender.
+//! Requests with a `Range` header that `s3s` interprets differently from HTTP. After the signature is verified, the
+//! header is normalized, and the request is executed with the rights of its sender.
 
 use axum::http::{HeaderMap, Method, Request, Uri, header};
 use s3s::access::{S3Access, S3AccessContext};
@@ -8,21 +8,21 @@ use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error}
 
 use super::access::{self, AccessControl, Rights};
 
-/// The prefix of the query parameters that belong to a signature.
+/// The prefix of the query parameters that are parts of a signature.
 const SIGNING: &str = "X-Amz-";
 
 /// Answers requests with such a header.
 pub(super) struct Normalizer {
     access: AccessControl,
-    /// Checks no signature.
+    /// The service that executes requests without checking their signatures.
     service: S3Service,
 }
 
-/// Accepts requests whose signature was verified before.
+/// Authentication for [`Normalizer`]: accepts all requests, since their signatures were verified before.
 pub(super) struct AlreadyVerified;
 
 impl Normalizer {
-    /// `service` must authenticate with [`AlreadyVerified`].
+    /// Returns a normalizer over `service`, which must authenticate with [`AlreadyVerified`].
     pub(super) const fn new(access: AccessControl, service: S3Service) -> Self {
         Self { access, service }
     }
@@ -72,8 +72,8 @@ fn unsigned(uri: &Uri) -> S3Result<Uri> {
     address.parse().map_err(|_| S3ErrorCode::InvalidURI.into())
 }
 
-/// Returns a range in the form of `s3s`; `None` if there is more than one, or it is invalid by RFC 9110, which
-/// ignores it then.
+/// Returns a range in the form that `s3s` accepts; `None` if there are several ranges or an invalid one, which are
+/// ignored by RFC 9110.
 fn usual(range: &str) -> Option<String> {
     let (unit, set) = range.split_once('=')?;
     let (first, last) = set.trim().split_once('-').filter(|_| unit.trim().eq_ignore_ascii_case("bytes"))?;

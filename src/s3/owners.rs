@@ -1,5 +1,5 @@
-//! The projects that objects belong to: a key in the bucket for uploads begins with one. Nothing is stored for a
-//! deleted project, even if the request began before the deletion.
+//! The projects that objects belong to: a key in the bucket for uploads begins with a project id. No object is stored
+//! for a deleted project, even if the request began before the deletion.
 
 use s3s::{S3Error, S3Result, s3_error};
 
@@ -9,7 +9,7 @@ use crate::model::{Checksum, ProjectId};
 use crate::objects::{Key, keys};
 use crate::telemetry::chain;
 
-/// Determines whether the project of a key still exists. Cheap to clone.
+/// Checks that the projects of keys exist. Cheap to clone.
 #[derive(Clone)]
 pub struct Owners {
     coordinator: Coordinator,
@@ -21,17 +21,17 @@ pub struct Owners {
 pub struct Owner(Option<ProjectId>);
 
 impl Owners {
-    /// Returns the owners of keys in `bucket`, the bucket that clients upload to, if there is one.
+    /// Returns the checks for keys in `bucket`, the bucket for uploads, if there is one.
     pub const fn new(coordinator: Coordinator, bucket: Option<String>) -> Self {
         Self { coordinator, bucket }
     }
 
-    /// Returns true if clients upload to `bucket`.
+    /// Returns true if `bucket` is the bucket for uploads.
     pub fn upload_to(&self, bucket: &str) -> bool {
         self.bucket.as_deref() == Some(bucket)
     }
 
-    /// Returns the owner of a key under which an object is about to be stored.
+    /// Returns the owner of a key before an object is stored under it.
     ///
     /// # Errors
     /// `AccessDenied`, if the owner no longer exists; `ServiceUnavailable`.
@@ -41,7 +41,7 @@ impl Owners {
         self.require(owner).await.map(|()| owner)
     }
 
-    /// Rejects a change if the owner no longer exists.
+    /// Fails if the owner no longer exists.
     ///
     /// # Errors
     /// Like [`of`](Self::of).

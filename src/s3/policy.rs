@@ -1,13 +1,13 @@
 //! Policies of temporary credentials: statements that allow or deny actions on resources.
 //!
 //! The language is the part of the AWS policy language that session policies for object stores use: `Effect`,
-//! `Action` and `Resource`, with `*` for any text and `?` for any character. A policy with anything else, such as
-//! conditions, is rejected, since ignoring that would allow more than was meant.
+//! `Action` and `Resource`, with `*` for any text and `?` for any character. A policy with other elements, such as
+//! conditions, is rejected, since it would allow too much without them.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The largest policy, as in AWS.
+/// The maximum number of bytes of a policy, as in AWS.
 pub const BYTES_MAX: usize = 2_048;
 /// The prefix of every resource name.
 const RESOURCES: &str = "arn:aws:s3:::";
@@ -23,7 +23,7 @@ pub enum Action {
     DeleteBucket,
     /// Get the location of a bucket.
     GetBucketLocation,
-    /// List a bucket, or ask whether it exists.
+    /// List a bucket, or check that it exists.
     ListBucket,
     /// List the multipart uploads of a bucket.
     ListBucketMultipartUploads,
@@ -31,9 +31,9 @@ pub enum Action {
     ListMultipartUploadParts,
     /// Abort a multipart upload.
     AbortMultipartUpload,
-    /// Read an object or its head.
+    /// Read an object or its headers.
     GetObject,
-    /// Create an object, in parts or as a whole.
+    /// Create an object as a whole or in parts.
     PutObject,
     /// Remove an object.
     DeleteObject,
@@ -79,16 +79,16 @@ impl Resource<'_> {
     }
 }
 
-/// A policy. It denies what no statement allows, and what any statement denies.
+/// A policy. It allows an action if a statement allows it and no statement denies it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy(Vec<Statement>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Statement {
     allows: bool,
-    /// Patterns, in lower case.
+    /// Patterns of action names, in lower case.
     actions: Vec<String>,
-    /// Patterns.
+    /// Patterns of resource names.
     resources: Vec<String>,
 }
 
@@ -229,18 +229,18 @@ impl<T> IntoIterator for OneOrMore<T> {
     }
 }
 
-/// Returns true if documents and statements are objects: serde would also accept lists.
+/// Returns true if the document and its statements are JSON objects: serde would also accept lists.
 fn has_names(document: &Value) -> bool {
     let statements = &document["Statement"];
     let all_are = statements.as_array().map(|statements| statements.iter().all(Value::is_object));
     document.is_object() && all_are.unwrap_or(statements.is_object())
 }
 
-/// Returns whether `text` matches `pattern`: `*` stands for any characters, `?` for one. Takes at most time
-/// proportional to the product of both lengths.
+/// Returns true if `text` matches `pattern`, in which `*` stands for any characters and `?` for one. The time is at
+/// most proportional to the product of the lengths.
 fn matches(pattern: &str, text: &str) -> bool {
     let (mut pattern, mut text) = (pattern, text);
-    // The pattern after the last `*`, and the text that it has not been tried on yet.
+    // The pattern after the last `*`, and the text at which it is tried next.
     let mut retry: Option<(&str, &str)> = None;
     loop {
         let (mut wanted, mut found) = (pattern.chars(), text.chars());
@@ -270,7 +270,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns the same as [`matches`], by the plain definition.
+    /// Computes [`matches`] by its definition.
     fn by_definition(pattern: &[char], text: &[char]) -> bool {
         match (pattern, text) {
             ([], []) => true,
@@ -300,7 +300,7 @@ mod tests {
             let _ = Policy::parse(&text);
         }
 
-        /// An additional denial never allows anything.
+        /// A statement that denies never makes a policy allow more.
         #[test]
         fn a_denial_wins_wherever_it_stands(
             allowed in prop::collection::vec("[ab*?]{0,4}", 0..4), denied in "[ab*?]{0,4}", key in "[ab]{0,4}",

@@ -9,11 +9,11 @@ use memchr::memmem;
 
 use super::{validate, xml};
 
-/// Properties of a request that the response depends on and that `s3s` does not pass on.
+/// Properties of a request that are needed to correct its response.
 pub(super) struct ResponseContext {
     is_head: bool,
     for_attributes: bool,
-    /// The message for a signature that does not match.
+    /// The error message for a signature that does not match.
     mismatch: String,
 }
 
@@ -31,14 +31,14 @@ impl ResponseContext {
     /// Corrects the documents and the status of a response.
     pub(super) fn finish(&self, response: Response<s3s::Body>) -> Response {
         let (mut parts, body) = response.into_parts();
-        // In response to HEAD, `s3s` sends the right headers and a wrong status.
+        // In response to HEAD with a range, `s3s` sends the right headers but the status 200.
         if self.is_head && parts.headers.contains_key(header::CONTENT_RANGE) && parts.status == StatusCode::OK
         {
             parts.status = StatusCode::PARTIAL_CONTENT;
         }
         let is_document =
             parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/xml");
-        // An object of that type is not a document of `s3s`: it is a stream.
+        // Documents of `s3s` are bytes in memory. An object with the content type XML is a stream, and is not changed.
         let body = match body.bytes().filter(|_| is_document) {
             _ if parts.status == StatusCode::NOT_MODIFIED => Body::empty(),
             Some(document) => self.document(parts.status, document).into(),

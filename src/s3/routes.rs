@@ -1,4 +1,4 @@
-//! Routes besides the operations that `s3s` knows.
+//! Routes for requests that `s3s` does not support.
 
 use axum::http::{Extensions, HeaderMap, Method, Uri};
 use s3s::route::S3Route;
@@ -7,7 +7,7 @@ use s3s::{Body, S3Request, S3Response, S3Result};
 use super::normalize::Normalizer;
 use super::sts::Sts;
 
-/// Routes for calls of the token service, and for requests whose range is normalized.
+/// Handles calls of the token service, and requests whose range must be normalized.
 pub(super) struct Routes {
     pub(super) sts: Sts,
     pub(super) normalizer: Normalizer,
@@ -21,7 +21,7 @@ impl S3Route for Routes {
 
     async fn check_access(&self, request: &mut S3Request<Body>) -> S3Result<()> {
         if Normalizer::is_for(&request.method, &request.headers) {
-            // Rights are checked when the normalized request is executed.
+            // The rights are checked when the normalized request is executed.
             return Ok(());
         }
         self.sts.check_access(request).await

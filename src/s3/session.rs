@@ -1,4 +1,4 @@
-//! Temporary credentials. Their content is sealed into the session token, so that no node stores them.
+//! Temporary credentials. Their rights are encrypted in the session token, so that no node stores them.
 //!
 //! An access key id is random; its secret key is derived from it and the root secret key, so that a holder of the
 //! root secret key can verify a signature. The session token contains the expiry and the policy, encrypted and
@@ -32,7 +32,7 @@ const VERSION: u8 = 1;
 const PREFIX: &str = "TEMP";
 /// The length of the id of temporary credentials.
 const ID_CHARS: usize = 24;
-/// The longest session token that is accepted: twice the size for the longest policy.
+/// The maximum length of a session token, about twice the length with the longest policy.
 const TOKEN_CHARS_MAX: usize = 8_192;
 
 /// The scope of temporary credentials.
@@ -42,14 +42,14 @@ pub struct Session {
     pub expires: Timestamp,
     /// The project whose deletion ends the credentials, if there is one.
     pub project: Option<ProjectId>,
-    /// The policy of the credentials; where absent, they allow everything.
+    /// The policy of the credentials. Without one, they allow everything.
     pub policy: Option<Policy>,
 }
 
 /// An error in a session token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidToken {
-    /// The token was not issued here, belongs to another access key, or was changed.
+    /// The token was changed, belongs to another access key, or was issued with other root credentials.
     Foreign,
     /// The token has expired.
     Expired,
@@ -84,8 +84,7 @@ impl Keys {
         access_key.as_bytes().ct_eq(self.root.access_key.as_bytes()).into()
     }
 
-    /// Returns the secret key of an access key, whether or not it was ever issued: the session token determines the
-    /// rights.
+    /// Returns the secret key of an access key, even if it was never issued: the rights depend on the session token.
     pub fn secret_of(&self, access_key: &str) -> Option<Zeroizing<String>> {
         if self.is_root(access_key) {
             return Some(self.root.secret_key.clone());

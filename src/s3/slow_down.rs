@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::edge::RequestId;
 
-/// Returns the response to a rate-limited client; S3 clients pause after it.
+/// Returns the response to a rate-limited request, after which S3 clients pause.
 pub fn slow_down(status: StatusCode, limit: &'static str, request: &Request) -> Response {
     let request_id = request.extensions().get().map_or("", RequestId::id);
     let body = format!(

@@ -1,5 +1,5 @@
-//! Temporary credentials on request: the `AssumeRole` call of the AWS Security Token Service, which S3 clients send
-//! to the endpoint itself. Only the root credentials may call it.
+//! Issues temporary credentials by the `AssumeRole` call of the AWS Security Token Service, at the address of the S3
+//! endpoint. Only calls with the root credentials are accepted.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const DURATION_DEFAULT: Duration = Duration::from_hours(1);
 const API_VERSION: &str = "2011-06-15";
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 const FORM: &str = "application/x-www-form-urlencoded";
-/// The largest call; `s3s` does not read more for the signature either.
+/// The maximum size of a call, which is also that of `s3s` when it verifies the signature.
 const BODY_BYTES_MAX: usize = 8_192;
 
 /// Answers `AssumeRole`.
@@ -34,12 +34,12 @@ pub struct Sts {
     duration_max: Duration,
 }
 
-/// The rejection of a call: a code and a sentence.
+/// The error response to a call: a code and a message.
 #[derive(Debug, PartialEq, Eq)]
 struct Refusal(&'static str, String);
 
 impl Sts {
-    /// Returns a service that issues credentials derived from `keys`, for `duration_max` at most.
+    /// Returns a service that issues credentials derived from `keys`, valid for at most `duration_max`.
     pub const fn new(keys: Arc<Keys>, clock: Clock, entropy: Entropy, duration_max: Duration) -> Self {
         Self { keys, clock, entropy, duration_max }
     }
@@ -61,7 +61,7 @@ impl Sts {
                 "named policies are not supported; use Policy".to_owned(),
             ));
         }
-        // An empty policy differs from no policy, which allows everything.
+        // An empty policy is invalid. A missing one allows everything.
         let policy = call.get("Policy").map(|text| Policy::parse(text)).transpose();
         let policy = policy.map_err(|error| Refusal("MalformedPolicyDocument", error.to_string()))?;
         let session = Session { expires: self.clock.now().after(duration), project: None, policy };
@@ -122,7 +122,7 @@ fn refused(Refusal(code, message): &Refusal, request_id: &str) -> String {
     )
 }
 
-/// Returns the text escaped for XML, without characters that XML cannot represent.
+/// Escapes the text for XML, and removes characters that XML cannot represent.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -154,8 +154,8 @@ impl S3Route for Sts {
         if request.service.as_deref() != Some("sts") {
             return Err(s3_error!(AccessDenied, "The call must be signed for the service sts."));
         }
-        // If the header is absent, the hash is the hash of the body. Other values say that the body is not signed, or
-        // not as a whole.
+        // Without the header, the signature covers the hash of the body. Values other than a hash mean that the body is
+        // not signed, or not as a whole.
         let is_hash =
             |hash: &HeaderValue| hash.len() == 64 && hash.as_bytes().iter().all(u8::is_ascii_hexdigit);
         let covered = request.headers.get("x-amz-content-sha256").is_none_or(is_hash);

@@ -1,4 +1,4 @@
-//! Removes multipart uploads that were not completed.
+//! Removes old multipart uploads that were not completed.
 
 use std::time::Duration;
 
@@ -8,10 +8,11 @@ use crate::buckets::Buckets;
 use crate::runtime::clock::Clock;
 use crate::telemetry::chain;
 
-/// Interval of the sweep. Run time of the server after its last sweep does not count.
+/// The interval between removals. The server's run time after its last removal does not count as age of an upload.
 const EVERY: Duration = Duration::from_mins(10);
 
-/// Removes multipart uploads older than `age`, counted in run time of the server, now and every ten minutes until `stop`.
+/// Removes multipart uploads older than `age`, measured in run time of the server, now and every ten minutes until
+/// `stop`.
 pub async fn sweep(buckets: Buckets, age: Duration, stop: CancellationToken) {
     let mut looked = Clock::system().steady();
     loop {

@@ -1,15 +1,15 @@
-//! Makes documents that every parser of XML 1.0 accepts and reads correctly.
+//! Corrects documents so that every XML 1.0 parser accepts them and reads them correctly.
 
 use bytes::Bytes;
 use memchr::memmem;
 
 use crate::buckets::is_in_xml;
 
-/// The replacement for characters that XML 1.0 cannot represent.
+/// The character in place of those that XML 1.0 cannot represent.
 const REPLACEMENT: char = '\u{fffd}';
 
-/// Returns the document without characters that XML 1.0 cannot represent, and with carriage returns escaped, which
-/// parsers would read as line feeds: `s3s` writes both unchanged.
+/// Replaces characters that XML 1.0 cannot represent, and escapes carriage returns, which parsers would read as line
+/// feeds. `s3s` writes both unchanged.
 pub(super) fn readable(document: Bytes) -> Bytes {
     let suspicious = |byte: &u8| *byte < b' ' && *byte != b'\n' && *byte != b'\t' || *byte == 0xEF;
     if !document.iter().any(suspicious) {
@@ -36,7 +36,7 @@ pub(super) fn with_message(document: Bytes, message: &str) -> Bytes {
     [before, b"<Message>", message.as_bytes(), b"</Message>", after].concat().into()
 }
 
-/// Removes the quotes of the ETag. Only the document of an object's attributes has an ETag without quotes.
+/// Removes the quotes of the ETag, which has none in the document of an object's attributes.
 pub(super) fn with_bare_etag(document: &Bytes) -> Bytes {
     let text = String::from_utf8_lossy(document);
     text.replacen("<ETag>\"", "<ETag>", 1).replacen("\"</ETag>", "</ETag>", 1).into()

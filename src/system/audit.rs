@@ -1,7 +1,7 @@
-//! The record of administrative acts: a JSON object a line, each with the hash of the one before it.
+//! The audit log of administrative acts: one JSON object in each line, with the hash of the line before it.
 //!
-//! A line that is altered, removed or inserted breaks the chain after it. Lines cut off at the end of the file leave
-//! no trace: keep the last hash elsewhere to detect that too.
+//! A line that is altered, removed or inserted breaks the chain of hashes. Lines that are cut off at the end of the
+//! file leave no trace: to detect that, keep the last hash elsewhere.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::runtime::clock::Timestamp;
 
-/// The file in the data directory.
+/// The name of the file in the data directory.
 pub const FILE: &str = "audit.log";
 /// The hash before the first line.
 const BEGIN: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -29,7 +29,7 @@ pub struct Act {
     pub client: String,
     /// The method and the path of the request.
     pub request: String,
-    /// The beginning of the request's body: names of queues and jobs.
+    /// The beginning of the request's body, with names of queues and jobs.
     pub body: String,
     /// The status of the response.
     pub status: u16,
@@ -92,7 +92,7 @@ pub struct Audit(Arc<Mutex<Writer>>);
 #[derive(Debug)]
 struct Writer {
     path: PathBuf,
-    /// Absent until the first act.
+    /// The end of the record; `None` until the first act.
     end: Option<End>,
 }
 
@@ -102,8 +102,8 @@ impl Audit {
         Self(Arc::new(Mutex::new(Writer { path: data_dir.join(FILE), end: None })))
     }
 
-    /// Adds an act; it is on the disk when this returns. Blocks. If the chain is broken already, the act is added
-    /// after the last readable line, and [`verify`] reports the break.
+    /// Adds an act, which is on the disk when this returns. Blocks. If the chain is already broken, the act follows the
+    /// last readable line, and [`verify`] reports the break.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -135,7 +135,7 @@ impl Audit {
         Ok(())
     }
 
-    /// Returns the latest acts, the latest first. Blocks.
+    /// Returns up to `count` of the latest acts, the latest first. Blocks.
     ///
     /// # Errors
     /// [`Error::File`].

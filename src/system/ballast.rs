@@ -1,5 +1,5 @@
-//! Emergency disk space: allocated while there is plenty, released when the disk is full, so that a server
-//! can still start and delete something.
+//! The ballast: a file that takes disk space while there is plenty. It is deleted when the disk is full, so that the
+//! server can still start and delete data.
 
 use std::fs::{self, File};
 use std::io;
@@ -9,14 +9,14 @@ use rustix::fs::{FallocateFlags, fallocate};
 
 use super::disk;
 
-/// Bytes that a start may write: the queue's commit log into its store, a few pages of metadata.
+/// The size of the ballast: as much as a start may write, which is the queue's commit log and a few pages of metadata.
 const BYTES: u64 = 24 << 20;
-/// Free bytes below which a start releases the ballast.
+/// The number of free bytes below which a start deletes the ballast.
 const FREE_MIN: u64 = 8 << 20;
-/// Free bytes above which the ballast is created.
+/// The number of free bytes above which the ballast is created.
 const FREE_PLENTY: u64 = 4 * BYTES;
 
-/// The ballast: a file whose content is never read. Cheap to clone; all clones mean the same file.
+/// The ballast, a file whose content is never read. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Ballast {
     path: PathBuf,
@@ -28,12 +28,12 @@ impl Ballast {
         Self { path: data_dir.join("reserve") }
     }
 
-    /// Releases the ballast if the disk is almost full; returns true if it did.
+    /// Deletes the ballast if the disk is almost full; returns true if it was deleted.
     pub fn release_if_needed(&self) -> bool {
         self.free_bytes().is_ok_and(|free| free < FREE_MIN) && self.release()
     }
 
-    /// Releases the ballast; returns true if there was one.
+    /// Deletes the ballast; returns true if it existed.
     pub fn release(&self) -> bool {
         fs::remove_file(&self.path).is_ok()
     }

@@ -1,4 +1,4 @@
-//! Free space of a file system, and a probe for writes.
+//! The free space of a file system, and a test whether it accepts writes.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -7,7 +7,7 @@ use super::regular;
 
 /// The prefix of the names of files that test whether a disk accepts writes.
 pub const PROBE: &str = "probe-";
-/// Bytes written to find out whether writing works.
+/// The number of bytes written by the test.
 const PROBE_BYTES: usize = 4096;
 
 /// The space of a file system, in bytes.
@@ -19,10 +19,10 @@ pub struct Room {
     pub total_bytes: u64,
 }
 
-/// Returns the space of the file system that holds `path`. One system call, which does not wait for the disk.
+/// Returns the space of the file system of `path`. One system call, which does not wait for the disk.
 ///
 /// # Errors
-/// The operating system's, for example if the path is absent.
+/// The operating system's error, for example if the path does not exist.
 pub fn room(path: &Path) -> io::Result<Room> {
     let found = rustix::fs::statvfs(path)?;
     Ok(Room {
@@ -31,7 +31,7 @@ pub fn room(path: &Path) -> io::Result<Room> {
     })
 }
 
-/// Writes a few bytes into the folder at `path` and syncs them. Blocks.
+/// Tests that the disk accepts writes: writes a few bytes into the folder at `path` and syncs them. Blocks.
 ///
 /// # Errors
 /// The operating system's error.
@@ -41,11 +41,11 @@ pub fn takes_writes(path: &Path) -> io::Result<()> {
     file.as_file().sync_all()
 }
 
-/// Drops the cached pages of a file that may not be on the disk, as far as the system allows: after a failed
-/// write, the cache may show data as if it had been written.
+/// Asks the system to drop the cached pages of a file: after a failed write, they may contain data that is not on the
+/// disk.
 pub fn forget_cached(path: &Path) {
     if let Ok(file) = regular::open(path) {
-        // An error does not matter: this only makes sure that later reads do not see unwritten data.
+        // An error does not matter: the call is only a precaution.
         let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
     }
 }

@@ -5,6 +5,6 @@
 pub struct Report {
     /// The kind, version and address of the engine, in a few words.
     pub description: String,
-    /// Settings that may lose data, each with the possible loss; and other warnings.
+    /// Warnings, such as about settings with which data can be lost.
     pub warnings: Vec<String>,
 }

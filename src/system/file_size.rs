@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, getrlimit};
 
-/// Returns the largest size of a file, if there is a limit.
+/// Returns the maximum size of a file, if the process has a limit.
 pub fn max() -> Option<u64> {
     getrlimit(Resource::Fsize).current
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statfs, statx};
 
-/// File systems with a program or a network between them and the disk, by Linux's magic number.
+/// File systems on a network or in a user program, by Linux's magic number.
 const DISTANT: [(u32, &str); 16] = [
     (0x6573_5546, "FUSE"),
     (0x0000_6969, "NFS"),
@@ -24,7 +24,7 @@ const DISTANT: [(u32, &str); 16] = [
     (0xbacb_acbc, "VMware shared folders"),
 ];
 
-/// File systems of this machine.
+/// Local file systems, by Linux's magic number.
 const LOCAL: [(u32, &str); 9] = [
     (0x0000_ef53, "ext4"),
     (0x5846_5342, "XFS"),
@@ -43,15 +43,14 @@ pub fn name(path: &Path) -> Option<&'static str> {
     LOCAL.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
 }
 
-/// Returns the name of the file system of `path`, if it is FUSE or on a network: locks may not hold there,
-/// and synced data may not be on a disk.
+/// Returns the name of the file system of `path`, if it is FUSE or on a network: there locks may not work, and synced
+/// data may not be on a disk.
 pub fn distant(path: &Path) -> Option<&'static str> {
     let number = statfs(path).ok()?.f_type as u32;
     DISTANT.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
 }
 
-/// Returns whether a file system is mounted at `path`, which then cannot be renamed. False if the kernel does
-/// not report it.
+/// Returns true if `path` is a mount point, which cannot be renamed. Returns false if the kernel does not report it.
 pub fn is_mount_point(path: &Path) -> bool {
     let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
     found.is_ok_and(|found| {

@@ -1,6 +1,7 @@
-//! The identity of a data directory: random, generated once, and repeated in every store that belongs to it.
+//! The identity of a data directory. It is random, generated once, and stored in every store that belongs to the
+//! directory.
 //!
-//! The file `identity` in the data directory holds it, with the names of the stores that were created:
+//! The file `identity` in the data directory contains it, with the names of the stores that were created:
 //!
 //! ```text
 //! identity 8c1f0d6f3c0a4b1e9d5c7a2b6e4f8091
@@ -63,7 +64,7 @@ pub struct Register {
     made: BTreeSet<String>,
 }
 
-/// Copies the register of one folder, if it has any, into another. The caller syncs it.
+/// Copies the register of one folder, if it exists, into another. The caller must sync it.
 ///
 /// # Errors
 /// The operating system's error.
@@ -92,7 +93,7 @@ impl Register {
         Ok(read)
     }
 
-    /// Writes a register that names no store yet.
+    /// Writes a register without any stores.
     ///
     /// # Errors
     /// The operating system's error.

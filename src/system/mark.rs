@@ -1,12 +1,12 @@
-//! The marks of a database: files that hold the count of its latest commit, and the identity of the data directory.
+//! The marks of a database: files with the count of its commits, and the identity of the data directory.
 //!
 //! ```text
 //! 00000000000000a7 ffffffffffffff58 8c1f0d6f3c0a4b1e9d5c7a2b6e4f8091
 //! ```
 //!
-//! The second number is the complement of the first: it distinguishes a complete number from a truncated one. Marks
-//! of earlier versions have no identity. A mark is written after the commit is on the disk and is not synced itself.
-//! After a power cut it may lag behind the database; it is never ahead.
+//! The second number is the complement of the first, which reveals a truncated number. Marks of earlier versions have
+//! no identity. A mark is written after the commit is on the disk, and is not synced itself. After a power cut it may
+//! be behind the database, and is never ahead.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -17,7 +17,7 @@ use crate::system::identity::Identity;
 use crate::system::permission::explained;
 use crate::system::regular;
 
-/// The size of a mark.
+/// The size of a mark, in bytes.
 const BYTES: u64 = 67;
 
 /// The reason why a mark cannot be used.
@@ -38,14 +38,14 @@ pub(crate) struct Expected {
 
 /// The content of the marks of a database.
 pub(crate) struct Reading {
-    /// The count of the latest commit; `None` if no mark has it.
+    /// The count of commits; `None` if no mark has it.
     pub(crate) written: Option<u64>,
-    /// Set if no mark is missing.
+    /// True if no mark is missing.
     pub(crate) is_whole: bool,
 }
 
 impl Reading {
-    /// Reads the marks at `paths`. Where the last one has an identity, the others must exist too.
+    /// Reads the marks at `paths`. If the last one has an identity, the others must exist, too.
     ///
     /// # Errors
     /// [`Unusable`].
@@ -85,7 +85,7 @@ fn read(path: &Path, expected: Expected) -> Result<Option<Mark>, Unusable> {
     Ok(mark)
 }
 
-/// Returns the same error with the path.
+/// Adds the path to an error.
 fn named(path: &Path, error: io::Error) -> io::Error {
     match explained(path, error) {
         error if regular::is_no_file(&error) || error.kind() == io::ErrorKind::PermissionDenied => error,
@@ -116,7 +116,7 @@ impl Marks {
         Self { files: paths.iter().filter_map(|path| open(path)).collect(), identity }
     }
 
-    /// Writes the count into all marks. A mark that cannot be written lags behind, which is harmless.
+    /// Writes the count into all marks. A mark that cannot be written is behind, which is harmless.
     pub(crate) fn write(&self, commits: u64) {
         let text = format!("{commits:016x} {:016x} {}\n", !commits, self.identity);
         for file in &self.files {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
 
-/// The root of the control groups.
+/// The directory of the control groups.
 const GROUPS: &str = "/sys/fs/cgroup";
 
 /// A limit on memory.
@@ -21,7 +21,7 @@ pub struct Available {
 /// The origin of a limit on memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
-    /// The control group of the process or a parent of it: a container, or a unit of systemd.
+    /// The control group of the process or of a parent, such as a container or a systemd unit.
     ControlGroup,
     /// The limit on the address space of the process.
     AddressSpace,
@@ -58,9 +58,9 @@ pub fn address_space() -> Option<u64> {
     getrlimit(Resource::As).current
 }
 
-/// Returns the lowest limit of the control groups that `membership` names, and of their parents. Inside a container,
-/// `membership` may hold paths that exist only outside it. A path that does not exist is skipped, and the container's
-/// own group is at the root.
+/// Returns the lowest limit of the control groups that `membership` names, and of their parents. In a container,
+/// `membership` may contain paths that exist only outside. Such a path is skipped, and the limit of the container is at
+/// the root.
 fn group_limit(root: &Path, membership: &str) -> Option<u64> {
     let limits = membership.lines().filter_map(|line| {
         let (_, rest) = line.split_once(':')?;
@@ -97,7 +97,7 @@ fn machine_total(text: &str) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// Returns the memory of the machine where /proc/meminfo is hidden: in a chroot, or by `ProcSubset=pid` of systemd.
+/// Returns the memory of the machine, if /proc/meminfo is hidden: in a chroot, or by `ProcSubset=pid` of systemd.
 fn machine_of_kernel() -> Option<u64> {
     let info = rustix::system::sysinfo();
     (info.totalram as u64).checked_mul(info.mem_unit.into()).filter(|bytes| *bytes > 0)

@@ -1,21 +1,21 @@
-//! Migrations of the tables of a database: their versions, and what each changes.
+//! The migrations of a database: the version and the description of each.
 
-/// A change of the tables from one version to the next.
+/// A migration of the tables from one version to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The version that it makes.
+    /// The version after the migration.
     pub version: u32,
-    /// The change, in the words of the first comment of the migration.
+    /// The description of the change: the first comment in the migration's file.
     pub description: String,
 }
 
-/// Returns the migrations after version `found`. The first makes version 1.
+/// Returns the migrations after version `found`. The first of all leads to version 1.
 pub fn steps(migrations: &[&str], found: u32) -> Vec<Step> {
     let numbered = (1..).zip(migrations).skip(found as usize);
     numbered.map(|(version, sql)| Step { version, description: first_comment(sql) }).collect()
 }
 
-/// Returns the first block of comments that starts a line.
+/// Returns the first block of comment lines.
 fn first_comment(sql: &str) -> String {
     let lines = sql.lines().skip_while(|line| !line.starts_with("--"));
     let lines = lines.map_while(|line| line.strip_prefix("--")).map(str::trim);

@@ -1,6 +1,5 @@
-//! The machine below the process: the data directory with its lock, its secrets and its ballast; disk space,
-//! memory, regular files and their places, open files, threads and signals; connections to other machines; `SQLite` files with one writer; text in
-//! other encodings.
+//! Access to the machine: the data directory with its lock, secrets and ballast; disk space, memory, files, threads and
+//! signals; connections to other machines; `SQLite` files with one writer; text in other encodings.
 
 pub mod audit;
 pub mod ballast;

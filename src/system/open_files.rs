@@ -1,4 +1,4 @@
-//! The limit on open files and sockets, and waiting until one is closed.
+//! The limit on open files and sockets, and retries while it is reached.
 
 use std::error::Error;
 use std::io;
@@ -9,16 +9,16 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::runtime::clock::Stopwatch;
 
-/// Time to wait while the table of open files is full.
+/// The maximum time of retries while too many files are open.
 const RETRY_FOR: Duration = Duration::from_secs(30);
-/// The interval of retries meanwhile.
+/// The pause between two retries.
 const PAUSE: Duration = Duration::from_millis(20);
-/// The system's errors for a full table of open files: the table of the process, and the table of the machine.
+/// The system's errors for too many open files: of the process, and of the machine.
 const FULL: [&str; 2] = ["(os error 24)", "(os error 23)"];
-/// Files merged at once: under a low limit on open files, and under a high one.
+/// The numbers of files merged at once with a low and with a high limit on open files.
 const MERGED: (u64, u64) = (4, 128);
 
-/// Raises the limit on open files to the highest that the system allows. On failure the old limit remains.
+/// Raises the limit on open files to the maximum that the system permits. If that fails, the old limit remains.
 pub fn raise() {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
@@ -40,7 +40,7 @@ pub fn merged_at_once() -> usize {
     (max() / 32).clamp(MERGED.0, MERGED.1) as usize
 }
 
-/// Opens a file. While too many are open, waits until one is closed, half a minute at most; blocks meanwhile.
+/// Opens a file. While too many files are open, retries for up to half a minute. Blocks.
 ///
 /// # Errors
 /// The errors of `open`.
@@ -70,8 +70,8 @@ pub async fn patiently_async<T, E: Error + 'static, F: Future<Output = Result<T,
     }
 }
 
-/// Returns whether the error means that too many files are open. An error with a path added has lost the
-/// number, but not the text.
+/// Returns true if the error means that too many files are open. The text is compared, since an error to which a path
+/// was added no longer has its number.
 fn is_full(error: &(dyn Error + 'static)) -> bool {
     let text = error.to_string();
     FULL.iter().any(|full| text.contains(full)) || error.source().is_some_and(is_full)

@@ -1,4 +1,4 @@
-//! Explains denied access to a file by its owner and the user of this process.
+//! Adds the owner of the file and the user of this process to errors of denied access.
 
 use std::fmt;
 use std::fs;
@@ -12,7 +12,7 @@ use rustix::process::{getegid, geteuid};
 
 pub use rustix::fs::Access;
 
-/// The owner of a file or folder, and the user that this process runs as.
+/// The owner of a file or folder, and the user of this process.
 struct Denied {
     path: PathBuf,
     owner: (u32, u32),
@@ -33,8 +33,8 @@ impl fmt::Display for Denied {
     }
 }
 
-/// Returns the same error, explained if the system denies access to `path`. If the path cannot be seen, the
-/// explanation is about the directory above it.
+/// Returns the error; if the system denies access to `path`, with an explanation. If the path is not accessible, the
+/// explanation is about its parent directory.
 pub fn explained(path: &Path, cause: io::Error) -> io::Error {
     let denied = cause.kind() == ErrorKind::PermissionDenied;
     let seen = path.ancestors().find_map(|path| Some((path, fs::metadata(path).ok()?)));

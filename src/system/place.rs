@@ -1,6 +1,5 @@
-//! A file or directory as it was when it was opened. While the process runs, the path may begin to name another file:
-//! the file is removed, replaced or mounted over, or its file system is unmounted. Files that were opened before
-//! still work then, but writes to them are lost.
+//! Detects that a path no longer leads to the file that was opened: the file was removed or replaced, another file
+//! system was mounted over it, or its own was unmounted. Open files still work then, but writes to them are lost.
 
 use std::fmt;
 use std::fs::{self, Metadata};
@@ -13,7 +12,7 @@ use rustix::io::Errno;
 
 use super::permission::explained;
 
-/// The error for a path with another file than before, or with none.
+/// The error for a path that leads to another file than before, or to none.
 #[derive(Debug)]
 struct Displaced {
     path: PathBuf,
@@ -51,12 +50,12 @@ impl std::error::Error for Displaced {}
 pub struct Place {
     path: PathBuf,
     device: u64,
-    /// Absent where only the file system counts.
+    /// The file; `None` if only its file system is checked.
     thing: Option<Thing>,
 }
 
-/// A file or directory. Where the file system records the time of its creation, this recognises a file system that is
-/// mounted again under another number.
+/// The attributes of a file or directory. The time of its creation, if the file system records it, recognises a file
+/// system that is mounted again with another number.
 #[derive(Clone, Debug)]
 struct Thing {
     inode: u64,
@@ -64,7 +63,7 @@ struct Thing {
 }
 
 impl Place {
-    /// Remembers the file at `path`, after following links.
+    /// Records the file at `path`, after following links.
     ///
     /// # Errors
     /// The operating system's error.
@@ -74,7 +73,7 @@ impl Place {
         Ok(Self { path: path.to_owned(), device: found.dev(), thing: Some(thing) })
     }
 
-    /// Remembers the file system of `path`, or of its directory if `path` does not exist yet. The file itself may be
+    /// Records only the file system of `path`, or of its parent if `path` does not exist. The file itself may later be
     /// removed and created again.
     ///
     /// # Errors
@@ -90,7 +89,7 @@ impl Place {
     /// Checks that the same file is still there. One system call, which usually does not read the disk.
     ///
     /// # Errors
-    /// The reason: another file, none, or the operating system's error.
+    /// The reason: the path leads to another file or to none, or the operating system's error.
     pub fn check(&self) -> io::Result<()> {
         let how = match fs::metadata(&self.path) {
             Ok(found) if self.is(&found) => return Ok(()),
@@ -98,7 +97,7 @@ impl Place {
             Ok(_) => How::Unmounted,
             Err(error) if is_gone(&error) && self.thing.is_none() => return Ok(()),
             Err(error) if is_gone(&error) => How::Gone,
-            // A link that leads to itself.
+            // The path is a link that leads to itself.
             Err(error) if Errno::from_io_error(&error) == Some(Errno::LOOP) => How::Replaced,
             Err(error) => return Err(explained(&self.path, error)),
         };
@@ -115,12 +114,12 @@ impl Place {
 /// Checks all places; returns the error of the first that fails.
 ///
 /// # Errors
-/// As [`Place::check`].
+/// Like [`Place::check`].
 pub fn check_all(places: &[Place]) -> io::Result<()> {
     places.iter().try_for_each(Place::check)
 }
 
-/// Returns whether an error means that the file at a path is not the one that was opened.
+/// Returns true if an error means that the file at a path is not the one that was opened.
 pub fn is_displaced(error: &io::Error) -> bool {
     error.get_ref().and_then(|cause| cause.downcast_ref::<Displaced>()).is_some()
 }

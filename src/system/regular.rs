@@ -1,5 +1,5 @@
-//! Opens files that must be regular ones, and removes files. Opening a named pipe waits for its other end, and reading a device
-//! may never end: such a file in place of an expected one must block neither a start nor a request.
+//! Opens files that must be regular, and removes files. Opening a named pipe would wait for its other end, and reading
+//! a device might never end, which would block a start or a request.
 
 use std::fmt;
 use std::fs::{self, File, FileType, OpenOptions};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// The path is not a regular file.
+/// The error for a path that is not a regular file.
 #[derive(Debug)]
 pub struct NoFile {
     path: PathBuf,
@@ -21,7 +21,7 @@ pub struct NoFile {
 enum What {
     Other(&'static str),
     LinkTo(PathBuf),
-    /// A link that leads to itself, perhaps through others.
+    /// A cycle of links.
     Circle,
 }
 
@@ -62,15 +62,15 @@ pub fn open(path: &Path) -> io::Result<File> {
     open_with(path, OpenOptions::new().read(true))
 }
 
-/// Opens the file at `path` with these options; replaces their custom flags.
+/// Opens the file at `path` with these options, whose custom flags are replaced.
 ///
 /// # Errors
-/// As [`open`].
+/// Like [`open`].
 pub fn open_with(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    // No effect on regular files; opening others does not block.
+    // These flags have no effect on regular files, and keep the opening of others from blocking.
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let opened = options.custom_flags(flags.bits().cast_signed()).open(path);
-    // Other files may fail to open with errors of their own.
+    // The error of opening another kind of file may be misleading, so `NoFile` replaces it.
     let file = opened.map_err(|error| check(path).err().filter(is_no_file).unwrap_or(error))?;
     judge(path, file.metadata()?.file_type())?;
     Ok(file)
@@ -89,7 +89,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// Checks that `path` is a regular file or a link to one, if it exists.
 ///
 /// # Errors
-/// As [`open`]; a link whose target is missing is [`NoFile`], too.
+/// Like [`open`]; a link whose target is missing is [`NoFile`], too.
 pub fn check(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(found) => judge(path, found.file_type()),
@@ -107,7 +107,7 @@ pub fn check(path: &Path) -> io::Result<()> {
 /// Removes a file; returns false if there is none.
 ///
 /// # Errors
-/// The operating system's.
+/// The operating system's error.
 pub fn remove(path: &Path) -> io::Result<bool> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),
@@ -116,7 +116,7 @@ pub fn remove(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Returns whether an error means that the path is not a regular file.
+/// Returns true if an error means that the path is not a regular file.
 pub fn is_no_file(error: &io::Error) -> bool {
     error.get_ref().and_then(|cause| cause.downcast_ref::<NoFile>()).is_some()
 }

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::permission::explained;
 use super::{regular, text};
 
-/// The longest secret that is read: a device would never end. A longer one is an error.
+/// The maximum size of a secret's file. A limit is needed because a device has no end.
 const BYTES_MAX: u64 = 64 << 10;
 
 /// A secret in a setting. It prints as `***`.
@@ -74,7 +74,7 @@ pub enum Error {
     NoWord {
         /// The file.
         path: PathBuf,
-        /// The fewest characters.
+        /// The minimum number of characters.
         least: usize,
         /// The problem.
         problem: &'static str,
@@ -89,8 +89,8 @@ pub enum Error {
     },
 }
 
-/// Reads a secret that the operator provides, without white space around it. Warns if others may read the
-/// file, as with secrets that Kubernetes mounts.
+/// Reads a secret that the operator provides, without white space around it. Warns if other users may read the file,
+/// as is usual for secrets that Kubernetes mounts.
 ///
 /// # Errors
 /// [`Error`].
@@ -109,7 +109,7 @@ pub fn read(path: &Path) -> Result<Zeroizing<String>, Error> {
     Ok(Zeroizing::new(secret.to_owned()))
 }
 
-/// Reads a secret that is one word of at least `least` characters, as tokens and keys are.
+/// Reads a token or a key: a secret that is one word of at least `least` characters.
 ///
 /// # Errors
 /// [`Error`].
@@ -127,7 +127,7 @@ pub fn read_word(path: &Path, least: usize) -> Result<Zeroizing<String>, Error> 
     Err(Error::NoWord { path: path.to_owned(), least, problem })
 }
 
-/// Checks that the file at `path`, which holds a secret, may be trusted.
+/// Checks that no other user may write the secret's file at `path`.
 ///
 /// # Errors
 /// [`Error`].
@@ -136,7 +136,7 @@ pub fn check_at(path: &Path) -> Result<(), Error> {
     check(path, &metadata)
 }
 
-/// Checks that a file that holds a secret may be trusted.
+/// Checks that no other user may write a secret's file.
 ///
 /// # Errors
 /// [`Error::Writable`].
@@ -150,8 +150,8 @@ pub fn check(path: &Path, metadata: &Metadata) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reads our own secret, or generates and stores it (mode 0600, on the disk before this returns). Returns
-/// whether it is new.
+/// Reads a generated secret, or generates and stores it (mode 0600, on the disk before this returns). Also returns true
+/// if it is new.
 ///
 /// # Errors
 /// [`Error`]; no incomplete file is left behind.
@@ -167,7 +167,7 @@ pub fn keep(
     Ok((secret, true))
 }
 
-/// Reads our own secret, if it was generated before.
+/// Reads a generated secret, if it exists.
 ///
 /// # Errors
 /// [`Error`].
@@ -178,7 +178,7 @@ pub fn find(path: &Path) -> Result<Option<Zeroizing<String>>, Error> {
     }
 }
 
-/// Writes our own secret so that after a power cut the old or the new one is complete.
+/// Writes a generated secret atomically and durably.
 ///
 /// # Errors
 /// [`Error::Unusable`].
@@ -186,7 +186,7 @@ pub fn write(path: &Path, secret: &str) -> Result<(), Error> {
     write_durably(path, secret).map_err(|cause| unusable(path, cause))
 }
 
-/// Opens a secret. A descriptor that the process inherited, as the shell's `<(...)` makes, may be a pipe.
+/// Opens the file of a secret. It may be a pipe if it is an inherited descriptor, such as the shell's `<(...)`.
 fn open(path: &Path) -> io::Result<File> {
     let is_inherited = ["/dev/fd", "/proc/self/fd"].iter().any(|folder| path.starts_with(folder));
     if is_inherited { File::open(path) } else { regular::open(path) }

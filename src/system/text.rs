@@ -8,7 +8,7 @@ pub struct Foreign(&'static str);
 /// Returns the bytes without a UTF-8 byte order mark.
 ///
 /// # Errors
-/// [`Foreign`], if they begin like text in UTF-16 or UTF-32, with or without a mark.
+/// [`Foreign`], if the bytes begin like text in UTF-16 or UTF-32, with or without a byte order mark.
 pub fn unmarked(bytes: &[u8]) -> Result<&[u8], Foreign> {
     match bytes {
         [0xef, 0xbb, 0xbf, rest @ ..] => Ok(rest),

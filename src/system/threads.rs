@@ -1,4 +1,4 @@
-//! Limits on threads.
+//! The stack and the number of threads.
 
 use std::io;
 use std::panic::resume_unwind;
@@ -7,16 +7,16 @@ use std::thread::{self, Builder};
 
 use rustix::process::{Resource, getrlimit};
 
-/// The default bytes of a thread's stack.
+/// The default size of a thread's stack, in bytes.
 pub const STACK_BYTES: u64 = 2 << 20;
 
-/// The bytes of stack for the program itself: what Linux gives to a process without a limit of its own.
+/// The size of the main thread's stack, in bytes: the default of Linux.
 const MAIN_STACK_BYTES: u64 = 8 << 20;
 
-/// Runs the program on this thread, or on another thread if the limit makes the stack of this one too small.
+/// Runs the program on this thread, or on another thread if the stack limit of this thread is too small.
 ///
 /// # Errors
-/// The operating system's error, if it cannot start that thread.
+/// The operating system's error, if it cannot start a thread.
 pub fn with_enough_stack<T: Send>(program: impl FnOnce() -> T + Send) -> io::Result<T> {
     let limit = getrlimit(Resource::Stack).current;
     if limit.is_none_or(|bytes| bytes >= MAIN_STACK_BYTES) {
@@ -25,7 +25,7 @@ pub fn with_enough_stack<T: Send>(program: impl FnOnce() -> T + Send) -> io::Res
     thread::scope(|scope| {
         let builder = Builder::new().name("main".to_owned()).stack_size(MAIN_STACK_BYTES as usize);
         let ended = builder.spawn_scoped(scope, program)?.join();
-        // A panic continues here, as if the program had run on this stack.
+        // A panic continues on this thread.
         Ok(ended.unwrap_or_else(|panic| resume_unwind(panic)))
     })
 }
@@ -35,13 +35,13 @@ pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Starts `count` threads at once and lets them end. Libraries that start threads later may panic or block forever
-/// where the system cannot start one; here it is only an error.
+/// Tests that the system can run `count` threads at once. Without this test, a library that cannot start a thread later
+/// may panic or block forever.
 ///
 /// # Errors
 /// The operating system's error, if it cannot start one of them.
 pub fn rehearse(count: usize) -> io::Result<()> {
-    // The lock of the standard library: a thread that waits for it allocates nothing, which could fail here.
+    // This lock is that of the standard library: waiting for it allocates no memory, which could fail here.
     let gate = Mutex::new(());
     thread::scope(|scope| {
         let closed = gate.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,8 +1,8 @@
-//! An error with its causes, in one line.
+//! Formats an error with its causes in one line.
 
 use std::error::Error;
 
-/// Returns an error and its causes, joined by colons; a cause that the text before it contains is not repeated.
+/// Returns an error and its causes, separated by colons. Omits a cause that is contained in the text before it.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

@@ -1,7 +1,7 @@
-//! Log lines on standard error: text for a person, one JSON object a line for a machine.
+//! Writes log lines to standard error, as text for people or as JSON objects for programs.
 //!
-//! A line is a readable sentence with fields. It contains no tokens, encodings or request bodies: types that hold a
-//! secret print as `***`, and dependencies are not logged below `info`, so that no level reveals any.
+//! A line is a readable sentence with fields. It contains no tokens, encodings or request bodies: secrets print as
+//! `***`, and events of dependencies below `info` are not logged, since they may contain secrets.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;
@@ -17,7 +17,7 @@ use tracing_subscriber::{Layer, fmt};
 
 use super::recent::Recent;
 
-/// Modules that are silenced unless the filter names them: any client can make the TLS library warn.
+/// The default for modules that the filter does not name: any client can make the TLS library warn.
 const QUIET: &str = "rustls=error";
 
 /// Settings of the log.
@@ -48,7 +48,7 @@ pub struct Filter {
     targets: Targets,
 }
 
-/// An invalid log filter.
+/// The error for an invalid log filter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is neither a level nor a list of module=level")]
 pub struct BadFilter(String);
@@ -58,10 +58,10 @@ impl FromStr for Filter {
 
     fn from_str(text: &str) -> Result<Self, BadFilter> {
         let bad = || BadFilter(text.to_owned());
-        // `Targets` accepts any word as a module; a misspelt level should not silence the log.
+        // `Targets` accepts any word as a module, so a misspelt level would silence the log.
         let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
         let known = text.split(',').map(str::trim).all(|part| part.contains('=') || is_level(part));
-        // A module that is named twice gets the last level.
+        // If a module is named twice, the last level counts.
         let all = format!("{QUIET},{text}");
         let targets = known.then(|| all.parse().ok()).flatten().ok_or_else(bad)?;
         Ok(Self { text: text.to_owned(), targets })
@@ -74,7 +74,7 @@ impl Serialize for Filter {
     }
 }
 
-/// Starts logging for the whole process, panics included. A second call changes nothing.
+/// Starts logging for the whole process, including panics. A second call changes nothing.
 pub fn start(settings: &Settings) {
     let terminal = std::io::stderr().is_terminal();
     let json = match settings.format {
@@ -95,16 +95,16 @@ pub fn start(settings: &Settings) {
         .clone()
         .and(dependency_levels())
         .and(filter_fn(|event| !tells_secrets(event.target())));
-    // Set this way, events that dependencies send to the crate `log` are ignored: sled and rustls dump bytes and
-    // paths there. Only a test that starts two servers in one process reaches this point twice.
+    // This function does not install a bridge for the crate `log`, to which sled and rustls write bytes and paths. An
+    // error does not matter: only a test that starts two servers in one process calls it twice.
     let _ = tracing::subscriber::set_global_default(
         tracing_subscriber::registry().with(lines.with_filter(wanted)).with(Recent),
     );
     panic::set_hook(Box::new(panicked));
 }
 
-/// Logs a panic like any other event. The text is kept if the panic is in this program: the text of a panic in a
-/// library may contain the data that it was working on.
+/// Logs a panic. Includes its text only if the panic is in this program, since the text of a panic in a library may
+/// contain data.
 fn panicked(panic: &PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     let ours = location.starts_with("src/");
@@ -122,8 +122,7 @@ fn dependency_levels() -> Targets {
     Targets::new().with_default(LevelFilter::INFO).with_target(env!("CARGO_CRATE_NAME"), LevelFilter::TRACE)
 }
 
-/// Returns true for modules that are never logged, whatever the filter says: the S3 protocol library writes keys and the
-/// signatures that it computes.
+/// Returns true for modules that are never logged: the S3 protocol library writes keys and computed signatures.
 fn tells_secrets(module: &str) -> bool {
     module == "s3s" || module.starts_with("s3s::")
 }

@@ -1,8 +1,8 @@
 //! Metrics in the text format of Prometheus.
 //!
-//! The list below has every metric family. A module counts its work with a function of this file or with the macros
-//! of the crate `metrics`. Counting does nothing until the metrics are [started](start); `entityd link` never
-//! starts them. No label ever contains a token, an identifier or anything else that a caller chose.
+//! The list below has every metric family. Other modules use the functions of this file or the macros of the crate
+//! `metrics`. Counting has no effect until the metrics are [started](start); `entityd link` never starts them. No label
+//! contains a token, an identifier or other text that a client chose.
 
 use std::cell::RefCell;
 use std::sync::OnceLock;
@@ -18,17 +18,17 @@ use crate::runtime::clock::{Clock, Stopwatch};
 /// The type of a metric family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// A value that only grows while the process lives.
+    /// A value that only grows during the life of the process.
     Counter,
-    /// Goes up and down.
+    /// A value that may grow and shrink.
     Gauge,
-    /// Seconds in a histogram; its bounds suit calls and requests.
+    /// A histogram of seconds with bounds for calls and requests.
     Short,
-    /// Seconds in a histogram; its bounds suit jobs and runs.
+    /// A histogram of seconds with bounds for jobs and runs.
     Long,
-    /// Fractions in a histogram.
+    /// A histogram of fractions.
     Ratio,
-    /// Counts in a histogram.
+    /// A histogram of counts.
     Amount,
 }
 
@@ -146,13 +146,13 @@ families! {
     START_SECONDS: Gauge = "process_start_time_seconds";
 }
 
-/// Bounds for calls and requests, in seconds.
+/// The bounds of histograms of calls and requests, in seconds.
 const SHORT: [f64; 14] =
     [0.000_1, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
-/// Bounds for jobs and runs, in seconds.
+/// The bounds of histograms of jobs and runs, in seconds.
 const LONG: [f64; 15] =
     [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1_200.0, 3_600.0, 14_400.0];
-/// Bounds for fractions.
+/// The bounds of histograms of fractions.
 const RATIO: [f64; 8] = [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99];
 /// The bounds of histograms of counts.
 const AMOUNT: [f64; 7] = [1e3, 1e5, 1e7, 1e8, 1e9, 1e10, 1e12];
@@ -183,12 +183,12 @@ fn install() -> Option<PrometheusHandle> {
     }
     let recorder = builder.build_recorder();
     let handle = recorder.handle();
-    // A recorder that is already installed is kept; only a test installs one.
+    // Fails if a recorder is already installed, which only tests do.
     metrics::set_global_recorder(recorder).ok()?;
     describe();
     metrics::gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     metrics::gauge!(START_SECONDS).set(Clock::system().now().as_micros() as f64 / 1e6);
-    // A monitor notices the first event only if it has read a zero before.
+    // Registers the counters with 0: a monitor detects the first event only if it has read a 0 before.
     for family in [COMPARISONS, PAIRS, UPLOAD_BYTES, CACHE_HITS, CACHE_MISSES, CACHE_EVICTIONS] {
         metrics::counter!(family).increment(0);
     }
@@ -217,8 +217,8 @@ impl MetricsHandle {
         counted + &Process::look().cpu_text()
     }
 
-    /// Aggregates the measurements since the last call. Until then each measurement takes memory of its own, so this
-    /// is to be called every few seconds.
+    /// Aggregates the measurements since the last call. Must be called every few seconds, because each measurement
+    /// takes memory until it is aggregated.
     pub fn tidy(&self) {
         if let Some(handle) = &self.0 {
             handle.run_upkeep();
@@ -231,7 +231,7 @@ pub fn node(role: &'static str, name: &str) {
     metrics::gauge!(NODE, "role" => role, "node" => name.to_owned()).set(1.0);
 }
 
-/// Counts a request that was answered. `route` is a template, `method` one of a fixed list.
+/// Counts a request that was answered. `route` is a template, and `method` is from a fixed list.
 pub fn request(listener: &'static str, route: &str, method: &'static str, status: u16, seconds: f64) {
     SERIES.with_borrow_mut(|known| {
         let is = |one: &Series| {
@@ -247,8 +247,7 @@ pub fn request(listener: &'static str, route: &str, method: &'static str, status
 }
 
 thread_local! {
-    /// The handles of request counters, one set for each thread: a lookup by labels costs as much as a small
-    /// response.
+    /// The counters of requests, cached for each thread, because a lookup by labels costs as much as a small response.
     static SERIES: RefCell<Vec<Series>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -307,7 +306,7 @@ pub fn cache_bytes(bytes: u64) {
     metrics::gauge!(CACHE_BYTES).set(bytes as f64);
 }
 
-/// Sets the number of things that have objects in the object store and are unknown to the metadata.
+/// Sets the number of projects, uploads and runs that have objects and are unknown to the metadata.
 pub fn unknown_objects(count: usize) {
     metrics::gauge!(UNKNOWN_OBJECTS).set(count as f64);
 }
@@ -318,18 +317,18 @@ pub fn upload(form: &'static str, accepted: bool) {
     metrics::counter!(UPLOADS, "form" => form, "outcome" => outcome).increment(1);
 }
 
-/// Counts a piece of an upload's body.
+/// Counts bytes of an upload's body that have arrived.
 pub fn upload_arrived(bytes: usize) {
     metrics::counter!(UPLOAD_BYTES).increment(bytes as u64);
 }
 
-/// Counts a job that was leased.
+/// Counts a job that has ended, after it was leased for `seconds`.
 pub fn job(kind: &'static str, outcome: &'static str, seconds: f64) {
     metrics::counter!(JOBS_DONE, "kind" => kind, "outcome" => outcome).increment(1);
     metrics::histogram!(JOB_SECONDS, "kind" => kind).record(seconds);
 }
 
-/// Counts a job that is handed out, with the time for which it was ready.
+/// Records the time for which a job was ready before it was claimed.
 pub fn claimed(queue: &str, seconds: f64) {
     metrics::histogram!(QUEUE_WAIT_SECONDS, "queue" => queue.to_owned()).record(seconds);
 }
@@ -339,7 +338,7 @@ pub fn run(result_type: &'static str, outcome: &'static str, seconds: f64) {
     metrics::histogram!(RUN_SECONDS, "result_type" => result_type, "outcome" => outcome).record(seconds);
 }
 
-/// Counts the largest block of a run that was planned.
+/// Records the largest block of a run that was planned.
 pub fn largest_block(comparisons: u64, share: f64) {
     metrics::histogram!(LARGEST_BLOCK_RATIO).record(share);
     metrics::histogram!(LARGEST_BLOCK).record(comparisons as f64);
@@ -350,7 +349,7 @@ pub fn stage(result_type: &'static str, stage: &'static str, seconds: f64) {
     metrics::histogram!(RUN_STAGE_SECONDS, "result_type" => result_type, "stage" => stage).record(seconds);
 }
 
-/// The time for which the rate counts as recent after a part was compared: the next part may take as long.
+/// The time after a comparison during which the rate counts as recent, since the next part may take that long.
 const COMPARED_LATELY: Duration = Duration::from_secs(30);
 
 /// The time of the latest comparison.
@@ -424,7 +423,7 @@ impl Call {
         Self { seconds: METADATA_SECONDS, errors: METADATA_ERRORS, operation, watch: Stopwatch::start() }
     }
 
-    /// Ends the call; set `failed` if it has failed.
+    /// Ends the call and records it; `failed` is true if it has failed.
     pub fn over(self, failed: bool) {
         let label = || vec![Label::from_static_parts("operation", self.operation)];
         metrics::histogram!(self.seconds, label()).record(self.watch.seconds());
@@ -434,7 +433,7 @@ impl Call {
     }
 }
 
-/// Counts something as under way until this is dropped.
+/// Counts an activity as in progress until this is dropped.
 pub struct UnderWay(Gauge);
 
 impl UnderWay {

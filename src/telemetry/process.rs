@@ -1,29 +1,29 @@
-//! Metrics that the operating system keeps of this process.
+//! Metrics of the operating system about this process.
 
 use std::fs;
 
 /// The unit in which Linux reports CPU time to programs, on every machine.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Metrics of the operating system about this process; absent where it has none.
+/// Metrics of the operating system about this process; `None` for each that it does not provide.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Process {
-    /// Bytes in RAM.
+    /// The memory in RAM, in bytes.
     pub resident_bytes: Option<u64>,
-    /// Bytes of address space.
+    /// The address space, in bytes.
     pub virtual_bytes: Option<u64>,
-    /// Threads.
+    /// The number of threads.
     pub threads: Option<u64>,
-    /// Open file descriptors.
+    /// The number of open file descriptors.
     pub open_files: Option<u64>,
-    /// The limit of open file descriptors.
+    /// The limit on open file descriptors.
     pub open_files_max: Option<u64>,
-    /// CPU time used.
+    /// The CPU time used, in seconds.
     pub cpu_seconds: Option<f64>,
 }
 
 impl Process {
-    /// Reads the figures from the operating system.
+    /// Reads the metrics from the operating system.
     pub fn look() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         // The count includes the directory that is being read.
@@ -40,7 +40,8 @@ impl Process {
 }
 
 impl Process {
-    /// Returns the CPU time as a counter in fractions of a second, which the crate `metrics` does not have.
+    /// Returns the text of the counter of CPU time in fractions of a second, which the crate `metrics` does not
+    /// support.
     pub fn cpu_text(&self) -> String {
         let Some(seconds) = self.cpu_seconds else { return String::new() };
         format!(
@@ -51,8 +52,8 @@ impl Process {
     }
 }
 
-/// Returns the sum of the user's and the system's ticks, fields 14 and 15, in seconds. The name of the program, in
-/// field 2, may contain spaces, but the last parenthesis ends it.
+/// Returns the sum of user and system time, fields 14 and 15 of /proc/self/stat, in seconds. The name of the program in
+/// field 2 may contain spaces; the last parenthesis ends it.
 fn cpu_seconds(stat: &str) -> Option<f64> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut ticks = after_name.split_whitespace().skip(11);

@@ -1,4 +1,4 @@
-//! The latest warnings and errors of this process, for its operator.
+//! The latest warnings and errors of this process, which the dashboard shows to the operator.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,7 +21,7 @@ const LINE_BYTES_MAX: usize = 500;
 pub struct Line {
     /// The time at which the line was written.
     pub at: Timestamp,
-    /// Set for an error, clear for a warning.
+    /// True for an error, false for a warning.
     pub is_error: bool,
     /// The sentence, without its fields.
     pub text: String,
@@ -34,7 +34,7 @@ pub fn lines() -> Vec<Line> {
     LINES.lock().iter().rev().cloned().collect()
 }
 
-/// Keeps warnings and errors of this program, and only their sentences.
+/// A log layer that keeps the sentences of warnings and errors of this program, without their fields.
 pub(super) struct Recent;
 
 impl<S: Subscriber> Layer<S> for Recent {

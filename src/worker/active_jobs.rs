@@ -24,7 +24,7 @@ pub(super) enum Cause {
     Draining,
     /// The job has exceeded its deadline.
     Overdue,
-    /// The source of jobs was unreachable for the length of a lease: another worker may hold the job.
+    /// The source of jobs was unreachable for the length of the lease: another worker may hold the job.
     Expired,
 }
 
@@ -35,17 +35,17 @@ pub(super) struct ActiveJob {
     pub(super) assignment: Assignment,
     cancelled: AtomicBool,
     cause: OnceLock<Cause>,
-    /// Time since the job was claimed.
+    /// Measures the time since the job was claimed.
     taken: Stopwatch,
-    /// Time since the work began.
+    /// Measures the time since the work began.
     watch: OnceLock<Stopwatch>,
-    /// Milliseconds of that time in which the process was paused.
+    /// The milliseconds of the work during which the process was paused.
     paused_ms: AtomicU64,
-    /// Milliseconds from the claim to the latest answer to a heartbeat.
+    /// The milliseconds from the claim to the latest answer to a heartbeat.
     heard_ms: AtomicU64,
-    /// Units of work that are done; each kind of job has its own unit.
+    /// The number of units of work that are done. Each kind of job has its own unit.
     pub(super) done: AtomicU64,
-    /// Units of work in the whole job.
+    /// The total number of units of work.
     pub(super) total: AtomicU64,
 }
 
@@ -77,7 +77,7 @@ impl ActiveJob {
         self.taken.seconds()
     }
 
-    /// Cancels the job. The first cause is kept.
+    /// Cancels the job. Only the first cause is recorded.
     pub(super) fn cancel(&self, cause: Cause) {
         let _ = self.cause.set(cause);
         self.cancelled.store(true, Ordering::Release);
@@ -104,7 +104,7 @@ impl ActiveJob {
         self.heard_ms.store(self.taken.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Returns the time since a heartbeat was answered last, or since the claim.
+    /// Returns the time since the latest answer to a heartbeat, or since the claim.
     pub(super) fn unheard(&self) -> Duration {
         self.taken.elapsed().saturating_sub(Duration::from_millis(self.heard_ms.load(Ordering::Relaxed)))
     }
@@ -157,10 +157,10 @@ impl ActiveJobs {
         self.active.lock().values().cloned().collect()
     }
 
-    /// Waits until no active job matches.
+    /// Waits until there is no active job for which `these` returns true.
     pub(super) async fn until_none(&self, these: impl Fn(&Job) -> bool) {
         loop {
-            // Subscribes before the check, so that no drop after it is missed.
+            // Subscribes before the check, so that a later drop is not missed.
             let mut dropped = std::pin::pin!(self.dropped.notified());
             dropped.as_mut().enable();
             if !self.active.lock().values().any(|active| these(active.job())) {

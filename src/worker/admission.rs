@@ -1,4 +1,4 @@
-//! Admission: a job that needs much memory or disk space starts when there is enough.
+//! Admission control: a job that needs much memory or disk space waits until there is enough.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,25 +14,25 @@ use crate::system::disk;
 
 /// The unit in which memory is counted.
 const PIECE_BYTES: u64 = 1 << 20;
-/// Memory that a job may take without admission.
+/// The memory that a job may take without admission.
 const FREE_BYTES: u64 = 32 << 20;
-/// Memory for each record while a run is finalized: its group, its position in a permutation, and a flag.
+/// The memory for each record while a run is finalized: its group, its position in a permutation, and a flag.
 const BYTES_PER_RECORD: u64 = 48;
-/// The memory for each record while a run is finalized that has so many parties that the solver needs a long set of
-/// datasets for each record.
+/// The memory for each record while a run of more than [`PARTIES_FEW`] parties is finalized: the solver then needs a
+/// longer bit set for each record.
 const BYTES_PER_RECORD_OF_MANY: u64 = 180;
-/// The number of parties above which the solver needs long sets.
+/// The maximum number of parties for which a word is enough for the solver's bit sets.
 const PARTIES_FEW: usize = 64;
-/// Memory for each candidate pair in the solver, from three parties on.
+/// The memory of the solver for each candidate pair, from three parties on.
 const BYTES_PER_PAIR: u64 = 13;
-/// A candidate pair on the disk, while the runs of pairs are merged.
+/// The disk space for each candidate pair while sorted runs are merged.
 const MERGED_PAIR_BYTES: u64 = 24;
-/// A record, or a pair with its score, in a result.
+/// The disk space for each record, or pair with its score, in a result.
 const RESULT_ENTRY_BYTES: u64 = 64;
-/// Interval at which a waiting job checks for cancellation.
+/// The interval at which a waiting job checks for cancellation.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Memory and disk space that a job needs, in bytes.
+/// The memory and disk space that a job needs, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Demand {
     memory: u64,
@@ -44,28 +44,28 @@ struct Demand {
 pub(super) struct Admission {
     memory: Arc<Semaphore>,
     pieces: u32,
-    /// The directory on the disk that results are written to.
+    /// A directory on the disk of the results.
     disk: PathBuf,
 }
 
-/// The memory of a job that was admitted, until it is dropped.
+/// The memory of an admitted job. Dropping it returns the memory.
 #[derive(Debug)]
 pub(super) struct AdmissionPermit {
     _memory: Option<OwnedSemaphorePermit>,
 }
 
 impl Admission {
-    /// Returns the admission for this much memory, and for the free space of the disk that holds `disk`.
+    /// Returns the admission control for this much memory, and for the free space of the disk of `disk`.
     pub(super) fn new(memory_bytes: u64, disk: PathBuf) -> Self {
         let pieces = u32::try_from(memory_bytes / PIECE_BYTES).unwrap_or(u32::MAX).clamp(1, PIECES_MAX);
         Self { memory: Arc::new(Semaphore::new(pieces as usize)), pieces, disk }
     }
 
-    /// Waits until there is room for a job, first come, first served.
+    /// Waits until there is enough memory and disk space for a job. Jobs are admitted in the order of their calls.
     ///
     /// # Errors
     /// [`Error::Rejected`] if there can never be enough, [`Error::Failed`] if the disk is too full now,
-    /// [`Error::Cancelled`] if the job was cancelled meanwhile.
+    /// [`Error::Cancelled`] if the job is cancelled during the wait.
     pub(super) async fn admit(&self, active: &ActiveJob) -> Result<AdmissionPermit, Error> {
         let demand = demand(active.job());
         self.check_disk(demand.disk).await?;
@@ -95,7 +95,7 @@ impl Admission {
 
     async fn check_disk(&self, demand: u64) -> Result<(), Error> {
         let disk = self.disk.clone();
-        // If the free space is unknown, the first write reports a full disk.
+        // If the free space is unknown, the first write will report a full disk.
         let Ok(Ok(room)) = spawn_blocking(move || disk::room(&disk)).await else { return Ok(()) };
         let (wanted, mib) = (demand / PIECE_BYTES, |bytes: u64| bytes / PIECE_BYTES);
         if demand > room.total_bytes {
@@ -118,7 +118,7 @@ impl Admission {
 /// The maximum number of permits that a semaphore can grant at once.
 const PIECES_MAX: u32 = 1 << 28;
 
-/// Returns the most that a job needs. Only finalize jobs need much.
+/// Returns the maximum demand of a job. Only finalize jobs need much.
 fn demand(job: &Job) -> Demand {
     let Task::Finalize { result_type, records, pairs, solver_pairs_max, .. } = &job.task else {
         return Demand::default();
@@ -179,7 +179,7 @@ mod tests {
         ActiveJob::new(Assignment { lease, job, secret: None })
     }
 
-    /// Returns an admission for a disk without known free space: the disk of the tests may be full.
+    /// Returns an admission control for a disk without known free space, since the disk of the tests may be full.
     fn admission(mib: u64) -> Admission {
         Admission::new(mib << 20, PathBuf::from("/there/is/no/such/directory"))
     }

@@ -1,5 +1,5 @@
-//! Periodically evicts stale entries of this worker's object cache. Every worker runs it for itself, so it is not a
-//! queued job.
+//! Periodically evicts stale entries of this worker's object cache. It is not a job of the queue, because every worker
+//! must do it.
 
 use std::time::Duration;
 

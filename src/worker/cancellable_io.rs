@@ -8,7 +8,7 @@ use super::active_jobs::ActiveJob;
 use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::objects::Objects;
 
-/// Checks for cancellation at every read and write of the inner value. Iterators over it end at their next read.
+/// Checks for cancellation at every read and write of the inner value.
 pub(super) struct Cancellable<T> {
     inner: T,
     active: Arc<ActiveJob>,
@@ -29,7 +29,7 @@ impl<T> Cancellable<T> {
 }
 
 fn stop_if(cancelled: &AtomicBool) -> io::Result<()> {
-    // The error is not `Interrupted`, which would be tried again.
+    // The kind must not be `Interrupted`, since callers would retry.
     if cancelled.load(Ordering::Relaxed) { Err(io::Error::other("the job was cancelled")) } else { Ok(()) }
 }
 

@@ -1,13 +1,13 @@
 //! Streams with a trailer that detects truncation and corruption.
 //!
-//! The trailer follows the bytes: their number (u64) and their CRC-32 (u32), little-endian.
+//! The trailer follows the bytes. It consists of their number (u64) and their CRC-32 (u32), little-endian.
 
 use std::io::{self, Read, Write};
 
 use crate::objects::{self, Key};
 
 const TRAILER_BYTES: usize = 12;
-/// Bytes that are read at a time.
+/// The number of bytes that are read at a time.
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// The number of bytes so far, and their CRC-32.
@@ -73,9 +73,9 @@ impl<W: Write> Write for ChecksumWriter<W> {
 pub(super) struct ChecksumReader<R> {
     source: R,
     key: Key,
-    /// Bytes that were read and not yet returned; the last of them may be the trailer.
+    /// The bytes that were read. The last ones may be the trailer.
     buffer: Vec<u8>,
-    /// The number of bytes that were returned.
+    /// The number of bytes in the buffer that were returned.
     at: usize,
     totals: Totals,
 }

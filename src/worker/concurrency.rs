@@ -1,4 +1,4 @@
-//! The queues that a worker serves, and the share of each in its concurrent jobs.
+//! Limits the concurrent jobs of a worker, and divides them between its queues.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,14 +21,14 @@ const SLOTS_MAX: u16 = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ServedQueue {
     name: &'static str,
-    /// The queue's share of the slots while other queues have jobs too.
+    /// The queue's share of the slots while other queues have jobs, too.
     weight: NonZeroU32,
     /// The number of concurrent jobs of the queue.
     slots: u16,
 }
 
-/// Every queue. With three comparisons, the cores stay busy while results are written. Jobs that need much
-/// memory are admitted one by one; with two slots a small job can overtake a large one that waits.
+/// All queues, with weight and slots. With three slots for comparisons, the cores stay busy while results are written.
+/// With two slots for jobs that need much memory, a small job can overtake a large one that waits for admission.
 const QUEUES: [ServedQueue; 4] =
     [queue("ingest", 3, 2), queue("compute", 6, 3), queue("highmemory", 2, 2), queue("maintenance", 1, 1)];
 
@@ -36,23 +36,23 @@ const fn queue(name: &'static str, weight: u32, slots: u16) -> ServedQueue {
     ServedQueue { name, weight: NonZeroU32::new(weight).expect("no queue is without weight"), slots }
 }
 
-/// Returns the share of a queue while other queues have work too; `None`, if there is no such queue.
+/// Returns the weight of a queue; `None` if there is no such queue.
 pub fn weight_of(queue: &str) -> Option<NonZeroU32> {
     QUEUES.iter().find(|served| served.name == queue).map(|served| served.weight)
 }
 
-/// The queues that a worker serves, written as `ingest=2,compute=3`. The number after a queue is the number of its
-/// concurrent jobs.
+/// The queues that a worker serves, with the maximum number of concurrent jobs of each. The text form is
+/// `ingest=2,compute=3`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueSlots(Vec<ServedQueue>);
 
 impl QueueSlots {
-    /// Returns the number of concurrent jobs of all queues.
+    /// Returns the sum of the slots of all queues.
     pub fn slots(&self) -> usize {
         self.0.iter().map(|queue| usize::from(queue.slots)).sum()
     }
 
-    /// Returns the queues that `serves` names; `None`, if it names none of them.
+    /// Returns only the queues for which `serves` returns true; `None` if there are none.
     #[must_use]
     pub fn only(&self, serves: impl Fn(&str) -> bool) -> Option<Self> {
         let queues: Vec<_> = self.0.iter().filter(|queue| serves(queue.name)).copied().collect();
@@ -109,8 +109,8 @@ impl Serialize for QueueSlots {
     }
 }
 
-/// The slots of a worker: a limit for each queue, and one slot less than the sum of the limits, so that the queues'
-/// weights decide which queue gets the next one.
+/// The slots of a worker: a limit for each queue, and a total that is one less than the sum of these limits, so that
+/// the weights decide which queue gets the next slot.
 #[derive(Debug)]
 pub(super) struct SlotPool {
     queues: Vec<ServedQueue>,
@@ -119,7 +119,7 @@ pub(super) struct SlotPool {
     freed: Notify,
 }
 
-/// A slot in use, until it is dropped.
+/// A slot in use. Dropping it frees the slot.
 #[derive(Debug)]
 pub(super) struct SlotPermit {
     pool: Arc<SlotPool>,
@@ -130,9 +130,9 @@ pub(super) struct SlotPermit {
 pub(super) struct FreeSlot<'a> {
     /// The queues that the slot may serve.
     pub(super) shares: Vec<Share>,
-    /// The number of jobs that find a slot, whichever of these queues they are from; at least one.
+    /// The number of jobs for which there are slots, whichever of these queues they come from; at least one.
     pub(super) count: usize,
-    /// Set if a queue is missing because all its slots are used.
+    /// True if a queue is not in `shares` because all its slots are in use.
     pub(super) left_out: bool,
     /// Notifies of the next slot that becomes free.
     pub(super) freed: Pin<Box<Notified<'a>>>,
@@ -147,7 +147,7 @@ impl SlotPool {
     /// Waits for a free slot, and returns the queues that may use it.
     pub(super) async fn free_slot(&self) -> FreeSlot<'_> {
         loop {
-            // Subscribes before the check, so that no slot that becomes free after it is missed.
+            // Subscribes before the check, so that a slot that is freed later is not missed.
             let mut freed = Box::pin(self.freed.notified());
             freed.as_mut().enable();
             if let Some((shares, count)) = self.free_queues() {
@@ -157,8 +157,8 @@ impl SlotPool {
         }
     }
 
-    /// Returns the queues with free slots, and the number of jobs that find a slot whichever of these queues they
-    /// come from.
+    /// Returns the queues with free slots, and the number of jobs for which there are slots whichever of these queues
+    /// they come from.
     fn free_queues(&self) -> Option<(Vec<Share>, usize)> {
         let busy = self.busy.lock();
         let mut count = self.count.checked_sub(busy.values().sum()).filter(|free| *free > 0)?;
@@ -173,7 +173,7 @@ impl SlotPool {
         (!shares.is_empty()).then_some((shares, count))
     }
 
-    /// Returns a slot for a job of this queue; `None`, if no such job was requested.
+    /// Returns a slot for a job of this queue; `None` if none is free.
     pub(super) fn take(self: &Arc<Self>, queue: &QueueName) -> Option<SlotPermit> {
         let queue = self.queues.iter().find(|served| served.name == queue.as_str())?;
         let mut busy = self.busy.lock();

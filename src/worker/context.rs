@@ -36,7 +36,7 @@ impl JobContext {
         Self { objects, client_files, pool, kernel, plans, datasets, rate, tuning_cache, active_jobs }
     }
 
-    /// Closes cached plans and datasets whose objects match.
+    /// Drops cached plans and datasets whose keys match.
     pub(super) fn forget(&self, matches: impl Fn(&Key) -> bool) {
         self.plans.forget(&matches);
         self.datasets.forget(matches);

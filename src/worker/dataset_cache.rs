@@ -1,8 +1,8 @@
-//! Datasets that are open for comparison.
+//! A cache of datasets that are open for comparison.
 //!
-//! A dataset is verified completely, index and matrix against their checksums, when this process first uses it: once
-//! for all parts of all runs. At some gigabytes per second, verifying a dataset costs little compared with comparing
-//! it once. A dataset in the cache stays mapped, and is verified again only if its files have changed.
+//! When this process first uses a dataset, it verifies the checksums of the whole index and matrix, once for all parts
+//! of all runs. At some gigabytes per second, that takes little time compared with a comparison. A dataset in the
+//! cache stays mapped, and is verified again only if its files have changed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use crate::model::ProjectId;
 use crate::objects::{Blob, Key, Objects, keys};
 use crate::runtime::compute;
 
-/// Datasets in the cache. More would cost address space, not memory; but verifying one again is cheap too.
+/// The maximum number of datasets in the cache. They take address space, not memory, and verifying one again is cheap.
 const DATASETS_MAX: usize = 64;
 
 /// The datasets of a job, by dataset index.
 pub(super) type OpenDatasets = BTreeMap<u32, Arc<OpenDataset>>;
 
-/// A dataset, verified.
+/// A verified dataset.
 #[derive(Debug)]
 pub(super) struct OpenDataset {
     header: Header,
@@ -31,7 +31,7 @@ pub(super) struct OpenDataset {
 }
 
 impl OpenDataset {
-    /// Returns the rows, and the block of each.
+    /// Returns the matrix and the block index.
     pub(super) fn stored(&self) -> Result<Stored<'_>, Error> {
         let index =
             Index::reopen(self.header, &self.index).map_err(|damage| damaged(&self.index, &damage))?;
@@ -78,7 +78,7 @@ impl DatasetCache {
         Self { open: OpenCache::new(objects.clone(), DATASETS_MAX), objects }
     }
 
-    /// Returns the dataset that an upload became. Waits while another job verifies it.
+    /// Returns the dataset of an upload. Waits while another job verifies it.
     pub(super) async fn dataset(
         &self,
         project: ProjectId,
@@ -98,7 +98,7 @@ impl DatasetCache {
         self.open.get_or_open(&key, open).await
     }
 
-    /// Drops the datasets whose matrices match.
+    /// Drops the datasets whose matrix has a matching key.
     pub(super) fn forget(&self, matches: impl Fn(&Key) -> bool) {
         self.open.forget(matches);
     }

@@ -12,7 +12,8 @@ use crate::telemetry::chain;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// An error that ends a job without an outcome. Its text contains the texts of its sources: clients read it as it is.
+/// An error that ends a job without an outcome. Its text includes the texts of its sources, because clients get only
+/// the text.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     /// The job was cancelled.
@@ -27,7 +28,7 @@ pub(super) enum Error {
     /// Stored data contradicts itself. Another attempt would end the same way.
     #[error("{}", unusable(&**.0))]
     Damaged(#[source] BoxError),
-    /// The job cannot succeed. The text names a remedy.
+    /// The job cannot succeed. The text describes a remedy.
     #[error("{0}")]
     Rejected(String),
     /// The object store does not respond.
@@ -68,7 +69,7 @@ fn unusable(what: &(dyn StdError + 'static)) -> String {
     format!("the stored data cannot be used: {}; {remedy}", chain(what))
 }
 
-/// Describes an unusable object: another run creates the intermediate objects anew.
+/// Describes an unusable object and the remedy.
 fn unusable_object(error: &objects::Error) -> String {
     match error {
         objects::Error::Missing { key } | objects::Error::Damaged { key, .. }
@@ -92,7 +93,7 @@ impl From<objects::Error> for Error {
     }
 }
 
-/// Jobs read and write objects and their temporary files: an I/O error may contain an object's error.
+/// Converts an I/O error, which may contain an error of the object store.
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         match error.downcast::<objects::Error>() {

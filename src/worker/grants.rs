@@ -1,9 +1,9 @@
-//! The objects that a job may read and create. A worker on another machine has no access to others.
+//! Determines the objects that a job may read and create. A worker on another machine has no access to other objects.
 
 use crate::model::{Job, NamedFile, Outcome, ProjectId, ResultType, RunId, Task};
 use crate::objects::{Key, keys};
 
-/// Returns the key `text`, if the job may read that object.
+/// Returns the key with the text `text`, if the job may read this object.
 pub fn readable(job: &Job, text: &str) -> Option<Key> {
     let project = job.project;
     let datasets = |uploads: &[u32]| -> Vec<Key> {
@@ -28,7 +28,7 @@ pub fn readable(job: &Job, text: &str) -> Option<Key> {
     named(inputs, text).or_else(|| writable(job, text))
 }
 
-/// Returns the key `text`, if the job may create that object.
+/// Returns the key with the text `text`, if the job may create this object.
 pub fn writable(job: &Job, text: &str) -> Option<Key> {
     let project = job.project;
     let outputs = match &job.task {
@@ -52,15 +52,15 @@ pub fn writable(job: &Job, text: &str) -> Option<Key> {
     named(outputs, text)
 }
 
-/// Returns true if the job may read the file of a client that has this key.
+/// Returns true if the job may read the client's file with this key.
 pub fn may_read_file(job: &Job, key: &str) -> bool {
     let Task::Fetch { reference, .. } = &job.task else { return false };
     let files = std::iter::once(&reference.encodings).chain(&reference.blocks);
     files.into_iter().any(|file| matches!(file, NamedFile::Own(own) if own == key))
 }
 
-/// Returns the keys of the objects that exist if the job has this outcome; `None` if a job of its kind cannot have
-/// it.
+/// Returns the keys of the objects that must exist after this outcome of the job; `None` if a job of this kind cannot
+/// have this outcome.
 pub fn made(job: &Job, outcome: &Outcome) -> Option<Vec<Key>> {
     let project = job.project;
     match (&job.task, outcome) {

@@ -1,7 +1,7 @@
-//! Jobs of other workers while this process writes objects for them.
+//! Guests: jobs of workers on other machines for which this process writes objects.
 //!
-//! A purge waits for the active jobs that create the objects that it removes. A job of another machine is active here
-//! while its object is being written.
+//! A purge waits for the active jobs that create the objects to be removed. So the job of another machine counts as
+//! active here while its object is being written.
 
 use std::sync::Arc;
 
@@ -17,18 +17,18 @@ pub struct Guests {
     pub(super) active_jobs: Arc<ActiveJobs>,
 }
 
-/// A job of another worker, active here until it is dropped.
+/// A job of another worker, which is active here until this is dropped.
 pub struct Guest(ActiveJobGuard);
 
 impl Guests {
-    /// Admits a job, if its outcome is still needed and no other worker holds it. Only one request at a time for each
-    /// lease: `None` while another one writes for it.
+    /// Admits a job. Returns `None` if its outcome is no longer needed, if another worker holds it, or while another
+    /// request writes an object for the same lease.
     ///
     /// # Errors
     /// The errors of a heartbeat.
     pub async fn enter(&self, assignment: Assignment) -> Result<Option<Guest>, Error> {
         let Some(active) = self.active_jobs.take_once(assignment) else { return Ok(None) };
-        // Checked once the job is active: a later purge waits for it, and an earlier one has cancelled it by now.
+        // Checked after the job became active: a later purge waits for it, and an earlier one has cancelled it.
         let is_wanted = is_wanted(&*self.source, &active).await?;
         Ok(is_wanted.then_some(Guest(active)))
     }

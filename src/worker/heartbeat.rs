@@ -1,4 +1,4 @@
-//! Heartbeats: extend the leases of active jobs, and cancel the jobs that are obsolete.
+//! Sends heartbeats, which extend the leases of active jobs, and cancels jobs that are obsolete.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::telemetry::{chain, metrics};
 /// The longest pause between checks for obsolete jobs, which must stop within a second.
 const EVERY_MAX: Duration = Duration::from_millis(250);
 
-/// The minimum delay, beyond the expected delay, that counts as a pause of the process or its machine.
+/// The minimum unexpected delay that counts as a pause of the process or its machine.
 const PAUSE_MIN: Duration = Duration::from_secs(3);
 
 /// Sends heartbeats for all active jobs, at least three for each lease, until `stop` is cancelled. Cancels a job that
@@ -36,7 +36,7 @@ pub(super) async fn run(
             () = tokio::time::sleep(every) => {}
         }
         let active = active_jobs.all();
-        // The stopwatch excludes a suspension of the machine, and so do the stopwatches of the jobs.
+        // The stopwatches, also those of the jobs, exclude a suspension of the machine.
         discount_pause(&active, watch.elapsed().saturating_sub(every), Clock::system().steady().since(began));
         metrics::oldest_lease(active.iter().map(|active| active.age_seconds()).fold(0.0, f64::max));
         active
@@ -49,7 +49,7 @@ pub(super) async fn run(
                 if source.is_remote() {
                     stop_expired(&active, lease);
                 }
-                // Logged once; the next attempt follows soon.
+                // Only the first failure is logged. The next attempt follows soon.
                 if !silent {
                     silent = true;
                     tracing::warn!(
@@ -63,7 +63,7 @@ pub(super) async fn run(
     }
 }
 
-/// Cancels the jobs that another worker may hold by now.
+/// Cancels the jobs whose leases may have expired, so that another worker may hold them.
 fn stop_expired(active: &[Arc<ActiveJob>], lease: Duration) {
     for active in active.iter().filter(|active| active.unheard() > lease && active.cause().is_none()) {
         tracing::warn!(job.id = %active.lease().job, "the lease has expired; stopping the job");
@@ -71,7 +71,7 @@ fn stop_expired(active: &[Arc<ActiveJob>], lease: Duration) {
     }
 }
 
-/// Excludes a pause of the process from the time of the jobs, and returns its length.
+/// Excludes a pause of the process from the time of the jobs, if `late` is long enough for a pause, and logs it.
 fn discount_pause(active: &[Arc<ActiveJob>], late: Duration, lasted: Duration) {
     if late >= PAUSE_MIN {
         active.iter().for_each(|active| active.was_paused(late));

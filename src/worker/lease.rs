@@ -1,4 +1,4 @@
-//! Claims jobs and completes each: its outcome is reported, its attempt fails, or its lease is released.
+//! Claims jobs, executes them, and ends each lease: reports the outcome or a failed attempt, or releases the job.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use crate::runtime::compute::panic_text;
 use crate::runtime::outage::OutageTimer;
 use crate::telemetry::{chain, metrics};
 
-/// Wait of a claim for work before it is repeated.
+/// The maximum wait of a claim for a job before it is repeated.
 const CLAIM_WAIT: Duration = Duration::from_secs(20);
-/// Pause before a failed claim or report is repeated.
+/// The pause before a failed claim or report is repeated.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// Longest wait of an accepted upload for disk space before it counts as a failed attempt, and of an outcome until it
-/// can be recorded.
+/// The maximum time for which a full disk uses no attempts of an ingest job, and for which an outcome that cannot be
+/// recorded is kept.
 const OUTAGE_MAX: Duration = Duration::from_mins(15);
-/// The time that a claim still has to answer once the worker drains.
+/// The time limit for the answer to a claim once the worker drains.
 const CLAIM_GRACE: Duration = Duration::from_millis(100);
 
 /// Claims a job for each free slot, until the worker drains.
@@ -37,7 +37,7 @@ pub(super) async fn serve(shared: Arc<Shared>) {
         let claim = Claim { queues: shares, count, lease: shared.lease, wait: CLAIM_WAIT, for_guest: false };
         let claimed = tokio::select! {
             claimed = shared.claim(&claim) => claimed,
-            // The queue that was left out may have a job.
+            // A slot of the queue that was left out is free, and that queue may have a job.
             () = freed, if left_out => continue,
         };
         match claimed {
@@ -63,8 +63,8 @@ impl Shared {
         }
     }
 
-    /// Claims jobs; returns none when the worker drains. A claim that is just being answered is awaited: its jobs would
-    /// otherwise wait until their leases expire.
+    /// Claims jobs; returns none when the worker drains. Waits briefly for the answer of a claim in progress, since its
+    /// jobs would otherwise wait until their leases expire.
     async fn claim(&self, claim: &Claim) -> Result<Vec<Assignment>, coordinator::Error> {
         let mut answer = std::pin::pin!(self.source.claim(claim));
         tokio::select! {
@@ -82,7 +82,7 @@ impl Shared {
         }
         for assignment in assignments {
             let Some(permit) = self.slot_pool.take(&assignment.lease.queue) else {
-                // The queue may hand out more than was requested.
+                // The queue may return more jobs than there are slots.
                 self.release(&[assignment]).await;
                 continue;
             };
@@ -121,8 +121,8 @@ impl Shared {
     }
 
     async fn attempt(&self, active: &ActiveJobGuard) -> Result<Outcome, Error> {
-        // Asked once the job is active: a later purge waits for it, and an earlier one has cancelled it by
-        // now. So no object is created again after a purge.
+        // Checked after the job became active: a later purge waits for it, and an earlier one has cancelled it. So no
+        // object is created after its purge.
         match is_wanted(&*self.source, active).await {
             Ok(true) => {}
             Ok(false) => return Err(Error::Cancelled),
@@ -134,8 +134,8 @@ impl Shared {
         work.unwrap_or_else(|panic| Err(Error::panicked(&panic_text(panic.as_ref()))))
     }
 
-    /// Reports the outcome of a job. While it cannot be recorded the job stays active: the work need not be repeated, and a
-    /// full disk uses no attempts.
+    /// Reports the outcome of a job. While the outcome cannot be recorded, the job stays active, so that the work need
+    /// not be repeated.
     async fn report_until_recorded(&self, active: &ActiveJob, ended: &Result<Outcome, Error>) {
         let outage = OutageTimer::default();
         let mut said = false;
@@ -147,13 +147,13 @@ impl Shared {
             }
             said = true;
             if !waits || self.pause().await {
-                // The outcome is not reported: the lease expires and the job is done again, which changes nothing.
+                // The outcome is dropped: the lease will expire, and another attempt will have the same outcome.
                 return;
             }
         }
     }
 
-    /// Waits a moment; returns true if the worker drains.
+    /// Waits for [`RETRY_DELAY`]; returns true if the worker drains.
     async fn pause(&self) -> bool {
         tokio::select! {
             () = self.stop.cancelled() => true,
@@ -170,14 +170,14 @@ impl Shared {
         let (assignment, cause) = (&active.assignment, active.cause());
         match (ended, cause) {
             (Ok(outcome), _) => {
-                // Most chores do not use the object store.
+                // The outcome of a chore proves nothing about the object store, which most chores do not use.
                 if !matches!(active.job().task, Task::Chore { .. }) {
                     self.context.objects.has_answered();
                 }
                 self.disk_full.record_success();
                 self.source.report(assignment, outcome.clone()).await
             }
-            // Any error is ignored: the objects of the job may have been removed already.
+            // Errors are ignored, since the objects of the job may have been removed.
             (Err(_), Some(Cause::Unwanted | Cause::Expired)) | (Err(Error::Cancelled), None) => Ok(()),
             (Err(_), Some(Cause::Overdue)) => {
                 let limit = self.job_deadline.as_secs_f64();
@@ -187,7 +187,7 @@ impl Shared {
             }
             (Err(_), Some(Cause::Draining)) => self.source.release(std::slice::from_ref(assignment)).await,
             (Err(error @ Error::Missing(_)), None) => {
-                // The purge may have been quicker than the heartbeat.
+                // The objects may have been purged before a heartbeat cancelled the job.
                 if is_wanted(&*self.source, active).await? {
                     self.reject(active, error).await
                 } else {
@@ -201,7 +201,7 @@ impl Shared {
                 let outage = self.context.objects.silence().await;
                 self.release_during(assignment, error, (outage, self.objects_wait)).await
             }
-            // A run may fill the disk until it ends; an accepted upload waits for the end of the run.
+            // A run may fill the disk until it ends. An accepted upload waits for that.
             (Err(error @ Error::DiskFull(_)), None) if matches!(active.job().task, Task::Ingest { .. }) => {
                 self.release_during(assignment, error, (Some(self.disk_full.record_failure()), OUTAGE_MAX))
                     .await
@@ -214,7 +214,8 @@ impl Shared {
         }
     }
 
-    /// Releases a job without using an attempt while an outage has lasted for less than `longest`.
+    /// Releases a job without using an attempt, if the outage has lasted for less than `longest`; otherwise reports a
+    /// failed attempt.
     async fn release_during(
         &self,
         assignment: &Assignment,
@@ -234,7 +235,7 @@ impl Shared {
 
     async fn reject(&self, active: &ActiveJob, error: &Error) -> Result<(), coordinator::Error> {
         if !active.job().task.is_awaited() {
-            // A rejection would be lost, and the objects would not be removed.
+            // A purge must be retried, or its objects would not be removed.
             return self.source.failed(&active.assignment, &error.to_string()).await;
         }
         let message = error.to_string();
@@ -242,7 +243,7 @@ impl Shared {
     }
 }
 
-/// Returns the label of the result of an attempt.
+/// Returns the metric label for the result of an attempt.
 const fn outcome(ended: &Result<Outcome, Error>) -> &'static str {
     match ended {
         Ok(Outcome::Rejected { .. })

@@ -1,9 +1,8 @@
-//! The worker claims jobs, executes them and reports their outcomes. A job reads objects and makes objects under keys
-//! that follow from its identity; it does not know where its outcome is recorded.
+//! The worker claims jobs, executes them and reports their outcomes. A job reads objects and creates objects, whose
+//! keys follow from its identity. It does not know where its outcome is recorded.
 //!
-//! `lease` claims jobs and completes each, `heartbeat` extends their leases, and [`jobs`] has a file for each
-//! kind. A worker on another machine gets its jobs and objects from API nodes ([`remote`]), by the
-//! [`protocol`].
+//! `lease` claims jobs and ends their leases, `heartbeat` extends the leases, and [`jobs`] has a file for each kind of
+//! job. A worker on another machine gets its jobs and objects from API nodes ([`remote`]), with the [`protocol`].
 
 mod error;
 mod active_jobs;

@@ -1,4 +1,4 @@
-//! A bounded cache of objects that are mapped and checked.
+//! A bounded cache of values made from mapped and checked objects.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,13 +11,13 @@ use tokio::sync::OnceCell;
 use super::Error;
 use crate::objects::{self, Blob, Key, Objects};
 
-/// A value that is made of mapped objects.
+/// A value that reads mapped objects.
 pub(super) trait Mapped {
     /// Returns the objects that the value reads.
     fn blobs(&self) -> Vec<&Blob>;
 }
 
-/// Keeps the values that were used last, by the key of an object.
+/// The most recently used values, by the key of an object.
 pub(super) struct OpenCache<T> {
     objects: Objects,
     capacity: usize,
@@ -26,7 +26,7 @@ pub(super) struct OpenCache<T> {
 
 struct Entries<T> {
     by_key: HashMap<Key, Entry<T>>,
-    /// Counts requests: the clock of `last_used`.
+    /// The number of requests, which `last_used` records.
     requests: u64,
 }
 
@@ -42,8 +42,8 @@ impl<T: Mapped> OpenCache<T> {
         Self { objects, capacity, entries: Mutex::new(entries) }
     }
 
-    /// Returns the value of `key`, which is opened first if it is not in the cache. Concurrent requests open it once.
-    /// A value whose files were changed or could not be read is opened again.
+    /// Returns the value of `key`, and opens it if it is not in the cache. Concurrent requests open it only once. If
+    /// its files were changed or could not be read, opens it again.
     pub(super) async fn get_or_open(
         &self,
         key: &Key,
@@ -67,7 +67,7 @@ impl<T: Mapped> OpenCache<T> {
         Ok(())
     }
 
-    /// Drops the values whose keys match. Their disk space is freed once no job reads them.
+    /// Drops the values whose keys match. The disk space of removed objects is freed once no job reads them.
     pub(super) fn forget(&self, matches: impl Fn(&Key) -> bool) {
         self.entries.lock().by_key.retain(|key, _| !matches(key));
     }

@@ -1,7 +1,7 @@
-//! Plans that are open for comparison.
+//! A cache of plans that are open for comparison.
 //!
-//! Parsing a plan takes time in proportion to its parts, and each part is a job. So a plan is parsed once for a run
-//! in a process, not once for a job.
+//! Parsing a plan takes time in proportion to its parts, and each part is a job. So a process parses a plan once for a
+//! run, not once for a job.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::linkage::similarity::plan::{Part, Plan, PlanHeader};
 use crate::model::{ProjectId, RunId};
 use crate::objects::{Blob, Key, Objects, keys};
 
-/// Plans in the cache: few runs are compared at the same time.
+/// The maximum number of plans in the cache. Few runs are compared at the same time.
 const PLANS_MAX: usize = 16;
 
-/// A plan, parsed and checked. Its parts are checked as they are used.
+/// A parsed and checked plan. Its parts are checked when they are used.
 #[derive(Debug)]
 pub(super) struct OpenPlan {
     header: PlanHeader,

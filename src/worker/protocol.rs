@@ -1,9 +1,8 @@
 //! The protocol between workers and API nodes: JSON, and chunks of objects, over HTTP.
 //!
-//! A worker first sends [`Hello`] to each node. It claims jobs with [`ClaimRequest`], which the node answers when
-//! there are some. Heartbeats, outcomes, failures and releases of all its jobs are sent together in a [`Turn`].
-//! Objects are read in chunks of [`PIECE_BYTES`] with checksums, and written whole. Each call about a job has its
-//! [`Ticket`].
+//! A worker first sends [`Hello`] to each node. It claims jobs with [`ClaimRequest`], which the node answers when it
+//! has jobs. Heartbeats, outcomes, failures and releases of all its jobs are sent together in a [`Turn`]. Objects are
+//! read in chunks of [`PIECE_BYTES`] with checksums, and written whole. Each call about a job contains its [`Ticket`].
 
 use std::collections::BTreeMap;
 
@@ -19,28 +18,28 @@ pub const VERSION: u32 = 1;
 /// The oldest version that this program supports.
 pub const OLDEST: u32 = 1;
 
-/// Prefix of all paths.
+/// The prefix of all paths.
 pub const BASE: &str = "/worker/v1";
-/// Bytes in a chunk of an object, except the last.
+/// The number of bytes in a chunk of an object, except the last.
 pub const PIECE_BYTES: u64 = 8 << 20;
-/// The largest body of a call; objects are not calls.
+/// The maximum size of the body of a call, other than an object.
 pub const CALL_BYTES_MAX: usize = 1 << 20;
-/// The longest message or reason, in bytes.
+/// The maximum length of a message or reason, in bytes.
 pub const TEXT_BYTES_MAX: usize = 4 << 10;
-/// The longest wait of a claim, in milliseconds.
+/// The maximum wait of a claim, in milliseconds.
 pub const WAIT_MS_MAX: u64 = 30_000;
 
-/// Header with the id of the worker.
+/// The header with the id of the worker.
 pub const NODE: &str = "entityd-node";
-/// Header with a ticket.
+/// The header with a ticket.
 pub const TICKET: &str = "entityd-ticket";
-/// Header with the size of an object.
+/// The header with the size of an object.
 pub const SIZE: &str = "entityd-size";
-/// Header with the time at which an object was made, in microseconds.
+/// The header with the time at which an object was made, in microseconds.
 pub const MODIFIED: &str = "entityd-modified";
-/// Header with the CRC-32 of the bytes of a chunk, or of the object that is written, in decimal.
+/// The header with the CRC-32 of a chunk, or of a written object, in decimal.
 pub const CRC32: &str = "entityd-crc32";
-/// Header with the attributes of a client's file, as JSON.
+/// The header with the attributes of a client's file, as JSON.
 pub const ATTRIBUTES: &str = "entityd-attributes";
 
 /// Introduces a worker.
@@ -56,9 +55,9 @@ pub struct Hello {
     pub name: String,
     /// The queues that the worker serves, in the format of the setting `queues`.
     pub queues: String,
-    /// Computing threads.
+    /// The number of computing threads.
     pub threads: usize,
-    /// The settings that could change an answer. They must equal the settings of the API node.
+    /// The settings that could change a result. They must equal those of the API node.
     pub settings: BTreeMap<String, String>,
 }
 
@@ -71,11 +70,11 @@ pub struct Welcome {
     pub version: String,
     /// The length of a lease, in milliseconds.
     pub lease_ms: u64,
-    /// Set if clients may name files that they have uploaded to the object store.
+    /// True if uploads may refer to files in an upload bucket.
     pub client_files: bool,
 }
 
-/// Identifies a job that a worker holds, and proves that the node has handed it out.
+/// Identifies a job that a worker holds, and proves that an API node has assigned it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {
     /// The lease of the job.
@@ -108,13 +107,13 @@ impl Ticket {
 pub struct ClaimRequest {
     /// The number of the claim. A later claim of this worker ends its earlier claims.
     pub number: u64,
-    /// The number of the latest claim whose answer was received: the node repeats a lost answer.
+    /// The number of the latest claim whose answer the worker has received, so that the node can repeat a lost answer.
     pub received: u64,
     /// The queues.
     pub queues: Vec<QueueName>,
     /// The maximum number of jobs.
     pub count: usize,
-    /// Milliseconds to wait for the first job.
+    /// The maximum wait for the first job, in milliseconds.
     pub wait_ms: u64,
 }
 
@@ -123,11 +122,11 @@ pub struct ClaimRequest {
 pub struct ClaimAnswer {
     /// The jobs; empty, if there was none in time.
     pub jobs: Vec<Assigned>,
-    /// Set if the worker drains: it gets no more jobs from this node.
+    /// True if the worker drains: it gets no more jobs from this node.
     pub draining: bool,
 }
 
-/// A job that was handed out.
+/// A job that was assigned to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Assigned {
     /// The ticket for later calls.
@@ -139,7 +138,7 @@ pub struct Assigned {
     pub secret: Option<Secret>,
     /// The time at which the job was enqueued.
     pub enqueued: Timestamp,
-    /// The time since which the job could be claimed.
+    /// The time at which the job became ready.
     pub ready: Timestamp,
     /// The end of the lease, unless it is extended by a heartbeat.
     pub until: Timestamp,
@@ -166,16 +165,16 @@ impl Assigned {
 /// Messages of a worker about its jobs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Turn {
-    /// Heartbeats.
+    /// The heartbeats of running jobs.
     #[serde(default)]
     pub beats: Vec<Beat>,
-    /// Outcomes.
+    /// The outcomes of finished jobs.
     #[serde(default)]
     pub reports: Vec<OutcomeReport>,
-    /// Attempts that failed.
+    /// The failed attempts.
     #[serde(default)]
     pub failures: Vec<Failure>,
-    /// Jobs that are released.
+    /// The jobs that are returned to the queue.
     #[serde(default)]
     pub releases: Vec<Ticket>,
 }
@@ -232,7 +231,7 @@ pub enum Receipt {
     Rejected(String),
 }
 
-/// Asks which cached copies are still valid.
+/// A request for the attributes of cached objects, to find out which copies are still valid.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CopiesRequest {
     /// The keys of the objects, as text.
@@ -257,7 +256,7 @@ pub struct Attributes {
     pub etag: String,
 }
 
-/// Truncates a text to the limit of a call.
+/// Truncates a text to [`TEXT_BYTES_MAX`].
 pub fn shortened(text: &str) -> String {
     if text.len() <= TEXT_BYTES_MAX {
         return text.to_owned();

@@ -1,4 +1,4 @@
-//! The speed of comparisons in this process, which determines the size of parts.
+//! Measures the speed of comparisons in this process, which determines the size of parts.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use crate::linkage::similarity::{Kernel, expected_per_second};
 use crate::model::Threshold;
 use crate::runtime::clock::Stopwatch;
 
-/// The length of a measurement, after which it changes the average.
+/// The length of a measurement. After it, the measurement enters the average.
 const SPAN: Duration = Duration::from_millis(300);
-/// Weight of a new measurement against all earlier ones.
+/// The weight of a new measurement in the average.
 const WEIGHT: f64 = 0.3;
 
-/// Measures comparisons a second over all active compare jobs together, while there are any. Higher thresholds and smaller
-/// encodings are compared faster, so each kind of run has a rate of its own.
+/// Measures the comparisons per second of all active compare jobs together. Higher thresholds and smaller encodings are
+/// compared faster, so each kind of run has a separate rate.
 #[derive(Debug)]
 pub(super) struct Rate {
     kernel: Kernel,
@@ -41,26 +41,26 @@ struct State {
     per_second: HashMap<Kind, f64>,
     /// The number of active compare jobs.
     parts: usize,
-    /// The kind of all jobs of this measurement; none if they differ.
+    /// The kind of all jobs in this measurement; `None` if they differ.
     kind: Option<Kind>,
     since: Stopwatch,
     comparisons: u64,
 }
 
 impl Rate {
-    /// Returns a rate of which nothing was measured yet.
+    /// Returns a rate without any measurement.
     pub(super) fn new(kernel: Kernel, threads: usize) -> Self {
         let (per_second, since) = (HashMap::new(), Stopwatch::start());
         let state = State { per_second, parts: 0, kind: None, since, comparisons: 0 };
         Self { kernel, threads, state: Mutex::new(state) }
     }
 
-    /// Returns the recent comparisons a second of runs of this kind.
+    /// Returns the measured comparisons per second of runs of this kind.
     pub(super) fn measured(&self, kind: Kind) -> Option<f64> {
         self.with(|state| state.per_second.get(&kind).copied())
     }
 
-    /// Returns the recent comparisons a second, or an estimate if nothing was measured.
+    /// Returns the measured comparisons per second, or an estimate without a measurement.
     pub(super) fn per_second(&self, kind: Kind) -> f64 {
         self.measured(kind).unwrap_or_else(|| {
             let threshold = f64::from(kind.threshold_percent) / 100.0;
@@ -107,7 +107,7 @@ impl State {
     fn learn(&mut self, elapsed: Duration) {
         let Some(kind) = self.kind else { return };
         let seen = (self.comparisons as f64 / elapsed.as_secs_f64()).max(1.0);
-        // Orders of magnitude matter here, so the average is geometric.
+        // Rates may differ by orders of magnitude, so the average is geometric.
         let average = |before: f64| before.powf(1.0 - WEIGHT) * seen.powf(WEIGHT);
         self.per_second.entry(kind).and_modify(|rate| *rate = average(*rate)).or_insert(seen);
     }

@@ -21,31 +21,31 @@ use crate::objects::Objects;
 use crate::runtime::compute::Pool;
 use crate::runtime::outage::OutageTimer;
 
-/// Time in which cancelled jobs may end after the drain timeout.
+/// The time limit for cancelled jobs to end, after the drain timeout.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
 
 /// The settings of a worker.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Length of a lease: without a heartbeat for this long, a job goes to another worker.
+    /// The length of a lease. Without a heartbeat for this time, a job goes to another worker.
     pub lease: Duration,
-    /// Time in which active jobs may end when the worker drains.
+    /// The time limit for active jobs to end when the worker drains.
     pub drain_timeout: Duration,
     /// The loops that compare.
     pub kernel: Kernel,
-    /// Longest run time of a job, after which its attempt fails.
+    /// The maximum run time of a job, after which its attempt fails.
     pub job_deadline: Duration,
-    /// Longest wait for an unavailable object store, after which the attempt fails.
+    /// The maximum wait for an unavailable object store, after which attempts fail.
     pub objects_wait: Duration,
-    /// Interval at which the object cache is swept.
+    /// The interval at which the object cache is swept.
     pub copies_every: Duration,
     /// The queues that are served.
     pub queue_slots: QueueSlots,
-    /// Memory for all jobs together that need much, in bytes.
+    /// The total memory for jobs that need much, in bytes.
     pub memory_bytes: u64,
-    /// The places of files that uploads name.
+    /// The stores with files to which uploads refer.
     pub client_files: ClientFiles,
-    /// The disk of the results: its free space is checked before they are written.
+    /// A directory on the disk of the results, whose free space is checked before they are written.
     pub disk: PathBuf,
 }
 
@@ -53,7 +53,7 @@ pub struct Settings {
 pub struct Worker {
     shared: Arc<Shared>,
     drain_timeout: Duration,
-    /// Stops the heartbeats, after the last job has ended.
+    /// Cancelled to stop the heartbeats, after the last job has ended.
     beating: CancellationToken,
 }
 
@@ -61,7 +61,7 @@ impl Worker {
     /// Starts a worker, which runs until [`Worker::drain`].
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// If it is called outside of a tokio runtime.
     pub fn start(source: impl JobSource + 'static, objects: Objects, pool: Pool, settings: Settings) -> Self {
         let shared = Arc::new(Shared {
             source: Arc::new(source),
@@ -89,16 +89,16 @@ impl Worker {
         Self { shared, drain_timeout: settings.drain_timeout, beating }
     }
 
-    /// Returns the gate that admits jobs of other workers whose objects this process writes.
+    /// Returns the admission of jobs of other workers, for which this process writes objects.
     pub fn guests(&self) -> Guests {
         let (source, active_jobs) =
             (Arc::clone(&self.shared.source), Arc::clone(&self.shared.context.active_jobs));
         Guests { source, active_jobs }
     }
 
-    /// Drains the worker: claims no more jobs, cancels plan and compare jobs at once and the others after the drain
-    /// timeout. Returns when all jobs have ended, or have ignored their cancellation. Jobs that ignored it return to
-    /// the queue at the next start.
+    /// Drains the worker: claims no more jobs, and cancels plan and compare jobs at once and other jobs after the drain
+    /// timeout. Returns when all jobs have ended, or [`CANCEL_GRACE`] after the last cancellation. Jobs that have not
+    /// ended return to the queue at the next start.
     pub async fn drain(self) {
         self.shared.stop.cancel();
         self.shared.tasks.close();

@@ -20,14 +20,14 @@ pub(super) struct Shared {
     pub(super) context: Arc<JobContext>,
     pub(super) slot_pool: Arc<SlotPool>,
     pub(super) admission: Admission,
-    /// Times how long uploads have waited for room on the disk.
+    /// Measures how long uploads have been waiting for disk space.
     pub(super) disk_full: OutageTimer,
     pub(super) lease: Duration,
     pub(super) job_deadline: Duration,
     pub(super) objects_wait: Duration,
     /// Once this is cancelled, the worker takes no new jobs.
     pub(super) stop: CancellationToken,
-    /// The tasks that claim jobs and the jobs under way.
+    /// The task that claims jobs, and those of active jobs.
     pub(super) tasks: TaskTracker,
 }
 

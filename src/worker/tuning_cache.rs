@@ -1,4 +1,4 @@
-//! Tuning and sorted rows of a run, shared by its compare jobs.
+//! A cache of the tuning and the packed rows of runs, which their compare jobs share.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -9,31 +9,31 @@ use super::dataset_cache::{OpenDataset, OpenDatasets};
 use crate::linkage::similarity::{Sides, TuningCell};
 use crate::model::RunId;
 
-/// Runs in the cache. Tuning a run again takes some milliseconds.
+/// The maximum number of runs in the cache. Tuning a run again takes tens of milliseconds.
 const RUNS_MAX: usize = 64;
 
-/// Caches tuning by run, the latest last.
+/// The cached runs, the most recently used last.
 #[derive(Debug, Default)]
 pub(super) struct TuningCache(Mutex<VecDeque<(RunId, RunEntry)>>);
 
-/// The tuning and the sorted rows of a run.
+/// The tuning and the packed rows of a run.
 #[derive(Debug, Default)]
 struct RunEntry {
     tuning: Arc<TuningCell>,
     sides: Vec<SharedSides>,
 }
 
-/// Sorted rows. They are dropped with the last job that uses them, because they take memory.
+/// Packed rows. They are dropped with the last job that uses them, since they take much memory.
 #[derive(Debug, Default)]
 struct SharedSides {
     sides: Weak<Sides>,
-    /// The open dataset that the rows come from, by dataset index. Rows of an earlier opening may be zeros that were read
-    /// from a truncated file, which only the jobs that read them detect.
+    /// The open datasets from which the rows were packed, by dataset index. Rows of an earlier opening may be zeros
+    /// that were read from a truncated file, which only the jobs that read them detect.
     of: BTreeMap<u32, Weak<OpenDataset>>,
 }
 
 impl SharedSides {
-    /// Returns true if no rows come from another opening of these datasets.
+    /// Returns true if no rows were packed from another opening of these datasets.
     fn suits(&self, datasets: &OpenDatasets) -> bool {
         let same = |number, dataset| {
             self.of.get(number).is_none_or(|shared| Weak::as_ptr(shared) == Arc::as_ptr(dataset))
@@ -58,7 +58,7 @@ impl RunEntry {
 }
 
 impl TuningCache {
-    /// Returns the tuning and the sorted rows of a run, both empty at first. The rows are the rows of `datasets`.
+    /// Returns the tuning and the packed rows of a run, both empty at first. Packed rows are always from `datasets`.
     pub(super) fn of(&self, run: RunId, datasets: &OpenDatasets) -> (Arc<TuningCell>, Arc<Sides>) {
         let mut runs = self.0.lock();
         let at = runs.iter().position(|(known, _)| *known == run).unwrap_or_else(|| {

@@ -43,7 +43,7 @@ async fn only_the_admin_token_opens_the_admin_api() {
     assert_eq!(again.status(), StatusCode::OK);
 }
 
-/// Returns the output of `entityd queue` with these arguments.
+/// Runs `entityd queue` with these arguments, and returns the exit code, the output and the errors.
 fn queue(server: &Entityd, token: &str, words: &[&str]) -> (i32, String, String) {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_entityd"))
         .arg("queue")
@@ -118,7 +118,7 @@ async fn a_configured_admin_token_is_used() {
     assert_eq!(answer.status(), StatusCode::OK);
 }
 
-/// Returns the output of `entityd queue stats` for a server that sends this response to every request.
+/// Runs `entityd queue stats` against a server that answers with `answer`. Returns the exit code and the errors.
 fn said_to(answer: &'static str) -> (i32, String) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -130,7 +130,7 @@ fn said_to(answer: &'static str) -> (i32, String) {
             stream.read_exact(&mut byte).unwrap();
             request.push(byte[0]);
         }
-        // The client may have read enough.
+        // The client may stop reading early.
         let _ = stream.write_all(answer.as_bytes());
     });
     let mut command = command_line::entityd();

@@ -45,13 +45,13 @@ fn restore(from: &Path, into: &Path, flags: &[&str]) -> Output {
     run(&words, &[("", from), ("--into", into)])
 }
 
-/// Returns the JSON that a successful command printed.
+/// Asserts that a command has succeeded, and returns the JSON that it printed.
 fn said(output: &Output) -> Value {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Returns the error line of a failed command, which follows its progress.
+/// Asserts that a command has failed with this exit code, and returns its error line, which follows the progress.
 fn refusal(output: &Output, code: i32) -> String {
     let text = stderr(output);
     assert_eq!(output.status.code(), Some(code), "{text}");
@@ -60,7 +60,7 @@ fn refusal(output: &Output, code: i32) -> String {
     lines[0].to_owned()
 }
 
-/// Returns a project of a result type with a completed run, and the run's path and result.
+/// Returns a project of result type `kind` with a completed run, and the run's path and result.
 async fn completed(server: &Entityd, kind: &str) -> (Project, String, String) {
     let project = server.api().project(kind).await;
     project.upload(0, &[ENCODING, OTHER_ENCODING]).await;
@@ -76,7 +76,7 @@ async fn project_status(server: &Entityd, project: &Project) -> u16 {
     server.api().get(&project.path, &project.result_token).await.status().as_u16()
 }
 
-/// Starts a server on a restored directory.
+/// Restores a backup into a new data directory, and starts a server on it.
 fn restored(from: &Path, flags: &[&str]) -> Entityd {
     let folder = TempDir::new().unwrap();
     said(&restore(from, &folder.path().join("data"), flags));
@@ -106,7 +106,7 @@ async fn a_backup_of_a_running_server_restores_and_copies_nothing_twice() {
     eventually("the objects are removed", async || (!files(&objects).iter().any(is_left)).then_some(()))
         .await;
     let second = said(&backup(&server, &token, &to, &[]).output().unwrap());
-    // Databases, marks, format, identity and owner.
+    // Only files that may change are copied again: databases, markers, format, identity and owner.
     assert!(second["copied"].as_u64().unwrap() <= 9, "{second}");
     let listed = files_of(&to.join(format!("backups/{}.json", text(&second["backup"]))));
     assert!(!listed.iter().any(|path| path.contains(masked_id)), "a deleted project is in the backup");
@@ -146,7 +146,7 @@ async fn a_stopped_server_is_backed_up_into_one_file_with_its_keys_if_asked() {
     };
     assert!(refusal(&make(&[]), 1).contains("is in use by process"));
     assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
-    // The kill leaves a directory like a power cut does, with changes that are only in the write-ahead log.
+    // After a kill, some changes are only in the write-ahead log.
     let folder = server.kill();
     let data = folder.path().join("data");
     let [passphrase, wrong] = ["passphrase", "wrong"].map(|name| to.path().join(name));
@@ -190,7 +190,7 @@ async fn a_stopped_server_is_backed_up_into_one_file_with_its_keys_if_asked() {
     for file in files(&later.data_dir()) {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o077, 0, "{}", file.display());
     }
-    // Again on the same directory: no trace of the first backup is left in it.
+    // A second backup of the same directory succeeds, and none of them leaves files in it.
     said(&run(&["backup", "--json"], &[("--data-dir", &data), ("--to", &tar)]));
     assert!(!data.join("objects/entityd/snapshot-being-read").exists());
     assert!(refusal(&keyed(&verifying, &passphrase), 2).contains("has no encrypted keys"));
@@ -294,7 +294,7 @@ async fn a_damaged_backup_is_refused_naming_the_entry_and_leaves_nothing() {
     let at = archive.windows(path.len()).position(|bytes| bytes == path.as_bytes());
     let name = archive.windows(7).position(|bytes| bytes == b"/matrix").or(at).unwrap();
     let mut altered = archive.clone();
-    // After the header that holds the name.
+    // Changes a byte of the content, which follows the block with the name.
     altered[(name / 512 + 1) * 512 + 1] ^= 1;
     fs::write(&tar, altered).unwrap();
     refused("/matrix: its SHA-256 is another", &tar);
@@ -435,7 +435,7 @@ async fn killed_at_random_moments_a_backup_and_a_restore_are_complete_or_absent(
                     absent += 1;
                 }
             }
-            // The server notices that the client was killed, and the next command waits for that.
+            // The next backup waits until the server has noticed that the client was killed.
             let held = server.data_dir().join("objects/entityd/snapshot-being-read");
             said(&backup(&server, &token, &place.path().join("free"), &[]).output().unwrap());
             assert!(!held.exists());
@@ -510,7 +510,7 @@ async fn a_backup_during_runs_and_deletions_is_complete() {
     }
 }
 
-/// Returns the number of jobs that can run now; maintenance jobs wait for their time.
+/// Returns the number of jobs that can run now, without the delayed maintenance jobs.
 async fn jobs(server: &Entityd) -> u64 {
     let token = server.admin_token().unwrap();
     let stats =

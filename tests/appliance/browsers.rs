@@ -1,10 +1,10 @@
-//! Responses to browsers: cross-origin access, and the policy of pages.
+//! Responses to browsers: cross-origin access, and the content security policy of pages.
 
 use reqwest::{Client, Method, Response};
 
 use crate::support::Entityd;
 
-/// Returns the response to a page of `origin`.
+/// Returns the response to a request by a page of `origin`.
 async fn asked(server: &Entityd, method: Method, path: &str, origin: &str) -> Response {
     let url = format!("http://{}{path}", server.doors().api);
     entityd::edge::tls::install_provider();

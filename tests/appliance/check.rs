@@ -1,4 +1,4 @@
-//! `entityd check` and `entityd debug bundle`, without a server and beside a running one.
+//! `entityd check` and `entityd debug bundle`, with and without a running server.
 
 use std::fmt::Write;
 use std::fs;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::command_line::{entityd, stderr};
 use crate::support::{ENCODING, Entityd};
 
-/// Flags that let the system choose every port.
+/// Flags that make the system choose every port.
 const ANY: [&str; 6] =
     ["--listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"];
 
@@ -25,7 +25,7 @@ fn report(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr(output)))
 }
 
-/// Returns the state and the detail of a check.
+/// Returns the state and the detail of the check `name`.
 fn finding(output: &Output, name: &str) -> (String, String) {
     let report = report(output);
     let checks = report["checks"].as_array().unwrap();
@@ -125,7 +125,7 @@ fn failed_checks_are_named() {
     assert_eq!(check(&data, &["--lese-ms", "1"]).status.code(), Some(2));
 }
 
-/// Returns the files of a bundle, concatenated.
+/// Returns the concatenated files of a bundle.
 fn unpacked(bundle: &Path) -> String {
     let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(fs::File::open(bundle).unwrap()));
     let mut text = String::new();

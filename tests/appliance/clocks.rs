@@ -1,4 +1,4 @@
-//! System clocks that are changed, and processes that are paused.
+//! Changed system clocks, and paused processes.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 struct WallClock(TempDir);
 
 impl WallClock {
-    /// Returns a correct clock; `None` where the library is not installed.
+    /// Returns a clock that shows the machine's time; `None` where the library for changing clocks is not installed.
     fn new() -> Option<Self> {
         if !Path::new(LIBRARY).exists() {
             println!("skipped: the package faketime is not installed");
@@ -36,7 +36,7 @@ impl WallClock {
         self.0.path().join("offset").to_str().unwrap().to_owned()
     }
 
-    /// Starts a server that uses this clock, on the data directory of an earlier server in `folder`.
+    /// Starts a server that uses this clock, on the data directory in `folder`.
     fn server(&self, folder: TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Entityd {
         let file = self.file();
         let ours = [
@@ -57,7 +57,7 @@ async fn project(server: &Entityd) -> Project {
     project
 }
 
-/// Returns a project with a completed run, and the year in which that ended by the server's clock.
+/// Returns a project with a completed run, and the year in which the run ended by the server's clock.
 async fn completed(server: &Entityd) -> (Project, String) {
     let project = project(server).await;
     let ended = project.run(0.9).await.ended().await;
@@ -65,7 +65,7 @@ async fn completed(server: &Entityd) -> (Project, String) {
     (project, text(&ended["time_completed"])[..4].to_owned())
 }
 
-/// Waits for one more search for old projects.
+/// Waits until the server has searched for old projects once more.
 async fn retired(server: &Entityd) {
     let ops = server.doors().ops;
     let count = async || {
@@ -84,7 +84,7 @@ async fn a_clock_that_is_briefly_wrong_deletes_nothing_even_across_restarts() {
     let Some(clock) = WallClock::new() else { return };
     let mut server = clock.server(TempDir::new().unwrap(), &FLAGS, &[]);
     let (kept, this_year) = completed(&server).await;
-    // First a year ahead; then a time long before the program was written, at which a clock without a battery starts.
+    // First a year ahead, then decades behind, like a clock after a power cut without a battery.
     for (offset, wrong) in [("+365d", true), ("-20000d", true), ("+0", false)] {
         clock.set(offset);
         let (during, year) = completed(&server).await;
@@ -134,7 +134,7 @@ async fn a_process_that_is_paused_longer_than_its_leases_keeps_its_jobs() {
     assert_eq!(begun(&server, "finalize"), 1, "the job was claimed only once");
 }
 
-/// Counts how often a slowed step has begun.
+/// Returns the number of times that a delayed step has begun.
 fn begun(server: &Entityd, step: &str) -> usize {
     let log = server.log();
     let slowed = log.lines().filter(|line| line.contains("failpoint: the step is delayed"));

@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 pub(crate) fn entityd() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_entityd"));
-    // Removes the settings of the user who runs the tests.
+    // The settings of the user who runs the tests must have no effect.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ENTITYD_")) {
         command.env_remove(name);
     }

@@ -12,7 +12,7 @@ use crate::support::{Entityd, Project, eventually};
 const RECORDS: usize = 200_000;
 const ENCODING_BYTES: usize = 128;
 
-/// Encodings of which any two share about half of their bits.
+/// Returns random encodings.
 fn noise(seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = move || {
@@ -38,7 +38,7 @@ async fn upload(project: &Project, party: usize, rows: Vec<u8>) {
     assert_eq!(answer.status(), StatusCode::CREATED);
 }
 
-/// Returns the processor time of the process.
+/// Returns the processor time that the server has used.
 fn processor_time(server: &Entityd) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{}/stat", server.id())).unwrap();
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
@@ -46,7 +46,7 @@ fn processor_time(server: &Entityd) -> Duration {
     Duration::from_millis(10 * ticks)
 }
 
-/// Uses a threshold at which filtering does not help, so that the run would take half a minute.
+/// At this threshold, filters reject few pairs, so that the whole run would take half a minute.
 #[tokio::test]
 async fn progress_never_decreases_and_after_a_delete_the_processors_are_idle() {
     let server = Entityd::start();

@@ -1,4 +1,5 @@
-//! Object files that are truncated, changed or missing: their users fail with the reason, and the process survives.
+//! Truncated, changed or missing object files: jobs and requests that read them fail with the reason, and the process
+//! survives.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -20,14 +21,14 @@ async fn linked(server: &Entityd, result_type: &str) -> Project {
     project
 }
 
-/// Truncates a file to a fraction of its length.
+/// Truncates a file to `fraction` tenths of its length.
 fn cut(path: &Path, fraction: u64) {
     let file = File::options().write(true).open(path).unwrap();
     let length = file.metadata().unwrap().len();
     file.set_len(length * fraction / 10).unwrap();
 }
 
-/// Changes one bit.
+/// Flips a bit in the middle of a file.
 fn flip(path: &Path) {
     let file = File::options().read(true).write(true).open(path).unwrap();
     let (mut byte, middle) = ([0], file.metadata().unwrap().len() / 2);
@@ -49,7 +50,8 @@ async fn a_file_that_is_truncated_while_mapped_ends_the_run_and_not_the_process(
     let mut server = Entityd::with_variables(&[], &[("ENTITYD_SLOW_MS", "compare.opened=400")]);
     let mut seen = 0;
     for kind in ["matrix", "index", "plan"] {
-        // In an empty file, an access raises a signal; in a file that ends within a page, it reads zeros.
+        // Reading a mapped page beyond the end of a file raises a signal; reading beyond the end within the last page
+        // returns zeros.
         for fraction in [0, 9] {
             let project = linked(&server, "groups").await;
             let run = project.run(0.9).await;
@@ -159,7 +161,7 @@ async fn a_result_of_an_older_version_has_no_checksum_and_is_sent() {
     assert_eq!(result.status(), 200);
 }
 
-/// Returns a client of the S3 endpoint that does not retry.
+/// Returns a client of the server's S3 endpoint that does not retry.
 fn s3(server: &Entityd, bucket: &str, keys: [&str; 2], token: Option<&str>) -> AmazonS3 {
     entityd::edge::tls::install_provider();
     let mut builder = AmazonS3Builder::new()
@@ -176,7 +178,7 @@ fn s3(server: &Entityd, bucket: &str, keys: [&str; 2], token: Option<&str>) -> A
     builder.build().unwrap()
 }
 
-/// Returns the response in place of an object, with its status and its S3 error code.
+/// Returns the error for reading an object, with the status and the S3 error code of the response.
 async fn failure(store: &AmazonS3, key: &Key) -> String {
     match store.get(key).await {
         Ok(found) => format!("{:?}", found.bytes().await),

@@ -1,4 +1,4 @@
-//! The data directory: its owner, the content it may have, and no writes outside of it.
+//! The data directory: its owner, its permitted content, and no writes outside of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ use tempfile::TempDir;
 use crate::command_line::{entityd, stderr};
 use crate::support::{ENCODING, Entityd, OTHER_ENCODING, eventually};
 
-/// Calls that open files for writing, or change the content of a folder.
+/// The system calls that can open files for writing, or change the content of a folder.
 const CALLS: &str = "trace=open,openat,openat2,creat,mkdir,mkdirat,mknod,mknodat,rename,renameat,renameat2,link,linkat,\
                      symlink,symlinkat,unlink,unlinkat,rmdir,truncate,chmod,fchmodat";
 
-/// Returns the paths in a line of `strace -y` that the call may have written to.
+/// Returns the paths that the call in a line of `strace -y` may have written to.
 fn written(line: &str) -> Vec<PathBuf> {
     let reads_only =
         line.contains("open") && !["O_WRONLY", "O_RDWR", "O_CREAT"].iter().any(|f| line.contains(f));
@@ -32,7 +32,7 @@ async fn nothing_is_written_outside_of_the_data_directory() {
     let trace = folder.path().join("trace");
     let strace = ["strace", "-D", "-f", "-y", "--seccomp-bpf", "-e", "signal=none", "-e", CALLS, "-o"];
     let strace = [&strace[..], &[trace.to_str().unwrap()]].concat();
-    // A directory for temporary files that does not exist.
+    // The directory for temporary files does not exist.
     let server = Entityd::through(&strace, &["--tls", "off"], &[("TMPDIR", "/nowhere")]);
     let data_dir = server.data_dir();
     let project = server.api().project("groups").await;
@@ -57,7 +57,7 @@ async fn nothing_is_written_outside_of_the_data_directory() {
     assert!(strays.is_empty(), "{strays:?}");
 }
 
-/// Returns the error of a server that does not start on `data_dir`, or on the file in its place.
+/// Asserts that a server does not start on `data_dir`, which may be a file, and returns the error.
 pub(crate) fn complaint(wrapper: &[&str], data_dir: &Path) -> String {
     let mut command = Command::new(wrapper[0]);
     command.args(&wrapper[1..]).arg(entityd().get_program()).args(["serve", "--listen", "127.0.0.1:0"]);
@@ -69,7 +69,7 @@ pub(crate) fn complaint(wrapper: &[&str], data_dir: &Path) -> String {
     said
 }
 
-/// Runs a command as a user without access to other users' files, even if the tests run as root.
+/// A command prefix that removes root's right to access other users' files.
 pub(crate) const ORDINARY: [&str; 3] = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"];
 
 #[test]

@@ -1,4 +1,4 @@
-//! Deleted data is gone: from every file of the data directory, and from the names of files.
+//! No trace of deleted data is left in the content or in the names of files in the data directory.
 
 use std::fs;
 use std::io::{self, Write};
@@ -13,14 +13,14 @@ use tempfile::TempDir;
 
 use crate::support::{Entityd, Project, eventually, refused, text};
 
-/// Maintenance every second, and a short lease: the second purge of a project follows a lease after the first.
+/// Maintenance every second, and a short lease: a project is purged for the second time one lease after the first.
 const OFTEN: [&str; 4] = ["--maintenance-every-ms", "1000", "--lease-ms", "1000"];
 
-/// Bytes that must not be found, with a name for each.
+/// Byte strings that must not be found, each with a name.
 struct Secrets(Vec<(String, Vec<u8>)>);
 
 impl Secrets {
-    /// Adds a text as it is.
+    /// Adds a text.
     fn text(&mut self, name: &str, text: &str) {
         self.0.push((name.to_owned(), text.as_bytes().to_vec()));
     }
@@ -41,7 +41,7 @@ impl Secrets {
     fn found(&self, folder: &Path) -> Vec<String> {
         let mut found = Vec::new();
         for path in everything(folder) {
-            // A file that vanishes meanwhile was deleted.
+            // A file that cannot be read has been deleted.
             let content = fs::read(&path).unwrap_or_default();
             let name = path.strip_prefix(folder).unwrap().to_string_lossy().into_owned();
             for (secret, bytes) in &self.0 {
@@ -60,7 +60,7 @@ fn sha256(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
 }
 
-/// Returns every file and every directory below a folder.
+/// Returns the paths of all files and directories below a folder.
 fn everything(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     entries
@@ -71,7 +71,7 @@ fn everything(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Returns a project with two completed runs, and every secret and identifier of it.
+/// Returns a project with two completed runs, and all its secrets and identifiers. `word` is part of its texts.
 async fn told_of(server: &Entityd, word: &str) -> (Project, Secrets) {
     let body = json!({
         "name": format!("name-{word}"), "notes": format!("notes-{word}"),
@@ -164,7 +164,7 @@ async fn a_queue_that_is_a_mount_point_is_rewritten_inside() {
 async fn deleting_a_project_erases_every_byte_at_the_next_maintenance() {
     let server = Entityd::with(&OFTEN);
     let (kept, kept_secrets) = told_of(&server, "a-project-that-stays").await;
-    // From here on, sled holds the waiting jobs of this project beside the jobs of the project that is kept.
+    // From here on, the queue holds jobs of this project and of the project that is kept.
     let (gone, mut secrets) = told_of(&server, "a-project-that-goes").await;
     let (_, folder) = server.stop();
     let server = Entityd::in_folder(folder, &OFTEN);
@@ -186,7 +186,7 @@ async fn deleting_a_project_erases_every_byte_at_the_next_maintenance() {
     }
     assert!(left.is_empty(), "{left:#?}");
     refused(gone.api.get(&gone.path, &gone.result_token).await, 403).await;
-    // The other project survives a restart, and the restart leaves no trace of the deleted one either.
+    // After a restart, the other project still exists, and no trace of the deleted one does.
     let (status, folder) = server.stop();
     assert!(status.success());
     let server = Entityd::in_folder(folder, &OFTEN);

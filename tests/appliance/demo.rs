@@ -1,4 +1,4 @@
-//! `entityd demo`: a linkage of invented people from end to end.
+//! `entityd demo`: the whole linkage of invented people.
 
 use std::fs;
 

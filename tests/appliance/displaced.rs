@@ -1,5 +1,4 @@
-//! Parts of the data directory that are removed, replaced or unmounted while the server runs, and special files in the
-//! place of regular ones.
+//! Parts of the data directory are removed, replaced or unmounted while the server runs, or are special files.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -22,7 +21,7 @@ async fn readiness(server: &Entityd) -> (u16, String) {
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
-/// Waits until the server is not ready, for this reason.
+/// Waits until the readiness probe reports that `dependency` is not ready, with the reason `why`.
 async fn is_not_ready(server: &Entityd, dependency: &str, why: &str) {
     eventually(&format!("{dependency} is not ready"), async || {
         let (status, text) = readiness(server).await;
@@ -48,7 +47,7 @@ async fn uploaded(server: &Entityd) -> Project {
     project
 }
 
-/// Returns the path to which a part of the data directory is moved meanwhile.
+/// Returns the path to which a part of the data directory is moved temporarily.
 fn aside(path: &Path) -> PathBuf {
     path.with_extension("aside")
 }
@@ -59,7 +58,7 @@ fn unmount(path: &Path) {
     fs::create_dir(path).unwrap();
 }
 
-/// Moves the directory back; removes the mount point, and returns its content.
+/// Removes the mount point and moves the folder back. Returns the paths of the mount point's entries.
 fn mount(path: &Path) -> Vec<PathBuf> {
     let below = path.with_extension("below");
     fs::rename(path, &below).unwrap();
@@ -78,7 +77,7 @@ async fn nothing_is_stored_in_the_mount_point_of_missing_objects_and_runs_wait()
     })
     .await;
     let run = project.run(0.9).await;
-    // A job that publishes at this moment may leave a folder in the mount point, but nothing acknowledged.
+    // A job that completes at this moment may leave an empty folder in the mount point, but no data.
     eventually("parts are compared", async || (run.status().await["state"] == "running").then_some(())).await;
     let objects = server.data_dir().join("objects");
     unmount(&objects);
@@ -144,7 +143,7 @@ async fn nothing_is_acknowledged_while_a_database_is_moved_away() {
     }
 }
 
-/// Copies a removed file that the process still has open, as the server advises.
+/// Copies a removed file, which the server still has open, from /proc, as the server advises.
 fn copy_open_file(server: &Entityd, path: &Path) {
     let name = format!("{} (deleted)", path.canonicalize().unwrap_or_else(|_| path.to_owned()).display());
     let open = fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap().map(|entry| entry.unwrap().path());
@@ -218,7 +217,7 @@ async fn a_special_file_is_named_at_start_without_waiting() {
             "lock",
             "admin-token",
         ] {
-            // The lock file is created where the link points.
+            // For this combination, the server creates the lock file at the target of the link.
             if (file, by) == ("lock", "a link to /nowhere/file") {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! A failure during a run ends the run with the reason; the process survives, and so does the next run.
+//! A failure during a run ends the run with the reason. The process survives, and the next run completes.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -49,7 +49,7 @@ fn message(status: &Value) -> &str {
     status["message"].as_str().unwrap_or_default()
 }
 
-/// Damages the files of this kind when a run reaches `step`, in every way.
+/// Damages the files of this kind when a run reaches `step`, for every kind of damage in turn.
 async fn damaged(kind: &str, step: &str) {
     let server = Entityd::with_variables(&[], &[("ENTITYD_SLOW_MS", &format!("{step}=400"))]);
     for (seen, (what, damage)) in DAMAGES.iter().enumerate() {
@@ -93,11 +93,11 @@ async fn damaged_pairs_end_the_run() {
     damaged("pairs", "finalize").await;
 }
 
-/// A small disk.
+/// A small file system in memory.
 struct Disk(TempDir);
 
 impl Disk {
-    /// Mounts the disk; returns `None` where mounting is not permitted.
+    /// Mounts the file system; `None` where mounting is not permitted.
     fn mount() -> Option<Self> {
         let folder = TempDir::new().unwrap();
         let options = "size=64m,mode=700";
@@ -111,7 +111,7 @@ impl Disk {
         mounted.then_some(Self(folder))
     }
 
-    /// Fills the disk up to this many free bytes.
+    /// Fills the file system until `but` bytes are free.
     fn fill(&self, but: u64) {
         let room = rustix::fs::statvfs(self.0.path()).unwrap();
         let ballast = room.f_bavail * room.f_frsize - but;
@@ -129,7 +129,7 @@ impl Drop for Disk {
     }
 }
 
-/// Runs a linkage of `records` equal encodings a party with too little disk space.
+/// Runs a linkage with `records` equal encodings in each party, while only `room` bytes of disk space are free.
 async fn on_a_full_disk(records: usize, room: u64) {
     let Some(disk) = Disk::mount() else { return };
     let folder = TempDir::new_in(disk.0.path()).unwrap();
@@ -142,7 +142,7 @@ async fn on_a_full_disk(records: usize, room: u64) {
     let run = project.run(0.9).await;
     let status = run.ended().await;
     assert_eq!(status["state"], "error", "{status}");
-    // Either a write failed, or a check before it did.
+    // The message is that of the failed write, or that of the check before it.
     let said = message(&status);
     assert!(said.contains("no space left") || said.contains("free some space"), "{status}");
     assert!(message(&status).contains("free some space"), "{status}");
@@ -160,7 +160,7 @@ async fn a_disk_that_is_full_of_pairs_ends_the_run() {
 
 #[tokio::test]
 async fn a_disk_that_is_full_of_the_result_ends_the_run() {
-    // Pairs take 4 MB and the result 4 MB.
+    // The pairs take 4 MB, and the result another 4 MB.
     on_a_full_disk(400, 6 << 20).await;
 }
 

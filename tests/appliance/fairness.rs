@@ -1,4 +1,4 @@
-//! Fairness between projects: one with many runs delays no other.
+//! Fairness between projects: a project with many runs does not delay others.
 
 use serde_json::Value;
 

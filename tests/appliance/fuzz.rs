@@ -16,7 +16,7 @@ mod policy;
 #[path = "../fuzz/uploads.rs"]
 mod uploads;
 
-/// Calls `check` with every file of a target's corpus, which is one archive.
+/// Calls `check` with every file of a target's corpus, which is stored as an archive.
 fn replay(target: &str, check: impl Fn(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
     let unpacked = TempDir::new().unwrap();

@@ -1,4 +1,4 @@
-//! Stores that are missing, rolled back, or of another server: nothing is removed because of them.
+//! Stores that are missing, rolled back, or of another server: the server reports it, and removes nothing.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::support::{ENCODING, Entityd, Project, eventually};
 
-/// Kills a server once a project of it has completed and its temporary files are removed.
+/// Kills a server after a run has completed and its temporary files are removed.
 async fn used() -> (Project, TempDir) {
     let server = Entityd::start();
     let project = server.api().project("groups").await;
@@ -31,7 +31,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Returns a copy of the data directory.
+/// Copies the data directory in `folder` to a new folder.
 fn twin(folder: &TempDir) -> TempDir {
     let twin = TempDir::new().unwrap();
     copy(&folder.path().join("data"), &twin.path().join("data"));
@@ -44,7 +44,7 @@ fn objects(folder: &TempDir) -> usize {
     files.len()
 }
 
-/// Starts a server that must not come up, and returns its last line.
+/// Asserts that a server does not start, and returns its last line.
 async fn refusal(folder: &TempDir) -> String {
     refusal_with(folder, &[]).await
 }
@@ -134,7 +134,7 @@ async fn a_loss_of_metadata_can_be_accepted_and_the_old_objects_stay() {
             .to_string_lossy()
             .starts_with("metadata.db-wal.lost-"))
     );
-    // The flag was for that loss alone, and is not needed again.
+    // The next start does not need the flag.
     let server = Entityd::in_folder(folder, &[]);
     assert_eq!(server.api().get(&new.path, &new.result_token).await.status(), 200);
 }
@@ -214,10 +214,10 @@ async fn a_second_server_on_the_same_objects_is_refused_and_touches_nothing_unti
     eventually("the second has cleaned up", async || second.log().contains("which are kept").then_some(()))
         .await;
     let (_, folder) = second.stop();
-    // The upload that was arriving belonged to the first server and is abandoned now.
+    // The second server has removed the unfinished upload of the first.
     let kept: Vec<_> = before.iter().filter(|(path, _)| !path.ends_with("staged-aB3xYz")).cloned().collect();
     assert_eq!(files(shared.path()), kept);
-    // The flag is not needed again.
+    // The next start does not need the flag.
     let again = Entityd::in_folder(folder, &flags);
     assert_eq!(again.api().project("groups").await.update_tokens.len(), 2);
 }
@@ -231,7 +231,7 @@ async fn a_copy_of_a_data_directory_waits_for_the_original_to_end() {
     copy(&original.data_dir(), &copied.path().join("data"));
     let nonces = original.data_dir().join("objects.lease");
     let then = fs::read(&nonces).unwrap();
-    // Renewed twice: the copy remembers two nonces.
+    // The copy holds the last two nonces of the lease: after two renewals, neither is current.
     for _ in 0..2 {
         let before = fs::read(&nonces).unwrap();
         eventually("the lease is renewed", async || (fs::read(&nonces).unwrap() != before).then_some(()))
@@ -240,7 +240,7 @@ async fn a_copy_of_a_data_directory_waits_for_the_original_to_end() {
     assert_ne!(fs::read(&nonces).unwrap(), then);
     let said = refusal_with(&copied, &[("ENTITYD_OBJECTS", &url)]).await;
     assert!(said.contains("one of the two is a copy"), "{said}");
-    // After a kill, the original starts again at once. After a clean stop, the copy may start, but lacks commits.
+    // After a kill, the original starts again at once. After a clean stop, the copy could start, but it lacks commits.
     let original = Entityd::in_folder(original.kill(), &["--objects", &url]);
     original.stop();
     let said = refusal_with(&copied, &[("ENTITYD_OBJECTS", &url)]).await;

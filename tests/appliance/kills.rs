@@ -1,5 +1,5 @@
-//! Killed at any moment and started again, the server loses nothing that it acknowledged, and the result is the same
-//! to the byte. The binary's own self-test does the kills and the checks.
+//! A server that is killed at any moment and restarted loses no acknowledged data, and the result has the same bytes.
+//! The code for kills and checks is that of `entityd selftest`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::maintenance::bury;
 use crate::support::{Entityd, eventually};
 
-/// The delay of a slowed step.
+/// The delay added to the step in which the server is killed.
 const SLOW: Duration = Duration::from_millis(60);
 
 fn scene() -> Scene {
@@ -42,7 +42,7 @@ async fn stopped_at_every_breakpoint_it_continues_to_the_same_result() {
     for moment in STEPS.iter().flat_map(|(_, moments)| *moments) {
         let mut server = scene.start(folder().unwrap(), &[("ENTITYD_BREAKPOINT", moment)]).unwrap();
         let mut scenario = Scenario::new(scene.people);
-        // Completes if the last step comes after the result.
+        // This succeeds only if the breakpoint is reached after the result is delivered.
         let _ = go_on(&mut scenario, &server).await;
         scene.until(&format!("the server stops at {moment}"), || server.has_ended()).await.unwrap();
         assert!(server.log().contains("a test stops the process"), "{moment} was reached");
@@ -83,7 +83,7 @@ async fn killed_repeatedly_it_still_completes() {
     let mut rng = chance();
     let mut folder = folder().unwrap();
     let mut scenario = Scenario::new(scene.people);
-    // There are fewer kills than a job has attempts: after the third, the job would be given up.
+    // Two kills at most: after three failed attempts, a job would be given up.
     for kill in 0..2 {
         let delay = Duration::from_millis(u64::from(rng.next_u32() % 150));
         eprintln!("kill {kill} after {delay:?}");
@@ -103,7 +103,7 @@ async fn killed_while_it_starts_it_starts_the_next_time() {
     let mut rng = chance();
     let mut moment = || Duration::from_micros(u64::from(rng.next_u32() % 60_000));
     for _ in 0..6 {
-        // An empty data directory, and then one that has content.
+        // First with an empty data directory, then with a project in it.
         let mut folder = TempDir::new().unwrap();
         for _ in 0..4 {
             Entityd::killed_after(&folder, moment()).await;

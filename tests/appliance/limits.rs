@@ -9,7 +9,7 @@ use reqwest::{Method, StatusCode};
 
 use crate::support::{Entityd, eventually, refused};
 
-/// Time for the server to close a connection.
+/// The time limit for the server to close a connection.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn connect(address: SocketAddr) -> TcpStream {
@@ -21,7 +21,7 @@ fn connect(address: SocketAddr) -> TcpStream {
 /// Sends `request`, reads until the server closes the connection, and returns the response.
 fn ask(address: SocketAddr, request: &str) -> String {
     let mut stream = connect(address);
-    // The server may close an unwanted connection at once.
+    // The server may close a rejected connection before it reads.
     let _ = stream.write_all(request.as_bytes());
     rest(&mut stream)
 }
@@ -36,7 +36,7 @@ fn rest(stream: &mut TcpStream) -> String {
     }
 }
 
-/// Requests the status with these headers; returns the status code, if there is a response.
+/// Requests `/status` with these headers. Returns the status code, if there is a response.
 fn try_status(address: SocketAddr, headers: &str) -> Option<u16> {
     let request = format!("GET /api/v1/status HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\r\n");
     ask(address, &request).split(' ').nth(1)?.parse().ok()
@@ -60,7 +60,7 @@ async fn a_rate_limited_client_gets_retry_after() {
     let answer = get().await;
     assert_eq!(answer.headers()["retry-after"], "1");
     assert!(refused(answer, 503).await.contains("the limit on requests"));
-    // Uploads are counted separately, and so are results.
+    // Uploads and results have rate limits of their own.
     let upload = api.request(Method::POST, "/projects/x/clks").body("{}").send().await.unwrap();
     assert_ne!(upload.status(), StatusCode::SERVICE_UNAVAILABLE);
     tokio::time::sleep(Duration::from_millis(1_100)).await;

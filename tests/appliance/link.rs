@@ -1,4 +1,4 @@
-//! `entityd link`: files in, result out.
+//! `entityd link`: reads the parties' files and writes the result.
 
 use std::fs;
 use std::io::Write;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::command_line::{entityd, stderr};
 
-/// Returns the complete linkages among the reference's vectors.
+/// Returns the recorded linkages of the reference service.
 fn flows() -> Vec<Value> {
     let file = include_str!("../fixtures/vectors/flows.json");
     let flows: Value = serde_json::from_str(file).unwrap();
@@ -24,7 +24,8 @@ fn link(files: &[PathBuf], threshold: &Value, options: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-/// Returns a file for each party of the flow; `shape` makes a document of encodings and blocks.
+/// Writes a file for each party of a linkage, and returns their paths. `shape` makes a document of encodings and
+/// blocks.
 fn files(folder: &Path, flow: &Value, shape: fn(&Value, &Value) -> Value) -> Vec<PathBuf> {
     let datasets = flow["datasets"].as_array().unwrap().iter().enumerate();
     let file = |(party, encodings): (usize, &Value)| {
@@ -75,7 +76,7 @@ fn groups_and_scores_are_those_of_the_reference() {
     }
 }
 
-/// Returns two parties with the same two encodings of 8 bytes, as JSON and as rows.
+/// Writes the same two encodings of 8 bytes for two parties, one as JSON and one in the binary format.
 fn two_parties(folder: &TempDir) -> [PathBuf; 2] {
     let [json, rows] = ["a.json", "b.bin"].map(|name| folder.path().join(name));
     fs::write(&json, r#"{"clks": ["AAECAwQFBgc=", "//79/Pv6+fg="]}"#).unwrap();
@@ -107,7 +108,7 @@ fn an_output_file_is_complete_or_absent() {
     assert_eq!(link(&files, &json!(0.9), &options).status.code(), Some(1));
 }
 
-/// Returns the exit code and the output of linking these two documents, without the folder's name.
+/// Links two documents. Returns the exit code and the errors, without the path of the folder.
 fn complaint(left: &str, right: &str, options: &[&str]) -> String {
     let folder = TempDir::new().unwrap();
     let files = ["a.json", "b.json"].map(|name| folder.path().join(name));
@@ -135,7 +136,7 @@ fn an_unusable_file_is_one_line() {
     insta::assert_snapshot!(complaint(GOOD, GOOD, &["--pairs-max", "0"]), @"3 entityd: 1 candidate pairs found so far, which is more than the limit of 0; a higher threshold or blocking would give fewer (--pairs-max allows more)");
 }
 
-/// Runs a program on a file, which replaces the file by another or writes one beside it.
+/// Runs a program, such as a compressor, in `folder`, and asserts that it succeeds.
 fn run(program: &str, arguments: &[&str], folder: &Path) {
     let output = std::process::Command::new(program).args(arguments).current_dir(folder).output();
     let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
@@ -222,7 +223,7 @@ fn an_output_is_written_through_a_symbolic_link() {
     let output = link(&files, &json!(0.9), &["-o", at("link").to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(at("link").is_symlink() && at("elsewhere/groups.json").is_file());
-    // An input is not replaced through a link either.
+    // The output may not be a link to an input either.
     symlink(&json, at("input")).unwrap();
     let before = fs::read(&json).unwrap();
     let output = link(&files, &json!(0.9), &["-o", at("input").to_str().unwrap()]);

@@ -1,4 +1,4 @@
-//! The listener's addresses, and the errors where it cannot listen.
+//! The addresses of the listeners, and the errors if the server cannot listen.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::command_line::{entityd, stderr};
 
-/// A server in its own network namespace. Dropping it kills it.
+/// A server in its own network namespace. It is killed when this value is dropped.
 struct Apart {
     child: Child,
     _folder: TempDir,
@@ -20,8 +20,8 @@ impl Drop for Apart {
     }
 }
 
-/// Returns a command that runs `setup` in a new network namespace and then starts the server there with these flags;
-/// none where no namespace can be created.
+/// Returns a command that creates a network namespace, runs `setup` in it, and starts the server there with these
+/// flags; `None` where no namespace can be created.
 fn apart(setup: &str, folder: &TempDir, flags: &[&str]) -> Option<Command> {
     let script = format!("ip link set lo up && {setup} && exec \"$0\" \"$@\"");
     let possible = Command::new("unshare").args(["-n", "sh", "-c", &script, "true"]).output();

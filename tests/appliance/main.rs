@@ -1,4 +1,4 @@
-//! The real binary, driven over real sockets; a file per subject.
+//! Tests of the real binary over real sockets, with a module per subject.
 
 #![expect(clippy::unwrap_used, reason = "a test helper may panic, like a test")]
 #![allow(clippy::disallowed_methods, reason = "a test client may resolve names by itself")]

@@ -1,4 +1,4 @@
-//! Maintenance cleans up without an operator.
+//! Maintenance removes leftover data without an operator.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -23,7 +23,7 @@ fn stray(path: &Path) {
     fs::write(path, "other").unwrap();
 }
 
-/// Records that the project, run or upload with this identifier was deleted.
+/// Records in the metadata that the project, run or upload with this identifier was deleted.
 pub(crate) fn bury(data_dir: &Path, id: &str) {
     let metadata = rusqlite::Connection::open(data_dir.join("metadata.db")).unwrap();
     let digest = Sha256::digest(hex::decode(id).unwrap());

@@ -1,4 +1,4 @@
-//! Parts of the data directory on file systems of their own.
+//! Parts of the data directory on other file systems.
 
 use std::fs;
 use std::io::{self, Write};
@@ -23,7 +23,7 @@ fn elsewhere(folder: &TempDir) -> Option<TempDir> {
     differs.then_some(other)
 }
 
-/// Moves a part of a stopped server's data directory to the other file system, and leaves a symlink.
+/// Moves a part of a stopped server's data directory to `other`, and leaves a symlink in its place.
 fn moved(folder: &TempDir, part: &str, other: &TempDir) {
     let (inside, outside) = (folder.path().join("data").join(part), other.path().join("part"));
     fs::create_dir_all(&inside).unwrap();

@@ -1,18 +1,18 @@
-//! The operations listener: probes and metrics; and the id of a request.
+//! The probes and metrics of the operations listener, and the ids of requests.
 
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::support::{ENCODING, Entityd, OTHER_ENCODING, eventually, text};
 
-/// Returns a response of the operations listener.
+/// Returns the status and the body of a response of the operations listener.
 async fn asked(server: &Entityd, path: &str) -> (StatusCode, String) {
     entityd::edge::tls::install_provider();
     let answer = reqwest::get(format!("http://{}{path}", server.doors().ops)).await.unwrap();
     (answer.status(), answer.text().await.unwrap())
 }
 
-/// Returns the sum of a metric family's samples whose labels contain `labels`.
+/// Returns the sum of those samples of a metric family that have all the labels `labels`.
 fn figure(figures: &str, family: &str, labels: &[&str]) -> f64 {
     let lines = figures.lines().filter(|line| {
         let (name, value) = line.rsplit_once(' ').unwrap_or_default();

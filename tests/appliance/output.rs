@@ -1,4 +1,4 @@
-//! Output that cannot be written is a failure of every command that prints.
+//! Every command that prints fails if its output cannot be written.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::command_line::{entityd, stderr};
 use crate::support::Entityd;
 
-/// Runs the program with its output redirected as a shell does it.
+/// Runs the program in a shell, with the redirection `to`.
 fn redirected(to: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let program = entityd();
     let mut command = Command::new("bash");
@@ -22,8 +22,8 @@ fn redirected(to: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Outpu
     command.envs(variables.iter().copied()).output().unwrap()
 }
 
-/// Asserts that a command fails in one sentence if its output cannot be written, and succeeds if the reader
-/// stops reading.
+/// Asserts that a command fails with a message if its output cannot be written, and succeeds if the reader closes the
+/// pipe.
 fn fails(arguments: &[&str], variables: &[(&str, &str)]) {
     for to in [">&-", ">/dev/full"] {
         let output = redirected(to, arguments, variables);

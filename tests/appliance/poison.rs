@@ -1,4 +1,4 @@
-//! Jobs that fail every time: their run ends in error with the reason, and the server survives.
+//! Jobs that fail in every attempt: their run ends in the state error with the reason, and the server survives.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! Probes while a disk hangs; signals that were blocked at the start; the log of a panic.
+//! Probes while a disk hangs, signals that were blocked at the start, and the log of a panic.
 
 use std::fs;
 use std::io::{self, Write};
@@ -14,14 +14,14 @@ use tempfile::TempDir;
 
 use crate::support::{ENCODING, Entityd, eventually};
 
-/// A folder mounted through another process, which can be stopped: then every call on it blocks.
+/// A folder that is mounted through a FUSE process. While that process is stopped, every call on the folder blocks.
 struct Slow {
     through: Child,
     folder: std::path::PathBuf,
 }
 
 impl Slow {
-    /// Mounts `real` at `folder`; `None` where that is not possible.
+    /// Mounts `real` at `folder`; `None` where FUSE is not available.
     async fn mount(real: &Path, folder: &Path) -> Option<Self> {
         fs::create_dir_all(real).unwrap();
         fs::create_dir_all(folder).unwrap();
@@ -46,7 +46,7 @@ impl Slow {
 
 impl Drop for Slow {
     fn drop(&mut self) {
-        // The process may have ended by itself.
+        // The process may have ended already.
         let _ = kill_process(Pid::from_child(&self.through), Signal::CONT);
         let _ = Command::new("umount").arg("-l").arg(&self.folder).output();
         let _ = self.through.kill();
@@ -60,7 +60,7 @@ fn skipped() -> Option<Slow> {
     None
 }
 
-/// Returns the response of the operations listener, and its duration.
+/// Returns the status and the body of a response of the operations listener, and the duration of the request.
 async fn asked(server: &Entityd, path: &str) -> (StatusCode, String, Duration) {
     entityd::edge::tls::install_provider();
     let watch = Stopwatch::start();
@@ -70,13 +70,13 @@ async fn asked(server: &Entityd, path: &str) -> (StatusCode, String, Duration) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn probes_answer_while_the_disk_hangs() {
-    // The number of uploads: more than there are threads for requests.
+    // More uploads than there are threads for requests.
     const UPLOADS: usize = 12;
     let folder = TempDir::new().unwrap();
     let (real, seen) = (folder.path().join("real"), folder.path().join("data"));
     let Some(slow) = Slow::mount(&real, &seen).await else { return };
     let server = Entityd::in_folder(folder, &[]);
-    // Dropped before the server, so that the disk works again when that stops, even if this test fails.
+    // Declared after the server and so dropped before it: the disk works again when the server stops.
     let disk = slow;
     let mut projects = Vec::new();
     for _ in 0..UPLOADS {

@@ -1,4 +1,4 @@
-//! Projects, and the rules for every request.
+//! Projects, and rules that apply to every request.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -122,7 +122,7 @@ async fn the_log_names_requests_and_no_tokens() {
         .send()
         .await
         .unwrap();
-    // A client may confuse a token with an identifier.
+    // A client may send a token in the place of an identifier. It must not be logged.
     api.get(&format!("/projects/{}", project.result_token), &project.update_tokens[0]).await;
     let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
     let log = server.log();
@@ -158,7 +158,7 @@ async fn creating_and_listing_may_require_the_admin_token() {
     let project = api.create_as(&format!("Bearer {admin}"), wanted).await;
     let listed: Value = api.get("/projects", &admin).await.json().await.unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 1);
-    // The tokens of a project suffice; no other is needed.
+    // Requests about a project need only the project's tokens.
     project.upload(0, &[ENCODING]).await;
     assert_eq!(project.describe().await["parties_contributed"], 1);
 }

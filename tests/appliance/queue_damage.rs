@@ -88,7 +88,7 @@ fn copy_of(folder: &TempDir) -> TempDir {
     copied
 }
 
-/// The state after a kill in the middle of a run and of the deletion of a project.
+/// A server that was killed during a run, and during the deletion of another project.
 struct Scenario {
     folder: TempDir,
     project: Project,
@@ -97,7 +97,7 @@ struct Scenario {
 
 impl Scenario {
     async fn begin() -> Self {
-        // sled writes a snapshot when it is opened.
+        // The queue is opened twice, since sled writes a snapshot when it is opened again.
         let (_, folder) = Entityd::start().stop();
         let slow = [("ENTITYD_SLOW_MS", "compare=600000,purge=600000")];
         let server = Entityd::with_variables_in(folder, &slow);
@@ -113,7 +113,7 @@ impl Scenario {
         Self { folder: server.kill(), project, run }
     }
 
-    /// Starts a server after the damage: the run completes with its result, the deletion completes, and the log reports
+    /// Starts a server after the damage, and asserts that the run and the deletion complete and that the log reports
     /// the damage.
     async fn goes_on(&self, damage: &str, folder: TempDir) {
         let server = Entityd::in_folder(folder, &["--lease-ms", "1000"]);
@@ -186,7 +186,7 @@ async fn a_new_queue_does_not_give_a_job_new_attempts() {
     Entityd::until_it_ends(&folder, &kills).await;
     fs::remove_dir_all(folder.path().join("data/queue")).unwrap();
     for _ in 0..2 {
-        // The second attempt again, which was in progress, and the third.
+        // The second attempt is repeated, since it was in progress, and then the third follows.
         Entityd::until_it_ends(&folder, &kills).await;
     }
     let server = Entityd::with_variables_in(folder, &kills);

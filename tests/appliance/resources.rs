@@ -1,4 +1,5 @@
-//! Limits on open files, threads, memory and file sizes: the server's needs, and its errors below them.
+//! Limits on open files, threads, memory and file sizes: the server needs no more than documented, and reports limits
+//! that are too low.
 
 use std::fs;
 use std::net::TcpStream;
@@ -9,7 +10,7 @@ use crate::support::{ENCODING, Entityd, OTHER_ENCODING, refused};
 
 const MIB: u64 = 1 << 20;
 
-/// Counts the open files of the process whose path contains `name`.
+/// Counts the server's open files whose paths contain `name`.
 fn open_files(server: &Entityd, name: &str) -> usize {
     let files = fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap();
     let names = files.filter_map(|file| fs::read_link(file.unwrap().path()).ok());
@@ -33,7 +34,7 @@ async fn many_readers_of_the_metadata_share_a_few_files() {
     }
 }
 
-/// Returns the number before these words.
+/// Returns the number before `words` in a text.
 fn number_before(text: &str, words: &str) -> u64 {
     let before = text.split(words).next().unwrap();
     before.split(' ').next_back().unwrap().parse().unwrap()
@@ -56,7 +57,7 @@ async fn too_few_open_files_are_refused_and_the_number_in_the_error_suffices() {
     refuses(&["prlimit", &format!("--nofile={0}:{0}", needed - 1)]).await;
     let server = Entityd::through(&["prlimit", &format!("--nofile={needed}:{needed}")], &[], &[]);
     let project = server.api().project("groups").await;
-    // Most of these are refused; none disconnects by itself.
+    // The server closes most of these connections; the client closes none.
     let idle: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(server.doors().api).unwrap()).collect();
     project.upload(0, &[ENCODING; 40]).await;
     project.upload(1, &[ENCODING; 40]).await;

@@ -1,4 +1,4 @@
-//! Results, as each token sees them.
+//! The results that each token may read.
 
 use serde_json::{Value, json};
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::{Entityd, Project, eventually};
 
-/// Uploads this many different encodings of 8 bytes, the same for both parties.
+/// Uploads the same `records` encodings of 8 bytes for both parties, all different.
 async fn upload(project: &Project, records: u32) {
     for party in 0..2 {
         let encodings: Vec<String> = (0..records)
@@ -22,7 +22,7 @@ async fn upload(project: &Project, records: u32) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_of_thousands_of_jobs_does_not_hold_up_a_run_of_ten() {
-    // 5,000 jobs of at least 10 ms, three at a time: some 17 seconds.
+    // The large run has 5,000 jobs of at least 10 ms, three at a time, and takes about 17 seconds.
     let server =
         Entityd::with_variables(&["--comparisons-per-job", "200"], &[("ENTITYD_SLOW_MS", "compare=10")]);
     let api = server.api();
@@ -51,7 +51,7 @@ async fn a_run_that_can_never_fit_fails_with_the_reason() {
     let api = server.api();
     let project = api.create(json!({"schema": {}, "result_type": "groups", "number_parties": 3})).await;
     for party in 0..3 {
-        // 3,630,000 pairs of encodings that are all the same.
+        // All encodings are equal, so that all 3,630,000 pairs match.
         let answer = project.post_clks(party, &json!({ "clks": vec!["AAECAwQFBgc="; 1_100] })).await;
         assert_eq!(answer.status(), 201);
     }

@@ -1,11 +1,11 @@
-//! No secret is in the log, at any level and from any module.
+//! No secret is logged, at any level and by any module.
 
 use reqwest::Method;
 use serde_json::json;
 
 use crate::support::{ENCODING, Entityd, OTHER_ENCODING, text};
 
-/// A token that a client made up: it grants nothing, but must not be logged either.
+/// An invalid token, which must not be logged either.
 const MADE_UP: &str = "5ec2e7c0ffee5ec2e7c0ffee5ec2e7c0ffee5ec2e7c0ffee";
 
 #[tokio::test]
@@ -27,7 +27,7 @@ async fn at_trace_level_no_token_body_or_encoding_is_logged() {
     secrets.push(project.result_token.clone());
     secrets.extend(project.update_tokens.iter().cloned());
 
-    // Secrets where they do not belong, and in requests that are refused.
+    // Secrets in wrong places, and in rejected requests.
     let token = &project.result_token;
     for path in [
         format!("/projects/{MADE_UP}"),

@@ -1,4 +1,4 @@
-//! `entityd selftest --server`: against running servers.
+//! `entityd selftest --server` against running servers.
 
 use std::fs;
 use std::process::{Output, Stdio};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::command_line::{entityd, stderr};
 use crate::support::{Entityd, eventually};
 
-/// Runs the check of the server at `url`.
+/// Runs `entityd selftest` against the server at `url`.
 fn check(url: &str, flags: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = entityd();
     command.args(["selftest", "--server", url]).args(flags).envs(variables.iter().copied());

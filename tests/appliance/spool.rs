@@ -1,4 +1,4 @@
-//! Disk space for uploads: its limits, and the errors at them.
+//! The limits on disk space for uploads, and the errors when they are reached.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::{Entityd, refused};
 
 const BYTES: usize = 800_000;
 
-/// Returns a body of unknown length; the last piece arrives late.
+/// Returns a body of undeclared length, whose last piece is sent after a delay.
 fn unannounced(last_after: Duration) -> Body {
     let piece = vec![7; BYTES / 8];
     Body::wrap_stream(stream::unfold(0, move |sent| {
@@ -30,7 +30,7 @@ async fn uploads_share_a_spool_and_free_their_space() {
     let slow = project.binary(0, BYTES as i64 / 8).body(unannounced(Duration::from_secs(2))).send();
     let slow = tokio::spawn(slow);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    // One is rejected before its body is read, the other while it is read.
+    // The first upload is rejected before its body is read, the second while it is read.
     for body in [Body::from(vec![7; BYTES]), unannounced(Duration::ZERO)] {
         let answer = project.binary(1, BYTES as i64 / 8).body(body).send().await.unwrap();
         let said = refused(answer, 507).await;

@@ -1,8 +1,8 @@
 //! Data directories of earlier versions: this version opens them and continues their runs.
 //!
-//! `tests/fixtures/stored/*.tar.gz` are made by `make.py` beside them, with the binary of that time. Every later version
-//! opens all of them. A change of a stored format adds an archive that the version before the change has made, and
-//! replaces none.
+//! Each archive `tests/fixtures/stored/*.tar.gz` was made by `make.py` in the same folder, with the binary of its time.
+//! Every later version must open all of them. A change of a stored format adds an archive made by the version before
+//! the change, and replaces none.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,7 +22,7 @@ fn archives() -> Vec<PathBuf> {
     entries.filter(|path| path.extension().is_some_and(|end| end == "gz")).collect()
 }
 
-/// Restores a backup as an operator does: all of it, in a new place.
+/// Unpacks an archive into a new folder. Returns the folder and the expected answers.
 fn unpacked(archive: &Path) -> (TempDir, Value) {
     let folder = TempDir::new().unwrap();
     let tar = Command::new("tar").args(["-xzf"]).arg(archive).arg("-C").arg(folder.path()).status();
@@ -38,7 +38,7 @@ async fn data_of_earlier_versions_opens_and_its_runs_continue() {
     for archive in archives {
         let (folder, answers) = unpacked(&archive);
         let mut server = Entityd::in_folder(folder, &[]);
-        // The second round repeats the reads after a clean stop.
+        // The second round repeats the checks after a clean stop.
         for _ in 0..2 {
             let finished = answers["projects"].as_array().unwrap().iter();
             for known in finished.chain([&answers["running"]]) {
@@ -62,7 +62,7 @@ fn project(api: &Api, known: &Value) -> Project {
     Project { api: api.clone(), path, result_token, update_tokens: Vec::new() }
 }
 
-/// Asserts that every token sees its known result once the run has ended.
+/// Asserts that the run completes, and that every token reads its known result.
 async fn assert_results(api: &Api, known: &Value) {
     let project = project(api, known);
     let run = project.known_run(text(&known["run"]));
@@ -73,7 +73,7 @@ async fn assert_results(api: &Api, known: &Value) {
     }
 }
 
-/// Uploads for the last party with its old token, and asserts that a run has the known result.
+/// Uploads the missing party's data with its old token, and asserts that a run has the known result.
 async fn assert_completes(api: &Api, known: &Value) {
     let mut project = project(api, known);
     project.update_tokens = vec![text(&known["update_token"])];
@@ -101,7 +101,7 @@ async fn assert_objects(server: &Entityd, answers: &Value) {
     assert!(store.get(&"deleted".into()).await.is_err());
 }
 
-/// Runs `entityd migrate ACTION --json`, and returns the databases that it names.
+/// Runs `entityd migrate ACTION --json`, and returns the databases in its output.
 fn migrate(action: &str, data_dir: &Path) -> Vec<Value> {
     let done = Command::new(env!("CARGO_BIN_EXE_entityd"))
         .args(["migrate", action, "--json", "--data-dir"])

@@ -1,4 +1,4 @@
-//! A real `entityd` in a temporary folder, and a small client for it.
+//! Starts a real server in a temporary folder, and sends requests to it.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -17,7 +17,7 @@ pub(crate) const ENCODING: &str = "AAECAwQFBgc=";
 /// Another encoding of 8 bytes.
 pub(crate) const OTHER_ENCODING: &str = "//79/Pv6+fg=";
 
-/// A server. Dropping it kills it and removes its folder.
+/// A server. When this value is dropped, the server is killed and its folder removed.
 pub(crate) struct Entityd {
     child: Child,
     folder: TempDir,
@@ -51,18 +51,18 @@ impl Entityd {
         Self::launch(TempDir::new().unwrap(), flags, variables)
     }
 
-    /// Starts a server on the data directory of an earlier one in `folder`.
+    /// Starts a server with flags on the data directory in `folder`.
     pub(crate) fn in_folder(folder: TempDir, flags: &[&str]) -> Self {
         Self::launch(folder, flags, &[])
     }
 
-    /// Starts a server with environment variables on the data directory of an earlier one in `folder`.
+    /// Starts a server with environment variables on the data directory in `folder`.
     pub(crate) fn with_variables_in(folder: TempDir, variables: &[(&str, &str)]) -> Self {
         Self::launch(folder, &[], variables)
     }
 
-    /// Starts a server that another program starts, such as `strace` or `unshare`: `wrapper` is its command line up
-    /// to ours.
+    /// Starts a server through another program, such as `strace` or `unshare`. `wrapper` is the command line of that
+    /// program, to which the command line of the server is appended.
     pub(crate) fn through(wrapper: &[&str], flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().unwrap();
         let mut command = wrapped(wrapper, &command(&folder, flags, variables));
@@ -70,7 +70,7 @@ impl Entityd {
         Self::spawn(folder, command)
     }
 
-    /// Returns the exit code and the output of a server that another program starts and that must not start.
+    /// Runs a server through `wrapper`. Returns its exit status and its output, after it has failed to start.
     pub(crate) async fn refused_through(wrapper: &[&str]) -> (ExitStatus, String) {
         let folder = TempDir::new().unwrap();
         let mut command = wrapped(wrapper, &command(&folder, &[], &[]));
@@ -79,13 +79,12 @@ impl Entityd {
         (ended, fs::read_to_string(folder.path().join("log")).unwrap())
     }
 
-    /// Starts a server with flags and environment variables on the data directory of an earlier one in `folder`.
+    /// Starts a server with flags and environment variables on the data directory in `folder`.
     pub(crate) fn told_in(folder: TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         Self::launch(folder, flags, variables)
     }
 
-    /// Runs a server on the data directory in `folder` until it ends by itself, perhaps before it has printed
-    /// anything.
+    /// Runs a server on the data directory in `folder` until it ends by itself, possibly before it has started.
     pub(crate) async fn until_it_ends(folder: &TempDir, variables: &[(&str, &str)]) {
         let mut child = command(folder, &[], variables).stdout(Stdio::null()).spawn().unwrap();
         let ended = eventually("the process ends", async || child.try_wait().unwrap());
@@ -121,7 +120,7 @@ impl Entityd {
         self.doors
     }
 
-    /// Returns the admin token, if this start has made it.
+    /// Returns the admin token, if the server has created it at this start.
     pub(crate) fn admin_token(&self) -> Option<String> {
         self.admin_token.clone()
     }
@@ -132,29 +131,29 @@ impl Entityd {
         Api { client: Client::new(), base: format!("http://{}/api/v1", self.doors.api) }
     }
 
-    /// Returns the data directory of the server.
+    /// Returns the path of the server's data directory.
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    /// Returns the log of the server, and the logs of earlier servers in the same folder.
+    /// Returns the log of this server and of earlier servers in the same folder.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    /// Returns the files that hold uploaded bytes or data derived from them.
+    /// Returns the files that hold uploaded data or data derived from it.
     pub(crate) fn payload_files(&self) -> Vec<PathBuf> {
         server::payload_files(&self.data_dir())
     }
 
-    /// Returns the payload files whose path, or whose directory, ends with `kind`.
+    /// Returns those of [`Self::payload_files`] whose path, or whose directory, ends in `kind`.
     pub(crate) fn files(&self, kind: &str) -> Vec<PathBuf> {
         let mut files = self.payload_files();
         files.retain(|file| file.ends_with(kind) || file.parent().unwrap().ends_with(kind));
         files
     }
 
-    /// Returns the resident memory of the process.
+    /// Returns the resident memory of the server in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -166,20 +165,20 @@ impl Entityd {
         self.child.id()
     }
 
-    /// Returns whether the process has ended by itself.
+    /// Returns true if the process has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Kills the server, and returns the folder for the next one.
+    /// Kills the server, and returns its folder for the next server.
     pub(crate) fn kill(mut self) -> TempDir {
-        // The process may have ended before.
+        // The process may have ended already.
         let _ = self.child.kill();
         self.child.wait().unwrap();
         std::mem::replace(&mut self.folder, TempDir::new().unwrap())
     }
 
-    /// Asks the server to stop, and waits until it has.
+    /// Stops the server with a signal, and waits for its end.
     pub(crate) fn stop(mut self) -> (ExitStatus, TempDir) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
@@ -200,7 +199,7 @@ impl Drop for Entityd {
     }
 }
 
-/// Returns the command that starts a server.
+/// Returns a command that starts a server.
 fn command(folder: &TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Command {
     let program = Path::new(env!("CARGO_BIN_EXE_entityd"));
     let mut command = server::command(program, &folder.path().join("data"), flags, variables);
@@ -208,7 +207,7 @@ fn command(folder: &TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Comm
     command
 }
 
-/// Returns the file that a server in `folder` logs to.
+/// Opens the file to which a server in `folder` logs.
 fn log(folder: &TempDir) -> File {
     File::options().create(true).append(true).open(folder.path().join("log")).unwrap()
 }
@@ -226,10 +225,10 @@ fn wrapped(wrapper: &[&str], inner: &Command) -> Command {
     outer
 }
 
-/// Reads the banner of a server that has started: its addresses, and the admin token if that is new.
+/// Reads the first lines that a server prints: its addresses, and the admin token if it is new.
 fn read_banner(stdout: &mut impl BufRead) -> Option<(Doors, Option<String>)> {
     let mut lines = Vec::new();
-    // All listeners are open once the last line is printed.
+    // After the last line, all listeners are open.
     for line in stdout.lines().map_while(Result::ok) {
         let last = line.contains("no telemetry");
         lines.push(line);
@@ -260,14 +259,14 @@ pub(crate) struct Project {
     pub(crate) update_tokens: Vec<String>,
 }
 
-/// A run with a token that may see it.
+/// A run, with a token that may read it.
 pub(crate) struct Run<'a> {
     project: &'a Project,
     pub(crate) path: String,
 }
 
 impl Api {
-    /// Returns a request for `path`, below `/api/v1`.
+    /// Returns a request for `path`, which is relative to `/api/v1`.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base))
     }
@@ -284,7 +283,7 @@ impl Api {
         self.request(Method::POST, path).header("Authorization", token).json(body).send().await.unwrap()
     }
 
-    /// Returns a project of two parties.
+    /// Creates a project of two parties.
     pub(crate) async fn project(&self, result_type: &str) -> Project {
         self.create(json!({"schema": {}, "result_type": result_type})).await
     }
@@ -294,7 +293,7 @@ impl Api {
         self.create_as("", body).await
     }
 
-    /// Creates a project as the holder of `token`.
+    /// Creates a project with the token `token` for creating projects.
     pub(crate) async fn create_as(&self, token: &str, body: Value) -> Project {
         let answer = self.post("/projects", token, &body).await;
         assert_eq!(answer.status(), StatusCode::CREATED);
@@ -356,7 +355,7 @@ impl Run<'_> {
         self.project.api.get(&path, &self.project.result_token).await.json().await.unwrap()
     }
 
-    /// Returns the part of the result for this token.
+    /// Requests the result with this token.
     pub(crate) async fn result(&self, token: &str) -> Response {
         self.project.api.get(&format!("{}/result", self.path), token).await
     }
@@ -371,7 +370,7 @@ impl Run<'_> {
     }
 }
 
-/// Polls `ask` until it returns a value.
+/// Calls `ask` repeatedly until it returns a value. `what` describes the expected event.
 pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     const PAUSE: Duration = Duration::from_millis(10);
     for _ in 0..3_000 {
@@ -383,7 +382,7 @@ pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Opti
     panic!("not within half a minute: {what}");
 }
 
-/// Asserts the status and the shape of an error response; returns its detail.
+/// Asserts the status and the format of an error response, and returns its detail.
 pub(crate) async fn refused(answer: Response, status: u16) -> String {
     assert_eq!(answer.headers()["content-type"], "application/problem+json");
     assert_eq!(answer.status().as_u16(), status);

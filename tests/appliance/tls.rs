@@ -1,4 +1,4 @@
-//! TLS on every listener: self-signed, configured and replaced certificates, and the certificates of clients.
+//! TLS on every listener: self-signed, configured and replaced certificates, and client certificates.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -30,7 +30,7 @@ impl Authority {
         self.0.pem()
     }
 
-    /// Returns a certificate and its private key, both in PEM.
+    /// Issues a certificate. Returns it and its private key, both in PEM.
     fn signs(&self, usage: ExtendedKeyUsagePurpose) -> (String, String) {
         let mut wanted = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         wanted.extended_key_usages = vec![usage];
@@ -47,7 +47,7 @@ impl Authority {
     }
 }
 
-/// Files with a certificate and its private key.
+/// The files with a certificate and with its private key.
 struct Files {
     folder: TempDir,
 }
@@ -59,7 +59,7 @@ impl Files {
         files
     }
 
-    /// Writes the two files one after the other, as people do.
+    /// Writes the two files one after the other, as an operator would.
     fn write(&self, (certificate, key): &(String, String)) {
         fs::write(self.path("certificate"), certificate).unwrap();
         fs::write(self.path("key"), key).unwrap();
@@ -84,7 +84,7 @@ fn status(address: SocketAddr) -> String {
     format!("https://{address}/api/v1/status")
 }
 
-/// Returns the output of a binary that does not start.
+/// Returns the error of a server that does not start.
 fn complaint(flags: &[&str]) -> String {
     let folder = TempDir::new().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_entityd"));
@@ -130,7 +130,7 @@ async fn a_certificate_is_swapped_under_load_and_no_request_fails() {
     let done = Arc::new(AtomicUsize::new(0));
     let callers: Vec<_> = (0..4)
         .map(|_| {
-            // A new connection for each request.
+            // The client keeps no idle connections, so that each request opens a new one.
             let (client, url) = (authority.client().build().unwrap(), url.clone());
             let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
             tokio::spawn(async move {
@@ -154,7 +154,7 @@ async fn a_certificate_is_swapped_under_load_and_no_request_fails() {
         files.write(&pair());
         reads(swap).await;
     }
-    // A certificate that does not belong to the key: the old one remains in use, and the log says so.
+    // If the new certificate does not match the key, the old one stays in use, and the log reports that.
     fs::write(files.path("certificate"), pair().0).unwrap();
     eventually("the mistake is logged", async || {
         server.log().contains("keeping the old one: the private key in").then_some(())

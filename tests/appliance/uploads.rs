@@ -1,4 +1,4 @@
-//! Uploads, above all failed ones: the token stays usable and no byte stays behind.
+//! Uploads, mainly failed ones: the token stays valid, and no data is left.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::support::{ENCODING, Entityd, OTHER_ENCODING, Project, eventually, refused, text};
 
-/// Asserts that an upload by party 0 has left nothing, and that the party can still upload.
+/// Asserts that a failed upload by party 0 has left no data, and that the party can still upload.
 async fn untouched(server: &Entityd, project: &Project) {
     assert_eq!(server.payload_files(), Vec::<std::path::PathBuf>::new());
     assert_eq!(project.describe().await["parties_contributed"], 0);
@@ -19,7 +19,7 @@ async fn untouched(server: &Entityd, project: &Project) {
     assert_eq!(answer.status(), 201);
 }
 
-/// Returns the response to a request with another value of a header.
+/// Sends a request with a changed header, and returns the response.
 async fn changed(request: RequestBuilder, name: &'static str, value: &'static str) -> Response {
     let mut request = request.build().unwrap();
     request.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -91,8 +91,8 @@ async fn binary_headers_and_length_must_agree() {
 async fn a_body_beyond_the_limit_is_413() {
     let server = Entityd::with(&["--body-bytes-max", "100000"]);
     let project = server.api().project("groups").await;
-    // The body is longer than a connection buffers: the response must arrive although the body is not read to its
-    // end.
+    // The body is longer than the buffers of a connection: the response must arrive although the server does not read
+    // the whole body.
     let announced = project.binary(0, 4_000_000).body(vec![0; 32_000_000]);
     refused(announced.send().await.unwrap(), 413).await;
     let pieces = stream::iter((0..64).map(|_| Ok::<_, std::io::Error>(vec![0_u8; 65_536])));
@@ -118,7 +118,7 @@ async fn a_large_body_that_is_refused_early_still_gets_its_answer() {
     untouched(&server, &project).await;
 }
 
-/// Returns the head of a binary upload of two encodings, as it is on the wire.
+/// Returns the HTTP request line and headers of a binary upload of two encodings.
 fn head(project: &Project, more: &str) -> String {
     format!(
         "POST /api/v1{}/binaryclks HTTP/1.1\r\nHost: entityd\r\nAuthorization: {}\r\nHash-Count: 2\r\nHash-Size: 8\r\n\
@@ -140,7 +140,7 @@ async fn a_client_that_disconnects_leaves_the_token_unused() {
     refused(meanwhile, 503).await;
     drop(connection);
     eventually("the spool file is gone", async || server.payload_files().is_empty().then_some(())).await;
-    // The token is released a moment later; until then no upload can use it.
+    // The server frees the token shortly after the failure; until then, no upload can use it.
     eventually("the token is free", async || {
         let body = reqwest::Body::wrap_stream(stream::iter([Ok::<_, std::io::Error>("too short")]));
         let answer = project.binary(0, 2).body(body).send().await.unwrap();
@@ -163,7 +163,7 @@ async fn a_client_that_repeats_an_upload_gets_a_receipt_in_place_of_the_lost_one
         text(&answer.json::<Value>().await.unwrap()["receipt_token"])
     };
     let sent: Vec<u8> = (0..16).collect();
-    // Nothing was uploaded yet: this is an ordinary upload, so the header does no harm.
+    // The first upload of a party may have the header, which has no effect then.
     let lost = receipt(again(2, sent.clone()).await).await;
     let status = async |token: &str| project.api.get(&project.path, token).await.status().as_u16();
     assert_eq!(status(&lost).await, 200);
@@ -177,7 +177,7 @@ async fn a_client_that_repeats_an_upload_gets_a_receipt_in_place_of_the_lost_one
     assert_eq!(status(&lost).await, 200);
     let renewed = receipt(again(2, sent.clone()).await).await;
     assert_eq!((status(&lost).await, status(&renewed).await), (403, 200));
-    // A receipt is also renewed for a body in another form, and after the earlier receipt was used.
+    // A receipt is also renewed for the same encodings in another format, and after the earlier receipt was used.
     project.upload(1, &[ENCODING]).await;
     project.run(0.5).await.ended().await;
     let body = json!({"clks": ["AAECAwQFBgc=", "CAkKCwwNDg8="]});
@@ -201,7 +201,7 @@ async fn a_client_that_expects_100_continue_gets_it() {
     let count = connection.read(&mut answer).await.unwrap();
     assert!(answer[..count].starts_with(b"HTTP/1.1 201"), "{}", String::from_utf8_lossy(&answer[..count]));
 
-    // The token is used: there is no need to send anything.
+    // The token is used: the server rejects the upload without reading the body.
     let mut connection = TcpStream::connect(server.doors().api).await.unwrap();
     connection.write_all(head(&project, "Expect: 100-continue\r\n").as_bytes()).await.unwrap();
     let mut all = Vec::new();

@@ -1,4 +1,4 @@
-//! HTTP on the wire, and behind proxies.
+//! HTTP requests as bytes on a connection, and behind proxies.
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use crate::support::{Entityd, text};
 
-/// Returns the response to a request whose client closes its sending side at once.
+/// Sends a request, closes the sending side of the connection, and returns the response.
 async fn said_and_closed(server: &Entityd, request: &str) -> String {
     let mut connection = TcpStream::connect(server.doors().api).await.unwrap();
     connection.write_all(request.as_bytes()).await.unwrap();
@@ -16,7 +16,7 @@ async fn said_and_closed(server: &Entityd, request: &str) -> String {
     answer
 }
 
-/// Returns the head of a request for `path` with more header lines.
+/// Returns the bytes of a GET request for `path` with additional header lines.
 fn get(path: &str, lines: &[&str]) -> String {
     let lines: String = lines.iter().flat_map(|line| [line, "\r\n"]).collect();
     format!("GET {path} HTTP/1.1\r\n{lines}\r\n")
@@ -36,7 +36,7 @@ async fn a_client_that_closes_its_sending_side_gets_its_answer() {
         let answer = said_and_closed(&server, &create).await;
         assert!(answer.starts_with("HTTP/1.1 201") && answer.contains("update_tokens"), "{answer}");
     }
-    // Half a body is rejected.
+    // A truncated body is rejected.
     let half = "POST /api/v1/projects HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{";
     let answer = said_and_closed(&server, half).await;
     assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
@@ -77,7 +77,7 @@ async fn links_redirects_and_the_api_description_include_the_prefix_of_a_proxy()
         let document: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
         text(&document["servers"][0]["url"])
     };
-    // Whether or not the proxy strips the prefix.
+    // The proxy may strip the prefix or not.
     for prefix in ["", "/pprl", "//pprl/"] {
         let described = ask(&format!("{prefix}/api/v1/openapi.json"), &[]).await;
         assert_eq!(servers(&described), "/pprl");

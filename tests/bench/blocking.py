@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
-"""Runs with many blocks, through HTTP, on a server of its own.
+"""The time of runs with many blocks, through HTTP.
 
     cargo build --release
     python3 tests/bench/blocking.py [RECORDS]
 
-Two parties of RECORDS (200,000) random encodings of 128 bytes, half of them shared with a few bits changed.
-First with blocks of two records each, half as many blocks as records; then with five blocks a record, out of
-RECORDS / 20 blocks whose sizes are Zipf-distributed. Prints the time of the uploads, the time of a run from its
-creation until its result is read, and the peak memory of the process during the run; anonymous memory excludes
-mapped files.
+Two parties have RECORDS (200,000) random encodings of 128 bytes each. Half of the records are in both, with a few
+bits changed. In the first linkage, every block has two records; in the second, every record is in five of RECORDS / 20
+blocks, whose sizes are Zipf-distributed. Prints the time of the uploads, the time of a run from its creation until its
+result is read, and the peak memory of the process during the run; anonymous memory excludes mapped files.
 """
 
 import base64
@@ -100,7 +99,7 @@ def measure(server, name, bodies, result_type):
     uploaded = time.perf_counter() - began
     while server.ask("GET", path, token)["parties_contributed"] < 2:
         time.sleep(0.01)
-    # The last ingest continues after its response: a run that waited for it would measure it, too.
+    # The server ingests the last upload after its response. A first run waits for that, so that it is not measured.
     warm = server.ask("POST", f"{path}/runs", token, json.dumps({"threshold": 1.0}))
     wait(server, f"{path}/runs/{warm['run_id']}", token)
     server.forget_peak()
@@ -155,7 +154,7 @@ def main():
 
 
 def say_duplicates(blocks):
-    """Prints how often a pair is found more than once: records that are in both share all five blocks."""
+    """Prints the number of times that true pairs are found again, in a second or later common block."""
     again = sum(len(set(names)) - 1 for names in blocks[0][::2])
     print(f"Zipf: the largest block has {largest(blocks[0]):,} records; "
           f"pairs that are the same person are found {again:,} times more than once")

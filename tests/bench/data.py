@@ -1,5 +1,5 @@
-"""Locates the binary, the Python packages and the data of the benchmarks. Everything is made once and kept
-under the target directory."""
+"""Locates the binary, the Python packages and the data of the benchmarks. Packages and data are made once and kept
+in the target directory."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ ENCODING_BYTES = 128
 
 
 def python():
-    """An interpreter with anonlink and clkhash, in the versions that the tests compare with."""
+    """Returns a Python interpreter with anonlink and clkhash, in the versions that the tests use."""
     folder = TARGET / "bench-venv"
     interpreter = folder / "bin/python"
     if not (folder / "ready").exists():
@@ -27,7 +27,7 @@ def python():
 
 
 def people(records):
-    """Returns two files of this many encodings each."""
+    """Returns the paths of two files with `records` encodings each."""
     folder = TARGET / "bench-data"
     paths = [folder / f"people-{records}-{side}.bin" for side in ("left", "right")]
     if not all(path.exists() for path in paths):
@@ -41,7 +41,7 @@ def people(records):
 
 
 def machine():
-    """Describes the machine, on which the figures depend besides the program."""
+    """Describes the machine, on which the figures depend."""
     cpu = {}
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         key, _, value = line.partition(":")

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Reports of one run through the metadata store, in SQLite and in PostgreSQL, and single-row updates by pgbench beside them.
+"""Compares the rate at which the metadata store records finished parts of a run, in SQLite and in PostgreSQL, with the
+rate of single-row updates by pgbench.
 
     apt-get install postgresql
     cargo build --release && python3 tests/bench/database.py [REPORTS]
 
-Each report sets a bit in the row of a run of that many parts, and is on the disk before it is answered: PostgreSQL runs with
-`fsync` and `synchronous_commit` on. pgbench updates the same row from as many clients, a transaction each, which shows what the
-server does without sharing transactions. As root the server runs as the user postgres.
+Each report sets a bit in the row of a run with REPORTS parts, and is on disk before it is answered: PostgreSQL runs
+with `fsync` and `synchronous_commit` on. pgbench updates one row from the same number of clients, each update in its own
+transaction, whereas the metadata store shares transactions. If this is run as root, PostgreSQL runs as the user postgres.
 """
 
 import json
@@ -73,7 +74,7 @@ def measure(reports, workers, url=None):
 
 
 def peer(folder, clients, seconds=5):
-    """Returns the transactions a second of pgbench, each of which increments one row."""
+    """Returns the transactions per second of pgbench. Each transaction increments a value in the same row."""
     run = lambda *words, **rest: subprocess.run(
         [*words, "-h", folder, "-U", "entityd", "postgres"], check=True, capture_output=True, text=True, **rest
     )

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The cost of the HTTP layer, and that of many bad clients to the good ones.
+"""The cost of the HTTP layer, and the effect of many bad clients on the other ones.
 
     cargo build --release && python3 tests/bench/edge.py [crowd] [throttled] [wrk]
 
 crowd      latency of GET /api/v1/status alone, beside 5,000 idle connections, and beside those and 500 slow senders
-throttled  a 256 MiB upload alone, and beside one of 2 GB that is throttled to a crawl
-wrk        requests a second, beside nginx serving a file of the same size, plain and with TLS (needs nginx and wrk)
+throttled  the time of a 256 MiB upload alone, and beside one of 2 GB at a very low rate
+wrk        requests per second, and those of nginx with a file of the same size, with and without TLS (needs both)
 """
 
 import contextlib
@@ -50,7 +50,7 @@ def entityd(folder, *flags):
 
 
 def latencies(port):
-    """Returns the milliseconds of each of many requests, sorted."""
+    """Returns the sorted latencies of many requests, in milliseconds."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     times = []
     for _ in range(REQUESTS):
@@ -68,7 +68,7 @@ def report(name, times):
 
 
 def connect(port, number):
-    """A connection from an address of its own."""
+    """Returns a connection from a loopback address that depends on `number`."""
     address = socket.inet_ntoa(struct.pack("!I", (127 << 24) + (1 << 16) + number))
     return socket.create_connection(("127.0.0.1", port), 30, (address, 0))
 
@@ -183,7 +183,7 @@ def nginx(folder, content):
     (static / "status").write_bytes(content)
     plain, tls = free_port(), free_port()
     pair = f"{folder}/data/tls/self-signed.pem"
-    # As root, nginx would switch to a user who may not use the folder.
+    # If it is started as root, nginx would switch to a user without access to the folder.
     user = "user root;" if os.geteuid() == 0 else ""
     config = NGINX_CONFIG.format(user=user, folder=folder, plain=plain, tls=tls, pair=pair)
     Path(folder, "nginx.conf").write_text(config)
@@ -197,7 +197,7 @@ def nginx(folder, content):
 
 
 def rate(url, script=None):
-    """Returns the requests a second of wrk, all of which must be answered 2xx."""
+    """Returns the requests per second of wrk. All answers must be 2xx."""
     command = ["wrk", "-t2", "-c32", "-d4s", url] + (["-s", script] if script else [])
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in said or "Socket errors" in said:

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Records encoded and blocked a second, beside the libraries `clkhash` and `blocklib` on the same file in the same run.
+"""Compares the records encoded and blocked per second with the libraries `clkhash` and `blocklib`, on the same file.
 
     cargo build --release && tests/run venv
     target/venv/bin/python tests/bench/encode.py [RECORDS ...]
 
-The file has RECORDS (50,000 and 500,000) of four names each, drawn from 20,000 made-up ones, the frequent ones
-more often; the schema turns each into bigrams and all into 1024 bits, with either hash function. Measurements alternate; the best of 3
-counts for each. On one core processor time counts, which says the same on a machine that is shared, then on all cores the
-time of the clock. Both must make the same bytes. Then the first 50,000 records at most are blocked on one core, by P-Sig
-with three strategies and by lambda-fold; both write the blocks of each record as JSON, which must be equal.
+The file has RECORDS (50,000 and 500,000) records of four names each, drawn from 20,000 invented names with different
+frequencies. The schema encodes the bigrams of all names in 1024 bits, with each of the two hash functions. Measurements
+alternate; the best of 3 is reported. On one core, processor time is measured, which depends less on other programs; on
+all cores, elapsed time. Both programs must make the same bytes. Then up to 50,000 records are blocked on one core, by
+P-Sig with three strategies and by lambda-fold. Both programs write the blocks of each record as JSON, which must be equal.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ def write_people(path, records):
 
 
 def clock(cores):
-    """The clock, or on one core the processor time of this process and of those that it waited for."""
+    """Returns the elapsed time, or on one core the processor time of this process and of its ended child processes."""
     if cores > 1:
         return time.perf_counter()
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -108,7 +108,7 @@ LAMBDA_FOLD = {"type": "lambda-fold", "version": 1, "config": {
 
 
 def library_blocks(data, config, out):
-    """The blocks of each record as JSON, as anonlink-client writes them."""
+    """Writes the blocks of each record as JSON, like anonlink-client."""
     started = clock(1)
     with open(data) as file, contextlib.redirect_stdout(io.StringIO()):
         header, *rows = ([value.strip() for value in row] for row in csv.reader(file))

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""The job queue beside Sidekiq and Celery on the same machine, in the same run.
+"""Compares the rate of the job queue with Sidekiq and Celery on the same machine.
 
     apt-get install redis-server ruby-sidekiq python3-venv
     cargo build --release && python3 tests/bench/jobs.py
 
-Each puts empty jobs of 128 bytes through ten queues, enqueued in hundreds where it can do that, while its workers run: as
-many processes as there are cores for Sidekiq and Celery, one for `entityd`. Redis writes its log with an fsync a second, and
-may lose that second; `entityd` has an fsync behind every answer. Celery comes from PyPI into `target/celery-venv`.
+Each system enqueues and executes jobs that do nothing, with payloads of 128 bytes, in ten queues and in batches of a
+hundred where it supports batches. Sidekiq and Celery have a worker process per core, `entityd` has one process. Redis
+syncs its log once a second, and may lose a second of jobs; `entityd` answers after a sync. Celery is installed from PyPI
+into `target/celery-venv`.
 """
 
 import json
@@ -107,12 +108,12 @@ def wait_until(done, seconds, otherwise):
 
 
 def through(workers, client, redis, prefix, folder, name):
-    """Jobs a second: from the first enqueue until all queues are empty, with the workers up."""
+    """Returns the jobs per second, from the first enqueue until all queues are empty. The workers are started before."""
     environment = {**os.environ, "REDIS_URL": redis.url}
     log = open(f"{folder}/{name}.log", "wb")
     running = [subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log) for command in workers]
     try:
-        # One batch shows that the workers are up, and warms them up.
+        # The first jobs show that the workers have started, and are not measured.
         subprocess.run([*client, "1000", ",".join(QUEUES)], cwd=folder, env=environment, check=True, stdout=log, stderr=log)
         wait_until(lambda: redis.waiting(prefix) == 0, 60, f"{name} does not start; see {folder}/{name}.log")
         time.sleep(1)

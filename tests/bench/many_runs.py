@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""The cost of one project with many runs to itself and to another project.
+"""The cost of many runs of one project, for this project and for another one.
 
     cargo build --release && python3 tests/bench/many_runs.py [400 1000 ...]
 
-For each number of runs, posted before the data arrives: seconds to post them, to list them, and from the last upload to
-the last result; the server's processor time a run; and how long a small project of another client takes meanwhile.
-Processor time does not depend on the load of the machine: it must not grow with the number of runs.
+The runs are created before the data is uploaded. For each number of runs, prints the time to create them, to list
+them, and from the last upload to the last result; the server's processor time per run; and the time of a small project
+of another client meanwhile. The processor time per run must not grow with the number of runs; it hardly depends on the
+load of the machine.
 """
 
 import http.client
@@ -90,7 +91,7 @@ def measure(port, pid, runs):
     def link():
         client.upload(project)
         other.start()
-        # Listing thousands of runs costs the server time, too.
+        # The client polls rarely, since listing thousands of runs takes processor time of the server too.
         client.wait(project, 0.5)
 
     used = processor_ms(pid)

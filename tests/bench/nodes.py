@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Workers on the worker listener beside one process, in the same run.
+"""Compares runs on workers, which join an API node, with runs in one process.
 
     cargo build --release && python3 tests/bench/nodes.py [RECORDS [THRESHOLD]] [--repeat N] [--json FILE]
 
-Links 2 x RECORDS (100,000) encodings of people (128 bytes, made by clkhash) at THRESHOLD (0.7), asking for groups, with
+Links 2 x RECORDS (100,000) encodings of people (128 bytes, made by clkhash) at THRESHOLD (0.7) into groups, with
 
-- one process of one thread and of all threads (role all),
-- an API node with one worker of one thread, and with as many of those as there are cores,
-- an API node with one worker of all threads, over TLS,
+- one process with one thread, and with all threads (role all),
+- an API node with one worker with one thread, and with one such worker per core,
+- an API node with one worker with all threads, over TLS,
 
-in turns, and prints the median time between the creation of the run and its end, and ratios of these. All processes share
-one machine, so that the API node takes some of its cores.
+in turns. Prints the median time between the creation of the run and its end, and the ratios of these times. All processes
+share one machine, so that the API node uses some of its cores.
 """
 
 import argparse
@@ -31,7 +31,7 @@ CORES = os.cpu_count() or 2
 
 
 class Node:
-    """A process of one role; its banner names its addresses."""
+    """A process in one role. It prints its addresses at the start."""
 
     def __init__(self, folder, flags):
         Path(folder).mkdir(parents=True)
@@ -82,7 +82,7 @@ def link(api, datasets, threshold):
         headers = {"Content-Type": "application/octet-stream", "Hash-Count": str(count), "Hash-Size": "128"}
         ask(api, "POST", f"{path}/binaryclks", token, rows, headers)
     token = created["result_token"]
-    # The uploads are ingested before the measurement starts.
+    # Waits until the uploads are ingested, so that this is not measured.
     time.sleep(2 + datasets[0][0] / 100_000)
     began = time.monotonic()
     run = call("POST", f"{path}/runs", token, body={"threshold": threshold})["run_id"]

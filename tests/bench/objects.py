@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Puts and gets through the S3 endpoint beside Garage on the same machine, by the same client, taking turns.
+"""Compares PUTs and GETs at the S3 endpoint with those at Garage, on the same machine and by the same client, in turns.
 
     cargo build --release && python3 tests/bench/objects.py [ROUNDS]
 
-Both sync every PUT to the disk before they answer: Garage runs as one node with `data_fsync` and `metadata_fsync`, with
-LMDB for its metadata (its default) and, since nothing here compresses, without compression. It is built from its crate
-into `target/peers` at the first call, which takes a quarter of an hour. The ratios are of medians over ROUNDS (5).
+Both sync every PUT to disk before they answer. Garage runs as one node with `data_fsync` and `metadata_fsync`, with
+LMDB for its metadata (its default), and without compression, since the data does not compress. The first call builds it
+from its crate into `target/peers`, which takes a quarter of an hour. The ratios are those of medians over ROUNDS (5).
 
-Garage leaves Nagle's algorithm on: over loopback, its small answers wait 40 ms for the client to acknowledge their headers.
-So there is a second node whose connections are given TCP_NODELAY (by a library that `cc` makes), and `entityd` has to be
-ahead of the better of the two.
+Garage leaves Nagle's algorithm on: over loopback, its small answers wait 40 ms until the client acknowledges their
+headers. A second node therefore gets TCP_NODELAY for its connections (by a preloaded library that `cc` builds), and
+`entityd` must be faster than the faster of the two.
 """
 
 import contextlib
@@ -103,7 +103,7 @@ def entityd(folder, log):
 
 @contextlib.contextmanager
 def garage(folder, log, **environment):
-    """A Garage node with a layout of its own, and one key that may create buckets."""
+    """Starts a Garage node with a layout and with one key that may create buckets."""
     folder.mkdir()
     rpc, s3 = free_ports(2)
     binary, config = garage_binary(), folder / "garage.toml"
@@ -137,7 +137,7 @@ def garage_binary():
 
 
 def nodelay(folder):
-    """Builds a library that, when preloaded, sets TCP_NODELAY on accepted connections."""
+    """Builds a library for preloading that sets TCP_NODELAY on accepted connections."""
     library = folder / "nodelay.so"
     compiler = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", library]
     subprocess.run(compiler, input=NODELAY, text=True, check=True)
@@ -168,7 +168,7 @@ def said(target, found):
 
 
 def table(found, rounds):
-    """Prints the medians; returns the figures in which `entityd` is not ahead."""
+    """Prints the medians; returns the names of the figures in which `entityd` is not faster."""
     ours, *peers = found
     print(f"\n{f'median of {rounds}':20}" + "".join(f"{name:>16}" for name in found) + f"{'ratio':>8}")
     behind = []
@@ -185,7 +185,7 @@ def main():
     data.TARGET.mkdir(exist_ok=True)
     garage_binary()
     with contextlib.ExitStack() as stack:
-        # On the disk of the target directory: /tmp may be in memory.
+        # The data is in the target directory, since /tmp may be in memory.
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=data.TARGET)))
         log = stack.enter_context((folder / "log").open("wb"))
         targets = {
@@ -195,7 +195,7 @@ def main():
         }
         found = {name: [] for name in targets}
         for number in range(rounds):
-            # The order alternates, too.
+            # Every second round is in reverse order.
             for name in list(targets)[:: -1 if number % 2 else 1]:
                 found[name].append(targets[name].measure())
                 print(said(name, found[name][-1]), flush=True)

@@ -1,7 +1,7 @@
 """The data of the benchmarks: encodings of invented people with typing errors, made by clkhash.
 
-Run by an interpreter that has clkhash: `people.py RECORDS SEED LEFT RIGHT` writes two files of rows of 128
-bytes. Half of the people of either file are also in the other one, each written down with its own errors.
+It needs clkhash. `people.py RECORDS SEED LEFT RIGHT` writes two files of rows of 128 bytes. Half of the people in each
+file are also in the other one, with other errors.
 """
 
 import csv
@@ -15,7 +15,7 @@ KEY = "a key that only the parties know"
 
 
 def mistyped(text, chance):
-    """Returns the text as another person wrote it: mostly the same, else with one letter wrong."""
+    """Returns the text, sometimes with one wrong letter."""
     if chance.random() > 0.3 or len(text) < 2:
         return text
     at = chance.randrange(len(text) - 1)

@@ -5,9 +5,9 @@
         [--repeat N] [--profile] [--json FILE]
 
 Starts the real binary, uploads 2 x RECORDS (100,000) encodings of people (128 bytes, made by clkhash) as binary,
-asks for groups at THRESHOLD (0.9), and prints time, rate, processor time by thread, and peak memory between
-the creation of the run and its end. With --profile, `perf` (Debian: linux-perf) tells where the processor time
-went: *kernel* is the loops that filter and count, and the decision on the survivors.
+starts a run for groups at THRESHOLD (0.9), and prints time, rate, processor time by thread, and peak memory between
+the creation of the run and its end. With --profile, `perf` (Debian: linux-perf) shows the shares of processor time:
+*kernel* is the loops that filter pairs and count bits, and the decision about pairs that pass the filter.
 """
 
 import argparse
@@ -26,13 +26,13 @@ from pathlib import Path
 import data
 
 TICK = os.sysconf("SC_CLK_TCK")
-# The symbols of the similarity kernel, and those that prepare its work.
+# The symbols of the similarity kernel, and those of the code that prepares its input.
 KERNEL = re.compile(r"similarity::(kernel::(?!lines)|sieve::Sieve::(search|survivors|decide)|packed::RowSide::needed)")
 PREPARATION = re.compile(r"linkage::similarity::")
 
 
 class Server:
-    """A server on a fresh data directory, and a client for it."""
+    """A server with a new data directory, and a client of it."""
 
     def __init__(self, folder, flags):
         command = [data.BINARY, "serve", "--data-dir", f"{folder}/data", *flags]
@@ -81,7 +81,7 @@ class Server:
 
 
 class Profile:
-    """Samples a process with perf, from the construction on."""
+    """Samples a process with perf, from its creation on."""
 
     def __init__(self, pid, folder):
         self.path = f"{folder}/perf.data"
@@ -90,7 +90,7 @@ class Profile:
         time.sleep(0.5)
 
     def shares(self):
-        """Returns the share of samples by symbol, the largest first."""
+        """Returns the share of samples of each symbol, the largest first."""
         self.process.send_signal(signal.SIGINT)
         self.process.wait()
         command = ["perf", "report", "-i", self.path, "--stdio", "--no-children", "-F", "overhead,symbol",
@@ -101,7 +101,7 @@ class Profile:
 
 
 def by_purpose(shares):
-    """Returns the percentage of samples: kernel, preparation, system, other."""
+    """Returns the percentages of samples in the kernel, preparation, system and other code."""
     purposes = {"kernel": 0.0, "preparation": 0.0, "system": 0.0, "other": 0.0}
     for share, mode, symbol in shares:
         if mode == "k":
@@ -124,7 +124,7 @@ def upload(server, project, token, path):
 
 
 def wait(server, path, token):
-    """Polls until the run is over; checks that its progress never decreases."""
+    """Polls until the run has ended, and checks that its progress never decreases."""
     seen, peaks = (0, 0.0), {}
     while True:
         status = server.ask("GET", f"{path}/status", token)
@@ -148,7 +148,7 @@ def measure(arguments, paths, flags):
         for token, path in zip(project["update_tokens"], paths):
             upload(server, project["project_id"], token, path)
         uploaded = time.monotonic()
-        # The indexing of the uploads is not part of the run.
+        # The uploads are indexed before the measurement starts.
         while server.ask("GET", f"/projects/{project['project_id']}", project["result_token"])["parties_contributed"] < 2:
             time.sleep(0.05)
         time.sleep(1)

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Comparisons a second beside the `anonlink` library, on the same encodings in the same run.
+"""Compares the comparisons per second with those of the `anonlink` library, on the same encodings.
 
     cargo build --release && python3 tests/bench/similarity.py [--records N] [--repeats N] [--only PART] [--json FILE]
 
 Makes 2 x N (20,000) invented people with typing errors, encoded by clkhash in 128 bytes; anonlink and clkhash are
 installed into a venv under the target directory, in the versions of tests/clients/requirements.txt. Measurements of
-the two take turns, REPEATS (5) of each; each pair of figures is best (median). Both must find as many pairs.
+the two alternate, REPEATS (5) of each; each pair of figures is best (median). Both must find the same number of pairs.
 
 Parts: `thresholds`, one thread at 0.70, 0.80, 0.90 and 0.95; `kernels`, every kernel of this machine at 0.80; `threads`,
-two threads beside one, also for brute force and for a CPU-bound loop.
+two threads compared with one, also without filters and for a CPU-bound loop.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import data
 
 THRESHOLDS = (0.70, 0.80, 0.90, 0.95)
 KERNELS = ("amx", "avx512", "avx2", "popcnt", "neon", "portable")
-# Reads rows and answers each line, a threshold, with the pairs found and the seconds they took.
+# Reads the encodings. For each line of input, which is a threshold, prints the number of found pairs and the seconds.
 LIBRARY = """
 import sys, time
 from anonlink.similarities import dice_coefficient
@@ -87,7 +87,7 @@ def sifting(measured):
 
 
 class Table:
-    """Measures line by line, and keeps the printed figures."""
+    """Measures and prints the lines of a table, and stores their figures."""
 
     def __init__(self, paths, repeats):
         self.paths, self.repeats, self.library, self.lines = paths, repeats, Library(paths), []
@@ -120,14 +120,14 @@ class Table:
 
 
 def spin(seconds):
-    """Returns the iterations of a CPU-bound loop in single-threaded processes."""
+    """Starts a process that counts the iterations of a CPU-bound loop for some seconds."""
     program = ("import time\nend = time.perf_counter() + %f\nturns = 0\n"
                "while time.perf_counter() < end:\n    for _ in range(1000): pass\n    turns += 1\nprint(turns)" % seconds)
     return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
 
 
 def cores(seconds=1.0):
-    """Returns the speedup of two processes over one: 2 where each has a core of its own."""
+    """Returns the speedup of two processes over one, which is 2 if each has its own core."""
     best = 0.0
     for _ in range(3):
         one = int(spin(seconds).communicate()[0])

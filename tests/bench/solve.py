@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
-"""Candidate pairs solved a second, beside the `anonlink` library on as many random pairs in the same run.
+"""Compares the candidate pairs grouped per second with the `anonlink` library, on the same number of random pairs.
 
     cargo build --release && tests/run venv
     target/venv/bin/python tests/bench/solve.py [PAIRS ...]
 
-PAIRS (1,000,000 and 5,000,000) are between records drawn at random, of which each party has a twentieth as
-many. Measurements alternate; the best of 3 counts for each. The library gets its pairs as the arrays that
-its merging makes, the binary generates its own while it solves. Their pairs differ, so the groups are not
-compared here: the vectors and the definition beside the solver do that. At the end, the binary alone solves 100
-million pairs.
+The PAIRS (1,000,000 and 5,000,000) pairs are of records drawn at random; each party has PAIRS / 20 records.
+Measurements alternate; the best of 3 is reported. The library gets its pairs as arrays, the binary generates other pairs
+while it groups them. The groups are not compared here, but in the tests of the solver. At the end, the binary alone
+groups 100 million pairs.
 """
 
 import array

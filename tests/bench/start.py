@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The time from the start of `entityd serve` to its first 200, on an existing data directory.
+"""The time from the start of `entityd serve` to its first response, on an existing data directory.
 
     cargo build --release && python3 tests/bench/start.py [STARTS]
 
@@ -20,14 +20,14 @@ BINARY = os.environ.get("BINARY", ROOT / "target/release/entityd")
 
 
 def start(data_dir, log):
-    """Returns the milliseconds to the first 200, and the kilobytes resident after it."""
+    """Returns the milliseconds to the first response, and the resident memory after it in kilobytes."""
     command = [BINARY, "serve", "--data-dir", data_dir]
     for flag in ("--listen", "--s3-listen", "--ops-listen"):
         command += [flag, "127.0.0.1:0"]
     began = time.monotonic()
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     try:
-        # The server prints its addresses once it listens.
+        # The server prints its addresses when it listens.
         address = next(line.split("//")[1].split("/")[0] for line in server.stdout if "API" in line)
         connection = http.client.HTTPConnection(address, timeout=5)
         connection.request("GET", "/api/v1/status")

@@ -1,11 +1,11 @@
-//! The files that a copy of the index names, for backups.
+//! Lists the files that a copy of the index refers to, for backups.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::system::sqlite::{Error, copy};
 
-/// Returns the names of the files that the copy at `path` refers to, below `objects/buckets`.
+/// Returns the paths below `objects/buckets` of the files that the copy of the index at `path` refers to.
 ///
 /// # Errors
 /// [`Error`].

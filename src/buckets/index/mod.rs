@@ -1,4 +1,4 @@
-//! The index in SQL: `buckets.db` in the data directory.
+//! The index: the SQLite database `buckets.db` in the data directory.
 
 pub(super) mod copied;
 mod names;
@@ -29,7 +29,7 @@ pub const SCHEMA: u32 = MIGRATIONS.len() as u32;
 /// The migration from each version to the next.
 pub const MIGRATIONS: [&str; 2] = [include_str!("0001.sql"), include_str!("0002.sql")];
 
-/// Opens the index, optionally for an owner.
+/// Opens the index, and checks that it belongs to the owner if one is given.
 pub(super) fn open(path: &Path, owner: Option<&Owner>) -> Result<Database, sqlite::Error> {
     let thread = "bucket index";
     match owner {
@@ -43,9 +43,9 @@ pub(super) fn openings(connection: &Connection) -> Result<i64, Error> {
     Ok(connection.query_row("SELECT times FROM opened", [], |row| row.get(0))?)
 }
 
-/// Counts an opening of the index and returns the count. `latest` is the latest opening in which a file got its
-/// number. Another series begins if the index lacks commits, or has not counted that far: such an index proves
-/// nothing about the files.
+/// Counts an opening of the index and returns the count. `latest` is the latest opening in which a file got its number.
+/// The next series begins if the index lacks commits, or its count is below `latest`: such an index may not know all
+/// files of earlier openings.
 pub(super) fn count_opening(change: &Change<'_>, standing: Standing, latest: i64) -> Result<i64, Error> {
     let is_in_doubt = standing != Standing::Complete;
     let count = "UPDATE opened SET
@@ -60,9 +60,9 @@ pub(super) struct Compared {
     pub(super) all: u64,
     /// The latest opening of the index that assigned a number to one of the files; 0 if there are no files.
     pub(super) latest: i64,
-    /// Files without a reference.
+    /// The files to which the index does not refer.
     pub(super) strays: Vec<Number>,
-    /// Files that are referred to and missing.
+    /// The number of missing files to which the index refers.
     pub(super) missing: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Buckets by name.
+//! The buckets in the index.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -34,7 +34,7 @@ pub(in super::super) fn create(change: &Change<'_>, name: &str, now: Timestamp) 
     }
 }
 
-/// Removes an empty bucket, and the parts of its multipart uploads.
+/// Removes an empty bucket, and the parts of its multipart uploads; returns the removed data.
 pub(in super::super) fn remove(change: &Change<'_>, name: &str) -> Result<Vec<Gone>, Error> {
     let (bucket, _) = bucket(change, name)?;
     let holds = "SELECT EXISTS (SELECT 1 FROM objects WHERE bucket = ?1)";

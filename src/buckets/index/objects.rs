@@ -1,4 +1,4 @@
-//! Objects by key.
+//! The objects in the index.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -25,14 +25,14 @@ pub(in super::super) enum Stored<'a> {
     Small(&'a [u8]),
     /// Files with their sizes, in order.
     Files(&'a [(Number, u64)]),
-    /// The data is in chunks that the index already has under its number.
+    /// The index has the location already, by the number of the data.
     Known,
 }
 
 /// Data that was removed from the index: its number and its files.
 pub(in super::super) type Gone = (Number, Vec<Number>);
 
-/// Looks an object up.
+/// Returns the attributes of an object.
 pub(in super::super) fn find(connection: &Connection, name: &str, key: &str) -> Result<Object, Error> {
     let (bucket, _) = bucket(connection, name)?;
     let mut select = connection.prepare_cached(
@@ -66,8 +66,8 @@ pub(in super::super) fn pieces(connection: &Connection, data: Number) -> Result<
     Ok(select.query_map([data], piece)?.collect::<Result<_, _>>()?)
 }
 
-/// Adds or replaces an object if the present one satisfies `condition`. If the condition requires an object and there
-/// is none, the error is [`Error::NoSuchKey`].
+/// Adds an object, or replaces the present one if that satisfies `condition`. If the condition requires an object and
+/// there is none, the error is [`Error::NoSuchKey`].
 pub(in super::super) fn put(
     change: &Change<'_>,
     new: &New<'_>,
@@ -132,7 +132,7 @@ fn take(change: &Change<'_>, bucket: i64, key: &str, condition: &Condition) -> R
         change.prepare_cached("SELECT data, etag FROM objects WHERE bucket = ?1 AND key = ?2")?;
     let found: Option<(Number, String)> =
         select.query_row(params![bucket, key.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    // If there is no object, no other object can violate the condition.
+    // Without an object no condition is violated.
     let Some((data, etag)) = found else { return Ok(None) };
     if !condition.holds(&etag) {
         return Err(Error::Precondition);

@@ -1,5 +1,5 @@
-//! Listings, a page at a time. The cost depends on the size of the page, and not on the number of keys that its
-//! common prefixes represent.
+//! Lists objects a page at a time. The cost depends on the size of the page, not on the number of keys that its common
+//! prefixes represent.
 
 use rusqlite::{Connection, Statement, params};
 
@@ -17,7 +17,7 @@ pub struct Query {
     pub delimiter: Option<String>,
     /// The key after which the page begins.
     pub after: Option<String>,
-    /// Set if keys that begin with `after` are left out too: it was shown as a common prefix.
+    /// True if `after` was shown as a common prefix: keys that begin with it are then left out, too.
     pub past_prefix: bool,
     /// The maximum number of keys and common prefixes.
     pub max: u32,
@@ -56,7 +56,7 @@ impl Entry {
 pub struct Page {
     /// Keys and common prefixes in order.
     pub entries: Vec<Entry>,
-    /// True if there are more.
+    /// True if there are more entries after this page.
     pub more: bool,
 }
 
@@ -81,15 +81,15 @@ pub(in super::super) fn page(connection: &Connection, name: &str, query: &Query)
 fn first(query: &Query) -> Vec<u8> {
     let after = match &query.after {
         Some(after) if query.past_prefix => successor(after.as_bytes()),
-        // This is the key that follows `after` directly.
+        // The smallest key greater than `after`.
         Some(after) => [after.as_bytes(), b"\0"].concat(),
         None => Vec::new(),
     };
     after.max(query.prefix.as_bytes().to_vec())
 }
 
-/// Reads from `from` until the page is full, nothing is left, or a common prefix must be skipped; then returns the
-/// position to continue from.
+/// Reads entries from `from` on until the page is full, no entry is left, or the keys of a common prefix must be
+/// skipped. In the last case returns the position at which to continue.
 fn fill(
     select: &mut Statement<'_>,
     page: &mut Page,
@@ -128,7 +128,7 @@ fn common_prefix(key: &str, query: &Query) -> Option<String> {
     Some(key[..query.prefix.len() + at + delimiter.len()].to_owned())
 }
 
-/// Returns the first bytes after everything that begins with `prefix`. Keys are text, so they have no byte 0xFF.
+/// Returns a bound that is greater than every key that begins with `prefix`. Keys are text, so they have no byte 0xFF.
 fn successor(prefix: &[u8]) -> Vec<u8> {
     match prefix.split_last() {
         Some((last, before)) => [before, &[last + 1]].concat(),

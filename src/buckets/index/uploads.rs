@@ -1,4 +1,4 @@
-//! Multipart uploads.
+//! The multipart uploads in the index.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub struct Upload {
     pub token: String,
     /// The time at which the upload began.
     pub started: Timestamp,
-    /// The checksum algorithm of the parts, and whether the checksum of the object is one of the whole object.
+    /// The checksum algorithm of the parts; true if the object will have a checksum of all its bytes.
     pub checksum: Option<(Algorithm, bool)>,
     id: Number,
     head: Head,
@@ -84,7 +84,7 @@ pub struct Completion {
     pub condition: Condition,
     /// The expected checksum of the object, as text.
     pub checksum: Option<String>,
-    /// Set if the checksum is one of the whole, rather than of the checksums of the parts.
+    /// True for a checksum of all bytes of the object, false for one of the parts' checksums; `None` if not declared.
     pub whole: Option<bool>,
     /// The expected size of the object.
     pub size: Option<u64>,
@@ -95,11 +95,11 @@ pub struct Completion {
 pub struct UploadsQuery {
     /// The prefix of the keys.
     pub prefix: String,
-    /// The key and the token after which the page begins; without a token, after all uploads of that key.
+    /// The key and the token after which the page begins; without a token, it begins after all uploads of the key.
     pub after: Option<(String, Option<String>)>,
-    /// Set if keys that begin with that key are left out too: it was shown as a common prefix.
+    /// True if the key in `after` was shown as a common prefix: keys that begin with it are then left out, too.
     pub past_prefix: bool,
-    /// Keys that are equal up to this text, after the prefix, are shown as one common prefix.
+    /// Keys that are equal up to the first occurrence of this text after the prefix are shown as one common prefix.
     pub delimiter: Option<String>,
     /// The maximum number of uploads and common prefixes in a page.
     pub max: u32,
@@ -112,9 +112,9 @@ pub struct UploadsPage {
     pub uploads: Vec<Upload>,
     /// The common prefixes, in order.
     pub prefixes: Vec<String>,
-    /// The key, or common prefix, and the token of the last entry.
+    /// The key or common prefix of the last entry, and its token if it is an upload.
     pub last: Option<(String, Option<String>)>,
-    /// True if there are more.
+    /// True if there are more entries after this page.
     pub more: bool,
 }
 
@@ -126,7 +126,7 @@ impl UploadsQuery {
         Some(&key[..self.prefix.len() + at + delimiter.len()])
     }
 
-    /// Returns true if the previous page has shown the key as part of a common prefix.
+    /// Returns true if an earlier page has shown a common prefix that stands for the key.
     fn was_shown(&self, key: &str) -> bool {
         self.past_prefix && self.after.as_ref().is_some_and(|(marker, _)| key.starts_with(marker))
     }
@@ -168,7 +168,7 @@ fn find(connection: &Connection, name: &str, key: &str, token: &str) -> Result<U
     found.ok_or(Error::NoSuchUpload)?
 }
 
-/// Returns the number of the data in an upload's token.
+/// Returns the number of the upload's data, which its token contains.
 fn id_of(token: &str) -> Option<Number> {
     Number::from_str_radix(token.get(..16)?, 16).ok()
 }
@@ -262,7 +262,7 @@ pub(in super::super) fn part(
     Ok(replaced.map(|file| (upload.id, vec![file])))
 }
 
-/// Returns an upload and its parts after number `after`, `max` at most, and whether there are more.
+/// Returns an upload, up to `max` of its parts after number `after`, and true if there are more.
 pub(in super::super) fn parts(
     connection: &Connection,
     (name, key, token): (&str, &str, &str),
@@ -274,8 +274,8 @@ pub(in super::super) fn parts(
     Ok((upload, found, more))
 }
 
-/// Returns the parts of an upload, or of the object that it became, after number `after`, `max` at most, and whether
-/// there are more.
+/// Returns up to `max` parts, after number `after`, of an upload or of the object that it became, and true if there are
+/// more.
 pub(in super::super) fn page_of_parts(
     connection: &Connection,
     data: Number,
@@ -301,7 +301,7 @@ fn arrived(connection: &Connection, data: Number, after: u32, max: i64) -> Resul
     )?;
     let part = |row: &Row<'_>| -> Result<Part, Error> {
         let checksum: Option<String> = row.get(3)?;
-        // A copied object has the bytes without the digests of the parts.
+        // The parts of a copied object have no digests.
         let md5: Vec<u8> = row.get(2)?;
         Ok(Part {
             number: row.get(0)?,
@@ -315,8 +315,8 @@ fn arrived(connection: &Connection, data: Number, after: u32, max: i64) -> Resul
     rows.map(|row| row?).collect()
 }
 
-/// Creates an object from the named parts without copying bytes, and removes all other parts of the upload. Repeating
-/// a completion with the same parts is harmless.
+/// Creates an object from the parts in the request without copying bytes, and removes all other parts of the upload. If
+/// the upload was completed with the same parts before, returns that object.
 pub(in super::super) fn complete(
     change: &Change<'_>,
     (name, key, token): (&str, &str, &str),
@@ -363,7 +363,7 @@ pub(in super::super) fn complete(
 }
 
 impl Completion {
-    /// Compares the request with the object that the upload became before.
+    /// Checks that the request names the parts of `object`, which the upload became before.
     fn repeats(&self, connection: &Connection, object: &Object) -> Result<(), Error> {
         let arrived = arrived(connection, object.data, 0, i64::MAX)?;
         let chosen = choose(&arrived, &self.parts)?;
@@ -375,7 +375,7 @@ impl Completion {
         }
     }
 
-    /// Compares the declared kind of checksum with the upload's kind.
+    /// Checks that the request declares the upload's kind of checksum, if it declares one.
     fn check_kind(&self, checksum: Option<(Algorithm, bool)>) -> Result<(), Error> {
         match (self.whole, checksum) {
             (Some(said), Some((_, whole))) if said != whole => Err(Error::ChecksumType),
@@ -383,7 +383,7 @@ impl Completion {
         }
     }
 
-    /// Compares the declared attributes with the attributes of the object.
+    /// Checks that size and checksum of the object are those that the request declares, if it does.
     fn check(&self, size: u64, checksum: Option<&Checksum>) -> Result<(), Error> {
         if self.size.is_some_and(|said| said != size) {
             return Err(Error::Mismatch { what: "size" });
@@ -406,8 +406,7 @@ fn completed(connection: &Connection, (name, key, token): (&str, &str, &str)) ->
     }
 }
 
-/// Returns the requested parts, if they have arrived with this content, are in order, and none but the last is too
-/// small.
+/// Returns the requested parts, if they have arrived with this content and are in order, and only the last is small.
 fn choose<'a>(arrived: &'a [Part], asked: &[Asked]) -> Result<Vec<&'a Part>, Error> {
     if !asked.is_sorted_by(|one, next| one.number < next.number) {
         return Err(Error::PartOrder);
@@ -447,8 +446,7 @@ pub(in super::super) fn abort(
     Ok((upload.id, forget(change, upload.id)?))
 }
 
-/// Adds `time` to the age of all uploads, and removes the uploads that are older than `age`. A new upload begins with
-/// age zero.
+/// Adds `time` to the age of all uploads, which begins at zero, and removes the uploads that are older than `age`.
 pub(in super::super) fn abandoned(
     change: &Change<'_>,
     time: Duration,

@@ -1,4 +1,4 @@
-//! A backup in one file: a tar of the data directory, and the manifest as its last entry.
+//! A backup in one file: a tar archive of the data directory, with the manifest as its last entry.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,19 +14,19 @@ use super::repository::{Reader, cannot_use};
 use crate::cli::Failure;
 use crate::cli::destination::followed;
 
-/// The entry with the manifest.
+/// The name of the entry with the manifest.
 const MANIFEST: &str = "entityd-backup.json";
-/// The unit of a tar.
+/// The bytes of a block: each entry of a tar archive is padded to a multiple of it.
 const BLOCK: u64 = 512;
 
-/// An archive that is being written beside its place.
+/// Writes an archive to a temporary file in the directory of its final path.
 pub(super) struct Writer {
     file: BufWriter<NamedTempFile>,
     path: PathBuf,
 }
 
 impl Writer {
-    /// Begins an archive. It replaces an earlier backup or an empty file, and nothing else.
+    /// Begins an archive, which may replace an earlier backup or an empty file, but no other file.
     pub(super) fn create(path: &Path) -> Result<Self, Failure> {
         let is_empty = std::fs::metadata(path).map_or(true, |found| found.len() == 0);
         if !is_empty && Index::open(path).is_err() {
@@ -66,7 +66,7 @@ impl Writer {
         self.file.write_all(&vec![0; rest as usize])
     }
 
-    /// Writes the manifest, and gives the file its name.
+    /// Writes the manifest, and renames the file to its final path.
     pub(super) fn publish(mut self, manifest: &Manifest) -> Result<(), Failure> {
         let bytes = manifest.to_bytes();
         let mut publish = || {
@@ -93,10 +93,10 @@ impl Write for Writer {
     }
 }
 
-/// An archive that is read.
+/// An existing archive.
 pub(in crate::cli) struct Index {
     path: PathBuf,
-    /// The offset of each entry's bytes, and their number.
+    /// The offset and the number of bytes of each entry, by path.
     entries: HashMap<String, (u64, u64)>,
 }
 

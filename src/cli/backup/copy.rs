@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Bytes that are copied at once.
+/// The size of the buffer for copying, in bytes.
 const CHUNK_BYTES: usize = 256 << 10;
 
 /// Copies `bytes` bytes, and returns their SHA-256.

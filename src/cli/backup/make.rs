@@ -19,10 +19,10 @@ use crate::runtime::clock::{Clock, Timestamp};
 use crate::runtime::entropy::Entropy;
 use crate::system::disk;
 
-/// Bytes that stay free in addition to the copied bytes, for the manifest and the file system itself.
+/// The bytes that must be free in addition to the copied ones, for the manifest and the file system itself.
 const SPARE_BYTES: u64 = 1 << 20;
 
-/// A place that a backup is written to.
+/// The destination of a backup.
 pub(super) enum Target {
     Repository { repository: Repository, writing: Writing, earlier: Vec<Manifest>, added: Vec<String> },
     File(archive::Writer),
@@ -31,7 +31,7 @@ pub(super) enum Target {
 /// The result of copying.
 pub(super) struct Made {
     pub(super) manifest: Manifest,
-    /// The number of files that were copied, and their bytes.
+    /// The number of copied files, and of their bytes.
     pub(super) copied: (u64, u64),
 }
 
@@ -117,7 +117,7 @@ impl Target {
         Ok(Made { manifest: manifest.seal(), copied })
     }
 
-    /// Publishes the backup, which makes it complete.
+    /// Writes the manifest, which makes the backup complete.
     pub(super) async fn publish(self, manifest: &Manifest) -> Result<(), Failure> {
         match self {
             Self::File(file) => file.publish(manifest),
@@ -138,7 +138,8 @@ impl Target {
         }
     }
 
-    /// Returns size and hash of the files that never change, by path, from earlier backups of the same data directory.
+    /// Returns the size and the hash of the files that never change, by path, from earlier backups of the same data
+    /// directory.
     fn known(&self, identity: &str) -> HashMap<String, (u64, String)> {
         let Self::Repository { earlier, .. } = self else { return HashMap::new() };
         let same = earlier.iter().filter(|manifest| manifest.about.identity == identity);
@@ -146,7 +147,7 @@ impl Target {
         entries.map(|entry| (entry.path.clone(), (entry.bytes, entry.sha256.clone()))).collect()
     }
 
-    /// Returns true if an earlier file still has its full size. A bucket is not queried.
+    /// Returns true if a file of an earlier backup still has its full size. For a bucket, this is assumed.
     async fn has(&self, sha256: &str, bytes: u64) -> Result<bool, Failure> {
         match self {
             Self::Repository { repository: repository @ Repository::Directory(_), .. } => {
@@ -192,8 +193,8 @@ impl Target {
     }
 }
 
-/// Names a backup that is made now: the second, its fraction in five digits, and three random digits. Names
-/// sort by time.
+/// Returns a name for a backup made at `now`: the date and the time to the second, the microseconds in five
+/// hexadecimal digits, and three random ones. Names sort by time.
 fn name(now: Timestamp, chance: u16) -> String {
     format!("{}-{:05x}{:03x}", now.compact(), now.as_micros().rem_euclid(1_000_000), chance & 0xfff)
 }

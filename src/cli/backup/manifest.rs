@@ -1,4 +1,4 @@
-//! The manifest of a backup: every entry with its SHA-256, and one root over all of it.
+//! The manifest of a backup: every entry with its SHA-256, and one hash of the whole list.
 
 use std::path::{Component, Path};
 
@@ -8,11 +8,11 @@ use sha2::{Digest, Sha256};
 use crate::app::snapshot::About;
 use crate::cli::Failure;
 
-/// The highest version of the format. Version 2 has [`Manifest::keys_encrypted`].
+/// The highest version of the manifest format. Version 2 has [`Manifest::keys_encrypted`].
 const FORMAT: u32 = 2;
 /// The entry with the encrypted keys.
 pub(in crate::cli) const KEYS: &str = "keys.age";
-/// The entry with the version of the data directory, which is restored last.
+/// The entry with the format version of the data directory. It is restored last.
 pub(in crate::cli) const LAST: &str = "format";
 
 /// The manifest of a backup.
@@ -24,7 +24,7 @@ pub(in crate::cli) struct Manifest {
     pub(in crate::cli) backup: String,
     /// The time at which the backup was made, in UTC.
     pub(in crate::cli) made: String,
-    /// The source.
+    /// The data directory that the backup was made from.
     pub(in crate::cli) about: About,
     /// The entries, in the order of their paths.
     pub(in crate::cli) entries: Vec<Entry>,
@@ -54,7 +54,7 @@ impl Manifest {
         self
     }
 
-    /// Returns the manifest as it is stored.
+    /// Returns the manifest as JSON.
     pub(in crate::cli) fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a manifest is plain data")
     }
@@ -92,7 +92,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Returns the bytes of all entries.
+    /// Returns the total size of all entries.
     pub(in crate::cli) fn bytes(&self) -> u64 {
         self.entries.iter().map(|entry| entry.bytes).sum()
     }

@@ -119,7 +119,7 @@ impl Arguments {
 
 impl Make {
     async fn run(self) -> Result<(), Failure> {
-        // The client is created first, because its errors cost nothing.
+        // The client is created first: its errors are found before anything is written.
         let passphrase = self.keys.read()?;
         let client = self.data_dir.is_none().then(|| self.client(passphrase.as_ref())).transpose()?;
         let mut target = Target::open(&self.to).await?;

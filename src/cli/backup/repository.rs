@@ -1,10 +1,10 @@
-//! A repository of backups in a directory or a bucket: files by their SHA-256, and a manifest for each backup.
+//! A repository of backups in a directory or a bucket: a manifest for each backup, and files named by their SHA-256.
 //!
 //! ```text
 //! backups/{name}.json       a manifest; written last, so that a backup is complete or absent
 //! blobs/{xx}/{sha256}       the content of one or more files
-//! new/                      directories only: unfinished files; the next backup removes them
-//! lock                      directories only: locked by the backup that writes
+//! new/                      in a directory only: unfinished files, which the next backup removes
+//! lock                      in a directory only: locked while a backup writes
 //! ```
 
 use std::collections::HashSet;
@@ -32,11 +32,11 @@ const BACKUPS: &str = "backups";
 const BLOBS: &str = "blobs";
 const NEW: &str = "new";
 const LOCK: &str = "lock";
-/// The prefix of the names of unfinished files.
+/// The prefix of the names of temporary files.
 const UNFINISHED: &str = ".tmp";
 /// The time limit for a store to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes in a part of an upload.
+/// The number of bytes in a part of an upload.
 const PART_BYTES: usize = 8 << 20;
 
 /// A stream of bytes.
@@ -49,10 +49,10 @@ pub(in crate::cli) enum Repository {
     Bucket { store: Arc<dyn ObjectStore>, name: String },
 }
 
-/// Permits writing into a directory, until this is dropped.
+/// The right to write to a repository. For a directory, it holds the lock.
 pub(super) struct Writing {
     _lock: Option<File>,
-    /// Set if the directory was made just now.
+    /// True if this backup created the directory.
     made: bool,
 }
 
@@ -71,7 +71,7 @@ impl Repository {
         Ok(Some(Self::Bucket { store, name: text.trim_end_matches('/').to_owned() }))
     }
 
-    /// Prepares to write, and removes what killed backups have left in a directory.
+    /// Locks a directory for writing, and removes the files of incomplete backups from it. Returns the manifests too.
     pub(super) async fn write(&self) -> Result<(Writing, Vec<Manifest>), Failure> {
         let Self::Directory(home) = self else {
             return Ok((Writing { _lock: None, made: false }, self.manifests().await?));
@@ -109,7 +109,7 @@ impl Repository {
         Ok((Writing { _lock: Some(lock), made }, manifests))
     }
 
-    /// Returns the name of this place.
+    /// Returns the path of the directory, or the URL of the bucket.
     pub(in crate::cli) fn name(&self) -> String {
         match self {
             Self::Directory(home) => home.display().to_string(),
@@ -117,7 +117,7 @@ impl Repository {
         }
     }
 
-    /// Returns the names of all backups, the oldest first.
+    /// Returns the names of all backups, oldest first.
     pub(in crate::cli) async fn backups(&self) -> Result<Vec<String>, Failure> {
         let mut names: Vec<String> = match self {
             Self::Directory(home) => match fs::read_dir(home.join(BACKUPS)) {
@@ -185,7 +185,7 @@ impl Repository {
         }
     }
 
-    /// Returns the free bytes, where that is known.
+    /// Returns the free bytes, if they are known.
     pub(super) fn free(&self) -> Option<u64> {
         match self {
             Self::Directory(home) => disk::room(home).ok().map(|room| room.free_bytes),
@@ -201,7 +201,7 @@ impl Repository {
         }
     }
 
-    /// Keeps a complete file under its hash.
+    /// Stores a complete file under its hash.
     pub(super) async fn keep(&self, file: NamedTempFile, sha256: &str) -> Result<(), Failure> {
         match self {
             Self::Directory(home) => {
@@ -238,7 +238,8 @@ impl Repository {
         }
     }
 
-    /// Removes what an unfinished backup has added. Best effort: the next backup to a directory does the rest.
+    /// Removes the files that an incomplete backup has added, as far as possible: in a directory, the next backup
+    /// removes the rest.
     pub(super) async fn forget(&self, added: &[String], writing: Writing) {
         for sha256 in added {
             match self {
@@ -300,7 +301,7 @@ async fn send(store: &dyn ObjectStore, file: NamedTempFile, key: &str) -> object
                 parts.write(&buffer[..count]);
             }
             Err(error) => {
-                // The store's own rules remove anything that this leaves.
+                // If this fails, the lifecycle rules of the bucket remove the parts.
                 let _ = parts.abort().await;
                 return Err(wrong(error));
             }
@@ -308,7 +309,7 @@ async fn send(store: &dyn ObjectStore, file: NamedTempFile, key: &str) -> object
     }
 }
 
-/// Removes files that no backup names. Other files are kept.
+/// Removes temporary files, and blobs that no manifest lists.
 fn clear(home: &Path, manifests: &[Manifest]) -> io::Result<()> {
     let entries = manifests.iter().flat_map(|manifest| &manifest.entries);
     let named: HashSet<&str> = entries.map(|entry| entry.sha256.as_str()).collect();
@@ -320,7 +321,7 @@ fn clear(home: &Path, manifests: &[Manifest]) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes everything that backups have made, if none is complete.
+/// Removes everything that backups have written. Called only if no backup is complete.
 fn clear_all(home: &Path) -> io::Result<()> {
     clear(home, &[])?;
     for folder in blob_folders(home)? {
@@ -333,7 +334,7 @@ fn clear_all(home: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the folders of files by their hash.
+/// Returns the folders that hold blobs.
 fn blob_folders(home: &Path) -> io::Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
     for entry in fs::read_dir(home.join(BLOBS))? {
@@ -360,13 +361,13 @@ fn is_blob(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Rejects a place in a data directory: the backup would be lost together with the data.
+/// Fails if `path` is in a data directory: the backup would be lost together with the data.
 ///
 /// # Errors
-/// The sentence for the user.
+/// A message for the user.
 pub(super) fn check_outside(path: &Path) -> Result<(), Failure> {
     let path = std::path::absolute(path).map_err(|error| cannot_use(path, &error))?;
-    // The part that exists may lead elsewhere through links.
+    // The existing part of the path may contain symbolic links.
     let real = path.ancestors().find_map(|folder| folder.canonicalize().ok()).unwrap_or_default();
     let home = real.ancestors().find(|folder| {
         folder.join("format").is_file() && folder.join("identity").is_file() && folder.join("lock").is_file()

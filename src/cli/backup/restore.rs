@@ -1,8 +1,8 @@
 //! `entityd restore`: makes a data directory from a backup.
 //!
-//! The directory is filled in place, since it may be a mount. The file `restoring` exists from the beginning,
-//! and is renamed to `format` at the end: a server rejects a directory without `format`, and another restore
-//! starts again where it finds `restoring`. The file `restored` tells the first start why there is no queue.
+//! The directory is filled in place, since it may be a mount point. The file `restoring` is created first and is
+//! renamed to `format` at the end: a server rejects a directory without `format`, and a restore empties one with
+//! `restoring` and starts again. The file `restored` explains the missing queue to the first start of the server.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -28,7 +28,7 @@ use crate::system::{data_dir, disk, regular};
 
 /// The file that marks a directory as being restored.
 const MARKER: &str = "restoring";
-/// The files and folders at the top of a data directory that a restore makes.
+/// The files and folders at the top of a data directory that a restore may create.
 const TOP: [&str; 10] = [
     app::RESTORED,
     "identity",
@@ -168,7 +168,7 @@ struct Place {
     path: PathBuf,
     /// The locked file: its lock prevents concurrent restores.
     _marker: File,
-    /// Set if the directory was created just now.
+    /// True if this restore created the directory.
     made: bool,
 }
 
@@ -201,7 +201,7 @@ impl Place {
         Ok(())
     }
 
-    /// Takes the directory, and removes what a killed restore has left in it.
+    /// Locks the directory, and removes the files of an earlier restore that was killed.
     fn take(path: &Path, manifest: &Manifest, format: &[u8]) -> Result<Self, Failure> {
         Self::check(path, manifest)?;
         let failed = |error: io::Error| cannot_use(path, &error);
@@ -261,7 +261,7 @@ impl Place {
         options.write(true).create_new(true).mode(0o600).open(&path).map_err(failed)
     }
 
-    /// Makes everything durable, and lets servers use it.
+    /// Makes all files durable, then renames the marker so that servers accept the directory.
     fn publish(&self) -> Result<(), Failure> {
         let publish = || {
             let folder = File::open(&self.path)?;
@@ -269,13 +269,13 @@ impl Place {
             rustix::fs::syncfs(&folder)?;
             fs::rename(self.path.join(MARKER), self.path.join(LAST))?;
             folder.sync_all()?;
-            // The entry of a new folder is in its parent.
+            // The parent holds the directory entry of a new folder.
             self.path.canonicalize()?.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
         };
         publish().map_err(|error| cannot_use(&self.path, &error))
     }
 
-    /// Removes everything again. Best effort: another restore does the rest.
+    /// Removes all restored files, as far as possible: the next restore removes the rest.
     fn clear(&self) {
         if self.remove_files().is_ok() && fs::remove_file(self.path.join(MARKER)).is_ok() && self.made {
             let _ = fs::remove_dir(&self.path);
@@ -287,7 +287,7 @@ impl Place {
     }
 }
 
-/// Returns true if a restore was killed in this directory. Its marker holds the number of a format, or nothing yet: a
+/// Returns true if a restore was killed in this directory. Its marker is empty or holds the number of a format: a
 /// file of this name with other content was not written by a restore.
 fn is_being_restored(path: &Path) -> bool {
     let marker = regular::read(&path.join(MARKER));

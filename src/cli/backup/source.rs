@@ -1,4 +1,5 @@
-//! The data directory that is backed up: of a running server, through its listener for operations, or of a stopped one.
+//! The data directory that is backed up. That of a running server is read through its operations listener, that of a
+//! stopped one directly.
 
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
@@ -18,18 +19,18 @@ use crate::cli::ops_client::Client;
 use crate::config::{self, Inputs};
 use crate::system::data_dir::DataDir;
 
-/// The longest description of a snapshot.
+/// The maximum number of bytes of a server's description of a snapshot.
 const LINE_BYTES_MAX: u64 = 1 << 20;
-/// The size limit of the list of the snapshot's files, enough for some million lines.
+/// The maximum number of bytes of the list of a snapshot's files, enough for some million lines.
 const LISTING_BYTES_MAX: u64 = 1 << 30;
 
-/// A data directory, of which a snapshot was taken.
+/// A snapshot of a data directory.
 pub(super) enum Source {
     Serving {
         client: Client,
         snapshot: String,
         about: About,
-        /// The snapshot lives as long as this.
+        /// The server keeps the snapshot as long as this connection is open.
         _held: BufReader<Reader>,
     },
     Stopped {
@@ -45,11 +46,11 @@ struct Taken {
 }
 
 impl Source {
-    /// Asks a running server for a snapshot.
+    /// Makes a running server take a snapshot.
     pub(super) async fn serving(client: Client, with_keys: bool) -> Result<Self, Failure> {
         let wish = json!({ "with_keys": with_keys });
         let answer = client.begin("snapshots", &wish).await.map_err(|failure| match failure {
-            // A server that knows no snapshots has no such path.
+            // A server from before snapshots does not have this path.
             Failure::Input(detail) => Failure::Failed(format!(
                 "the server takes no snapshot ({detail}): is it of an older version? Stop it, and give --data-dir"
             )),
@@ -66,7 +67,7 @@ impl Source {
         Ok(Self::Serving { client, snapshot, about, _held: held })
     }
 
-    /// Takes a snapshot of the data directory of a stopped server, with its settings from the environment.
+    /// Takes a snapshot of the data directory of a stopped server. Its other settings are read from the environment.
     pub(super) async fn stopped(data_dir: &Path, with_keys: bool) -> Result<Self, Failure> {
         let mut inputs = Inputs::default().with_environment();
         inputs.flags.insert("data_dir", data_dir.to_string_lossy().into_owned());
@@ -115,7 +116,7 @@ impl Source {
         lines.lines().map(parse).collect()
     }
 
-    /// Opens a file.
+    /// Opens a file of the snapshot.
     pub(super) async fn open(&self, path: &str) -> Result<Reader, Failure> {
         match self {
             Self::Serving { client, snapshot, .. } => {
@@ -132,7 +133,7 @@ impl Source {
 }
 
 impl Source {
-    /// Removes the snapshot. A server that does not answer removes it when the connection ends.
+    /// Removes the snapshot. If the server does not get the request, it removes the snapshot when the connection ends.
     pub(super) async fn close(self) {
         if let Self::Serving { client, snapshot, .. } = &self {
             let _ = client.remove(&format!("snapshots/{snapshot}")).await;

@@ -95,7 +95,7 @@ impl Stored {
     }
 }
 
-/// Distinguishes a write error from a read error.
+/// Passes bytes to a writer, and records that an error is a write error rather than a read error.
 struct Sink<'a, W> {
     writer: &'a mut W,
     failure: Option<io::Error>,

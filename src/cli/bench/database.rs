@@ -1,4 +1,4 @@
-//! `entityd bench database`: reports of one run through the metadata store, each committed before it is answered.
+//! `entityd bench database`: the rate at which the metadata store records finished parts of a run, each in a commit.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::runtime::entropy::Entropy;
 use crate::system::identity::Identity;
 use crate::system::sqlite::{Losses, Owner};
 
-/// The variable with the password.
+/// The environment variable with the password.
 const PASSWORD: &str = "ENTITYD_DATABASE_PASSWORD";
 
 /// Reports parts of one run: each sets a bit in the run's row, and is committed before it is answered
@@ -133,7 +133,7 @@ async fn measure(store: &Arc<dyn Store>, reports: u32, workers: usize) -> Result
     Ok(Report { reports_per_second: f64::from(reports) / seconds, reports, workers, seconds })
 }
 
-/// Counts a part, as an outcome of a comparison does.
+/// Records in a project that a part of its run has been compared.
 fn report(state: Option<ProjectState>, part: u32) -> Option<Commit> {
     let mut state = state?;
     let run = state.runs.first_mut()?;

@@ -1,4 +1,4 @@
-//! `entityd bench ingest`: from the body of an upload to stored encodings, on one core.
+//! `entityd bench ingest`: the time from the body of an upload to stored encodings, on one core.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};
@@ -39,10 +39,10 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// Runs the benchmark and prints the report.
+/// A function that prints a text.
 type Say<'a> = &'a dyn Fn(&str) -> Result<(), Error>;
 
-/// The shape of an upload.
+/// The format of an upload.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Form {
@@ -95,7 +95,7 @@ impl Arguments {
         output::print(&format!("{line}\n"))
     }
 
-    /// Measures each form, and calls `say` with each result.
+    /// Measures each format, and calls `say` with each result.
     fn measure_all(&self, say: Say<'_>) -> Result<[Measured; 3], Error> {
         let dir = match &self.dir {
             Some(dir) => tempfile::tempdir_in(dir),
@@ -117,7 +117,7 @@ impl Arguments {
         Ok(measured)
     }
 
-    /// Writes an upload, and returns to its beginning.
+    /// Writes an upload to a file, and rewinds the file. Returns the size of the upload.
     fn generate(&self, form: Form, upload: &mut File) -> Result<u64, Error> {
         let mut out = BufWriter::with_capacity(1 << 20, &mut *upload);
         let mut chance = ChaCha20Rng::seed_from_u64(1);
@@ -145,7 +145,7 @@ impl Arguments {
         Ok(bytes)
     }
 
-    /// Generates encodings with blocks; about ten records share a block.
+    /// Generates encodings with blocks of about ten records.
     fn generate_with_blocks(
         &self,
         out: &mut impl Write,
@@ -240,7 +240,7 @@ impl std::fmt::Display for Measured {
     }
 }
 
-/// Scratch space in a directory.
+/// Temporary files in a directory.
 struct TemporaryFiles<'a>(&'a Path);
 
 impl Scratch for TemporaryFiles<'_> {

@@ -1,4 +1,4 @@
-//! `entityd bench objects`: small and large objects to an S3 endpoint and back, over HTTP.
+//! `entityd bench objects`: the rates of storing and reading small and large objects at an S3 endpoint.
 
 use std::path::Path as File;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ pub(super) struct Arguments {
 /// The measurements.
 #[derive(Debug, Serialize)]
 struct Report {
-    /// The throughput of the large objects that were put.
+    /// The throughput of storing large objects.
     bytes_per_second: f64,
     small_put_per_second: f64,
     small_get_per_second: f64,
@@ -69,7 +69,7 @@ struct Report {
     clients: u32,
 }
 
-/// The endpoint with credentials for it.
+/// The endpoint, with its credentials.
 struct Target {
     endpoint: String,
     access_key: String,
@@ -132,7 +132,7 @@ impl Arguments {
         })
     }
 
-    /// Puts that many objects, and returns the rate a second.
+    /// Stores `count` objects, and returns the number stored per second.
     async fn put(&self, store: &AmazonS3, kind: &str, count: u32, content: &Bytes) -> Result<f64, Failure> {
         let watch = Stopwatch::start();
         let puts = stream::iter(0..count).map(|number| async move {
@@ -142,7 +142,7 @@ impl Arguments {
         Ok(f64::from(count) / watch.seconds())
     }
 
-    /// Gets that many objects in full, and returns the rate a second.
+    /// Reads `count` objects in full, and returns the number read per second.
     async fn get(&self, store: &AmazonS3, kind: &str, count: u32, size: usize) -> Result<f64, Failure> {
         let watch = Stopwatch::start();
         let gets = stream::iter(0..count).map(|number| async move {
@@ -194,7 +194,7 @@ fn connect(target: &Target, region: &str) -> Result<AmazonS3, Failure> {
         .or_fail()
 }
 
-/// Makes the bucket by a presigned request, since the client library cannot.
+/// Creates the bucket with a presigned request, since the client library has no function for it.
 async fn create_bucket(store: &AmazonS3) -> Result<(), Failure> {
     let url = store.signed_url(Method::PUT, &Path::default(), Duration::from_mins(1)).await.or_fail()?;
     let answer = outgoing::client().build().or_fail()?.put(url).send().await.or_fail()?;
@@ -213,7 +213,7 @@ fn of_environment(endpoint: &str) -> Result<Target, Failure> {
     })
 }
 
-/// Returns the settings of a private server.
+/// Returns the settings of a server that only this benchmark uses.
 fn private_settings(folder: &File) -> Result<Settings, Failure> {
     let any_port = "127.0.0.1:0".to_owned();
     let flags = [

@@ -1,11 +1,12 @@
-//! Synthetic encodings for benchmarks, distributed like encodings of real people.
+//! Synthetic encodings for benchmarks, with a distribution of bits like that of real people.
 
-/// Bits that one token sets.
+/// The number of bits that a token sets.
 const HASHES: u64 = 20;
-/// Tokens of a record at 1024 bits.
+/// The number of tokens in an encoding of 1024 bits.
 const TOKENS: u64 = 28;
 
-/// Returns two matrices of `records` rows. Half of the right records are left ones with a few tokens changed.
+/// Returns the encodings of two parties, `records` rows each. Half of the second party's records are records of the
+/// first with a few tokens changed.
 pub(super) fn encodings(records: usize, encoding_bytes: usize) -> (Vec<u8>, Vec<u8>) {
     let mut draw = Draw(1);
     let tokens = (TOKENS * encoding_bytes as u64).div_ceil(128);
@@ -33,11 +34,11 @@ fn encode(tokens: &[u64], encoding_bytes: usize) -> Vec<u8> {
     row
 }
 
-/// `SplitMix64`.
+/// Pseudo-random numbers by the algorithm `SplitMix64`.
 pub(super) struct Draw(u64);
 
 impl Draw {
-    /// Returns the stream of this seed.
+    /// Returns the sequence of this seed.
     pub(super) fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -54,7 +55,7 @@ impl Draw {
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 
-    /// Returns one of some hundreds of tokens, the first much more often than the last.
+    /// Returns one of 600 tokens, the first much more often than the last.
     fn token(&mut self) -> u64 {
         let uniform = self.next() as f64 / u64::MAX as f64;
         (uniform * uniform * 600.0) as u64

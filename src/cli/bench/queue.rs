@@ -1,4 +1,5 @@
-//! `entityd bench queue`: jobs through the embedded queue or one in Redis, each on disk before it is acknowledged.
+//! `entityd bench queue`: the rate and latency of jobs in the embedded queue, or in one in Redis. Every job is on disk
+//! before it is acknowledged.
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -18,11 +19,11 @@ use crate::runtime::clock::{Clock, Stopwatch, Timestamp};
 use crate::runtime::entropy::Entropy;
 use crate::system::identity::Identity;
 
-/// The longest wait of a claim, after which it checks whether everything is done.
+/// The longest wait of a claim for jobs. After it, the benchmark checks whether all jobs are done.
 const WAIT: Duration = Duration::from_millis(100);
-/// The owner of a queue in Redis that is measured: no server has this one, so none is disturbed.
+/// The owner of the measured queue in Redis: an identity that no server has, so that no server's queue is disturbed.
 const BENCH: &str = "62656e6368206f662061207175657565";
-/// The bytes of a payload that hold the job's number and its enqueue time.
+/// The number of bytes of a payload that hold the job's number and its enqueue time.
 const STAMP_BYTES: usize = 16;
 
 /// Puts jobs through the job queue: enqueue, claim, run (nothing), acknowledge
@@ -84,7 +85,7 @@ struct Report {
     backlog: Option<Backlog>,
 }
 
-/// The cost of filling the queue.
+/// The cost of filling the queue before the measurement.
 #[derive(Debug, Serialize)]
 struct Backlog {
     jobs: usize,
@@ -172,7 +173,7 @@ async fn open(arguments: &Arguments, directory: &Path) -> Result<Arc<dyn Broker>
     Ok(Arc::new(RedisBroker::open(settings, entropy).await?))
 }
 
-/// Fills the queue that no worker claims from.
+/// Enqueues the backlog, in a queue that no worker claims from.
 async fn fill(arguments: &Arc<Arguments>, broker: &Arc<dyn Broker>) -> Result<(), Error> {
     let next = Arc::new(AtomicUsize::new(0));
     let mut clients = JoinSet::new();
@@ -216,7 +217,7 @@ struct Course {
     delivered: Vec<AtomicU8>,
 }
 
-/// Puts the jobs through; returns microseconds from enqueue to start for each.
+/// Enqueues and executes the jobs. Returns the microseconds from enqueue to start for each.
 async fn put_through(arguments: &Arc<Arguments>, broker: &Arc<dyn Broker>) -> Result<Vec<u32>, Error> {
     let course = Arc::new(Course {
         arguments: Arc::clone(arguments),
@@ -242,7 +243,7 @@ async fn put_through(arguments: &Arc<Arguments>, broker: &Arc<dyn Broker>) -> Re
 }
 
 impl Course {
-    /// Runs a client: one batch after another, each on the disk before the next.
+    /// Enqueues one batch after another, each on disk before the next.
     async fn enqueue(self: Arc<Self>) -> Result<(), Error> {
         let (jobs, batch) = (self.arguments.jobs, self.arguments.batch);
         loop {
@@ -261,7 +262,7 @@ impl Course {
         self.broker.enqueue(&jobs, now).await.map(|_| ())
     }
 
-    /// Enqueues single jobs at an even rate, whether or not earlier ones have been answered.
+    /// Enqueues single jobs at a constant rate, without waiting for the answers of earlier ones.
     async fn offer(self: Arc<Self>) -> Result<(), Error> {
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / self.arguments.rate as u32);
         let mut calls = JoinSet::new();
@@ -276,7 +277,7 @@ impl Course {
         calls.join_all().await.into_iter().collect()
     }
 
-    /// Claims as many jobs as there are idle workers, and gives each to one.
+    /// Claims jobs for all idle workers, until every job is done.
     async fn work(self: Arc<Self>) -> Result<Vec<u32>, Error> {
         let idle = Arc::new(Semaphore::new(self.arguments.workers));
         let mut claim = Claim {
@@ -314,7 +315,7 @@ impl Course {
         Ok(latencies_us)
     }
 
-    /// Checks that this is the job that was enqueued, and returns its age in microseconds.
+    /// Checks that the payload is the enqueued one, and returns the job's age in microseconds.
     fn check(&self, lease: &Lease) -> u32 {
         let (number, rest) = lease.payload.split_first_chunk().expect("a payload has its stamp");
         let (enqueued, filling) = rest.split_first_chunk().expect("a payload has its stamp");
@@ -328,7 +329,7 @@ impl Course {
     }
 }
 
-/// Returns the resident memory of the process; 0 where the system does not report it.
+/// Returns the resident memory of the process in bytes, 0 where the system does not report it.
 fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

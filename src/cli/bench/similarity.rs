@@ -1,4 +1,4 @@
-//! `entityd bench similarity`: comparisons a second.
+//! `entityd bench similarity`: comparisons per second.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,30 +60,30 @@ struct Report {
     encoding_bytes: usize,
     threads: usize,
     kernel: KernelName,
-    /// The form of sifting that was chosen: none, signatures or projections.
+    /// The chosen filter before the comparison: none, signatures or projections.
     form: &'static str,
-    /// Parts of a signature, learnt from a sample; 0 without signatures.
+    /// The number of parts of a signature, learnt from a sample; 0 without signatures.
     signature_parts: usize,
-    /// Components of a projection; 0 without projections.
+    /// The number of components of a projection; 0 without projections.
     components: usize,
     /// The share of pairs whose common bits were counted.
     counted_share: f64,
-    /// The rate with every pair counted, over a part of the left side.
+    /// The rate without a filter, measured with a part of the left side.
     brute_force_per_second: f64,
-    /// The measured costs of the loops.
+    /// The measured costs of the inner loops.
     costs: CostsReport,
 }
 
-/// The costs of the loops, in nanoseconds.
+/// The costs of the inner loops, in nanoseconds: each is a fixed part, and a part that grows with the work.
 #[derive(Debug, Serialize)]
 struct CostsReport {
-    /// The time to sift 64 pairs by a signature: a fixed part, and a part for each part of the signature.
+    /// The time to filter 64 pairs by a signature: fixed, and per part of the signature.
     parts: [f64; 2],
-    /// The time to sift 64 pairs by a projection: a fixed part, and a part for each 64 components.
+    /// The time to filter 64 pairs by a projection: fixed, and per 64 components.
     steps: Option<[f64; 2]>,
-    /// The time to count 64 pairs: a fixed part, and a part for each line of 512 bits.
+    /// The time to count the common bits of 64 pairs: fixed, and per 512 bits of an encoding.
     lines: [f64; 2],
-    /// The time to collect, count and decide a survivor: a fixed part, and a part for each line.
+    /// The time to collect, count and decide a pair that passes the filter: fixed, and per 512 bits.
     survivor: [f64; 2],
 }
 
@@ -100,7 +100,7 @@ impl CostsReport {
 }
 
 impl Arguments {
-    /// Compares, and prints the rate.
+    /// Compares encodings, and prints the rate.
     pub(super) fn run(self) -> Result<(), Failure> {
         let pool = Pool::new(self.threads).map_err(|error| Failure::output(&error))?;
         let (left, right) = self.matrices()?;
@@ -154,7 +154,7 @@ impl Arguments {
     }
 }
 
-/// Rows of the left side that are compared by brute force.
+/// The number of rows of the left side that are compared without a filter.
 const BRUTE_FORCE_ROWS: usize = 2000;
 
 impl Report {

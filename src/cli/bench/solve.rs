@@ -1,4 +1,4 @@
-//! `entityd bench solve`: candidate pairs a second.
+//! `entityd bench solve`: candidate pairs grouped per second.
 
 use std::fs::File;
 use std::io::{self, Seek};
@@ -44,7 +44,7 @@ struct Report {
     runs: u32,
     seconds: f64,
     groups: u64,
-    /// `None` where the system does not report it.
+    /// The peak memory; `None` where the system does not report it.
     peak_resident_bytes: Option<u64>,
 }
 
@@ -88,7 +88,7 @@ impl Arguments {
     }
 }
 
-/// Returns pairs of random records with falling scores. Two pairs rarely have the same records.
+/// Returns `count` pairs of random records with falling scores. Few pairs occur twice.
 fn random_pairs(count: u64, parties: u32, records: u32) -> impl Iterator<Item = Result<Pair, pairs::Error>> {
     let mut draw = super::people::Draw::new(1);
     (0..count).map(move |at| {
@@ -106,7 +106,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
     (done, watch.seconds())
 }
 
-/// Distributes the pairs at random over `count` files, each of which is sorted like the pairs.
+/// Distributes the pairs at random over `count` files. Each file keeps their order.
 fn written(
     pairs: impl Iterator<Item = Result<Pair, pairs::Error>>,
     count: u32,

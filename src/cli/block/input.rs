@@ -13,10 +13,10 @@ use crate::cli::table::{Counted, Done, TableArguments, cannot_read};
 use crate::encoder::blocking::{self, Blocks, Config, LambdaFold, Method, StrategyStatistics};
 use crate::encoder::csv::{self, Batch, Reader};
 
-/// Rows read at a time.
+/// The number of rows read at a time.
 const BATCH_ROWS: usize = 16_384;
 
-/// The blocks, and the figures about them.
+/// The blocks, with statistics about them.
 pub(super) struct Blocked {
     pub(super) blocks: Blocks,
     pub(super) strategies: Vec<StrategyStatistics>,
@@ -132,7 +132,7 @@ impl Table<'_> {
         Ok(names)
     }
 
-    /// Hands on each row, without the blanks around its values.
+    /// Calls `each` with every row, without white space around the values.
     fn for_each(
         &mut self,
         mut each: impl FnMut(&[&str]) -> Result<(), blocking::Error>,

@@ -1,4 +1,4 @@
-//! `entityd block`: decides which records are compared at all.
+//! `entityd block`: assigns records to blocks. Only records in a common block are compared.
 
 mod input;
 mod output;
@@ -82,7 +82,7 @@ impl Arguments {
     }
 }
 
-/// Prints the figures to standard error.
+/// Prints the statistics to standard error.
 fn report(blocked: &Blocked, statistics: Statistics, covered: usize) {
     for (number, strategy) in blocked.strategies.iter().enumerate() {
         let Statistics { num_of_blocks, min_size, max_size, avg_size, med_size, std_size, .. } =

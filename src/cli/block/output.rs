@@ -1,4 +1,4 @@
-//! Blocks as JSON.
+//! Writes blocks as JSON.
 
 use std::io::{self, BufWriter, Write};
 
@@ -11,17 +11,17 @@ use crate::cli::destination::Destination;
 use crate::cli::exit::Failure;
 use crate::encoder::blocking::{Blocks, ByRecord, Statistics, Texts};
 
-/// Bytes of a keyed name.
+/// The bytes of a keyed hash that are used as the name of a block.
 const NAME_BYTES: usize = 16;
 
-/// Gives blocks names that depend on a secret.
+/// Replaces the names of blocks by hashes keyed with a secret.
 pub(super) fn protect(blocks: &mut Blocks, secret: &[u8]) {
     let keyed = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
     blocks
         .rename(|name| hex::encode(&keyed.clone().chain_update(name).finalize().into_bytes()[..NAME_BYTES]));
 }
 
-/// Writes the blocks of each record, with figures about them.
+/// Writes the blocks of each record, with statistics.
 pub(super) fn write(
     blocked: &Blocked,
     by_record: &ByRecord,
@@ -49,7 +49,7 @@ fn write_blocks(names: &Texts, by_record: &ByRecord, out: &mut impl Write) -> io
         let comma = if at == 0 { "" } else { ", " };
         write!(out, "{comma}\"{record}\": [")?;
         for (at, number) in numbers.iter().enumerate() {
-            // A name is made of digits, letters and the signs of a tuple: nothing in it needs an escape.
+            // A name has only digits, letters, and the punctuation of a tuple, so that no character needs an escape.
             out.write_all(if at == 0 { b"\"" } else { b",\"" })?;
             out.write_all(names.get(*number as usize).as_bytes())?;
             out.write_all(b"\"")?;

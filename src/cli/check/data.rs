@@ -1,4 +1,4 @@
-//! The data directory: its use, its version, its rights, and its disk.
+//! Checks the data directory: its lock, version, permissions, disk and file dates.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -15,15 +15,15 @@ use crate::runtime::clock::{Clock, Stopwatch, Timestamp};
 use crate::system::data_dir::{self, FORMAT};
 use crate::system::{disk, file_system};
 
-/// Syncs that are measured.
+/// The number of syncs that are measured.
 const SYNCS: usize = 32;
-/// The longest sync of a suitable disk; slower ones make each change slow.
+/// The median duration of a sync above which the check warns: every change waits for a sync.
 const SLOW: Duration = Duration::from_millis(20);
-/// The bytes of a change.
+/// The number of bytes written before each measured sync.
 const CHANGE_BYTES: usize = 4096;
-/// The place of `user_version` in a file of `SQLite`.
+/// The offset of `user_version` in the header of an `SQLite` file.
 const VERSION_AT: u64 = 60;
-/// A lead of a file's date that exceeds the granularity of clocks.
+/// A file date this far in the future proves that the clock is wrong.
 const AHEAD: Duration = Duration::from_mins(1);
 
 pub(super) fn check(settings: &Settings) -> Vec<Finding> {
@@ -52,10 +52,10 @@ pub(super) fn check(settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-/// Returns true if a server uses the data directory: its lock is held.
+/// Returns true if a server uses the data directory: it holds the lock.
 pub(super) fn is_served(home: &Path) -> bool {
     let Ok(lock) = fs::metadata(home.join("lock")) else { return false };
-    // Asking the kernel for the lock itself could keep a server from starting at this moment.
+    // Taking the lock to find out could keep a server from starting at this moment.
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
     let end = format!(":{}", lock.ino());
     locks
@@ -147,7 +147,7 @@ fn version(home: &Path) -> Finding {
     }
 }
 
-/// Reads the version of a database from its header: a server may have it locked.
+/// Reads the version of a database from the header of its file, since a server may have locked the database.
 fn schema(path: &Path) -> Option<u32> {
     let mut file = File::open(path).ok()?;
     file.seek(SeekFrom::Start(VERSION_AT)).ok()?;

@@ -1,4 +1,4 @@
-//! The machine: processor, kernel, memory, limits.
+//! Checks the machine: processor, kernel, memory and limits.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use crate::config::Settings;
 use crate::linkage::similarity::{Kernel, KernelName};
 use crate::system::{memory, open_files, threads};
 
-/// Memory below which large runs wait or fail.
+/// The available memory below which large runs wait or fail, in bytes.
 const MEMORY_FEW: u64 = 256 << 20;
 
 pub(super) fn check(settings: &Settings) -> Vec<Finding> {

@@ -1,4 +1,4 @@
-//! Addresses, certificates, and engines outside the data directory: object store, database, queue.
+//! Checks addresses, certificates, and the object store, database and queue outside the data directory.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -14,7 +14,7 @@ use crate::runtime::clock::Clock;
 use crate::system::engine;
 use crate::telemetry::chain;
 
-/// The days before the expiry of a certificate at which warnings begin.
+/// The number of days before the expiry of a certificate from which the check warns.
 const DAYS_FEW: u64 = 21;
 /// The seconds of a day.
 const DAY_SECONDS: u64 = 86_400;
@@ -27,7 +27,7 @@ pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-/// Returns the findings about an engine outside the data directory.
+/// Returns the findings about an object store, database or queue outside the data directory.
 fn engine(name: &'static str, inspected: Result<Option<engine::Report>, app::Error>) -> Vec<Finding> {
     match inspected {
         Ok(None) => Vec::new(),

@@ -1,13 +1,11 @@
-//! Encodes people as Bloom filters, as a data provider does before any data leaves it.
+//! Encodes people as Bloom filters, as a data provider does before it sends data.
 //!
-//! Every field is cut into bigrams of its text with a blank at either end (`" a", "an", "na", "a "`); in the
-//! date of birth a bigram counts together with its position. Field name and bigram go through `BLAKE2b` keyed
-//! with the parties' shared secret; each 16-bit word of the 64-byte tag, modulo 1024, names a bit, and the
-//! first few of them, more for fields that tell people apart better, are set. Without the key, names cannot
-//! be guessed by trial, and similar texts still share most of their bits.
+//! A blank is added at both ends of every field, and the text is split into bigrams (`" a", "an", "na", "a "`). Each
+//! bigram is hashed with its field name (and its position in a date of birth) by `BLAKE2b`, keyed with the parties'
+//! shared secret. The first 8 to 14 16-bit words of the hash, modulo 1024, are the bits to set; fields that identify
+//! people better set more. Without the key, names cannot be guessed by trial; similar texts share most of their bits.
 //!
-//! This keeps a demo honest; it does not harden the filters against frequency attacks as a real linkage
-//! schema does.
+//! This suffices for a demo: unlike a real linkage schema, it does not harden the filters against frequency attacks.
 //!
 //! Source: Schnell, Bachteler & Reiher (2009), doi:10.1186/1472-6947-9-41.
 
@@ -17,14 +15,14 @@ use rayon::prelude::*;
 
 use super::people::Person;
 
-/// Bytes in an encoding.
+/// The size of an encoding in bytes.
 pub(super) const ENCODING_BYTES: usize = 128;
 const BITS: usize = ENCODING_BYTES * 8;
 
 /// The secret of the parties, which the server does not have.
 const KEY: &[u8] = b"only the data providers know this";
 
-/// Encodes the people as rows of [`ENCODING_BYTES`] bytes each, one after the other.
+/// Returns the encodings of the people, one after the other, [`ENCODING_BYTES`] bytes each.
 pub(super) fn encode(people: &[Person]) -> Vec<u8> {
     let keyed = Blake2bMac512::new_from_slice(KEY).expect("the key is at most 64 bytes long");
     let mut rows = vec![0; people.len() * ENCODING_BYTES];

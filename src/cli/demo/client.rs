@@ -1,4 +1,4 @@
-//! The HTTP requests of a party and an analyst.
+//! The HTTP requests of the parties and of the analyst.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ struct StageProgress {
     relative: f64,
 }
 
-/// Groups of records that are one person: dataset index and record index of each.
+/// Groups of records that are one person. A record is a dataset index and a record index.
 pub(super) type Groups = Vec<Vec<(usize, usize)>>;
 
 impl Client {
@@ -58,13 +58,13 @@ impl Client {
         Ok(Self { http: outgoing::client().build().or_fail()?, base })
     }
 
-    /// Creates a project for groups among `parties` parties.
+    /// Creates a project with `parties` parties and the result type `groups`.
     pub(super) async fn create_project(&self, parties: usize) -> Result<Project, Failure> {
         let body = json!({"schema": {}, "result_type": "groups", "number_parties": parties, "name": "demo"});
         self.ask(self.request(Method::POST, "projects").json(&body)).await
     }
 
-    /// Uploads a party's encodings, as the party.
+    /// Uploads a party's encodings with the party's token.
     pub(super) async fn upload(&self, project: &Project, party: usize, rows: Vec<u8>) -> Result<(), Failure> {
         let path = format!("projects/{}/binaryclks", project.id);
         let request = self
@@ -89,7 +89,7 @@ impl Client {
         Ok(format!("{path}/{}", run.run_id))
     }
 
-    /// Waits for the run and returns its number of comparisons; calls `seen` with its stage and progress.
+    /// Waits for the run to complete, and returns its number of comparisons. Calls `seen` with its stage and progress.
     pub(super) async fn wait(
         &self,
         project: &Project,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::people::Register;
 use crate::cli::Failure;
 
-/// The demo's directory. A temporary one is removed with this value.
+/// The demo's directory. A temporary one is removed when this value is dropped.
 pub(super) struct Folder {
     path: PathBuf,
     temporary: Option<tempfile::TempDir>,
@@ -32,17 +32,17 @@ impl Folder {
         Ok(Self { path: path.to_owned(), temporary: None })
     }
 
-    /// Returns the data directory of the server.
+    /// Returns the path of the server's data directory.
     pub(super) fn data(&self) -> PathBuf {
         self.path.join("data")
     }
 
-    /// Returns the directory, if it is kept.
+    /// Returns the directory, if it is not temporary.
     pub(super) fn kept(&self) -> Option<&Path> {
         self.temporary.is_none().then_some(self.path.as_path())
     }
 
-    /// Writes the parties' people and encodings, if anything is kept.
+    /// Writes the people and the encodings of each party, unless the directory is temporary.
     pub(super) fn keep(&self, registers: &[Register], rows: &[Vec<u8>]) -> Result<(), Failure> {
         for (party, (register, rows)) in registers.iter().zip(rows).enumerate() {
             self.write(&format!("party-{party}.csv"), spreadsheet(register).as_bytes())?;
@@ -51,7 +51,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Writes a file, if anything is kept.
+    /// Writes a file, unless the directory is temporary.
     pub(super) fn write(&self, name: &str, contents: &[u8]) -> Result<(), Failure> {
         let Some(folder) = self.kept() else { return Ok(()) };
         let path = folder.join(name);
@@ -63,7 +63,7 @@ fn failed(what: &str, error: &io::Error) -> Failure {
     Failure::Failed(format!("cannot write {what}: {error}"))
 }
 
-/// Formats the people as CSV. The last column is the ground truth: the real person of each record.
+/// Formats the people as CSV. The last column is the ground truth: the number of the real person.
 fn spreadsheet(register: &Register) -> String {
     let mut text = String::from("record,given,family,born,place,person\n");
     for (record, (who, person)) in register.people.iter().zip(&register.truth).enumerate() {

@@ -1,16 +1,16 @@
-//! Scores the groups against the ground truth, which only a demo knows.
+//! Scores the groups against the ground truth: the known real person of each record.
 
 use serde::Serialize;
 
 use super::client::Groups;
 use super::people::{Register, shared};
 
-/// Pairs of records in different parties' data that a linkage called one person.
+/// The quality of a linkage, from the pairs of records in common groups.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Score {
-    /// Pairs found, right or wrong.
+    /// The number of found pairs, right or wrong.
     pub(super) pairs_found: u64,
-    /// True pairs.
+    /// The number of true pairs, found or not.
     pub(super) pairs_true: u64,
     /// Precision: the share of found pairs that are true; 1 if none was found.
     pub(super) precision: f64,
@@ -19,7 +19,7 @@ pub(super) struct Score {
 }
 
 impl Score {
-    /// Scores `groups` against the registers.
+    /// Scores `groups` against the ground truth in the registers.
     pub(super) fn of(groups: &Groups, registers: &[Register]) -> Self {
         let person = |&(party, record): &(usize, usize)| registers[party].truth[record];
         let (mut found, mut right) = (0, 0);

@@ -1,4 +1,4 @@
-//! `entityd demo`: a linkage of invented people, from names to groups, with its quality.
+//! `entityd demo`: links the records of invented people, from names to groups, and reports the quality.
 
 mod bloom;
 mod rng;
@@ -67,7 +67,7 @@ pub(super) struct Arguments {
 /// The input of the parties.
 struct Input {
     registers: Vec<Register>,
-    /// The encodings of each party, row after row.
+    /// The encodings of each party, as consecutive rows.
     rows: Vec<Vec<u8>>,
     seconds: f64,
 }
@@ -117,7 +117,7 @@ impl Arguments {
         let client = Client::new(format!("http://{}/api/v1", server.api()))?;
         let outcome = tokio::select! {
             outcome = self.link(&client, rows, progress) => outcome,
-            // A normal end removes the temporary directory.
+            // Returning, rather than exiting, removes the temporary directory.
             () = interrupt::stopped() => Err(Failure::Interrupted),
         };
         server.stop().await;
@@ -168,12 +168,12 @@ impl Arguments {
     }
 }
 
-/// Parses a positive number.
+/// Returns a parser for a number in `range`.
 fn count(range: RangeInclusive<u64>) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(range)
 }
 
-/// Returns the settings of a private server.
+/// Returns the settings of a server that only this demo uses.
 fn private_settings(folder: &Folder) -> Result<Settings, Failure> {
     let any_port = "127.0.0.1:0".to_owned();
     let flags = [

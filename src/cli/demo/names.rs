@@ -1,5 +1,5 @@
-//! Names and places, the commonest first. The generator draws early entries more often: as in life, a few
-//! names are common and most are rare.
+//! Names and places, the most common first. The generator draws early entries more often: as in a real population, a
+//! few names are common and most are rare.
 
 /// Given names.
 pub(super) const GIVEN: &str = "\

@@ -1,8 +1,7 @@
-//! Synthetic people, and the records that different registrars make of them.
+//! Synthetic people, and the records that different parties have of them.
 //!
-//! Half of each party's records are people that every party knows; the others are known to it alone. Each
-//! party wrote its people down by itself, with its own typing errors, in its own order. The seed alone
-//! decides the outcome.
+//! Half of each party's records are people in the data of every party; the others are in its data only. Each party
+//! has its own typing errors and its own order. The same seed yields the same records.
 
 use super::names::{FAMILY, GIVEN, PLACES};
 use super::rng::SeededRng;
@@ -13,20 +12,20 @@ use super::typos::mistype;
 pub(in crate::cli) struct Person {
     pub(in crate::cli) given: String,
     pub(in crate::cli) family: String,
-    /// Eight digits: year, month, day.
+    /// The date of birth in eight digits: year, month, day.
     pub(in crate::cli) born: String,
     pub(in crate::cli) place: String,
 }
 
-/// A party's list, with the ground truth: the real person of each record.
+/// The records of a party, with the ground truth: the real person of each record.
 pub(in crate::cli) struct Register {
     /// The records.
     pub(in crate::cli) people: Vec<Person>,
-    /// The number of the person behind each record. The persons numbered below [`shared`] are known to all parties.
+    /// The number of the real person of each record. Persons with numbers below [`shared`] are in all registers.
     pub(in crate::cli) truth: Vec<usize>,
 }
 
-/// Returns the number of a party's `records` people that every party knows.
+/// Returns the number of people that are in the data of every party, if each party has `records` records.
 pub(super) const fn shared(records: usize) -> usize {
     records.div_ceil(2)
 }
@@ -47,7 +46,7 @@ pub(in crate::cli) fn registers(parties: usize, records: usize, seed: u64) -> Ve
     (0..parties).map(register).collect()
 }
 
-/// The names and places, the commonest first.
+/// The names and places, the most common first.
 struct Names {
     given: Vec<&'static str>,
     family: Vec<&'static str>,
@@ -73,7 +72,7 @@ impl Names {
         Person { given, family, born: birthday(rng), place: rng.pick_ranked(&self.places).to_owned() }
     }
 
-    /// Returns the person as a registrar types them: most fields right, some not.
+    /// Returns a record of the person, in which some fields may be wrong.
     fn write_down(&self, person: &Person, rng: &mut SeededRng) -> Person {
         let mut copy = person.clone();
         for field in [&mut copy.given, &mut copy.family, &mut copy.place] {

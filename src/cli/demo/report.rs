@@ -1,4 +1,4 @@
-//! The result of a demo, as a table, as JSON, and as the commands that reproduce it.
+//! The report of a demo, as a table and as JSON, and the commands that reproduce the linkage.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Formats one line for each figure.
+    /// Formats the report, a line for each figure.
     pub(super) fn table(&self) -> String {
         let seconds = format!(
             "{:.2} (people and encodings {:.2}, uploads {:.2}, run {:.2})",
@@ -50,7 +50,7 @@ impl Report {
         )
     }
 
-    /// Formats the requests as curl commands. With `kept`, they name the files there.
+    /// Formats the demo's requests as curl commands, with the files in the directory `kept` if there is one.
     pub(super) fn commands(&self, kept: Option<&Path>) -> String {
         let hint = if kept.is_some() { "" } else { " (`entityd demo --keep DIR` keeps the files)" };
         let heading = format!("The same by hand, beside a running `entityd serve`{hint}:");

@@ -1,18 +1,18 @@
-//! Random draws from a seed, so that a demo can be repeated.
+//! Pseudo-random numbers from a seed, so that a demo can be repeated.
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-/// A reproducible source of draws.
+/// A pseudo-random generator whose numbers depend on the seed only.
 pub(super) struct SeededRng(ChaCha8Rng);
 
 impl SeededRng {
-    /// Returns the draws of `seed`.
+    /// Returns the generator for `seed`.
     pub(super) fn seeded(seed: u64) -> Self {
         Self(ChaCha8Rng::seed_from_u64(seed))
     }
 
-    /// Returns a number in `0..limit`, each about equally likely.
+    /// Returns a number in `0..limit`. All are about equally likely.
     pub(super) fn below(&mut self, limit: usize) -> usize {
         // Multiply and shift: the bias is below limit / 2^64.
         ((u128::from(self.0.next_u64()) * limit as u128) >> 64) as usize
@@ -28,8 +28,8 @@ impl SeededRng {
         self.unit() < probability
     }
 
-    /// Picks one of `items`, the early ones more often: the chance of rank `r` falls about as 1 / (r + 8),
-    /// the shape of name frequencies.
+    /// Picks one of `items`, early ones more often: the probability of the item at `r` is about proportional to
+    /// 1 / (r + 8), like the frequencies of names.
     pub(super) fn pick_ranked<T: Copy>(&mut self, items: &[T]) -> T {
         const FLATNESS: f64 = 8.0;
         let span = ((items.len() as f64 + FLATNESS) / FLATNESS).ln();

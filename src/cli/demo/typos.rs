@@ -1,12 +1,12 @@
-//! Typing errors as they happen on a keyboard.
+//! Makes typing errors that are common on a keyboard.
 
 use super::rng::SeededRng;
 
-/// The rows of a keyboard; the wrong key is usually the next one.
+/// The rows of letters on a keyboard. A wrong key is usually a neighbour in the same row.
 const ROWS: [&str; 3] = ["qwertyuiop", "asdfghjkl", "zxcvbnm"];
 
-/// Returns `word` with one slip: a neighbouring key, a letter left out, one typed twice, or two in the wrong
-/// order. An empty word stays empty.
+/// Returns `word` with one typing error: a neighbouring key, a letter left out, a letter typed twice, or two letters
+/// in the wrong order. An empty word stays empty.
 pub(super) fn mistype(word: &str, rng: &mut SeededRng) -> String {
     let mut letters: Vec<char> = word.chars().collect();
     if letters.is_empty() {

@@ -1,5 +1,5 @@
-//! `entityd queue`: inspects and controls the job queues. The embedded queue belongs to the server's process,
-//! so this asks the server.
+//! `entityd queue`: inspects and controls the job queues through the server, since only its process can open the
+//! embedded queue.
 
 mod table;
 
@@ -12,7 +12,7 @@ use super::context::runtime;
 use super::ops_client::{self, Client};
 use super::{Failure, output, progress::Progress};
 
-/// The interval at which a draining queue is checked.
+/// The interval at which the state of a draining queue is requested.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Inspects and controls the queues of a server
@@ -160,13 +160,13 @@ impl List {
     }
 }
 
-/// Acts on dead jobs, and prints their number.
+/// Sends a request for `action`, and prints the number of affected jobs.
 async fn tell(client: &Client, action: &str, body: &Value, json: bool) -> Result<(), Failure> {
     let answer = client.post(&format!("queue/{action}"), body, "jobs").await?;
     output::answer(&answer, json, |answer| format!("{} jobs\n", answer["jobs"].as_u64().unwrap_or(0)))
 }
 
-/// Pauses or resumes queues, and shows all afterwards.
+/// Requests `action` for each of the queues, and prints the state of all queues.
 async fn each(client: &Client, action: &str, queues: &Queues, json: bool) -> Result<(), Failure> {
     for queue in names(client, queues).await? {
         client.post(&format!("queue/{action}"), &json!({ "queue": queue }), "jobs").await?;

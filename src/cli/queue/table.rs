@@ -5,10 +5,10 @@ use serde_json::Value;
 use crate::cli::columns::{age, aligned};
 use crate::runtime::clock::Timestamp;
 
-/// Members of a job that are microseconds since 1970.
+/// The members of a job that are times, in microseconds since 1970.
 const MOMENTS: [&str; 3] = ["enqueued", "until", "died"];
 
-/// Formats all queues, a line each.
+/// Formats the queues, a line for each.
 pub(super) fn stats(answer: &Value) -> String {
     let head = ["queue", "ready", "delayed", "held", "dead", "oldest", "in/s", "done/s", "failed/s", "state"];
     let queues = answer["queues"].as_object().into_iter().flatten();
@@ -30,7 +30,7 @@ pub(super) fn stats(answer: &Value) -> String {
     aligned(&head, queues.map(row).collect())
 }
 
-/// Formats jobs, a line each.
+/// Formats jobs, a line for each.
 pub(super) fn jobs(answer: &Value) -> String {
     let jobs = answer["jobs"].as_array().map_or(&[][..], Vec::as_slice);
     let dead = jobs.first().is_some_and(|job| job.get("reason").is_some());

@@ -1,4 +1,4 @@
-//! Kills a server in a step of a linkage, and checks the outcome.
+//! Kills a server in a step of a linkage, restarts it, and checks the outcome.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::scenario::{Api, Outcome, People, Scenario, Stopped};
 use super::server::Server;
 
-/// The steps of an upload and a run at which a process can be stopped, with their moments.
+/// The steps of an upload and a run in which a server can be killed, with the failpoints of each.
 pub const STEPS: [(&str, &[&str]); 7] = [
     ("body", &["body"]),
     ("spooled", &["spooled.done", "spooled.published", "spooled.reported"]),
@@ -22,15 +22,15 @@ pub const STEPS: [(&str, &[&str]); 7] = [
 ];
 /// The time limit for an event that must happen.
 pub const STEP_TIMEOUT: Duration = Duration::from_mins(2);
-/// Parts of a run: enough to be killed between them.
+/// The number of parts of a run, enough to kill the server between two of them.
 const PARTS: u64 = 8;
-/// The interval at which a server is checked.
+/// The interval at which a condition is checked.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// The people, the program, and the way in which it is killed.
+/// The input and the timing of a test with a kill.
 #[derive(Clone, Debug)]
 pub struct Scene {
-    /// The program.
+    /// The path of the server's program.
     pub program: PathBuf,
     /// The people of each party.
     pub people: People,
@@ -40,7 +40,7 @@ pub struct Scene {
     pub step_timeout: Duration,
 }
 
-/// The remains of a server that was killed.
+/// The state after the kill of a server.
 #[derive(Debug)]
 pub struct Killed {
     /// The data directory.
@@ -53,17 +53,17 @@ impl Scene {
     /// Starts a server on the data in `folder`.
     ///
     /// # Errors
-    /// The reason why it does not start.
+    /// The server's error message if it does not start.
     pub fn start(&self, folder: Arc<TempDir>, variables: &[(&str, &str)]) -> Result<Server, String> {
         let count = u64::from(self.people.count);
         let comparisons = (count * count / 2 / PARTS).to_string();
         Server::start(&self.program, folder, &["--comparisons-per-job", &comparisons], variables)
     }
 
-    /// Polls until the condition holds.
+    /// Polls until `is_so` returns true. `what` describes the condition.
     ///
     /// # Errors
-    /// The condition, if it does not hold within the time limit.
+    /// A message with `what`, if the time limit has passed.
     pub async fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) -> Result<(), String> {
         let wait = async {
             while !is_so() {
@@ -76,7 +76,7 @@ impl Scene {
     }
 }
 
-/// Makes a folder for a server.
+/// Makes a temporary data directory for a server.
 ///
 /// # Errors
 /// The operating system's error.
@@ -84,7 +84,7 @@ pub fn folder() -> Result<Arc<TempDir>, String> {
     TempDir::new().map(Arc::new).map_err(|error| format!("cannot make a temporary folder: {error}"))
 }
 
-/// Returns the outcome of the linkage without a kill.
+/// Runs the scenario without a kill, and returns the outcome.
 ///
 /// # Errors
 /// The failure.
@@ -95,7 +95,7 @@ pub async fn undisturbed(scene: &Scene) -> Result<Outcome, String> {
     scenario.outcome().cloned().ok_or_else(|| "the scenario has no outcome".to_owned())
 }
 
-/// Runs the scenario on a server that is killed `delay` after it has reached `moment`.
+/// Runs the scenario on a server that is killed `delay` after it has reached the failpoint `moment`.
 ///
 /// # Errors
 /// A failure before the kill.
@@ -108,7 +108,7 @@ pub async fn killed_in(scene: &Scene, moment: &str, delay: Duration) -> Result<K
         tokio::select! {
             due = &mut due => due,
             told = go_on(&mut scenario, &server) => match told {
-                // The scenario ends before the last step is due.
+                // The scenario ends before the last step, which deletes the data later.
                 Ok(()) => due.await,
                 failed => failed,
             },
@@ -118,7 +118,7 @@ pub async fn killed_in(scene: &Scene, moment: &str, delay: Duration) -> Result<K
     Ok(Killed { folder: server.kill(), scenario })
 }
 
-/// Waits until `delay` after a server has reached `moment`.
+/// Waits until the server has reached the failpoint `moment`, and then for `delay`.
 async fn comes_to(scene: &Scene, server: &Server, moment: &str, delay: Duration) -> Result<(), String> {
     let comes = format!("the server reaches {moment}");
     scene.until(&comes, || server.log().contains("failpoint: the step is delayed")).await?;
@@ -126,10 +126,10 @@ async fn comes_to(scene: &Scene, server: &Server, moment: &str, delay: Duration)
     Ok(())
 }
 
-/// Restarts a killed server on its data, ends the scenario, and checks everything.
+/// Restarts a killed server on its data, completes the scenario, and checks that nothing is lost, repeated or left.
 ///
 /// # Errors
-/// The difference.
+/// A description of the first difference from the expected outcome.
 pub async fn recover(
     scene: &Scene,
     folder: Arc<TempDir>,
@@ -147,7 +147,7 @@ pub async fn recover(
     scene.until("no byte of the deleted project is left", || server.payload_files().is_empty()).await
 }
 
-/// Runs the scenario on a server that is expected to survive.
+/// Runs the scenario to its end on a server that is not killed.
 ///
 /// # Errors
 /// The failure.
@@ -162,8 +162,8 @@ fn said(stopped: Stopped) -> String {
     }
 }
 
-/// Checks that each transition of the run is in the log at most once, over all processes, and that the
-/// comparisons reported by its parts add up to the plan's: a part that counted twice would exceed it.
+/// Checks that each transition of the run is at most once in the log of all servers, and that the comparisons reported
+/// by its parts add up to the planned number: a part that counts twice would exceed it.
 fn nothing_twice(log: &str, run: &str, comparisons: u64) -> Result<(), String> {
     let parsed = |line: &str| serde_json::from_str::<Value>(line).ok();
     let lines: Vec<Value> = log.lines().filter_map(parsed).filter(|line| line["run.id"] == run).collect();

@@ -1,7 +1,7 @@
-//! `entityd selftest`: a linkage with a known answer, undisturbed or while the server is killed repeatedly.
+//! `entityd selftest`: runs a linkage with a known answer, undisturbed or with a server that is killed repeatedly.
 //!
-//! Without `--server`, the server is this program in another process, in a temporary folder, on loopback addresses.
-//! The code that kills it and checks the outcome is here, so that the tests of the project use it too.
+//! Without `--server`, the server is this program in another process, with a temporary data directory and loopback
+//! addresses. The project's tests use this code too.
 
 pub mod kill;
 pub mod server;
@@ -29,9 +29,9 @@ use crate::runtime::entropy::Entropy;
 use kill::{Killed, STEPS, Scene, killed_in, recover, undisturbed};
 use scenario::People;
 
-/// People of each party in an undisturbed linkage.
+/// The number of people of each party in an undisturbed linkage.
 const PEOPLE_USUAL: u32 = 1_000;
-/// People of each party in a linkage with a kill.
+/// The number of people of each party in a linkage with a kill.
 const PEOPLE_KILLED: u32 = 400;
 /// The delay added to the step in which the server is killed.
 const SLOW: Duration = Duration::from_millis(60);
@@ -65,13 +65,13 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// Returns the path of this program: as the kernel reports it, or as it was called where /proc is not mounted.
+/// Returns the path of this program from the kernel, or from the command line where /proc is not mounted.
 fn program() -> Result<PathBuf, Failure> {
     env::current_exe()
         .or_else(|error| {
             let called = env::args_os().next().map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
             let called = called.ok_or(error)?;
-            // A bare name is looked up in PATH again.
+            // A name without a folder was found in PATH, and will be again.
             if called.components().count() > 1 { called.canonicalize() } else { Ok(called) }
         })
         .or_fail()
@@ -89,7 +89,7 @@ impl Arguments {
         let scene = Scene { program, people, slow: SLOW, step_timeout: kill::STEP_TIMEOUT };
         runtime.block_on(async {
             tokio::select! {
-                // A dropped server is killed and its data removed.
+                // The server is dropped here, which kills it and removes its data.
                 () = stopped() => Err(Failure::Interrupted),
                 ended = async { if self.chaos { self.chaos(&scene).await } else { self.quick(&scene).await } } => ended,
             }

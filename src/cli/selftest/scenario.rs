@@ -1,4 +1,4 @@
-//! The requests of two parties and an analyst, which resume after the server was unavailable.
+//! The requests of two parties and an analyst, who continue after the server was unavailable.
 
 use futures::stream;
 use rand_chacha::ChaCha20Rng;
@@ -11,15 +11,15 @@ use crate::system::outgoing;
 
 const ENCODING_BYTES: usize = 64;
 const THRESHOLD: f64 = 0.7;
-/// The interval at which a run's status is read.
+/// The interval at which the status of a run is requested.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// An interruption of the scenario.
+/// The reason why the scenario stops before its end.
 #[derive(Debug)]
 pub enum Stopped {
     /// The server disconnected during a request.
     Gone,
-    /// The server violated a promise.
+    /// The server gave a wrong answer. The text describes it.
     Wrong(String),
 }
 
@@ -29,7 +29,7 @@ impl From<reqwest::Error> for Stopped {
     }
 }
 
-/// The people of each party: the first of one list, in the same order.
+/// The people of each party. All parties have the same people in the same order.
 #[derive(Clone, Copy, Debug)]
 pub struct People {
     /// The number of people.
@@ -37,7 +37,8 @@ pub struct People {
 }
 
 impl People {
-    /// Returns a party's upload: similar to the other party's, in overlapping blocks, with many tied scores.
+    /// Returns the upload of a party, in overlapping blocks. Many pairs with the other party's records have equal
+    /// scores.
     fn upload(self, party: usize) -> Vec<u8> {
         let mut rng = ChaCha20Rng::seed_from_u64(7);
         let record = |record: u32| {
@@ -60,15 +61,15 @@ impl People {
 pub struct Outcome {
     /// The result, byte for byte.
     pub result: Vec<u8>,
-    /// The number of comparisons that the status reports.
+    /// The number of comparisons in the status of the run.
     pub comparisons: u64,
 }
 
 impl Outcome {
-    /// Checks that all known matches were found and no others.
+    /// Checks that all true matches were found and no others.
     ///
     /// # Errors
-    /// The difference.
+    /// A description of the difference.
     pub fn is_the_known_answer(&self, people: People) -> Result<(), String> {
         let result: Value =
             serde_json::from_slice(&self.result).map_err(|error| format!("no JSON: {error}"))?;
@@ -94,7 +95,7 @@ impl Outcome {
     }
 }
 
-/// The state that a server has acknowledged so far.
+/// The progress of the scenario: everything that the server has acknowledged.
 #[derive(Debug)]
 pub struct Scenario {
     people: People,
@@ -113,25 +114,25 @@ struct Project {
 }
 
 impl Scenario {
-    /// Returns the scenario at its beginning.
+    /// Returns a scenario in which no request was sent.
     pub const fn new(people: People) -> Self {
         Self { people, project: None, uploaded: [false; 2], run: None, outcome: None, deleted: false }
     }
 
-    /// Returns the outcome of the run, once there is one.
+    /// Returns the outcome of the run, if it has completed.
     pub const fn outcome(&self) -> Option<&Outcome> {
         self.outcome.as_ref()
     }
 
-    /// Returns the run, once it was posted.
+    /// Returns the id of the run, if it was started.
     pub fn run(&self) -> Option<&str> {
         self.run.as_deref().and_then(|path| path.rsplit('/').next())
     }
 
-    /// Resumes after the last acknowledged step, until the project is deleted.
+    /// Continues after the last acknowledged step, until the project is deleted.
     ///
     /// # Errors
-    /// [`Stopped`]; the scenario may resume later.
+    /// [`Stopped`]. After [`Stopped::Gone`], this may be called again.
     pub async fn go_on(&mut self, api: &Api) -> Result<(), Stopped> {
         let project = match self.project.clone() {
             Some(project) => project,
@@ -158,10 +159,10 @@ impl Scenario {
         Ok(())
     }
 
-    /// Checks that everything acknowledged is still there.
+    /// Checks that everything that the server has acknowledged still exists.
     ///
     /// # Errors
-    /// [`Stopped`], if it is not.
+    /// [`Stopped`], if something is missing or the server is unavailable.
     pub async fn check(&self, api: &Api) -> Result<(), Stopped> {
         let Some(project) = &self.project else { return Ok(()) };
         let answer = api.get(&project.path, &project.result_token).send().await?;
@@ -170,7 +171,7 @@ impl Scenario {
             return expect(status == StatusCode::FORBIDDEN, "a deleted project came back");
         }
         if self.outcome.is_some() && status == StatusCode::FORBIDDEN {
-            // An earlier request, whose response was lost, has deleted the project.
+            // The project was deleted by an earlier request, whose response was lost.
             return Ok(());
         }
         expect(status == StatusCode::OK, "an acknowledged project was lost")?;
@@ -188,7 +189,7 @@ fn expect(holds: bool, otherwise: &str) -> Result<(), Stopped> {
     if holds { Ok(()) } else { Err(Stopped::Wrong(otherwise.to_owned())) }
 }
 
-/// The API of a server.
+/// A client of the API of a server.
 #[derive(Clone, Debug)]
 pub struct Api {
     client: Client,
@@ -196,7 +197,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// Returns the API at `base`, up to and including `/api/v1`.
+    /// Returns a client of the API at `base`, which ends in `/api/v1`.
     pub fn new(base: &str) -> Self {
         let client = outgoing::client().build().expect("a client without settings can be built");
         Self { client, base: base.to_owned() }
@@ -225,7 +226,7 @@ impl Api {
 
     async fn upload(&self, project: &Project, party: usize, people: People) -> Result<(), Stopped> {
         let body = people.upload(party);
-        // The body is sent in pieces, so that a kill can fall in the middle.
+        // The body is sent in pieces, so that the server can be killed between two of them.
         let pieces: Vec<Result<Vec<u8>, std::io::Error>> =
             body.chunks(body.len() / 4).map(|piece| Ok(piece.to_vec())).collect();
         let request = self
@@ -236,7 +237,7 @@ impl Api {
         let answer = request.send().await?;
         match answer.status() {
             StatusCode::CREATED => answer.bytes().await.map(drop).map_err(Stopped::from),
-            // Accepted by a request whose response was lost.
+            // An earlier request, whose response was lost, has uploaded the data.
             StatusCode::FORBIDDEN => Ok(()),
             status => Err(Stopped::Wrong(format!("an upload was answered {status}"))),
         }
@@ -251,7 +252,7 @@ impl Api {
         Ok(format!("{path}/{}", text(&run["run_id"])))
     }
 
-    /// Waits for a run, and returns its result.
+    /// Waits for a run to complete, and returns its outcome.
     async fn collect(&self, run: &str, token: &str) -> Result<Outcome, Stopped> {
         let comparisons = loop {
             let status: Value = self.get(&format!("{run}/status"), token).send().await?.json().await?;
@@ -272,7 +273,7 @@ impl Api {
         let request =
             self.request(Method::DELETE, &project.path).header("Authorization", &project.result_token);
         let status = request.send().await?.status();
-        // If the response to an earlier request was lost, the project is already deleted, and access is forbidden.
+        // 403: the project was deleted by an earlier request, whose response was lost.
         expect([204, 403].contains(&status.as_u16()), "a project could not be deleted")
     }
 }

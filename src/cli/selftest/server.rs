@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-/// A server in a folder of its own. Dropping it kills it.
+/// A server with its own data directory. It is killed when this value is dropped.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -20,10 +20,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `program` on the data in `folder`, with additional flags and environment variables.
+    /// Starts `program` with the data directory `folder`, and with additional flags and environment variables.
     ///
     /// # Errors
-    /// The program's error, if it does not start.
+    /// The program's error message, if it does not start.
     pub fn start(
         program: &Path,
         folder: Arc<TempDir>,
@@ -50,27 +50,27 @@ impl Server {
         Ok(Self { child, folder, api, _stdout: stdout })
     }
 
-    /// Returns the base address of its API, up to and including `/api/v1`.
+    /// Returns the URL of its API, up to and including `/api/v1`.
     pub fn api(&self) -> &str {
         &self.api
     }
 
-    /// Returns the log of the server, and the logs of earlier servers in the same directory.
+    /// Returns the log of this server and of the earlier servers with the same data directory.
     pub fn log(&self) -> String {
         fs::read_to_string(log_of(&self.folder)).unwrap_or_default()
     }
 
-    /// Returns the files with uploaded data or data derived from it.
+    /// Returns the files that hold uploaded data or data derived from it.
     pub fn payload_files(&self) -> Vec<PathBuf> {
         payload_files(&self.folder.path().join("data"))
     }
 
-    /// Returns whether the process has ended by itself.
+    /// Returns true if the process has ended.
     pub fn has_ended(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
-    /// Kills the server with SIGKILL, and returns the folder for the next server.
+    /// Kills the server with SIGKILL, and returns its data directory for the next server.
     pub fn kill(self) -> Arc<TempDir> {
         // The server is killed when it is dropped.
         Arc::clone(&self.folder)
@@ -79,20 +79,20 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // The process may have ended before.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Returns the command that starts a server on free loopback addresses, without the settings of this process.
+/// Returns a command that starts a server on free loopback addresses. It does not inherit the settings of this process.
 pub fn command(program: &Path, data_dir: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ENTITYD_")) {
         command.env_remove(name);
     }
     command
-        // Tests send more requests than any person.
+        // The requests of a test would exceed the default limits.
         .env("ENTITYD_RATE_LIMIT", "off")
         .env("ENTITYD_RATE_LIMIT_UPLOADS", "off")
         .env("ENTITYD_RATE_LIMIT_RESULTS", "off")
@@ -111,7 +111,7 @@ fn log_of(folder: &TempDir) -> PathBuf {
     folder.path().join("log")
 }
 
-/// Reads the banner: everything is open once the last line has arrived.
+/// Reads the printed addresses of the server, and returns that of the API. After the last line, all of them are open.
 fn read_address(stdout: &mut impl BufRead) -> Option<String> {
     let mut api = None;
     for line in stdout.lines().map_while(Result::ok) {
@@ -125,8 +125,8 @@ fn read_address(stdout: &mut impl BufRead) -> Option<String> {
     None
 }
 
-/// Returns the files of a data directory that hold encodings or results, finished or not: all in `objects`
-/// and `spool` except the marks.
+/// Returns the files of a data directory that hold encodings or results, complete or not: all files in `objects` and
+/// `spool` except the markers.
 pub fn payload_files(data_dir: &Path) -> Vec<PathBuf> {
     let is_mark = |file: &Path| {
         file.ends_with("mark") || file.parent().is_some_and(|folder| folder.ends_with("objects/entityd"))

@@ -1,4 +1,4 @@
-//! Limits on requests a second, by client and in all.
+//! Limits on requests per second, for each client and in total.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,43 +16,43 @@ use crate::edge::network::Network;
 /// The limits of a listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Uploads, by client.
+    /// The limit on the uploads of one client.
     pub uploads: Rate,
-    /// Results, by client.
+    /// The limit on requests of one client for results.
     pub results: Rate,
-    /// Everything else, by client.
+    /// The limit on all other requests of one client.
     pub others: Rate,
-    /// Requests without a valid token, by client. A client that has used them up is limited in everything.
+    /// The limit on requests of one client without a valid token. Beyond it, all requests of the client are rejected.
     pub failures: Rate,
     /// All requests of all clients.
     pub total: Rate,
 }
 
-/// The class that a request counts as.
+/// The class of a request, which determines its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// An upload.
     Uploads,
-    /// A result.
+    /// A request for a result.
     Results,
     /// Anything else.
     Others,
 }
 
-/// The requests that a client has left.
+/// The requests that a client may still send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
     /// The name of the limit.
     pub limit: &'static str,
-    /// Requests a second that the limit allows.
+    /// The requests per second that the limit allows.
     pub per_second: u32,
-    /// Requests that the client may still send at once.
+    /// The number of requests that the client may send at once now.
     pub remaining: u32,
     /// The time until the client may send another request.
     pub wait: Duration,
 }
 
-/// A rate-limited request.
+/// The error for a rate-limited request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal(pub Allowance);
 
@@ -70,7 +70,8 @@ pub struct Limits {
     clock: MonotonicClock,
 }
 
-/// The failed requests of clients, which are counted after they fail and checked before the next request.
+/// The limit on requests without a valid token. They are counted after they have failed; the limit is checked before
+/// the next request.
 struct Failures {
     counted: Keyed,
     seen: Keyed,
@@ -103,7 +104,7 @@ impl Limits {
     /// Counts a request. Returns the allowance that is left, if there is a limit.
     ///
     /// # Errors
-    /// [`Refusal`], if the request is rate-limited; it does not count then.
+    /// [`Refusal`], if the request is rate-limited; it is then not counted.
     pub fn admit(&self, class: Class, address: IpAddr) -> Result<Option<Allowance>, Refusal> {
         let network = Network::of(address);
         if let Some(failures) = &self.failures {
@@ -126,12 +127,12 @@ impl Limits {
     /// Counts a request without a valid token.
     pub fn count_failure(&self, address: IpAddr) {
         if let Some(failures) = &self.failures {
-            // The allowance may have run out since: requests that were in progress then change nothing.
+            // An error means that the allowance is used up, which the next request will find.
             let _ = failures.counted.check_key(&Network::of(address));
         }
     }
 
-    /// Drops the state of inactive clients and frees its memory. Call it periodically.
+    /// Drops the state of inactive clients and frees its memory. Must be called periodically.
     pub fn sweep(&self) {
         self.table.sweep();
     }

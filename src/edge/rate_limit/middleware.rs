@@ -25,7 +25,7 @@ type Refuse = dyn Fn(StatusCode, &'static str, &Request) -> Response + Send + Sy
 /// Limits the requests of a listener. Cheap to clone.
 #[derive(Clone)]
 pub struct RateLimit {
-    /// The listener as a label.
+    /// The listener as a metric label.
     listener: &'static str,
     limits: Arc<Limits>,
     class: fn(&Method, &str) -> Class,
@@ -35,8 +35,8 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// Limits the requests of `listener` to `limits`. A request that exceeds a limit is answered by `refuse`, which
-    /// receives `status` and the name of the limit.
+    /// Limits the requests of `listener` to `limits`. `refuse` makes the response to a request that exceeds a limit,
+    /// from `status` and the name of the limit.
     pub fn new(
         listener: &'static str,
         limits: Arc<Limits>,

@@ -1,4 +1,4 @@
-//! Limits the requests of a client, which is known by its network address.
+//! Limits the rate of requests of each client, which is identified by its network address.
 
 mod limits;
 mod middleware;

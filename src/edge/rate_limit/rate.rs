@@ -1,4 +1,4 @@
-//! A rate limit: requests a second, and requests at once.
+//! A rate limit, and its text form.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -7,16 +7,17 @@ use std::str::FromStr;
 use governor::Quota;
 use serde::{Serialize, Serializer};
 
-/// A rate limit: requests a second, and a burst that may come at once. Written `200:50`, or `off`.
+/// A rate limit: a number of requests per second, and a burst that may come at once. Its text form is `200:50`, or
+/// `off`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rate {
     /// No limit.
     Off,
     /// A limit.
     Limited {
-        /// Requests a second.
+        /// The number of requests per second.
         per_second: NonZeroU32,
-        /// Requests at once.
+        /// The number of requests at once.
         burst: NonZeroU32,
     },
 }

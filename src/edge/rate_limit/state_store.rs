@@ -1,4 +1,4 @@
-//! Bounded state of the limiters: the time at which each client's allowance is full again.
+//! The state of the limiters in bounded memory: for each client, the time at which its allowance is full again.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -12,25 +12,25 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::edge::network::Network;
 
-/// Shards, each with its own lock.
+/// The number of shards, each with its own lock.
 const SHARDS: usize = 64;
-/// The maximum number of entries of a shard: the capacity of a hash table of 2^15 buckets. All shards together take
-/// 36 MB then.
+/// The maximum number of entries of a shard: the capacity of a hash table of 2^15 buckets. All shards together take at
+/// most 36 MB.
 const CELLS_MAX: usize = (1 << 15) / 8 * 7;
 /// The number of entries from which a shard is swept for expired ones.
 const SWEPT_FROM: usize = 256;
 /// The minimum time between two sweeps of a full shard.
 const SWEPT_AGAIN: Duration = Duration::from_millis(100);
-/// Grace period before an expired entry is evicted; limiters have different epochs.
+/// The grace period before an expired entry is dropped, since limiters start their clocks at different times.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// Entries of many kinds. The key of an entry is a hash of its kind and its network with a secret of this
-/// process, so that no client can choose networks that share an entry.
+/// The entries of all limiters; the *kind* of an entry is its limiter. The key of an entry is a hash of its kind and
+/// its network with a secret of this process, so that no client can choose networks that share an entry.
 ///
-/// An entry holds the time at which its client's allowance is full again; after that it has expired and is dropped as
-/// soon as room is needed. An entry that has not expired is never dropped. When the table is full of such entries, a
-/// client without an entry shares the entry of the larger network around it. If there is no room for that entry
-/// either, the client shares one entry with all other clients of its kind.
+/// An entry is the time at which the allowance of a client is full again. After that time it has expired, and is
+/// dropped when room is needed. An entry that has not expired is never dropped. If the table is full of such entries,
+/// a client without an entry shares the entry of the larger network that contains it. If there is no room for that
+/// entry either, the client shares one entry with all such clients of its kind.
 pub(super) struct BoundedState {
     shards: Vec<Mutex<Shard>>,
     /// One entry for each kind, shared by clients for which there was no room.
@@ -43,13 +43,13 @@ pub(super) struct BoundedState {
 #[derive(Default)]
 struct Shard {
     cells: HashMap<u64, u64>,
-    /// The number of entries at which a sweep for expired ones pays.
+    /// The number of entries from which a sweep for expired ones pays.
     sweep_at: usize,
     /// The time of the last sweep.
     swept_at: u64,
 }
 
-/// One kind of entries of a [`BoundedState`], as a rate limiter's state.
+/// The state of one limiter: the entries of its kind in a [`BoundedState`].
 pub(super) struct LimiterState {
     table: Arc<BoundedState>,
     kind: u8,
@@ -69,7 +69,7 @@ impl BoundedState {
         }
     }
 
-    /// Drops expired entries and frees memory.
+    /// Drops expired entries and frees their memory.
     pub(super) fn sweep(&self) {
         let now = self.now();
         for shard in &self.shards {
@@ -92,7 +92,7 @@ impl BoundedState {
         change: impl Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     ) -> Result<T, E> {
         let networks = [network, network.around()];
-        // The size is part of the name, because a larger and a smaller network may have the same number.
+        // The index is part of the key, because a larger and a smaller network may have the same number.
         for (size, network) in networks.into_iter().enumerate() {
             let name = self.hasher.hash_one((kind, size, network));
             let mut shard = self.shard(name);
@@ -125,7 +125,7 @@ impl BoundedState {
         let found = networks.into_iter().enumerate().find_map(|(size, network)| {
             let name = self.hasher.hash_one((kind, size, network));
             let shard = self.shard(name);
-            // A network without an entry is new if its shard has room.
+            // If its shard has room, a network without an entry has its full allowance.
             shard.cells.get(&name).copied().or_else(|| (!shard.is_full()).then_some(0))
         });
         let cell = found.unwrap_or_else(|| self.rest.lock().get(&kind).copied().unwrap_or_default());
@@ -144,7 +144,7 @@ impl BoundedState {
     }
 
     fn bytes(&self) -> usize {
-        // A bucket and its byte of control; seven eighths of the buckets are the capacity.
+        // A bucket takes 16 bytes and a control byte; the capacity is seven eighths of the buckets.
         self.shards.iter().map(|shard| shard.lock().cells.capacity() / 7 * 8 * 17).sum()
     }
 }
@@ -154,11 +154,11 @@ impl Shard {
         self.cells.len() >= CELLS_MAX
     }
 
-    /// Returns whether there is room for another entry; drops expired ones if necessary.
+    /// Returns true if there is room for another entry; drops expired ones if necessary.
     fn has_room(&mut self, now: impl FnOnce() -> u64) -> bool {
         if self.cells.len() >= self.sweep_at.max(SWEPT_FROM) {
             let now = now();
-            // A full shard is not swept for every new client.
+            // A full shard must not be swept for every new client.
             if !self.is_full() || now.saturating_sub(self.swept_at) >= SWEPT_AGAIN.as_nanos() as u64 {
                 self.sweep(now);
             }
@@ -169,7 +169,7 @@ impl Shard {
     fn sweep(&mut self, now: u64) {
         let slack = SLACK.as_nanos() as u64;
         self.cells.retain(|_, full_at| full_at.saturating_add(slack) > now);
-        // The threshold grows, so that a sweep costs each new client next to nothing.
+        // The threshold grows with the entries, so that the amortized cost of sweeps for a new client is constant.
         self.swept_at = now;
         self.sweep_at = (2 * self.cells.len()).clamp(SWEPT_FROM, CELLS_MAX);
     }
@@ -185,7 +185,7 @@ impl LimiterState {
         Self { table, kind, writes: true }
     }
 
-    /// Reads the entries of this kind, and adds none.
+    /// Returns the same state, but read-only.
     pub(super) const fn reading(table: Arc<BoundedState>, kind: u8) -> Self {
         Self { table, kind, writes: false }
     }
@@ -248,7 +248,7 @@ mod tests {
         assert!(table.cells() <= SHARDS * CELLS_MAX);
         assert!(table.bytes() <= 64 << 20, "{}", table.bytes());
         assert_eq!(mark(&table, 5, far), Some(far));
-        // The client is new, but its neighbours have used up the shared allowance.
+        // The client is new, but shares an allowance that other clients have used up.
         assert_eq!(mark(&table, 2_000_001, far), Some(far));
         // Entries of another kind are counted separately.
         let fresh = table.look(1, network(5), |known| Ok::<_, ()>((known.is_none(), Nanos::new(1))));
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn expired_entries_are_evicted() {
         let table = BoundedState::new();
-        // All allowances were full at the beginning; the grace period of a second is over.
+        // All allowances were full at the beginning, and the grace period of a second is over.
         let table = BoundedState { start: table.start, clock: table.clock.clone(), ..table };
         for number in 0..100_000 {
             mark(&table, number, 1);

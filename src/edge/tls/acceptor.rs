@@ -21,23 +21,23 @@ impl Acceptor {
         Self { tls, asks_clients }
     }
 
-    /// Performs the handshake with the current certificate. Has no time limit; dropping the future closes the
+    /// Performs the handshake with the current certificate, without a time limit. Dropping the future closes the
     /// connection.
     ///
     /// # Errors
-    /// The error or disconnection of the client, with the connection, on which an alert was sent.
+    /// The error of the handshake, and the connection, on which an alert was sent.
     pub async fn accept(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, (io::Error, TcpStream)> {
         TlsAcceptor::from(self.tls.presented(self.asks_clients)).accept(stream).into_fallible().await
     }
 }
 
 impl Tls {
-    /// Returns an acceptor that requests client certificates, if the operator has set that.
+    /// Returns an acceptor that requires client certificates, if that is configured.
     pub fn asking(self: &Arc<Self>) -> Acceptor {
         Acceptor::new(Arc::clone(self), true)
     }
 
-    /// Returns an acceptor that requests none: probes and monitors have none.
+    /// Returns an acceptor that requires no client certificates, since probes and monitors have none.
     pub fn open_to_all(self: &Arc<Self>) -> Acceptor {
         Acceptor::new(Arc::clone(self), false)
     }

@@ -1,4 +1,4 @@
-//! The client's side of TLS, for a node that calls another.
+//! The client side of TLS, for a node that calls another node.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub enum Trust {
     Authorities(PathBuf),
 }
 
-/// Returns the configuration of a client with that trust.
+/// Returns the configuration of a client that trusts these servers.
 ///
 /// # Errors
 /// [`Error`], if the file of authorities cannot be used.
@@ -87,7 +87,7 @@ pub fn client_rejection(error: &str) -> Option<&'static str> {
     }
 }
 
-/// The certificate is not the pinned one.
+/// The error for a certificate that is not the pinned one.
 #[derive(Debug, thiserror::Error)]
 #[error("its SHA-256 is {found}, and the join token names {expected}")]
 struct OtherCertificate {
@@ -95,7 +95,7 @@ struct OtherCertificate {
     expected: String,
 }
 
-/// Accepts one certificate, while it is valid.
+/// Accepts only the pinned certificate, and only while it is valid.
 fn check_pinned(sha256: [u8; 32], presented: &Presented<'_>) -> Result<(), rustls::Error> {
     let found: [u8; 32] = Sha256::digest(presented.certificate).into();
     if found != sha256 {

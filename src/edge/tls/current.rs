@@ -35,7 +35,7 @@ pub enum Mode {
     Auto,
     /// TLS is on, with a generated certificate.
     SelfSigned,
-    /// Off.
+    /// TLS is off.
     Off,
 }
 
@@ -44,16 +44,16 @@ pub enum Mode {
 pub enum Source {
     /// Files in PEM that the operator maintains; reloaded when they change.
     Files {
-        /// The server's certificate, and the intermediates up to one that clients trust.
+        /// The file with the server's certificate and the intermediate certificates.
         certificate: PathBuf,
         /// The file with the private key of the certificate.
         key: PathBuf,
     },
-    /// A certificate generated for these names and kept in this folder.
+    /// A generated certificate, stored in a folder.
     SelfSigned {
         /// The folder, which exists.
         folder: PathBuf,
-        /// Names and addresses by which clients may call the server.
+        /// The names and addresses of the server that clients may use.
         names: Vec<String>,
     },
 }
@@ -63,12 +63,11 @@ pub enum Source {
 pub struct Settings {
     /// The source of the certificate.
     pub source: Source,
-    /// The file with the authorities that sign client certificates. If it is set, a client without a certificate is
-    /// rejected.
+    /// The file with the authorities that sign client certificates. If it is set, clients need a certificate.
     pub client_authorities: Option<PathBuf>,
 }
 
-/// The certificate that the listeners present to clients. It changes with its files.
+/// The certificate that the listeners present to clients. It is reloaded when its files change.
 pub struct Tls {
     files: Files,
     provider: Arc<CryptoProvider>,
@@ -76,7 +75,7 @@ pub struct Tls {
     presented: RwLock<Presented>,
 }
 
-/// The files that are read.
+/// The files to read.
 #[derive(Clone, Debug)]
 struct Files {
     certificate: PathBuf,
@@ -84,7 +83,7 @@ struct Files {
     client_authorities: Option<PathBuf>,
 }
 
-/// The certificate and keys of one reading.
+/// The certificate and keys that were read.
 struct Presented {
     asking: Arc<ServerConfig>,
     open: Arc<ServerConfig>,
@@ -95,7 +94,7 @@ impl Tls {
     /// Reads the certificate, or generates one.
     ///
     /// # Errors
-    /// [`Error`]: no certificate is available then.
+    /// [`Error`].
     pub fn open(settings: Settings, clock: Clock) -> Result<Arc<Self>, Error> {
         let provider = Arc::new(default_provider());
         let (certificate, key) = match settings.source {
@@ -120,8 +119,8 @@ impl Tls {
         Arc::clone(if asks_clients { &presented.asking } else { &presented.open })
     }
 
-    /// Reloads the files whenever they change and whenever `hangup` is received; keeps the old certificate if
-    /// they cannot be used, and logs the reason. Never ends.
+    /// Reloads the files whenever they change, and whenever the signal `hangup` is received. If the files cannot be
+    /// used, logs the reason and keeps the old certificate. Never returns.
     pub async fn follow(self: Arc<Self>, mut hangup: Signal) {
         let mut seen = self.files.stamps();
         loop {
@@ -129,7 +128,7 @@ impl Tls {
                 _ = hangup.recv() => true,
                 () = sleep(LOOK_EVERY) => false,
             };
-            // The stamps are taken before reading: a change in between is noticed next time.
+            // The stamps are taken before the files are read, so that a later change is detected next time.
             let found = self.files.stamps();
             if asked || found != seen {
                 seen = found;
@@ -155,7 +154,7 @@ impl Tls {
 }
 
 impl Files {
-    /// Returns stamps that differ when a file was replaced; `None` for a file that cannot be seen.
+    /// Returns the stamps of the files, which reveal a change; `None` for a file without access.
     fn stamps(&self) -> [Option<(u64, u64, i64, i64)>; 3] {
         let stamp = |path: &Path| {
             let found = fs::metadata(path).ok()?;
@@ -200,7 +199,7 @@ mod tests {
     use super::*;
     use crate::runtime::clock::Timestamp;
 
-    /// 2026-11-22.
+    /// A time on 2026-11-22.
     const NOW: Timestamp = Timestamp::from_micros(1_795_336_801_000_000);
 
     fn self_signed(folder: &Path, now: Timestamp) -> Result<Arc<Tls>, Error> {
@@ -214,7 +213,7 @@ mod tests {
         Tls::open(Settings { source, client_authorities: None }, Clock::manual(now))
     }
 
-    /// Writes a certificate and its key, valid in the years given, into one file.
+    /// Writes a certificate that is valid from one year to the other, and its key, into one file.
     fn pair(path: &Path, (begins, ends): (i32, i32)) {
         let mut wanted = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         wanted.not_before = rcgen::date_time_ymd(begins, 1, 1);

@@ -7,7 +7,7 @@ use crate::runtime::clock::Timestamp;
 use crate::system::permission::explained;
 use crate::system::secret;
 
-/// An error in certificates or keys. One line each, with the file and a remedy.
+/// An error in certificates or keys. Its message is one line, with the file and a remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file cannot be read or written.
@@ -61,7 +61,7 @@ pub enum Error {
     Expired {
         /// The file.
         path: PathBuf,
-        /// The time, in UTC.
+        /// The time of expiry.
         ended: Timestamp,
     },
     /// The certificate is not valid yet.
@@ -69,10 +69,10 @@ pub enum Error {
     NotYetValid {
         /// The file.
         path: PathBuf,
-        /// The time, in UTC.
+        /// The time from which it is valid.
         begins: Timestamp,
     },
-    /// Other users may write the key file.
+    /// The key file is insecure or invalid: for example, other users may write it.
     #[error(transparent)]
     Secret(#[from] secret::Error),
     /// No certificate could be generated.
@@ -86,7 +86,7 @@ impl Error {
         Self::File { path: path.to_owned(), cause: explained(path, cause) }
     }
 
-    /// Makes the error for a file whose content cannot be used.
+    /// Returns the error for a file whose content cannot be used.
     pub(super) fn unusable(path: &Path, problem: &str) -> Self {
         Self::Unusable { path: path.to_owned(), problem: problem.to_owned() }
     }

@@ -1,7 +1,7 @@
 //! TLS for the listeners: certificates, their sources, and their renewal.
 //!
-//! A [`Tls`] holds the current certificate. Each listener has an [`Acceptor`] of it. A new connection gets
-//! the current certificate; connections under way keep theirs.
+//! A [`Tls`] has the current certificate. Each listener has an [`Acceptor`], which presents it to new connections. A
+//! new certificate does not affect existing connections.
 
 mod acceptor;
 mod client;

@@ -22,30 +22,30 @@ use super::Error;
 use crate::runtime::clock::Timestamp;
 use crate::system::{regular, secret, text};
 
-/// The largest file that is read; a device never ends.
+/// The maximum size of a file that is read: a device has no end.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-/// The time before the expiry of a certificate at which warnings begin.
+/// The time before the expiry of a certificate from which the server warns.
 const WARNED_BEFORE: Duration = Duration::from_hours(14 * 24);
 
-/// Marks of an encrypted private key: in the newer form, and in the older one.
+/// The texts that mark an encrypted private key, in the newer and in the older format.
 const ENCRYPTED: [&[u8]; 2] = [b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED"];
-/// First bytes of certificates and keys in DER: a sequence of 256 bytes or more.
+/// The first bytes of certificates and keys in DER: a sequence of 256 bytes or more.
 const DER: &[u8] = &[0x30, 0x82];
-/// The version of X.509 that has extensions, and with them names.
+/// The version of X.509 that has extensions, which contain the names.
 const VERSION: X509Version = X509Version::V3;
 
-/// The problem of a private key that the library does not support.
+/// The message about a private key that the library does not support.
 const KEY_KINDS: &str = "its private key is of a kind that is not supported, or damaged; use ECDSA on P-256 or P-384, RSA of \
                          2048 to 8192 bits, or Ed25519";
 
 /// A certificate that is valid now, with its chain and its private key.
 pub(super) struct Pair {
     pub(super) certified: CertifiedKey,
-    /// SHA-256 of the certificate, as `openssl x509 -fingerprint` shows it.
+    /// The SHA-256 of the certificate, in the format of `openssl x509 -fingerprint`.
     pub(super) fingerprint: String,
-    /// The time at which the certificate ends.
+    /// The time at which the certificate expires.
     pub(super) ends: Timestamp,
-    /// The hosts and addresses that the certificate is for.
+    /// The hosts and addresses for which the certificate is valid.
     pub(super) names: Vec<String>,
 }
 
@@ -77,11 +77,11 @@ impl Pair {
 pub struct Found {
     /// The time at which the certificate expires.
     pub ends: Timestamp,
-    /// The hosts and addresses that the certificate is for.
+    /// The hosts and addresses for which the certificate is valid.
     pub names: Vec<String>,
 }
 
-/// Reads and checks a certificate and its key, as the server does when it starts.
+/// Reads and checks a certificate and its key in the same way as a starting server.
 ///
 /// # Errors
 /// [`Error`].
@@ -107,7 +107,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     match found {
         Ok(found) if found.is_empty() => Err(Error::NoCertificate { path: path.to_owned() }),
         Ok(found) => Ok(found),
-        // The library's error contains bytes of the file.
+        // The library's error is not used, since it contains bytes of the file.
         Err(pem::Error::MissingSectionEnd { .. }) => {
             Err(Error::unusable(path, "it ends in the middle of a certificate; copy it again, in full"))
         }
@@ -127,7 +127,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
     PrivateKeyDer::from_pem_slice(text).map_err(|_| Error::NoKey { path: path.to_owned() })
 }
 
-/// Returns PEM without a byte order mark.
+/// Returns PEM text without its byte order mark; rejects DER and other encodings.
 fn unmarked<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a [u8], Error> {
     if bytes.starts_with(DER) {
         return Err(Error::unusable(
@@ -154,7 +154,7 @@ struct Inspected {
     names: Vec<String>,
 }
 
-/// Inspects a certificate, which has to be valid now.
+/// Inspects a certificate, and checks that it is valid now.
 fn inspect(path: &Path, certificate: &[u8], now: Timestamp) -> Result<Inspected, Error> {
     let (_, parsed) = parse_x509_certificate(certificate)
         .map_err(|_| Error::unusable(path, "its first certificate is damaged; copy the file again"))?;
@@ -183,7 +183,7 @@ fn inspect(path: &Path, certificate: &[u8], now: Timestamp) -> Result<Inspected,
     Ok(Inspected { fingerprint: fingerprint(certificate), ends, names })
 }
 
-/// Formats a host or an address.
+/// Formats a host or an address in a certificate; `None` for other kinds of names.
 fn name(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),

@@ -14,20 +14,20 @@ use super::pair::Pair;
 use crate::runtime::clock::Timestamp;
 use crate::system::secret;
 
-/// The certificate is valid from the beginning of the first year to the beginning of the second, so that no clock of
-/// this machine or of a client makes it invalid. Both years have long been the library's defaults, and clients accept
+/// The year from whose beginning the certificate is valid, up to the beginning of the year [`ENDS`]: a wrong clock of
+/// this machine or of a client does not make it invalid. Both years are defaults of the library, and clients accept
 /// them.
 const BEGINS: i32 = 1975;
 const ENDS: i32 = 4096;
 /// The name in the certificate.
 const NAME: &str = "entityd, self-signed";
-/// The file with the certificate alone.
+/// The name of the file with the certificate only.
 const PUBLIC: &str = "certificate.pem";
-/// A certificate that ends sooner than this is replaced at the start.
+/// The remaining validity below which a certificate is replaced at the start.
 const RENEWED_BEFORE: Duration = Duration::from_hours(30 * 24);
 
-/// Returns the file in `folder` with certificate and private key. Generates them for `names` if there is no
-/// pair that stays valid for a while. The certificate alone is written beside it, to be given to clients.
+/// Returns the file in `folder` with certificate and private key. Generates them for `names` if there are none, or if
+/// they expire soon. Writes the certificate also into a separate file, for clients.
 pub(super) fn keep(
     folder: &Path,
     names: &[String],
@@ -62,7 +62,7 @@ pub(super) fn keep(
     Ok(path)
 }
 
-/// Clients may know the certificate, so the operator decides about a new one.
+/// Warns if the certificate is not valid for all `names`. Clients may trust it, so only the operator replaces it.
 fn warn_of_others(path: &Path, pair: &Pair, names: &[String]) {
     let others: Vec<_> = names.iter().filter(|name| !pair.names.contains(name)).map(String::as_str).collect();
     if !others.is_empty() {
@@ -93,7 +93,7 @@ fn make(folder: &Path, path: &Path, names: &[String]) -> Result<(), Error> {
     Ok(secret::write(path, &format!("{certificate}{}", key.serialize_pem()))?)
 }
 
-/// Returns true if a certificate of ours may be written to `path`: nothing is lost then.
+/// Returns true if nothing is lost by writing to `path`: it is missing, empty, or a certificate of this server.
 fn is_ours_or_absent(path: &Path) -> bool {
     match fs::symlink_metadata(path) {
         Err(error) => error.kind() == std::io::ErrorKind::NotFound,

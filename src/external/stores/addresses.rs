@@ -8,8 +8,8 @@ use ipnet::{IpNet, Ipv6Net};
 use super::{Endpoint, ExternalEndpoints, ExternalStoreError};
 use crate::system::outgoing;
 
-/// Networks whose addresses are not public: the networks that the special-purpose registries of IANA (RFC 6890 and
-/// later) do not call globally reachable, and multicast.
+/// Networks whose addresses are not public: multicast, and those that are not globally reachable according to the
+/// special-purpose registries of IANA (RFC 6890 and later).
 static NOT_PUBLIC: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
     let networks = [
         "0.0.0.0/8",
@@ -41,9 +41,10 @@ static NOT_PUBLIC: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
     networks.iter().map(|network| network.parse().expect("these are networks")).collect()
 });
 
-/// IPv6 networks whose addresses contain the IPv4 address of the real destination, with its position.
+/// IPv6 networks whose addresses contain the IPv4 address of the real destination, each with the position of its lowest
+/// bit.
 const WRAPPED: [(Ipv6Net, u32); 3] = [
-    // Mapped: the same host.
+    // IPv4-mapped addresses.
     (Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96), 0),
     // NAT64.
     (Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96), 0),
@@ -51,7 +52,7 @@ const WRAPPED: [(Ipv6Net, u32); 3] = [
     (Ipv6Net::new_assert(Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16), 80),
 ];
 
-/// Returns the address to connect to: the first permitted one of the store's host. Resolves once.
+/// Resolves the store's host once, and returns its first permitted address.
 pub(super) async fn resolve(
     endpoint: &Endpoint,
     listed: &ExternalEndpoints,
@@ -88,7 +89,7 @@ fn is_public(address: IpAddr) -> bool {
     !NOT_PUBLIC.iter().any(|network| network.contains(&address))
 }
 
-/// Returns the IPv4 address in an IPv6 address, or the address itself.
+/// Returns the IPv4 address that an IPv6 address contains; otherwise the address itself.
 fn unwrapped(address: IpAddr) -> IpAddr {
     let IpAddr::V6(outer) = address else { return address };
     let wrapped = WRAPPED.iter().find(|(network, _)| network.contains(&outer));

@@ -1,4 +1,4 @@
-//! A client that talks to one address only.
+//! A client that connects to one address only.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use super::{Endpoint, ExternalStoreError};
 use crate::model::AccessKeys;
 use crate::system::outgoing;
 
-/// Time limit for connecting.
+/// The time limit for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest silence of a store.
+/// The maximum time without any bytes from the store.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
-/// Time for which a request is retried; the whole job is retried too.
+/// The retries of a request. The whole job is retried, too.
 const RETRY: RetryConfig = RetryConfig {
     backoff: BackoffConfig {
         init_backoff: Duration::from_millis(200),
@@ -25,7 +25,7 @@ const RETRY: RetryConfig = RetryConfig {
     max_retries: 3,
     retry_timeout: Duration::from_secs(10),
 };
-/// The region of a store that names none.
+/// The region of a store whose name contains no region.
 const REGION: &str = "us-east-1";
 
 /// Returns a client of a bucket in the store at `address`.
@@ -63,7 +63,7 @@ fn region(host: &str) -> &str {
     amazon.filter(|region| !region.is_empty()).unwrap_or(REGION)
 }
 
-/// A resolver that knows one host and its address.
+/// A resolver for one host, with a fixed address.
 #[derive(Debug)]
 struct Pinned {
     host: String,

@@ -1,4 +1,4 @@
-//! The stores of other providers that may be read from.
+//! The permitted stores of other providers, from which files may be read.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,14 +6,14 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
-/// The operator's list: hosts of stores, and networks in which these hosts may have non-public addresses.
+/// The operator's list: the hosts of stores, and the networks in which these hosts may have non-public addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExternalEndpoints {
     hosts: Vec<Host>,
     networks: Vec<IpNet>,
 }
 
-/// A host, and a port unless it is the default.
+/// A host, and its port unless that is the default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Host {
     /// The host in lower case; an IPv6 address in brackets.
@@ -43,8 +43,8 @@ impl ExternalEndpoints {
         Some(listed)
     }
 
-    /// Returns the store that a client calls `endpoint`, if it is listed: `host`, `host:port`, or a URL of these
-    /// without a path. `secure` is the protocol that the client names, which is not checked.
+    /// Returns the store that `endpoint` names, if it is listed: `host`, `host:port`, or a URL of these without a path.
+    /// `secure` is set if the client declares the protocol: true for TLS. It is not checked.
     pub fn admit(&self, endpoint: &str, secure: Option<bool>) -> Option<Endpoint> {
         let endpoint = Endpoint::parse(endpoint, secure)?;
         let listed =
@@ -52,7 +52,7 @@ impl ExternalEndpoints {
         self.hosts.iter().any(listed).then_some(endpoint)
     }
 
-    /// Returns true if a non-public address may be connected to: it is listed itself, or its network is.
+    /// Returns true if connections to a non-public address are permitted: the address or its network is listed.
     pub(super) fn admits_private(&self, address: IpAddr) -> bool {
         let listed = |host: &Host| host.address() == Some(address);
         self.networks.iter().any(|network| network.contains(&address)) || self.hosts.iter().any(listed)
@@ -116,7 +116,7 @@ impl Endpoint {
         self.host.port_of(self.secure)
     }
 
-    /// Returns the host's address, if its name is one.
+    /// Returns the host's address, if its name is an address.
     pub(super) fn address(&self) -> Option<IpAddr> {
         self.host.address()
     }
@@ -129,7 +129,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// Formats the endpoint for messages, without the protocol.
+/// Formats the endpoint without the protocol, for messages.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.host.fmt(f)

@@ -1,19 +1,19 @@
-//! Errors of reading from a store of another provider. Of a store's text only the error code is kept: responses may
-//! repeat signed data.
+//! Errors of reading from a store of another provider. They contain only the error code from a response, since
+//! responses may repeat signed data.
 
 use super::Endpoint;
 use crate::objects::Error;
 use crate::objects::redact::code;
 use crate::telemetry::chain;
 
-/// The reason why a file in a store of another provider cannot be opened. The text is for the user, and contains no
-/// secret.
+/// The reason why a file in a store of another provider cannot be opened. The text is for the user and contains no
+/// secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum ExternalStoreError {
-    /// Trying again does not help.
+    /// A retry does not help.
     #[error("{0}")]
     Refused(String),
-    /// Try again after a pause.
+    /// A retry after a pause may help.
     #[error("{0}")]
     Unavailable(String),
 }
@@ -24,7 +24,7 @@ pub(super) fn no_file(path: &str) -> ExternalStoreError {
     ))
 }
 
-/// Converts a store's error about the file at `path`.
+/// Converts a store's error in opening the file at `path`.
 pub(super) fn opening(endpoint: &Endpoint, path: &str, error: &object_store::Error) -> ExternalStoreError {
     use object_store::Error::{NotFound, PermissionDenied, Unauthenticated};
     let text = chain(error);
@@ -47,7 +47,7 @@ pub(super) fn opening(endpoint: &Endpoint, path: &str, error: &object_store::Err
     }
 }
 
-/// Converts an error of the transfer.
+/// Converts a store's error in the transfer of a file.
 pub(super) fn reading(host: &str, error: &object_store::Error) -> Error {
     let text = chain(error);
     let reason = code(&text).unwrap_or("the transfer was interrupted").to_owned();

@@ -1,8 +1,8 @@
-//! Files in S3 stores of other providers, read with the keys of the upload that names them.
+//! Reads files in S3 stores of other providers, with the access keys in the upload that refers to them.
 //!
-//! Only stores that the operator has [listed](ExternalEndpoints) are contacted. A name is resolved once; the
-//! resulting address is checked, and is the one that is connected to. Redirections are not followed, no proxy is
-//! used, and a store that sends nothing for a minute counts as unavailable.
+//! Only stores that the operator has [listed](ExternalEndpoints) are contacted. A host name is resolved once, and the
+//! connection goes to the checked address. Redirects are not followed, and no proxy is used. A store that sends no
+//! bytes for a minute counts as unavailable.
 
 mod addresses;
 mod client;
@@ -19,7 +19,7 @@ pub use error::ExternalStoreError;
 use super::ClientFile;
 use crate::model::{AccessKeys, ForeignFile};
 
-/// The stores of other providers that files are read from. Cheap to clone.
+/// The permitted stores of other providers. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct ExternalStores {
     endpoints: ExternalEndpoints,
@@ -27,7 +27,7 @@ pub struct ExternalStores {
 }
 
 impl ExternalStores {
-    /// Returns the listed stores; files larger than `bytes_max` are rejected.
+    /// Returns the listed stores. Files larger than `bytes_max` are rejected.
     pub const fn new(endpoints: ExternalEndpoints, bytes_max: u64) -> Self {
         Self { endpoints, bytes_max }
     }
@@ -35,10 +35,10 @@ impl ExternalStores {
     /// Opens a file.
     ///
     /// # Errors
-    /// [`ExternalStoreError`]; while the file is read, [`Error::Foreign`](crate::objects::Error::Foreign).
+    /// [`ExternalStoreError`]. Reading the file may fail with [`Error::Foreign`](crate::objects::Error::Foreign).
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// If it is called outside of a tokio runtime.
     pub async fn open(
         &self,
         file: &ForeignFile,

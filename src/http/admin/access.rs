@@ -1,4 +1,4 @@
-//! Access to the administration by the admin token.
+//! Access to the admin API by the admin token.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -20,10 +20,10 @@ use crate::system::secret::{self, Hidden};
 
 /// The file in the data directory that holds the SHA-256 of the admin token, in hex.
 pub const FILE: &str = "admin-token";
-/// Random bytes in a generated token.
+/// The number of random bytes in a generated token.
 const TOKEN_BYTES: usize = 32;
 
-/// The fewest characters of a configured token: a shorter one can be guessed.
+/// The minimum number of characters of a configured token: a shorter one could be guessed.
 pub const TOKEN_CHARS_MIN: usize = 8;
 
 /// An error in reading or making the admin token.
@@ -48,25 +48,25 @@ pub enum Error {
 /// The name of the shared value with the digest of the token.
 const WORD: &str = FILE;
 
-/// Recognises the holder of the admin token. Only a digest is kept. Cheap to clone.
+/// Checks that requests have the admin token, of which only a digest is stored. Cheap to clone.
 #[derive(Clone)]
 pub struct Access(Arc<RwLock<[u8; 32]>>);
 
-/// The access that a server starts with.
+/// The access at the start of a server.
 pub struct Opened {
     /// The access.
     pub access: Access,
-    /// The token, if it was generated just now.
+    /// The token, if this start has generated it.
     pub made: Option<Made>,
 }
 
-/// A token that was generated just now. It is valid after a restart once it is stored.
+/// A token that this start has generated. It must be stored to be valid after a restart.
 pub struct Made {
     token: Hidden,
     place: Place,
 }
 
-/// The place of the digest.
+/// The location of the digest.
 enum Place {
     File(PathBuf),
     /// The digest is in the database that all nodes share. If another node was first, the access takes its digest.
@@ -74,8 +74,8 @@ enum Place {
 }
 
 impl Made {
-    /// Stores the digest of the token, and returns the token, which cannot be recovered later. Returns `None` if
-    /// another node has stored one meanwhile.
+    /// Stores the digest of the token, and returns the token, which cannot be read again later. Returns `None` if
+    /// another node has stored a digest in the meantime.
     ///
     /// # Errors
     /// [`Error`].
@@ -96,8 +96,8 @@ impl Made {
 }
 
 impl Opened {
-    /// Agrees with other nodes on the token: all use the token of the first node. A token that an operator gives in a
-    /// file is kept.
+    /// Agrees with other nodes on the token: all use that of the first node, unless the operator gives a token in a
+    /// file.
     ///
     /// # Errors
     /// [`Error::Shared`], [`Error::Damaged`].
@@ -120,8 +120,8 @@ impl Opened {
 }
 
 impl Access {
-    /// Returns the access for the token in the file `given`, or else for the one whose digest was stored when
-    /// `data_dir` was first used, or else for a new one.
+    /// Returns the access for the token in the file `given`, or else for the one whose digest is in `data_dir`, or else
+    /// for a new one.
     ///
     /// # Errors
     /// [`Error`].
@@ -153,7 +153,7 @@ impl Access {
         Zeroizing::new(hex::encode(*self.0.read()))
     }
 
-    /// Recognises the token of this digest from now on.
+    /// Replaces the digest: from now on, only its token is accepted.
     fn become_of(&self, digest: &str) -> Result<(), Error> {
         let mut bytes = [0; 32];
         let read = hex::decode_to_slice(digest, &mut bytes);
@@ -162,8 +162,8 @@ impl Access {
         Ok(())
     }
 
-    /// Checks that a request holds the token: alone in the header `Authorization`, or after the word
-    /// `Bearer`. Takes the same time for every wrong one.
+    /// Checks that a request has the token in the header `Authorization`, alone or after the word `Bearer`. Takes the
+    /// same time for all wrong tokens.
     fn admits(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(given) = headers.get(AUTHORIZATION) else { return Err(Problem::unauthorized(MISSING)) };
         let token = bare(given.to_str().unwrap_or_default());
@@ -190,7 +190,7 @@ impl fmt::Debug for Access {
     }
 }
 
-/// The administrator: an extractor for handlers. Answers 401 to everyone else.
+/// An extractor for handlers of admin requests. Requests without the admin token are answered with 401.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) struct Administrator;
 

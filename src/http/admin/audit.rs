@@ -1,4 +1,4 @@
-//! Records administrative acts.
+//! Records admin requests that change something.
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{OriginalUri, Request, State};
@@ -12,18 +12,18 @@ use crate::edge::ClientIp;
 use crate::http::problem::Problem;
 use crate::telemetry::chain;
 
-/// The largest body of an act.
+/// The maximum size of the body of an admin request.
 const BODY_BYTES_MAX: usize = 2 << 20;
-/// The part of a body that is recorded.
+/// The maximum number of characters of a body that are recorded.
 const BODY_CHARS_KEPT: usize = 500;
 
-/// Answers a request of the administrator, and records it if it changes anything.
+/// Answers an admin request, and records it if it may change something.
 pub(super) async fn record(State(admin): State<AdminState>, request: Request, next: Next) -> Response {
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         return next.run(request).await;
     }
     let client = request.extensions().get().map_or_else(String::new, |ClientIp(address)| address.to_string());
-    // Routes below `/admin` see only the rest of the path.
+    // Within the routes below `/admin`, the URI of a request lacks that prefix.
     let uri = request.extensions().get::<OriginalUri>().map_or_else(|| request.uri(), |OriginalUri(uri)| uri);
     let act = format!("{} {}", request.method(), uri.path());
     let (head, body) = request.into_parts();

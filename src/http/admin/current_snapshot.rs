@@ -1,4 +1,4 @@
-//! The snapshot that a backup reads. There is one at a time.
+//! The snapshot that a backup reads. There is at most one at a time.
 
 use std::fs::File;
 use std::io;
@@ -18,11 +18,11 @@ pub trait Snapshots: Send + Sync {
     /// Takes a snapshot. Blocks.
     ///
     /// # Errors
-    /// The reason, in a sentence.
+    /// A sentence with the reason.
     fn take(&self, with_keys: bool) -> Result<Box<dyn Snapshot>, String>;
 }
 
-/// A snapshot; dropping it removes it.
+/// A snapshot. It is removed when this value is dropped.
 pub trait Snapshot: Send + Sync {
     /// Returns the description of the snapshot.
     fn about(&self) -> Value;
@@ -40,7 +40,7 @@ pub trait Snapshot: Send + Sync {
     fn open(&self, path: &str) -> io::Result<File>;
 }
 
-/// The snapshot that is being read. Cheap to clone.
+/// The current snapshot, if there is one. Cheap to clone.
 #[derive(Clone)]
 pub struct Current {
     snapshots: Arc<dyn Snapshots>,
@@ -56,7 +56,7 @@ enum Stage {
     Held(String, Arc<dyn Snapshot>),
 }
 
-/// Removes the snapshot when it is dropped.
+/// A guard that removes the snapshot when it is dropped.
 pub(super) struct Guard {
     current: Current,
     pub(super) id: String,
@@ -85,7 +85,7 @@ impl Current {
             }
             *stage = Stage::Busy;
         }
-        // If the client disconnects meanwhile, the guard is dropped when the snapshot is complete.
+        // If the client disconnects while the snapshot is taken, the guard is dropped when the snapshot is complete.
         let current = self.clone();
         let taking = spawn_blocking(move || match current.snapshots.take(with_keys) {
             Ok(snapshot) => {
@@ -113,8 +113,8 @@ impl Current {
         spawn_blocking(remove).await.map_err(|error| Problem::internal(&error))
     }
 
-    /// Returns a guard that removes the snapshot with this id. Until then no other can be taken: it would use the
-    /// same files.
+    /// Returns a function that removes the snapshot with this id. No other snapshot can be taken before, since it
+    /// would use the same files.
     fn removal(&self, id: &str) -> Option<impl FnOnce() + Send + 'static> {
         let held = {
             let mut stage = self.stage.lock();

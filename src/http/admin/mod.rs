@@ -1,6 +1,6 @@
-//! The administration, on the listener for operations: the queues, the nodes that have joined, and snapshots for backups.
+//! The admin API on the operations listener: queues, nodes that have joined, projects, and snapshots for backups.
 //!
-//! Everything under `/admin` requires the admin token ([`access`]), whatever else is wrong with a request.
+//! All requests under `/admin` require the admin token ([`access`]), which is checked first.
 
 pub mod access;
 mod audit;

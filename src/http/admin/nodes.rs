@@ -1,4 +1,4 @@
-//! Administration of the nodes, and of the tokens with which workers join.
+//! Admin requests about nodes, and about the tokens with which workers join.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::AdminState;
 use crate::http::problem::Problem;
 use crate::http::workers::{JoinTokenError, NodeReport};
 
-/// The longest time for which earlier tokens stay valid.
+/// The maximum time for which earlier tokens stay valid, in seconds.
 const KEEP_S_MAX: u64 = 366 * 24 * 3_600;
 
 /// All nodes.
@@ -22,14 +22,14 @@ pub(super) struct Nodes {
     nodes: Vec<NodeReport>,
 }
 
-/// `GET /admin/nodes`: this node, and the workers that have joined it since its start; where the metadata is in PostgreSQL, all nodes
-/// that use the database.
+/// `GET /admin/nodes`: returns this node and the workers that have joined it since its start. If the metadata is in
+/// PostgreSQL, returns all nodes that use the database.
 pub(super) async fn list(State(admin): State<AdminState>) -> Result<Json<Nodes>, Problem> {
     let nodes = admin.nodes.list().await.map_err(|error| Problem::unavailable(&error))?;
     Ok(Json(Nodes { nodes }))
 }
 
-/// The node to act on.
+/// The parameters of a request about a node.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Meant {
@@ -48,7 +48,7 @@ fn no_node(node: &str) -> Problem {
     )
 }
 
-/// `POST /admin/nodes/drain`: hands out no more jobs to a worker.
+/// `POST /admin/nodes/drain`: stops giving jobs to a worker.
 pub(super) async fn drain(
     State(admin): State<AdminState>,
     body: Result<Json<Meant>, JsonRejection>,
@@ -61,7 +61,7 @@ pub(super) async fn drain(
     list(State(admin)).await
 }
 
-/// `POST /admin/nodes/forget`: forgets a worker. A worker that is alive joins and takes jobs again.
+/// `POST /admin/nodes/forget`: removes a worker from the list. If it is running, it joins again.
 pub(super) async fn forget(
     State(admin): State<AdminState>,
     body: Result<Json<Meant>, JsonRejection>,
@@ -81,11 +81,11 @@ fn not_stored(error: &JoinTokenError) -> Problem {
     }
 }
 
-/// The token to create.
+/// The parameters of a new token.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wish {
-    /// Seconds for which earlier tokens stay valid.
+    /// The time for which earlier tokens stay valid, in seconds.
     keep_s: u64,
 }
 

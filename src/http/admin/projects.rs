@@ -1,4 +1,4 @@
-//! Administration of projects.
+//! Admin requests about projects.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -8,7 +8,7 @@ use crate::http::problem::Problem;
 use crate::metadata::Runs;
 use crate::model::ProjectId;
 
-/// `DELETE /admin/projects/{project_id}`: deletes a project without its token. Its data is removed soon after.
+/// `DELETE /admin/projects/{project_id}`: deletes a project without its token. Its data is removed shortly after.
 pub(super) async fn delete(
     State(admin): State<AdminState>,
     Path(project): Path<String>,

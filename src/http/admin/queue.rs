@@ -1,4 +1,4 @@
-//! Administration of the queues.
+//! Admin requests about the queues.
 
 use std::borrow::Cow;
 
@@ -19,12 +19,12 @@ const LIST_MAX: usize = 10_000;
 /// The default number of jobs in a list.
 const LIST_USUAL: usize = 100;
 
-/// `GET /admin/queue`: the statistics of every queue.
+/// `GET /admin/queue`: returns the statistics of every queue.
 pub(super) async fn stats(State(admin): State<AdminState>) -> Result<Json<Stats>, Problem> {
     Ok(Json(figures(&admin).await?))
 }
 
-/// Returns the statistics of every queue, including queues that have had no job yet.
+/// Returns the statistics of every queue, including unused ones.
 async fn figures(admin: &AdminState) -> Result<Stats, Problem> {
     let mut stats = admin.broker.stats(admin.clock.steady()).await?;
     for queue in QUEUES {
@@ -33,7 +33,7 @@ async fn figures(admin: &AdminState) -> Result<Stats, Problem> {
     Ok(stats)
 }
 
-/// The jobs to list.
+/// The parameters of a list of jobs.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wish {
@@ -59,7 +59,7 @@ pub(super) struct Page {
     jobs: Vec<JobEntry>,
 }
 
-/// `GET /admin/queue/jobs`: jobs in the order of their sequence.
+/// `GET /admin/queue/jobs`: returns jobs in the order of their sequence numbers.
 pub(super) async fn jobs(
     State(admin): State<AdminState>,
     wish: Result<Query<Wish>, QueryRejection>,
@@ -86,13 +86,13 @@ pub(super) async fn jobs(
     Ok(Json(Page { jobs: living.into_iter().map(JobEntry::Living).collect() }))
 }
 
-/// The job to show.
+/// The parameters of a request for a job.
 #[derive(Debug, Deserialize)]
 pub(super) struct Named {
     id: String,
 }
 
-/// `GET /admin/queue/job`: one job with its payload.
+/// `GET /admin/queue/job`: returns a job with its payload.
 pub(super) async fn job(
     State(admin): State<AdminState>,
     named: Result<Query<Named>, QueryRejection>,
@@ -105,7 +105,7 @@ pub(super) async fn job(
 fn described(detail: &JobDetail) -> Value {
     let mut described = serde_json::to_value(&detail.entry).unwrap_or_default();
     described["attempts_max"] = json!(detail.attempts_max);
-    // Payloads are JSON; anything else is shown as text as far as possible.
+    // Payloads are JSON. If one is not, it is shown as text, in which invalid UTF-8 is replaced.
     described["payload"] = serde_json::from_slice(&detail.payload)
         .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&detail.payload).into_owned()));
     described
@@ -115,7 +115,7 @@ fn no_job(id: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("there is no job {id}; it is done, or was never enqueued"))
 }
 
-/// The dead jobs to act on: these jobs, the jobs of a queue, or all jobs.
+/// The dead jobs that a request is about: some jobs, those of a queue, or all.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Dead {
@@ -147,7 +147,7 @@ impl Dead {
     }
 }
 
-/// `POST /admin/queue/retry`: gives dead jobs all their attempts again. An obsolete job is settled when it is
+/// `POST /admin/queue/retry`: retries dead jobs with all their attempts. Jobs that are obsolete end when they are
 /// claimed.
 pub(super) async fn retry(
     State(admin): State<AdminState>,
@@ -170,14 +170,14 @@ pub(super) async fn discard(
     Ok(Json(json!({ "jobs": count })))
 }
 
-/// The queue to act on.
+/// The parameters of a request about a queue.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Meant {
     queue: String,
 }
 
-/// `POST /admin/queue/pause`: stops handing out jobs, across restarts.
+/// `POST /admin/queue/pause`: stops giving out jobs of a queue, also after a restart.
 pub(super) async fn pause(
     State(admin): State<AdminState>,
     meant: Result<Json<Meant>, JsonRejection>,
@@ -188,7 +188,7 @@ pub(super) async fn pause(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /admin/queue/resume`: hands out jobs again.
+/// `POST /admin/queue/resume`: gives out jobs of a queue again.
 pub(super) async fn resume(
     State(admin): State<AdminState>,
     meant: Result<Json<Meant>, JsonRejection>,
@@ -203,7 +203,7 @@ fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
     body.map(|Json(body)| body).map_err(|rejection| Problem::bad_request(Cow::Owned(rejection.body_text())))
 }
 
-/// Returns the queue of this name, if it exists: a typing error must not create a queue.
+/// Returns the queue with this name. Fails if it does not exist, so that a typing error does not create a queue.
 async fn known(admin: &AdminState, queue: String) -> Result<QueueName, Problem> {
     let stats = figures(admin).await?;
     let name = QueueName::from(queue);

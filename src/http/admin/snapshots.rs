@@ -1,7 +1,7 @@
 //! Snapshots of the data directory, from which `entityd backup` copies while the server runs.
 //!
-//! There is one at a time. It exists as long as the response that announced it, so that a client that is killed
-//! leaves none.
+//! There is at most one at a time. It exists as long as the response to the request that took it, so that a killed
+//! client leaves none.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -30,10 +30,10 @@ use crate::http::problem::Problem;
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 /// The media type of lines of JSON.
 const LINES: &str = "application/x-ndjson";
-/// Bytes that are read from a file at once.
+/// The number of bytes that are read from a file at a time.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// The snapshot to take.
+/// The parameters of a new snapshot.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wish {
@@ -41,15 +41,15 @@ pub(super) struct Wish {
     with_keys: bool,
 }
 
-/// The file to read.
+/// The parameters of a request for a file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     path: String,
 }
 
-/// `POST /admin/snapshots`: takes a snapshot, which lives as long as the response: its first line is the description, and
-/// empty lines follow until the client closes the connection.
+/// `POST /admin/snapshots`: takes a snapshot, which exists as long as the response. The first line of the response is
+/// the description; empty lines follow until the client closes the connection.
 pub(super) async fn take(
     State(admin): State<AdminState>,
     wish: Result<Json<Wish>, JsonRejection>,
@@ -70,7 +70,7 @@ pub(super) async fn take(
     Ok((StatusCode::CREATED, [(CONTENT_TYPE, LINES)], Body::from_stream(lines)).into_response())
 }
 
-/// `GET /admin/snapshots/{id}/listing`: the files, one JSON object in each line.
+/// `GET /admin/snapshots/{id}/listing`: returns the list of files, a JSON object in each line.
 pub(super) async fn listing(
     State(admin): State<AdminState>,
     Path(id): Path<String>,
@@ -79,7 +79,7 @@ pub(super) async fn listing(
     send(move || snapshot.listing(), LINES).await
 }
 
-/// `GET /admin/snapshots/{id}/file?path=...`: a file.
+/// `GET /admin/snapshots/{id}/file?path=...`: returns the content of a file.
 pub(super) async fn file(
     State(admin): State<AdminState>,
     Path(id): Path<String>,
@@ -90,7 +90,7 @@ pub(super) async fn file(
     send(move || snapshot.open(&path), "application/octet-stream").await
 }
 
-/// `DELETE /admin/snapshots/{id}`: removes a snapshot before it answers.
+/// `DELETE /admin/snapshots/{id}`: removes a snapshot.
 pub(super) async fn remove(
     State(admin): State<AdminState>,
     Path(id): Path<String>,

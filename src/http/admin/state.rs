@@ -1,4 +1,4 @@
-//! The state of the administrator's handlers.
+//! The state of the handlers of admin requests.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::queue::Broker;
 use crate::runtime::clock::Clock;
 use crate::system::audit::Audit;
 
-/// The state of the administrator's handlers. Cheap to clone.
+/// The state of the handlers of admin requests. Cheap to clone.
 #[derive(Clone)]
 pub struct AdminState {
     /// The admin token.
@@ -23,20 +23,20 @@ pub struct AdminState {
     pub snapshot: CurrentSnapshot,
     /// The clock.
     pub clock: Clock,
-    /// The record of administrative acts.
+    /// The record of admin requests that changed something.
     pub audit: Audit,
     /// The dependencies of the server.
     pub dependencies: HealthDependencies,
     /// The checks of the dependencies.
     pub probes: Arc<Probes>,
-    /// Set if there is a page for the operator.
+    /// True if there is a page for the operator.
     pub dashboard: bool,
-    /// Ends streams of events.
+    /// The token that ends streams of events.
     pub stop: CancellationToken,
     /// All nodes.
     pub nodes: Nodes,
     /// The tokens with which workers join.
     pub join_tokens: JoinTokens,
-    /// The SHA-256 of the certificate that join tokens name, if it is self-signed.
+    /// The SHA-256 of the certificate if it is self-signed. Join tokens contain it.
     pub pin: Option<[u8; 32]>,
 }

@@ -1,4 +1,4 @@
-//! Metrics that are read at each scrape.
+//! Metrics that are updated at each scrape.
 
 use std::collections::BTreeMap;
 
@@ -22,10 +22,10 @@ pub(super) fn queues(stats: &Stats) {
     }
 }
 
-/// The shortest backlog of a queue that has work and has done none in the last minute.
+/// The minimum reported backlog of a queue that has work and has done none in the last minute.
 const STUCK_SECONDS: f64 = 60.0;
 
-/// Returns the time that the waiting work takes at the rate of the last minute.
+/// Returns the time that the waiting jobs take at the rate of the last minute, in seconds.
 fn backlog_seconds(figures: &QueueStats) -> f64 {
     let waiting = (figures.ready + figures.delayed) as f64;
     if waiting > 0.0 && figures.acked_per_second > 0.0 {

@@ -15,7 +15,7 @@ use crate::telemetry::chain;
 /// The time limit for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The fault; none if the dependency works.
+/// The fault of a dependency; `None` if it works.
 type Answer = Option<String>;
 
 /// A health check in the background, never repeated before it has ended: a dependency that hangs holds one
@@ -29,7 +29,7 @@ pub(super) struct Inquiry {
     server: Option<String>,
 }
 
-/// A check under way.
+/// A check in progress.
 #[derive(Clone)]
 struct Pending {
     since: Stopwatch,
@@ -51,7 +51,7 @@ impl Inquiry {
         Self { server, ..self }
     }
 
-    /// Returns the fault, or the time without an answer.
+    /// Returns the fault, or a text with the time for which there was no answer.
     pub(super) async fn answer(&self) -> Answer {
         let Pending { since, mut answer } = self.pending();
         let left = self.answer_timeout.saturating_sub(since.elapsed());
@@ -65,7 +65,7 @@ impl Inquiry {
         }
     }
 
-    /// Returns the check under way, or a new one.
+    /// Returns the check in progress, or a new one.
     fn pending(&self) -> Pending {
         let mut pending = self.pending.lock();
         let open = pending.as_ref().filter(|pending| pending.is_open()).cloned();
@@ -81,7 +81,7 @@ impl Inquiry {
 }
 
 impl Pending {
-    /// Returns whether the answer is still to come.
+    /// Returns true if there is no answer yet.
     fn is_open(&self) -> bool {
         self.answer.borrow().is_none() && self.answer.has_changed().is_ok()
     }

@@ -1,7 +1,7 @@
-//! The operations listener: probes, metrics, and the administration.
+//! The operations listener: probes, metrics, and the admin API.
 //!
-//! It opens before anything else, so that a long start can be watched: `/startupz` and `/readyz` name the
-//! missing parts, and the parts that [`Ops::open`] enables answer once the stores are open.
+//! It is opened first, so that a long start can be observed: until the stores are open, `/startupz` and `/readyz`
+//! report the phase of the start. Then [`Ops::open`] enables the other parts.
 
 mod gauges;
 mod inquiry;

@@ -239,7 +239,7 @@ impl HealthDependencies {
         })
     }
 
-    /// Returns the check of the index of the buckets, without which S3 clients get nothing.
+    /// Returns the check of the index of the buckets, which all S3 requests need.
     fn buckets(&self) -> Option<Inquiry> {
         let buckets = self.buckets.clone()?;
         Some(Inquiry::new(move || {

@@ -1,4 +1,4 @@
-//! Readiness of the server for requests, and the tick that proves that the process is alive.
+//! The readiness of the server for requests, and the tick that proves that the process is not stuck.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -11,7 +11,7 @@ pub(super) const TICK: Duration = Duration::from_secs(1);
 /// The time without a tick after which the process counts as stuck.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 
-/// The phase of the server's life.
+/// The phase of a server from its start to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Phase {
@@ -19,9 +19,9 @@ pub enum Phase {
     Starting,
     /// Data of an older version is being upgraded.
     Migrating,
-    /// The server takes requests.
+    /// The server accepts requests.
     Serving,
-    /// The server finishes its work and takes nothing new.
+    /// The server finishes its work and accepts no new work.
     Draining,
 }
 
@@ -53,7 +53,7 @@ impl Readiness {
         self.0.phase.fetch_max(phase as u8, Ordering::SeqCst);
     }
 
-    /// Returns the phase of the server's life.
+    /// Returns the current phase.
     pub fn phase(&self) -> Phase {
         match self.0.phase.load(Ordering::SeqCst) {
             0 => Phase::Starting,
@@ -68,7 +68,7 @@ impl Readiness {
         self.0.ticked_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 
-    /// Returns whether the process has ticked lately.
+    /// Returns true if the process has ticked recently.
     pub(super) fn is_alive(&self) -> bool {
         let silent_ms = self.now_ms().saturating_sub(self.0.ticked_ms.load(Ordering::Relaxed));
         Duration::from_millis(silent_ms) < SILENCE_MAX

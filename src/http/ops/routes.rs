@@ -1,4 +1,4 @@
-//! Routes of the operations listener.
+//! The routes of the operations listener.
 
 use std::sync::{Arc, OnceLock};
 
@@ -38,23 +38,23 @@ pub struct Ops {
     behind: Arc<OnceLock<Behind>>,
 }
 
-/// The parts that are available once the stores are open.
+/// The parts that are available after the stores are open.
 struct Behind {
     probes: Arc<Probes>,
     administration: Router,
-    /// Describes the node, a line each.
+    /// A function that describes the node, in lines.
     notes: Box<dyn Fn() -> String + Send + Sync>,
     /// The nodes that have joined, if workers can join.
     nodes: Option<AllNodes>,
 }
 
 impl Ops {
-    /// Returns the listener of a server that is about to start.
+    /// Returns the listener for the start of a server.
     pub fn new(readiness: Readiness, figures: MetricsHandle) -> Self {
         Self { readiness, figures, behind: Arc::default() }
     }
 
-    /// Enables the checks and `/admin`: the stores are open.
+    /// Enables the checks and `/admin`, after the stores are open.
     pub fn open(&self, admin: AdminState) {
         let pages = if admin.dashboard {
             dashboard::operator::page_routes().layer(from_fn(etag::validated))
@@ -70,7 +70,7 @@ impl Ops {
             .fallback(nothing)
             .layer(from_fn(arrival::admit))
             .layer(from_fn(access_log::administered));
-        // This is set once: a server starts only once.
+        // This cannot fail: a server starts only once.
         let behind = Behind { probes, administration, notes, nodes: Some(nodes) };
         let _ = self.behind.set(behind);
     }
@@ -123,12 +123,12 @@ impl Ops {
     }
 }
 
-/// `GET /healthz`: the process is alive; checks no dependency.
+/// `GET /healthz`: succeeds if the process is not stuck. Checks no dependency.
 async fn healthz(State(ops): State<Ops>) -> Response {
     if ops.readiness.is_alive() { fine() } else { failing("the process does not tick\n".to_owned()) }
 }
 
-/// `GET /startupz`: succeeds once the start is complete.
+/// `GET /startupz`: succeeds if the start is complete.
 async fn startupz(State(ops): State<Ops>) -> Response {
     match ops.readiness.phase() {
         Phase::Starting => failing("starting\n".to_owned()),
@@ -137,7 +137,7 @@ async fn startupz(State(ops): State<Ops>) -> Response {
     }
 }
 
-/// `GET /readyz`: the server accepts requests. `?verbose` lists each dependency.
+/// `GET /readyz`: succeeds if the server accepts requests. `?verbose` lists each dependency.
 async fn readyz(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
     let verbose =
         query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
@@ -179,7 +179,7 @@ fn notes_of_server(own: &str, nodes: &[NodeReport]) -> String {
     format!("    role: {own}\n{serving}    workers: {joined} joined, {draining} draining, {silent} silent\n")
 }
 
-/// Answers every other path.
+/// Answers 404 for all other paths.
 async fn nothing() -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
@@ -187,7 +187,7 @@ async fn nothing() -> Problem {
     )
 }
 
-/// Answers every other path of a worker.
+/// Answers 404 for all other paths on a worker.
 async fn nothing_on_worker() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not found; a worker has /healthz, /startupz, /readyz and /metrics")
 }

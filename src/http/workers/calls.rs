@@ -31,10 +31,10 @@ use crate::worker::{grants, weight_of};
 const JOBS_MAX: usize = 64;
 /// The maximum number of cached copies in one request.
 const COPIES_MAX: usize = 1_000;
-/// The reason for which a report must be sent again.
+/// The reason why a report must be sent again.
 const LATER: &str = "the API node's storage is unavailable";
 
-/// A worker that has said hello: an extractor.
+/// An extractor for requests of a worker that has called `/hello`.
 pub(super) struct Worker(pub(super) String);
 
 impl FromRequestParts<WorkersState> for Worker {
@@ -95,7 +95,7 @@ pub(super) async fn hello(
     }))
 }
 
-/// Fails with both values if a worker could compute other answers than this node.
+/// Fails, with both values, if a setting that affects results differs between a worker and this node.
 fn suits(state: &WorkersState, hello: &Hello) -> Result<(), String> {
     if hello.protocol < protocol::OLDEST {
         return Err(format!(
@@ -123,7 +123,7 @@ fn suits(state: &WorkersState, hello: &Hello) -> Result<(), String> {
     }
 }
 
-/// `POST /claim`: hands out jobs; waits for the first of them.
+/// `POST /claim`: waits for a job, and returns the jobs that can be claimed then.
 pub(super) async fn claim(
     State(state): State<WorkersState>,
     Worker(node): Worker,
@@ -136,7 +136,7 @@ pub(super) async fn claim(
         Claiming::Draining => return Ok(Json(ClaimAnswer { draining: true, ..ClaimAnswer::default() })),
         Claiming::Waits(ended) => ended,
     };
-    // Objects are removed by API nodes.
+    // Only API nodes serve the queue that removes objects.
     let served = request.queues.iter().filter(|queue| queue.as_str() != PURGES);
     let queues: Vec<Share> = served
         .filter_map(|queue| Some(Share { queue: queue.clone(), weight: weight_of(queue.as_str())? }))
@@ -178,7 +178,7 @@ pub(super) async fn claim(
     Ok(Json(answer))
 }
 
-/// `POST /turn`: heartbeats, outcomes, failures and releases.
+/// `POST /turn`: records heartbeats, outcomes, failures and releases.
 pub(super) async fn turn(
     State(state): State<WorkersState>,
     Worker(node): Worker,
@@ -241,7 +241,7 @@ async fn record(state: &WorkersState, node: &str, report: OutcomeReport) -> Rece
         for key in made {
             match state.parts.objects.exists(&key).await {
                 Ok(true) => {}
-                // The object was removed, with its run.
+                // The object was removed together with its run.
                 Ok(false) if !state.holds(&ticket).await? => return Ok(Receipt::Done),
                 Ok(false) => {
                     tracing::warn!(node, job.id = %ticket.lease.job, "an outcome without its object {key} is rejected");
@@ -279,7 +279,7 @@ async fn release(state: &WorkersState, ticket: &Ticket) -> Receipt {
     .await
 }
 
-/// Acts on a job, and forgets the job once that is done.
+/// Performs an action that ends a job, and removes the job from the cache afterwards.
 async fn settle<F: Future<Output = Result<Receipt, Problem>>>(
     state: &WorkersState,
     ticket: &Ticket,
@@ -312,7 +312,7 @@ fn receipt(done: Result<(), coordinator::Error>) -> Receipt {
     }
 }
 
-/// `POST /copies`: returns which objects that a worker has cached still exist.
+/// `POST /copies`: returns the objects that still exist, of those that a worker has cached.
 pub(super) async fn copies(
     State(state): State<WorkersState>,
     _: Worker,
@@ -339,7 +339,7 @@ pub(super) async fn copies(
     Ok(Json(CopiesAnswer { found }))
 }
 
-/// `POST /leave`: a worker stops.
+/// `POST /leave`: removes a worker that stops.
 pub(super) async fn leave(State(state): State<WorkersState>, Worker(node): Worker) -> Json<Value> {
     tracing::info!(node, "a worker has left");
     state.parts.nodes.leave(&node);

@@ -1,4 +1,4 @@
-//! The tokens with which workers join. Only digests are stored.
+//! The tokens with which workers join. Only their digests are stored.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ use crate::worker::remote::JoinToken;
 pub const FILE: &str = "join-tokens";
 /// The name of the shared value with the tokens and the key, if several nodes share them.
 const WORD: &str = FILE;
-/// Random bytes in a token, and in the key.
+/// The number of random bytes in a token, and in the key.
 const SECRET_BYTES: usize = 32;
 
 /// An error in reading or writing the tokens.
@@ -46,7 +46,7 @@ pub enum Error {
     /// The state shared with the other nodes cannot be read or written.
     #[error("cannot agree with the other nodes")]
     Shared(#[source] metadata::Error),
-    /// The file of the operator holds no token.
+    /// The file that the operator gives does not contain a token.
     #[error("{} holds no join token: one word of at least 16 characters", path.display())]
     NoToken {
         /// The file.
@@ -54,14 +54,14 @@ pub enum Error {
     },
 }
 
-/// The tokens that are valid, and the key that signs tickets. Cheap to clone.
+/// The valid tokens, and the key that signs tickets. Cheap to clone.
 #[derive(Clone)]
 pub struct JoinTokens(Arc<Inner>);
 
 struct Inner {
-    /// The file, of a node that alone decides.
+    /// The file, which is used if no other nodes share the tokens.
     path: PathBuf,
-    /// Has the tokens of all nodes, where there may be several.
+    /// The shared values with the tokens, if several nodes may share them.
     commons: Option<Arc<dyn Commons>>,
     /// The digest of the token that the operator gives in a file.
     given: Option<[u8; 32]>,
@@ -73,7 +73,7 @@ struct Inner {
 /// The content of the file.
 #[derive(Clone, Serialize, Deserialize)]
 struct Stored {
-    /// Signs tickets, in hex.
+    /// The key that signs tickets, in hex.
     key: String,
     tokens: Vec<StoredToken>,
 }
@@ -82,7 +82,7 @@ struct Stored {
 struct StoredToken {
     /// SHA-256 of the secret, in hex.
     sha256: String,
-    /// The time at which the token expires; the latest token does not.
+    /// The time at which the token expires; `None` for the latest token, which does not.
     until: Option<Timestamp>,
 }
 
@@ -166,7 +166,7 @@ impl JoinTokens {
     /// Creates a token. Earlier ones stay valid for `keep`.
     ///
     /// # Errors
-    /// [`Error::Secret`]; nothing has changed then.
+    /// [`Error::Secret`]. Nothing is changed then.
     pub async fn issue(&self, keep: Duration, pin: Option<[u8; 32]>) -> Result<JoinToken, Error> {
         let now = self.0.clock.now();
         let secret = Zeroizing::new(hex::encode(Zeroizing::new(self.0.entropy.bytes::<SECRET_BYTES>())));
@@ -182,10 +182,10 @@ impl JoinTokens {
         Ok(JoinToken::new(&secret, pin))
     }
 
-    /// Revokes every token that [`issue`](Self::issue) created; returns how many of them were valid.
+    /// Revokes all tokens that [`issue`](Self::issue) has created; returns the number of those that were valid.
     ///
     /// # Errors
-    /// [`Error::Secret`]; nothing has changed then.
+    /// [`Error::Secret`]. Nothing is changed then.
     pub async fn revoke(&self) -> Result<usize, Error> {
         let now = self.0.clock.now();
         let is_valid = |token: &&StoredToken| token.until.is_none_or(|until| until > now);
@@ -214,7 +214,7 @@ impl JoinTokens {
         }
     }
 
-    /// Checks that a request has a valid token. Takes the same time for every wrong one.
+    /// Checks that a request has a valid token. Takes the same time for all wrong tokens.
     pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(given) = headers.get(AUTHORIZATION) else {
             return Err(Problem::unauthorized(

@@ -1,4 +1,4 @@
-//! The jobs that were handed out, cached so that not every call about a job queries the queue.
+//! A cache of the jobs that workers have, so that not every call about a job queries the queue.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,18 +10,18 @@ use crate::coordinator::Assignment;
 use crate::queue::LeaseId;
 use crate::runtime::clock::Stopwatch;
 
-/// The number of jobs from which old ones are dropped.
+/// The number of cached jobs above which old ones are removed.
 const KEPT: usize = 10_000;
-/// The age at which jobs are old.
+/// The time after its last check from which a job is old.
 const AGE_MAX: Duration = Duration::from_mins(10);
 
-/// Jobs that were handed out.
+/// The cached jobs.
 #[derive(Default)]
 pub(super) struct Leases(Mutex<HashMap<LeaseId, Known>>);
 
 struct Known {
     assignment: Arc<Assignment>,
-    /// The time since the lease was known to be valid.
+    /// Measures the time since the lease was last known to be valid.
     checked: Stopwatch,
 }
 
@@ -35,7 +35,7 @@ impl Leases {
         known.insert(lease, Known { assignment, checked: Stopwatch::start() });
     }
 
-    /// Returns the job, and the time since its lease was known to be valid.
+    /// Returns the job, and the time since its lease was last known to be valid.
     pub(super) fn find(&self, lease: &LeaseId) -> Option<(Arc<Assignment>, Duration)> {
         let known = self.0.lock();
         known.get(lease).map(|known| (Arc::clone(&known.assignment), known.checked.elapsed()))

@@ -1,8 +1,8 @@
 //! The worker listener: jobs and objects for workers on other machines.
 //!
-//! A worker proves with the join token that it belongs to the service, and with a signed ticket that it holds a job.
-//! A ticket allows heartbeats and reports about the job, and access to the objects that the job reads and creates,
-//! and nothing else. The messages are in [`crate::worker::protocol`].
+//! A worker proves with the join token that it belongs to the service, and with a signed ticket that it has a job. A
+//! ticket permits only heartbeats and reports about the job, and access to the objects that the job reads and creates.
+//! The messages are in [`crate::worker::protocol`].
 
 mod calls;
 mod join_tokens;
@@ -49,7 +49,7 @@ pub fn routes(parts: Parts) -> Router {
         .with_state(state)
 }
 
-/// Passes on a request with the join token, and answers 401 to all others, whatever they request.
+/// Forwards a request with the join token, and answers all others with 401.
 async fn admit(State(state): State<WorkersState>, request: Request, next: Next) -> Response {
     match state.tokens().admit(request.headers()) {
         Ok(()) => next.run(request).await,

@@ -1,4 +1,4 @@
-//! All nodes of the service, as far as this node or the nodes that share its database know them.
+//! The nodes of the service that this node, or a node that shares its database, knows.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ pub struct Nodes {
 struct Shared {
     own: Node,
     commons: Arc<dyn Commons>,
-    /// The latest list.
+    /// The latest list of all nodes.
     latest: Mutex<Option<Vec<NodeReport>>>,
 }
 
 impl Nodes {
-    /// Returns the list of the nodes of `registry` and `commons`; `own` is this node.
+    /// Returns the nodes in `registry` and `commons`. `own` is this node.
     pub fn new(registry: WorkerRegistry, own: Node, commons: Option<Arc<dyn Commons>>) -> Self {
         let shared = |commons| Arc::new(Shared { own, commons, latest: Mutex::default() });
         Self { registry, shared: commons.map(shared) }
@@ -66,7 +66,7 @@ impl Nodes {
         Ok(listed)
     }
 
-    /// Returns the workers that this node has heard from lately.
+    /// Returns the workers from which this node has received requests recently.
     fn heard(&self) -> Vec<HeardNode> {
         let workers = self.registry.workers().into_iter();
         let heard = workers.map(|report| HeardNode {
@@ -84,7 +84,7 @@ impl Nodes {
         heard.filter(|heard| heard.silence < SILENT_AFTER).collect()
     }
 
-    /// Hands out no more jobs to a worker; returns false if the worker is unknown.
+    /// Stops giving jobs to a worker; returns false if the worker is unknown.
     ///
     /// # Errors
     /// The errors of the database.
@@ -96,7 +96,7 @@ impl Nodes {
         Ok(is_known)
     }
 
-    /// Forgets a worker; returns false if the worker is unknown. A worker that is alive joins again.
+    /// Removes a worker from the list; returns false if the worker is unknown. If it is running, it joins again.
     ///
     /// # Errors
     /// The errors of the database.

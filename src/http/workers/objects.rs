@@ -1,4 +1,4 @@
-//! Objects of jobs that workers hold: read in chunks, written whole.
+//! Access to objects for the jobs of workers. Objects are read in chunks, and written as a whole.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -23,7 +23,7 @@ use crate::worker::grants;
 use crate::worker::protocol::{ATTRIBUTES, CRC32, MODIFIED, PIECE_BYTES, SIZE, TICKET, Ticket};
 use crate::worker::remote::Area;
 
-/// Bytes in the trailer of an object that is written in parts.
+/// The number of bytes in the trailer of an object that is written in parts.
 const TRAILER_BYTES: usize = 12;
 
 /// The requested object.
@@ -54,7 +54,7 @@ fn forbidden(node: &str, ticket: &Ticket) -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "the object does not belong to the job")
 }
 
-/// Converts the error of a store. A worker tries again after an error of the server.
+/// Converts the error of a store. A worker retries after a 5xx error.
 fn failed(error: objects::Error) -> Problem {
     match error {
         objects::Error::Missing { .. } => Problem::new(StatusCode::NOT_FOUND, "there is no such object"),
@@ -63,7 +63,7 @@ fn failed(error: objects::Error) -> Problem {
     }
 }
 
-/// `GET /object`: a chunk of an object with its checksum, and the object's attributes.
+/// `GET /object`: returns a chunk of an object with its checksum, and the object's attributes.
 pub(super) async fn read(
     State(state): State<WorkersState>,
     Worker(node): Worker,
@@ -98,7 +98,7 @@ pub(super) async fn read(
     };
     let mut response = Response::new(Body::from(piece.clone()));
     let mut say = |name: &'static str, text: String| {
-        // Text of the store that a header cannot contain is omitted.
+        // Text from the store that a header cannot contain is omitted.
         if let Ok(value) = HeaderValue::from_str(&text) {
             response.headers_mut().insert(HeaderName::from_static(name), value);
         }
@@ -138,7 +138,7 @@ async fn collected(mut chunks: Chunks, bytes: u64) -> Result<Bytes, objects::Err
     }
 }
 
-/// `PUT /object`: creates an object of a job, once: complete, or not at all. An object that exists is not replaced.
+/// `PUT /object`: creates an object of a job, completely or not at all. An existing object is not replaced.
 pub(super) async fn write(
     State(state): State<WorkersState>,
     Worker(node): Worker,

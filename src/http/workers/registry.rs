@@ -12,9 +12,9 @@ use crate::queue::LeaseId;
 use crate::runtime::clock::{Clock, Stopwatch, Timestamp};
 use crate::worker::protocol::{ClaimAnswer, ClaimRequest, Hello};
 
-/// A worker that claims sends requests more often than this.
+/// The time without requests after which a worker is silent. A worker that claims jobs sends requests more often.
 pub(super) const SILENT_AFTER: Duration = Duration::from_mins(1);
-/// The maximum number of workers that are remembered; beyond it, the one that has been silent longest is forgotten.
+/// The maximum number of workers in the list. Beyond it, the one that has been silent longest is removed.
 const NODES_MAX: usize = 10_000;
 
 /// The nodes that have joined. Cheap to clone.
@@ -43,18 +43,18 @@ pub struct NodeReport {
     pub version: String,
     /// The queues that the node serves.
     pub queues: String,
-    /// Computing threads.
+    /// The number of threads that compute.
     pub threads: usize,
     /// The number of jobs that the node holds.
     pub jobs: usize,
     /// The time at which the worker has joined this API node, or at which this node has started.
     pub joined: Timestamp,
-    /// Milliseconds since its last request.
+    /// The time since the node's last request, in milliseconds.
     pub heard_ms: u64,
 }
 
 impl NodeReport {
-    /// Names the state of a node.
+    /// Returns the name of the state of a node.
     pub(super) fn state(silence: Duration, draining: bool, jobs: usize) -> &'static str {
         match (silence > SILENT_AFTER, draining, jobs) {
             (true, ..) => "silent",
@@ -69,8 +69,8 @@ struct Node {
     hello: Hello,
     joined: Timestamp,
     heard: Stopwatch,
-    /// The jobs that the worker holds, each with the time since its last heartbeat. Reports to other API nodes do not
-    /// arrive here.
+    /// The jobs that the worker has, each with the time since its last heartbeat. Reports that it sends to other API
+    /// nodes are not included.
     held: HashMap<LeaseId, Stopwatch>,
     draining: bool,
     /// The number of the latest claim, in progress or answered, and the token that ends it.
@@ -87,17 +87,17 @@ pub(super) enum Claiming {
     Repeated(ClaimAnswer),
     /// The worker is draining.
     Draining,
-    /// The worker waits for jobs until this is cancelled.
+    /// The worker waits for jobs until the token is cancelled.
     Waits(CancellationToken),
 }
 
 impl WorkerRegistry {
-    /// Returns a registry without workers; `own` is this node. Leases last `lease`.
+    /// Returns a registry without workers. `own` is this node, and `lease` is the length of leases.
     pub fn new(own: NodeReport, clock: Clock, lease: Duration) -> Self {
         Self(Arc::new(Inner { own, clock, lease, nodes: Mutex::default() }))
     }
 
-    /// Adds a worker, or records that it has introduced itself again.
+    /// Adds a worker, or records that it has joined again.
     pub(super) fn join(&self, hello: Hello) {
         let joined = self.0.clock.now();
         let mut nodes = self.0.nodes.lock();
@@ -116,7 +116,7 @@ impl WorkerRegistry {
         nodes.insert(id, Node { hello, joined, heard, held, draining: false, claim, answer: None });
     }
 
-    /// Records that a worker has sent a request; returns false if the worker has not introduced itself.
+    /// Records that a worker has sent a request; returns false if the worker has not joined.
     pub(super) fn hear(&self, node: &str) -> bool {
         self.with(node, |node| node.heard = Stopwatch::start()).is_some()
     }
@@ -163,14 +163,14 @@ impl WorkerRegistry {
         });
     }
 
-    /// Forgets a worker that is stopping, and ends its claim.
+    /// Removes a worker that is stopping, and ends its claim.
     pub(super) fn leave(&self, node: &str) {
         if let Some(node) = self.0.nodes.lock().remove(node) {
             node.claim.1.cancel();
         }
     }
 
-    /// Stops handing out jobs to a worker; returns false if the worker is unknown.
+    /// Stops giving jobs to a worker; returns false if the worker is unknown.
     pub fn drain(&self, node: &str) -> bool {
         let drained = self.with(node, |node| {
             node.draining = true;
@@ -179,7 +179,7 @@ impl WorkerRegistry {
         drained.is_some()
     }
 
-    /// Forgets a worker; returns false if the worker is unknown. A worker that is alive joins again.
+    /// Removes a worker from the list; returns false if the worker is unknown. If it is running, it joins again.
     pub fn forget(&self, node: &str) -> bool {
         let removed = self.0.nodes.lock().remove(node);
         removed.map(|node| node.claim.1.cancel()).is_some()
@@ -211,8 +211,7 @@ impl Node {
         self.held.extend(leases.map(|lease| (lease.clone(), Stopwatch::start())));
     }
 
-    /// Returns the number of jobs that the node holds: a worker sends several heartbeats within the length of a
-    /// lease.
+    /// Returns the number of jobs with a heartbeat within the length of a lease.
     fn jobs(&self, lease: Duration) -> usize {
         self.held.values().filter(|heard| heard.elapsed() < lease).count()
     }

@@ -22,13 +22,13 @@ use crate::worker::protocol::Ticket;
 
 /// The parts of the worker listener.
 pub struct Parts {
-    /// Hands out jobs, and receives outcomes.
+    /// The coordinator, which assigns jobs and receives outcomes.
     pub coordinator: Coordinator,
-    /// Looks up jobs.
+    /// The queue, in which jobs are looked up.
     pub broker: Arc<dyn Broker>,
     /// The clock for calls of the queue.
     pub clock: Clock,
-    /// The objects.
+    /// The object store.
     pub objects: Objects,
     /// The bucket that clients upload to.
     pub uploads: Option<UploadBucket>,
@@ -38,11 +38,11 @@ pub struct Parts {
     pub tokens: JoinTokens,
     /// The nodes that have joined.
     pub nodes: Nodes,
-    /// The settings that a worker must have, too.
+    /// The settings that must be equal on workers.
     pub settings: BTreeMap<String, String>,
     /// The length of a lease.
     pub lease: Duration,
-    /// Ends waiting claims.
+    /// The token that ends waiting claims.
     pub stop: CancellationToken,
 }
 
@@ -64,7 +64,7 @@ impl std::ops::Deref for WorkersState {
 }
 
 impl WorkersState {
-    /// Returns the state before the first worker.
+    /// Returns the state without any worker.
     pub(super) fn new(parts: Parts) -> Self {
         Self(Arc::new(Inner { parts, leases: Leases::default() }))
     }
@@ -93,7 +93,7 @@ impl WorkersState {
         Ok(Some(assignment))
     }
 
-    /// Returns the job of a ticket whose lease is valid, or was valid a lease's length ago.
+    /// Returns the job of a ticket whose lease is valid, or was known to be valid within the length of a lease.
     ///
     /// # Errors
     /// 403 for a ticket that this service has not issued, 409 if the lease has expired.
@@ -108,7 +108,7 @@ impl WorkersState {
         Err(over())
     }
 
-    /// Asks the queue whether a lease is valid, and extends it.
+    /// Extends a lease in the queue; returns false if it is no longer valid.
     pub(super) async fn holds(&self, ticket: &Ticket) -> Result<bool, Problem> {
         let beat = Heartbeat { lease: ticket.lease.clone(), progress: Progress::default() };
         let pulses = self.parts.coordinator.heartbeat(&[beat]).await?;
@@ -120,7 +120,7 @@ impl WorkersState {
     }
 }
 
-/// Returns the assignment of a job that another process, or this one before a restart, has handed out.
+/// Returns the assignment of a job that another process, or this one before a restart, has given to a worker.
 fn restored(ticket: &Ticket, detail: &JobDetail) -> Option<Assignment> {
     let JobEntry::Living(summary) = &detail.entry else { return None };
     let job: Job = serde_json::from_slice(&detail.payload).ok()?;

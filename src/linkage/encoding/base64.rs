@@ -1,4 +1,4 @@
-//! Encodings as text: base64 of the standard alphabet, with padding.
+//! Decodes encodings from text: base64 of the standard alphabet, with padding.
 
 use std::iter::repeat_n;
 
@@ -10,16 +10,16 @@ pub struct Invalid;
 /// Decodes `text` and appends its bytes to `out`.
 ///
 /// ASCII whitespace is skipped (line breaks every 76 characters are common), and so are the unused bits of the last
-/// character. Any other character outside the alphabet, and missing or surplus padding, is an error; `out` is
-/// unchanged then.
+/// character. Any other character outside the alphabet, and missing or surplus padding, is an error, which leaves
+/// `out` unchanged.
 ///
 /// # Errors
-/// [`Invalid`], without the position: an encoding is never quoted.
+/// [`Invalid`], without a quotation: error messages never contain an encoding.
 pub fn decode(text: &[u8], out: &mut Vec<u8>) -> Result<(), Invalid> {
     decode_strict(text, out).or_else(|_| decode_strict(&normalize(text), out))
 }
 
-/// Like [`decode`], but accepts the canonical form only. Fast.
+/// Like [`decode`], but faster, and accepts the canonical form only.
 ///
 /// # Errors
 /// [`Invalid`]

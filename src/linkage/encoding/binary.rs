@@ -1,15 +1,15 @@
-//! Uploads of raw encodings, one after the other: the matrix in its stored form.
+//! Binary uploads: raw encodings, one after the other, which is also the stored form of the matrix.
 
 use std::io::{Read, Write};
 
 use super::{Error, Rejection, Summary};
 
-/// Bytes read at a time.
+/// The number of bytes read at a time.
 const PIECE_BYTES: usize = 256 << 10;
 
 /// Copies a body of exactly `records` × `encoding_bytes` bytes from `source` to `matrix`.
 ///
-/// Reads at most one byte too many. Both numbers are at least 1 (the caller has checked the headers).
+/// Reads at most one byte more. Both numbers are at least 1 (the caller has checked the headers).
 ///
 /// # Errors
 /// [`Rejection::TooShort`], [`Rejection::TooMuch`], or the error of the source or the sink.
@@ -37,7 +37,7 @@ pub fn read(
     Ok(Summary { records, encoding_bytes, has_blocks: false, entries: 0 })
 }
 
-/// Reads until `buffer` is full or the source ends.
+/// Reads once into `buffer`, and again after an interrupt. Returns 0 at the end of the source.
 pub(super) fn read_some(source: &mut impl Read, buffer: &mut [u8]) -> Result<usize, Error> {
     loop {
         match source.read(buffer) {

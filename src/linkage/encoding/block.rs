@@ -2,15 +2,15 @@
 
 use blake2::{Blake2b256, Digest as _};
 
-/// Bytes in a [`Digest`].
+/// The number of bytes in a [`Digest`].
 pub const DIGEST_BYTES: usize = 32;
-/// Bytes in a stored [`Entry`].
+/// The number of bytes in a stored [`Entry`].
 pub const ENTRY_BYTES: usize = 4 + DIGEST_BYTES;
 
 /// BLAKE2b-256 of a block's name as UTF-8 text: the names themselves are not stored.
 pub type Digest = [u8; DIGEST_BYTES];
 
-/// Returns the digest of the block called `name`. A number is called by its decimal text.
+/// Returns the digest of the block called `name`. The name of a number is its decimal text.
 pub fn digest(name: &str) -> Digest {
     Blake2b256::digest(name.as_bytes()).into()
 }
@@ -20,7 +20,7 @@ pub fn default_block() -> Digest {
     digest("1")
 }
 
-/// A record that is in a block.
+/// The fact that a record is in a block.
 ///
 /// Stored as [`ENTRY_BYTES`] bytes without a separator, in the order of arrival:
 ///

@@ -5,10 +5,10 @@ use std::io;
 /// An error in reading an upload.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The upload is invalid; nothing of it may be kept. Report it to the sender.
+    /// The upload is invalid. Discard all of it, and report the reason to the sender.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// The upload stopped arriving, or its spool cannot be read.
+    /// The upload ended early, or the file in which it was collected cannot be read.
     #[error("cannot read the upload")]
     Source(#[source] io::Error),
     /// The output cannot be written, most likely because the disk is full.
@@ -23,19 +23,19 @@ pub enum Rejection {
     /// The body is not valid JSON.
     #[error("byte {offset}: expected {expected}")]
     Syntax { offset: u64, expected: &'static str },
-    /// Text, but not in UTF-8.
+    /// The body is text in another encoding than UTF-8.
     #[error("the document is in UTF-16 or UTF-32; send JSON in UTF-8")]
     Encoding,
     /// The document stops before it is complete.
     #[error("the JSON document ends early, at byte {offset}")]
     EndsEarly { offset: u64 },
-    /// A text that is not UTF-8, or escapes half of a surrogate pair.
+    /// A text is not UTF-8, or has an escape for half of a surrogate pair.
     #[error("byte {offset}: not valid Unicode text")]
     NotUnicode { offset: u64 },
     /// Arrays and objects are nested too deeply.
     #[error("byte {offset}: nested more than {depth_max} levels deep")]
     TooDeep { offset: u64, depth_max: usize },
-    /// An encoding, block name, key or number that is too long.
+    /// An encoding, block name, key or number is too long.
     #[error("byte {offset}: longer than {bytes_max} bytes")]
     TooLong { offset: u64, bytes_max: usize },
     /// A known member has a value of another type.
@@ -44,13 +44,13 @@ pub enum Rejection {
     /// A member occurs twice.
     #[error("`{member}` is repeated")]
     MemberTwice { member: &'static str },
-    /// Members of two shapes of upload are mixed.
+    /// The body mixes members of two shapes of upload.
     #[error("`{first}` and `{second}` exclude each other")]
     TwoShapes { first: &'static str, second: &'static str },
-    /// The required member is missing.
+    /// A required member is missing.
     #[error("the document has no `{expected}`")]
     Absent { expected: &'static str },
-    /// An empty list or object.
+    /// A list or object is empty.
     #[error("`{member}` is empty")]
     Empty { member: &'static str },
     /// The upload has more records than the service accepts.
@@ -59,28 +59,28 @@ pub enum Rejection {
     /// The upload has fewer records than were declared.
     #[error("{expected} records were declared, but only {found} arrived")]
     TooFewRecords { expected: u32, found: u32 },
-    /// A record that is not an array with an encoding first, or an encoding that is not a string.
+    /// A record is not an array that begins with an encoding, or an encoding is not a string.
     #[error("record {record}: expected {expected}")]
     Record { record: u32, expected: &'static str },
-    /// An encoding that is not base64 of the standard alphabet with padding.
+    /// An encoding is not base64 of the standard alphabet with padding.
     #[error("record {record}: the encoding is not valid base64 (standard alphabet, with padding)")]
     Base64 { record: u32 },
-    /// An encoding without any bytes.
+    /// An encoding has no bytes.
     #[error("record {record}: the encoding is empty")]
     NoBytes { record: u32 },
-    /// Encodings of different length.
+    /// An encoding has another length than the first one.
     #[error("record {record}: the encoding has {found} bytes, but those before it have {expected}")]
     Ragged { record: u32, expected: u32, found: u32 },
-    /// A block name of a wrong type.
+    /// A block name has a wrong type.
     #[error("record {record}: a block name must be {expected}")]
     BlockName { record: u32, expected: &'static str },
-    /// A key of `blocks` that is not a record number.
+    /// A key of `blocks` is not a record number.
     #[error("byte {offset}: a key of `blocks` must be a record number in plain decimal digits")]
     BlockKey { offset: u64 },
-    /// A record has two keys in `blocks`.
+    /// A record number occurs twice as a key of `blocks`.
     #[error("`blocks` has record {record} twice")]
     BlockKeyTwice { record: u32 },
-    /// A key of `blocks` beyond the last record.
+    /// A key of `blocks` is beyond the last record.
     #[error("`blocks` names record {record}, but the records are 0 to {last}")]
     BlockKeyRange { record: u64, last: u32 },
     /// The project uses blocking and the upload has no blocks (forbidden, rather than malformed).
@@ -92,20 +92,20 @@ pub enum Rejection {
     /// One of `encodings` and `blocks` names an object, and the other is inline.
     #[error("`encodings` and `blocks` must both be inline or both be files")]
     Mixed,
-    /// A reference to an object lacks something.
+    /// A reference to an object lacks a part.
     #[error("`{member}` names a file without `{lacks}`")]
     Reference { member: &'static str, lacks: &'static str },
-    /// A binary upload shorter than declared.
+    /// A binary upload is shorter than declared.
     #[error("{expected} bytes were declared, but only {found} arrived")]
     TooShort { expected: u64, found: u64 },
-    /// A binary upload longer than declared.
+    /// A binary upload is longer than declared.
     #[error("{expected} bytes were declared, but more arrived")]
     TooMuch { expected: u64 },
 }
 
 impl Rejection {
-    /// Returns whether the upload is well-formed but not acceptable to this project: it has blocks and must not, or
-    /// lacks them.
+    /// Returns true if the upload is well-formed, but this project forbids blocks and it has some, or requires blocks
+    /// and it has none.
     pub const fn is_forbidden(&self) -> bool {
         matches!(self, Self::BlocksMissing | Self::BlocksUnwanted { .. })
     }

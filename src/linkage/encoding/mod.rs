@@ -2,7 +2,7 @@
 //!
 //! [`json`] and [`binary`] convert the body of an upload into the **matrix** (`records` rows of `encoding_bytes`
 //! bytes, one after the other: exactly the binary upload format) and, with blocking, into **block entries** (see
-//! [`block::Entry`]). Memory is bounded whatever the body's length.
+//! [`block::Entry`]). Memory use does not depend on the body's length.
 
 pub mod base64;
 pub mod binary;
@@ -17,12 +17,12 @@ pub use error::{Error, Rejection};
 /// The totals of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Rows of the matrix; at least 1.
+    /// The number of rows of the matrix; at least 1.
     pub records: u32,
-    /// Bytes in each row; at least 1. Whether the service accepts this size is decided elsewhere.
+    /// The number of bytes in each row; at least 1. The caller checks whether the service accepts this size.
     pub encoding_bytes: u32,
-    /// Set if the upload names blocks: otherwise every record is in the default block.
+    /// True if the upload names blocks: otherwise every record is in the default block.
     pub has_blocks: bool,
-    /// Block entries written; 0 without blocks.
+    /// The number of block entries written; 0 without blocks.
     pub entries: u64,
 }

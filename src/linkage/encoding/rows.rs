@@ -5,7 +5,7 @@ use std::io::Write;
 use super::block::{self, Entry};
 use super::{Error, Rejection, base64};
 
-/// Bytes collected before they are written.
+/// The number of bytes collected before they are written.
 const PIECE_BYTES: usize = 64 << 10;
 
 /// The treatment of encodings of different lengths.
@@ -84,7 +84,7 @@ impl<W: Write> Rows<W> {
         Ok(())
     }
 
-    /// Writes what was collected.
+    /// Writes the buffered bytes.
     pub(super) fn flush(&mut self) -> Result<(), Error> {
         self.sink.write_all(&self.pending).map_err(Error::Sink)?;
         self.pending.clear();
@@ -119,7 +119,7 @@ impl<W: Write> Entries<W> {
         Ok(())
     }
 
-    /// Writes what was collected.
+    /// Writes the buffered bytes.
     pub(super) fn flush(&mut self) -> Result<(), Error> {
         self.sink.write_all(&self.pending).map_err(Error::Sink)?;
         self.pending.clear();

@@ -1,17 +1,17 @@
-//! The errors of pairs.
+//! Errors in reading and writing candidate pairs.
 
 use std::io;
 
 /// An error in reading, writing or counting pairs.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There are more pairs than allowed. The pairs themselves are valid.
+    /// There are more pairs than the limit allows.
     #[error(
         "{count} candidate pairs found so far, which is more than the limit of {limit}; \
          a higher threshold or blocking would give fewer"
     )]
     TooMany {
-        /// Pairs counted when the limit was exceeded; there may be more.
+        /// The number of pairs when the limit was exceeded; there may be more.
         count: u64,
         /// The limit.
         limit: u64,
@@ -19,7 +19,7 @@ pub enum Error {
     /// The bytes are not a pair file, or are a damaged one.
     #[error("not a valid pair file: {0}")]
     Malformed(&'static str),
-    /// An index is larger than any that can occur here.
+    /// A dataset or record index does not fit into 32 bits.
     #[error("pair file names dataset or record {0}, which does not fit in 32 bits")]
     IndexTooLarge(u64),
     /// Reading failed.

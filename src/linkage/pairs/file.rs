@@ -3,9 +3,9 @@
 //! | offset | width | content                                    |
 //! |--------|-------|--------------------------------------------|
 //! | 0      | 1     | version, 1                                 |
-//! | 1      | 1     | bytes of a score: 8 (readers meet 2 and 4) |
-//! | 2      | 1     | bytes of a dataset index: 4 (1, 2, 8)      |
-//! | 3      | 1     | bytes of a record index: 4 (1, 2, 8)       |
+//! | 1      | 1     | bytes of a score: 8 (readers: also 2, 4)   |
+//! | 2      | 1     | bytes of a dataset index: 4 (also 1, 2, 8) |
+//! | 3      | 1     | bytes of a record index: 4 (also 1, 2, 8)  |
 //! | 4      |       | entries: score, two datasets, two records  |
 
 use std::io::{self, Read, Write};
@@ -14,7 +14,7 @@ use super::{Error, Pair};
 
 /// The header that is always written.
 pub const HEADER: [u8; 4] = [1, 8, 4, 4];
-/// Bytes of an entry under [`HEADER`].
+/// The number of bytes of an entry under [`HEADER`].
 pub const ENTRY_BYTES: usize = 24;
 
 const BUFFER_ENTRIES: usize = 2048;
@@ -28,7 +28,7 @@ pub struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    /// Returns a writer of a pair file to `out`; nothing is written before the buffer is full or the file finished.
+    /// Returns a writer of a pair file to `out`. It writes when its buffer is full, and in [`Writer::finish`].
     pub fn new(out: W) -> Self {
         let mut buffer = Vec::with_capacity(BUFFER_ENTRIES * ENTRY_BYTES);
         buffer.extend_from_slice(&HEADER);
@@ -68,7 +68,7 @@ fn encode(pair: &Pair) -> [u8; ENTRY_BYTES] {
     entry
 }
 
-/// Reads a pair file as a stream, whatever its field widths. Stops after the first error.
+/// Reads a pair file with any field widths as a stream. Stops after the first error.
 #[derive(Debug)]
 pub struct Reader<R> {
     source: R,
@@ -97,7 +97,7 @@ impl<R: Read> Reader<R> {
         self.source
     }
 
-    /// Refills the buffer; returns false at a clean end.
+    /// Refills the buffer; returns false if the file ends after a whole entry.
     fn fill(&mut self) -> Result<bool, Error> {
         let entry = self.widths.entry();
         self.buffer.clear();

@@ -2,7 +2,7 @@
 
 use super::{Error, Pair};
 
-/// Returns the same pairs, but an [`Error::TooMany`] in place of the first one beyond `pairs_max`.
+/// Returns `pairs`, with [`Error::TooMany`] in place of the first pair beyond `pairs_max`.
 pub fn limited(
     pairs: impl Iterator<Item = Result<Pair, Error>>,
     pairs_max: u64,

@@ -8,15 +8,15 @@ use crate::linkage::scratch::{Scratch, ScratchFile};
 /// The bytes of a sorted run, as a pair file.
 pub type Run<'a> = Box<dyn Read + Send + 'a>;
 
-/// Merges any number of runs, each with a buffer of about 48 KiB. If there are more than `scratch` merges at once
-/// (128 where many files may be open), intermediate runs are written to `scratch`: at most twice as many files are
+/// Merges any number of runs, each with a buffer of about 48 KiB. If there are at least
+/// [`Scratch::merged_at_once`] runs, intermediate runs are written to `scratch`. At most twice that number of files are
 /// open, and memory does not grow with the number of runs or pairs.
 ///
 /// `runs` is advanced only when the next run is about to be read.
 ///
 /// # Errors
-/// [`Error::Read`], [`Error::Malformed`] and, for intermediate runs, [`Error::Write`]; the stream may return the same
-/// errors, and ends after one.
+/// [`Error::Read`], [`Error::Malformed`] and, for intermediate runs, [`Error::Write`]. The stream may return the same
+/// errors, and ends after an error.
 pub fn merge_runs<'a>(
     runs: impl IntoIterator<Item = io::Result<Run<'a>>>,
     scratch: &dyn Scratch,
@@ -74,7 +74,7 @@ fn spill(
 #[derive(Debug)]
 pub struct Merge<S> {
     sources: Vec<S>,
-    /// The next pair of each source, as long as it has one.
+    /// The next pair of each source; `None` at its end.
     heads: Vec<Option<Pair>>,
     /// `losers[node]`: the source that lost the match at `node`; node 1 is the root, 0 unused.
     losers: Vec<usize>,
@@ -117,7 +117,7 @@ impl<S: Iterator<Item = Result<Pair, Error>>> Merge<S> {
         }
     }
 
-    /// Takes the smallest head and moves its source's next pair up the tree.
+    /// Takes the smallest head, and replays the matches of its source with the source's next pair.
     fn pop(&mut self) -> Result<Option<Pair>, Error> {
         let mut winner = self.winner;
         let Some(smallest) = self.heads[winner].take() else { return Ok(None) };

@@ -1,7 +1,7 @@
 //! Candidate pairs: their order, their stored form, sorted runs of them, and the merge of many runs.
 //!
-//! A *run* is a file of pairs in ascending [`Pair`] order without duplicates. [`Sorter`] makes one from
-//! pairs in any order; [`merge_runs`] turns many into one stream.
+//! A *sorted run* is a file of pairs in ascending [`Pair`] order without duplicates. [`Sorter`] makes one from
+//! pairs in any order; [`merge_runs`] merges many into one stream.
 
 mod error;
 mod file;

@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 
 /// Two records of different datasets whose score reached the threshold.
 ///
-/// Ordered by score descending, then datasets, then records, each ascending: the order of the solver's input, which
-/// thus also decides between equal scores. Equality compares every field.
+/// Ordered by score descending, then datasets, then records, each ascending. The solver processes pairs in this order,
+/// so it also decides between equal scores. Equality compares every field.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Pair {
@@ -18,7 +18,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Returns the sort key, smallest first. Positive doubles order like their bits.
+    /// Returns the sort key: the first pair has the smallest. Positive doubles order like their bits.
     pub(super) const fn key(&self) -> (u64, u64, u64) {
         const fn join([high, low]: [u32; 2]) -> u64 {
             (high as u64) << 32 | low as u64

@@ -9,7 +9,7 @@ use super::merge::{Run, copy, merge_runs};
 use super::{Error, Pair};
 use crate::linkage::scratch::{Scratch, ScratchFile};
 
-/// Pairs that a [`Sorter`] keeps in memory by default: 24 MB of them.
+/// The number of pairs that a [`Sorter`] keeps in memory by default: 24 MB of them.
 pub const PAIRS_BUFFERED: usize = 1 << 20;
 
 /// Collects pairs and writes them as one run; spills sorted chunks when its buffer is full.
@@ -42,8 +42,8 @@ impl<'a> Sorter<'a> {
     }
 
     fn spill(&mut self) -> Result<(), Error> {
-        // The sort is not parallel: the caller may hold a lock, and a waiting thread of the pool could start work
-        // that needs the same lock.
+        // The sort is not parallel: the caller may hold a lock, and while this thread waits for others, it could start
+        // a task that needs the same lock.
         self.buffer.sort_unstable();
         self.buffer.dedup();
         let mut file = self.scratch.file().map_err(Error::Write)?;

@@ -1,4 +1,4 @@
-//! Pair files of the reference library.
+//! Tests against pair files of the reference library.
 
 use crate::linkage::fixtures::{bytes, json, list, pairs};
 use crate::linkage::scratch::Memory;

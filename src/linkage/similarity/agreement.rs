@@ -1,4 +1,4 @@
-//! Every kernel and every kind of sifting finds what the definition finds.
+//! Tests that every kernel and every kind of sifting finds exactly the pairs of the definition.
 
 use proptest::prelude::*;
 
@@ -28,7 +28,7 @@ fn matrices() -> impl Strategy<Value = (usize, Vec<u8>, Vec<u8>)> {
             Pattern::Skewed,
         ]);
         let patterns = prop::collection::vec((pattern, any::<u64>()), 1..4);
-        // The definition looks at every byte.
+        // The definition reads every byte, so long encodings get few rows.
         let counts = [0_usize, 1, 3, 16, 17, 40, 63, 64, 65, 130, 255, 256, 257, 300];
         let counts: Vec<_> = counts.into_iter().filter(|count| count * bytes <= 300 * 256).collect();
         let rows = || (prop::sample::select(counts.clone()), any::<u64>());
@@ -123,13 +123,13 @@ proptest! {
         for kernel in Kernel::available() {
             let learnt = Tuning::learn(&left, &right, &decision, kernel);
             let forced = Tuning::with_parts(&left, &right, parts, &decision, kernel);
-            // Learning multiplies every two columns.
+            // Learning takes quadratic time in the number of columns.
             let strips = if bytes <= 72 { 3 } else { 1 };
             let projected = Tuning::with_strips(&left, &right, strips, kernel);
             for tuning in [Tuning::none(), learnt, forced].into_iter().chain(projected) {
                 let found = sifted(&left, &right, &tuning, &decision, kernel);
                 prop_assert_eq!(&found, &expected, "{:?} with {}", kernel, described(&tuning));
-                // Blocks that are counted in full give the same pairs.
+                // With a watch, some blocks are counted in full, with the same result.
                 let found = hits_of(&Sieve::new(&left, &right, &tuning, &decision, kernel).watched());
                 prop_assert_eq!(&found, &expected, "{:?} watched, with {}", kernel, described(&tuning));
             }
@@ -137,7 +137,7 @@ proptest! {
     }
 }
 
-/// Tests every encoding size, each with lists that do not fill a block or a bundle of rows.
+/// Tests every encoding size, with numbers of rows that do not fill a block or a bundle.
 #[test]
 fn every_kernel_agrees_at_every_size() {
     let patterns = [(Pattern::Even(0.3), 1), (Pattern::Skewed, 2)];
@@ -152,7 +152,7 @@ fn every_kernel_agrees_at_every_size() {
         let expected = dice::by_definition(&left, &right, threshold);
         assert!(!expected.is_empty(), "{bytes} bytes test something");
         let mut tunings = vec![Tuning::none()];
-        // Learning examines every two columns, and takes long at first.
+        // Learning takes quadratic time in the number of columns, and tests are not optimized.
         if bytes % 512 == 8 {
             tunings.push(Tuning::with_parts(&left, &right, 12, &decision, Kernel::best()));
         }
@@ -168,7 +168,7 @@ fn every_kernel_agrees_at_every_size() {
     }
 }
 
-/// Returns true if the kernel can sift in this way.
+/// Returns true if the kernel can sift with this tuning.
 fn suits(tuning: &Tuning, kernel: Kernel) -> bool {
     tuning.components() == 0 || kernel.products().is_some()
 }

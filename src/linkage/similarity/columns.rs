@@ -1,4 +1,4 @@
-//! The columns of a sample of encodings, and how they vary together.
+//! The columns of a sample of encodings (a column is one bit of every encoding), and their covariances.
 
 use super::kernel::{Kernel, Words};
 
@@ -6,10 +6,10 @@ use super::kernel::{Kernel, Words};
 /// variance are used.
 const COLUMNS_MAX: usize = 1024;
 
-/// Columns of a sample, by descending variance.
+/// The columns of a sample that vary, by descending variance.
 #[derive(Debug)]
 pub(super) struct Columns {
-    /// The bit of the encoding of each column.
+    /// The index of each column's bit in the encoding.
     pub(super) bits: Vec<u32>,
     /// Columns whose covariances are not computed.
     pub(super) others: Vec<u32>,
@@ -51,7 +51,7 @@ impl Columns {
     }
 }
 
-/// Copies the elements below the diagonal of a square to those above it, tile by tile.
+/// Makes a square matrix symmetric: copies the elements below the diagonal to those above it, tile by tile.
 fn mirror(square: &mut [f32], width: usize) {
     const TILE: usize = 32;
     for top in (0..width).step_by(TILE) {

@@ -19,44 +19,44 @@ use crate::model::Threshold;
 /// The parameters of the comparison of a part.
 #[derive(Clone, Copy)]
 pub struct Job<'a> {
-    /// The score from which a pair counts.
+    /// The minimum score of a candidate pair.
     pub threshold: Threshold,
     /// The loops that compare.
     pub kernel: Kernel,
     /// The tuning of the run; shared by its parts on this machine.
     pub tuning: &'a TuningCell,
-    /// Packed rows; shared in the same way.
+    /// Packed rows, shared by the parts of the run on this machine.
     pub sides: &'a Sides,
-    /// Pairs that may be found, before duplicates are dropped.
+    /// The maximum number of pairs, before duplicates are dropped.
     pub pairs_max: u64,
-    /// Set by another thread to stop the work.
+    /// A flag that another thread sets to stop the work.
     pub cancelled: &'a AtomicBool,
-    /// Counts comparisons while they are made.
+    /// A counter of the comparisons so far.
     pub compared: &'a AtomicU64,
     /// Storage for pairs that do not fit in memory.
     pub scratch: &'a dyn Scratch,
-    /// Pairs held in memory; see [`pairs::PAIRS_BUFFERED`].
+    /// The maximum number of pairs in memory; see [`pairs::PAIRS_BUFFERED`].
     pub pairs_buffered: usize,
 }
 
 /// The counts of the comparison of a part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compared {
-    /// Pairs of records that were compared.
+    /// The number of pairs of records that were compared.
     pub comparisons: u64,
-    /// Comparisons whose common bits were counted. The other pairs could not have enough common bits.
+    /// The number of pairs whose common bits were counted. The others could not have enough common bits.
     pub counted: u64,
-    /// Candidate pairs found, duplicates included.
+    /// The number of candidate pairs found, duplicates included.
     pub pairs_found: u64,
-    /// Candidate pairs written.
+    /// The number of candidate pairs written.
     pub pairs_written: u64,
 }
 
 /// Compares all `tiles` and writes the candidate pairs to `out`: a pair file in [`Pair`] order, each
 /// pair once. The bytes depend on the tiles and the threshold alone, not on kernel, tuning or threads.
 ///
-/// Works on all threads of the rayon pool that it is called in. Large tiles are cut, small ones bundled; after every
-/// ten milliseconds or so it checks whether it is cancelled.
+/// Works on all threads of the rayon pool that it is called in. Large tiles are cut, small ones bundled. Each thread
+/// checks after at most some 50 ms of comparing whether the work is cancelled.
 ///
 /// # Errors
 /// [`Error::Cancelled`]; [`pairs::Error::TooMany`] as soon as more than `pairs_max` pairs are found;
@@ -82,26 +82,26 @@ pub fn compare<'a>(
     part.finish(out)
 }
 
-/// Comparisons from which cutting a tile for many threads pays.
+/// The number of comparisons from which a tile is cut for several threads.
 const LARGE_COMPARISONS: u64 = 1 << 20;
-/// Rows of either side that are packed together.
+/// The number of rows of either side that are packed together.
 const SIDE_ROWS: usize = 1 << 15;
-/// Lines of 64 bytes that one thread compares at a time, which takes at most some 50 ms.
+/// The number of lines of 64 bytes that one thread compares at a time, which takes at most some 50 ms.
 const PIECE_LINES: u64 = 1 << 23;
 /// The number of comparisons from which sorting and sifting pay.
 const SIEVE_COMPARISONS: u64 = 1 << 11;
 /// The number of rows of the shorter side from which sorting and sifting pay.
 const SIEVE_ROWS: usize = 16;
-/// Small tiles that one thread takes at a time.
+/// The number of small tiles that one thread takes at a time.
 const BUNDLE_TILES: usize = 256;
 /// The number of small tiles that are collected before all threads start.
 const GATHERED_TILES: usize = 64 * BUNDLE_TILES;
 /// The number of comparisons in collected tiles from which all threads start.
 const GATHERED_COMPARISONS: u64 = 64 * LARGE_COMPARISONS;
-/// Pairs that a thread collects before it takes the lock.
+/// The number of pairs that a thread collects before it locks the sorter.
 const PAIRS_AT_HAND: usize = 1 << 13;
 
-/// Small tiles that are collected.
+/// Small tiles that wait to be compared together.
 #[derive(Default)]
 struct Small<'a> {
     tiles: Vec<Tile<'a>>,
@@ -277,7 +277,7 @@ fn pieces(count: usize, size_max: usize) -> impl Iterator<Item = Range<usize>> {
     (0..pieces).map(move |piece| piece * count / pieces..(piece + 1) * count / pieces)
 }
 
-/// Rounds the rows of a piece, if they are more than a few, to a number that loops take at a time.
+/// Rounds the number of rows in a piece up to a number that loops process at a time.
 fn whole_chunks(rows: usize) -> usize {
     const CHUNK: usize = 256;
     if rows < CHUNK / 2 { rows.next_multiple_of(PRODUCT_ROWS).max(1) } else { rows.next_multiple_of(CHUNK) }

@@ -1,4 +1,4 @@
-//! The counts of bits that make a candidate pair: the doubles of the definition, precomputed as integers.
+//! The bit counts that make a candidate pair: integer tables of the decisions that the definition makes with doubles.
 
 use super::dice;
 use crate::model::Threshold;
@@ -7,7 +7,7 @@ use crate::model::Threshold;
 #[derive(Clone, Debug)]
 pub(super) struct Decision {
     threshold: Threshold,
-    /// The largest difference of the right popcount, for each popcount of the left encoding.
+    /// The largest difference of the two popcounts, for each popcount of the left encoding.
     differences_max: Vec<u32>,
     /// The fewest common bits whose score reaches the threshold, for each sum of both popcounts.
     commons_min: Vec<u32>,
@@ -41,44 +41,44 @@ impl Decision {
         (near && common_min <= left_bits.min(right_bits)).then_some(common_min)
     }
 
-    /// Returns the fewest common bits of encodings with `bits` bits together. The pre-filter may still reject the
-    /// pair.
+    /// Returns the fewest common bits of candidates whose popcounts add up to `bits`. The pre-filter may still reject
+    /// the pair.
     pub(super) fn needed(&self, bits: u32) -> u32 {
         self.commons_min[bits as usize]
     }
 
-    /// Returns the most bits in which two encodings differ that are candidates and have `bits` bits together, or fewer.
+    /// Returns the maximum number of differing bits of two candidates whose popcounts add up to at most `bits`.
     pub(super) fn distance_max(&self, bits: u32) -> u32 {
         self.distances_max[bits as usize]
     }
 
-    /// Returns a lower bound of the additional common bits that a partner with `bits` bits needs, compared with one
-    /// with `sparsest` bits.
+    /// Returns a lower bound of the additional common bits that a candidate partner with `bits` bits needs, compared
+    /// with a partner with `sparsest` bits.
     pub(super) fn more_needed(&self, sparsest: u32, bits: u32) -> u32 {
         // Rounding of the score changes the fewest common bits by at most one where the exact number is whole;
         // slightly less than the exact difference is safe.
         (f64::from(bits - sparsest) * self.threshold.get() / 2.0 - 1e-6).max(0.0) as u32
     }
 
-    /// Returns a lower bound of the bits of a partner of an encoding with `bits` bits.
+    /// Returns a lower bound of the popcount of a candidate partner of an encoding with `bits` bits.
     pub(super) fn partner_min(&self, bits: u32) -> u32 {
         let ratio = self.threshold.get() / (2.0 - self.threshold.get());
         ((f64::from(bits) * ratio) as u32).saturating_sub(1)
     }
 
-    /// Returns an upper bound of the number of bits of a partner of an encoding with `bits` bits.
+    /// Returns an upper bound of the popcount of a candidate partner of an encoding with `bits` bits.
     pub(super) fn partner_max(&self, bits: u32) -> u32 {
         let ratio = (2.0 - self.threshold.get()) / self.threshold.get();
         ((f64::from(bits) * ratio) as u32).saturating_add(2)
     }
 
-    /// Returns the score of a pair, if it is a candidate, always by the definition.
+    /// Returns the score of a pair, if it is a candidate, computed by the definition.
     pub(super) fn candidate(&self, common: u32, left_bits: u32, right_bits: u32) -> Option<f64> {
         dice::candidate(common, left_bits, right_bits, self.threshold)
     }
 }
 
-/// Returns the smallest `common` of at least 1 with `score(common, bits) >= threshold`; the score grows with it.
+/// Returns the smallest `common` of at least 1 with `score(common, bits) >= threshold`.
 fn common_min(bits: u32, threshold: Threshold) -> u32 {
     let reaches = |common: u32| dice::score(common, bits) >= threshold.get();
     let mut common = ((f64::from(bits) * threshold.get() / 2.0) as u32).max(1);

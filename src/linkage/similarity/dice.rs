@@ -16,8 +16,8 @@ pub fn common_bits(a: &[u8], b: &[u8]) -> u32 {
     a.iter().zip(b).map(|(a, b)| (a & b).count_ones()).sum()
 }
 
-/// Returns the coefficient of two encodings with `common` bits in common and `bits` in both together, counting common
-/// ones twice; 0 if there are none.
+/// Returns the coefficient of two encodings with `common` common bits whose popcounts add up to `bits`; 0 if `bits`
+/// is 0.
 pub fn score(common: u32, bits: u32) -> f64 {
     if common == 0 { 0.0 } else { f64::from(2 * common) / f64::from(bits) }
 }
@@ -26,8 +26,8 @@ pub fn score(common: u32, bits: u32) -> f64 {
 /// one with the lower index.
 ///
 /// Mathematically this only drops pairs below the threshold. In floating-point numbers the limit can be one too
-/// small. It then also drops a pair exactly on the threshold whose left encoding is part of the right one (at 0.65,
-/// 0.75 and 0.95 among others). This must agree with the library.
+/// small. It then also drops a pair exactly on the threshold whose right encoding has all bits of the left one (at
+/// 0.65, 0.75 and 0.95 among others). The library drops the same pairs.
 pub fn difference_max(left_bits: u32, threshold: Threshold) -> u32 {
     (f64::from(2 * left_bits) * (1.0 / threshold.get() - 1.0)) as u32
 }

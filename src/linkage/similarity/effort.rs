@@ -1,4 +1,4 @@
-//! No distribution of encodings is compared with much more work than counting every pair takes.
+//! Tests that, for all encodings, sifting takes at most little more work than counting every pair.
 
 use super::decision::Decision;
 use super::packed::Form;
@@ -7,7 +7,7 @@ use super::sieve::{Effort, Sieve};
 use super::{Kernel, Tuning};
 use crate::model::Threshold;
 
-/// `SplitMix64`.
+/// The random number generator `SplitMix64`.
 struct Draw(u64);
 
 impl Draw {
@@ -54,7 +54,7 @@ impl Draw {
     }
 }
 
-/// Makes the `at`-th record of a side.
+/// A function that makes the record with the given index.
 type Make = fn(&mut Draw, usize) -> Vec<u8>;
 
 /// Name, bytes of an encoding, and the records of the left side. Half of the right side are copies with some bits flipped.
@@ -119,7 +119,7 @@ fn effort(left: &Rows<'_>, right: &Rows<'_>, tuning: &Tuning, decision: &Decisio
 
 #[test]
 fn no_distribution_takes_more_work_than_counting_everything() {
-    // The last one sifts by signatures, which take long to learn without optimization.
+    // The last kernel sifts by signatures, which take long to learn in an unoptimized build: one threshold is enough.
     let last = Kernel::available()[Kernel::available().len() - 1];
     let cases: Vec<_> =
         [0.6, 0.7, 0.8, 0.9, 0.95].map(|at| (Kernel::best(), at)).into_iter().chain([(last, 0.8)]).collect();
@@ -133,7 +133,7 @@ fn no_distribution_takes_more_work_than_counting_everything() {
             for left in [left, left.part(0..40)] {
                 let effort = effort(&left, &right, &tuning, &decision, kernel);
                 let (spent, counting) = work(effort, &tuning, kernel, bytes);
-                // A block is sifted before it is known that this does not pay.
+                // The first block is always sifted, even if that does not pay.
                 let block = 256.0 * 256.0 * kernel.cost_of_survivor(bytes);
                 assert!(
                     spent <= counting / 0.9 + block,
@@ -144,7 +144,7 @@ fn no_distribution_takes_more_work_than_counting_everything() {
     }
 }
 
-/// Uses a tuning that was learnt elsewhere, with which every pair survives here.
+/// Uses a tuning that was learnt from other encodings: here every pair survives.
 #[test]
 fn a_broken_promise_costs_little() {
     let (left, right) = sides(32, |draw, _| draw.tokens(32, 24));

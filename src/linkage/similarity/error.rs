@@ -6,16 +6,16 @@ use crate::linkage::pairs;
 /// An error of a comparison.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Someone wants this work no longer.
+    /// The caller cancelled the work.
     #[error("the comparison was cancelled")]
     Cancelled,
-    /// The pairs are too many, or could not be kept.
+    /// There are too many pairs, or storing them failed.
     #[error(transparent)]
     Pairs(#[from] pairs::Error),
-    /// A list of records names one that the matrix does not have: one of the two is damaged.
+    /// A list of records names a record beyond the matrix: the list or the matrix is damaged.
     #[error("record {record} is beyond the {records} records of its dataset")]
     NoSuchRecord {
-        /// Index of the record.
+        /// The index of the record.
         record: u32,
         /// The number of records.
         records: usize,

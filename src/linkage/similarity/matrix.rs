@@ -5,9 +5,9 @@ use rayon::prelude::*;
 use super::columns::Columns;
 use super::kernel::Kernel;
 
-/// Vectors in a strip.
+/// The number of vectors in a strip.
 pub(super) const STRIP: usize = 64;
-/// Rows that a thread computes at a time.
+/// The number of rows that a thread computes at a time.
 const ROWS_AT_ONCE: usize = 64;
 
 /// The covariances of the columns.
@@ -38,7 +38,7 @@ impl<'a> Matrix<'a> {
 pub(super) struct Strip(Vec<[f32; STRIP]>);
 
 impl Strip {
-    /// Vectors that have a part in every direction; the same for the same seed.
+    /// Returns pseudo-random vectors; the same for the same seed.
     pub(super) fn random(length: usize, seed: u64) -> Self {
         let value = |at: usize| {
             let mixed = (at as u64 + (seed << 32) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -120,7 +120,7 @@ impl Strip {
     }
 }
 
-/// Returns a symmetric matrix of `width` rows, a multiple of 64, multiplied with itself.
+/// Returns the square of a symmetric matrix of `width` rows, a multiple of 64.
 pub(super) fn square(matrix: &[f32], width: usize, kernel: Kernel) -> Vec<f32> {
     let rows: Vec<&[f32]> = matrix.chunks_exact(width).collect();
     let mut result = vec![0.0; width * width];

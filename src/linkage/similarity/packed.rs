@@ -1,4 +1,8 @@
-//! Rows in the form that the kernels read: sorted by popcount, padded to cache lines, with their signatures.
+//! Rows in the form that the kernels read: sorted by popcount and padded to cache lines, with their signatures or
+//! projections.
+//!
+//! A *position* is an index into the sorted rows. The rows of one side of a comparison are processed one by one. Those
+//! of the other side, the *lanes*, are transposed and processed a *block* at a time.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,7 +18,7 @@ use super::rows::Rows;
 use super::signature::Counts;
 use super::tuning::{Sifting, Tuning};
 
-/// Rows by popcount, the sparsest first.
+/// Rows sorted by popcount, ascending.
 #[derive(Debug)]
 pub(super) struct Packed {
     /// The row at each position.
@@ -89,7 +93,7 @@ pub(super) enum SiftedRows {
 pub(super) struct SignatureRows {
     /// The counts of all rows, each byte four times.
     counts: Vec<u32>,
-    /// The common bits that the counts of the signature do not cover, for each position.
+    /// The maximum number of common bits that the sum of the counts leaves out, for each position.
     uncovered: Vec<u32>,
     parts: usize,
 }
@@ -100,7 +104,8 @@ pub(super) struct ProjectedRows {
     projection: Arc<Projection>,
     /// The projections, in groups of rows.
     lines: Vec<Bytes>,
-    /// The inner product that a lane with an equal projection of length 0 must reach, for each position.
+    /// Half the squared length of each projection, plus the share of its inner products that comes from the 128 added
+    /// to the bytes of lanes.
     bases: Vec<i32>,
     /// The distance by which rounding moved the projection, for each position.
     errors: Vec<f32>,
@@ -131,13 +136,14 @@ impl RowSide {
 }
 
 impl SignatureRows {
-    /// Returns the signatures of the positions from `first` on, as many as there are sums in `needed`.
+    /// Returns the signatures of the positions from `first` on, one for each sum in `needed`.
     pub(super) fn signatures<'a>(&'a self, first: usize, needed: &'a [u8]) -> RowSignatures<'a> {
         let counts = &self.counts[first * self.parts..(first + needed.len()) * self.parts];
         RowSignatures { first: first as u32, counts, needed }
     }
 
-    /// Replaces `covered` by the sums that the rows at `positions`, with these popcounts, require of lanes of a block.
+    /// Replaces `covered` by the sum that each row at `positions` requires of a lane of the block; `bits` are the
+    /// popcounts of the rows.
     pub(super) fn needed(
         &self,
         positions: Range<usize>,
@@ -148,7 +154,7 @@ impl SignatureRows {
     ) {
         covered.clear();
         let mut uncovered = &self.uncovered[positions];
-        // Rows are sorted by popcount, so the limit that many of them share is looked up once.
+        // Rows of equal popcount are adjacent and share a limit, which is looked up once.
         for same in bits.chunk_by(|a, b| a == b) {
             let needed = decision.needed(same[0] + lanes.sparsest) + u32::from(lanes.start_max);
             let (these, others) = uncovered.split_at(same.len());
@@ -171,22 +177,22 @@ impl ProjectedRows {
                 let (line, _) = row_place(row, 64 * step, steps);
                 lines[line].0 = part.map(i8::cast_unsigned);
             }
-            // Every byte of a lane is stored with 128 added to the byte of its projection.
+            // Each byte of a lane is stored with 128 added.
             bases.push(squares(bytes) / 2 + 128 * bytes.iter().map(|byte| i32::from(*byte)).sum::<i32>());
         }
         Self { projection: Arc::clone(projection), lines, bases, errors }
     }
 
-    /// Returns the projections of the positions from `first` on, a multiple of [`PRODUCT_ROWS`], as many as there are
-    /// sums in `needed`.
+    /// Returns the projections of the positions from `first` on, one for each sum in `needed`. `first` is a multiple
+    /// of [`PRODUCT_ROWS`].
     pub(super) fn rows(&self, first: usize, needed: &[i32]) -> ProductRows<'_> {
         let steps = self.projection.steps();
         let lines = &self.lines[first * steps..(first + needed.len()) * steps];
         ProductRows { first: first as u32, lines, steps }
     }
 
-    /// Appends the sums that the rows at `positions`, with these popcounts, require of lanes of a block whose rounding
-    /// moved them by `error` at most.
+    /// Appends the sum that each row at `positions` requires of a lane of the block; `bits` are the popcounts of the
+    /// rows. Rounding moved the projections of the lanes by at most `error`.
     pub(super) fn needed(
         &self,
         positions: Range<usize>,
@@ -212,12 +218,12 @@ fn squares(bytes: &[i8]) -> i32 {
     bytes.iter().map(|byte| i32::from(*byte) * i32::from(*byte)).sum()
 }
 
-/// The popcounts of a block.
+/// The range of popcounts in a block.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LaneBits {
-    /// Popcount of the sparsest row.
+    /// The popcount of the sparsest row.
     pub(super) sparsest: u32,
-    /// Popcount of the densest row.
+    /// The popcount of the densest row.
     pub(super) densest: u32,
     /// The start value of the sparsest row. Denser rows require more, so they start with less.
     start_max: u8,
@@ -242,7 +248,7 @@ pub(super) struct LaneSide {
     pub(super) packed: Packed,
     /// The rows of a block, transposed, block after block.
     lines: Vec<Bytes>,
-    /// The value from which the sums of products start, for each row of a block.
+    /// The start of each lane's sums of products.
     starts: Vec<i32>,
     bits: Vec<LaneBits>,
     /// The largest distance by which rounding moved a row of the block, for each block.
@@ -276,7 +282,7 @@ impl Form {
         }
     }
 
-    /// Returns the approximate nanoseconds to sift 64 pairs without a survivor; `None` if this form is not sifted.
+    /// Returns the approximate nanoseconds to sift 64 pairs, none of which survives; `None` if this form is not sifted.
     pub(super) fn cost_of_sifting(self, kernel: Kernel, encoding_bytes: usize) -> Option<f64> {
         match self {
             Self::Signatures(parts) => Some(kernel.cost_of_parts(parts, 0.0, encoding_bytes)),
@@ -306,7 +312,7 @@ pub(super) struct LaneBlock<'a> {
     pub(super) error: f32,
 }
 
-/// The start of a lane without a record: no sum reaches what a row needs.
+/// The start of a lane without a record, so low that its sums never reach the limit of a row.
 pub(super) const NO_RECORD: i32 = i32::MIN / 2;
 
 impl LaneSide {
@@ -378,7 +384,7 @@ impl LaneSide {
 }
 
 impl<'a> LaneBlock<'a> {
-    /// Returns the first `lanes` lanes, and the padding that fills their bundle.
+    /// Returns the first `lanes` lanes, padded to a multiple of [`PRODUCT_LANES`].
     pub(super) fn products(&self, lanes: usize) -> ProductLanes<'a> {
         let lanes = lanes.next_multiple_of(PRODUCT_LANES);
         let lines = &self.lines[..self.lines.len() / self.starts.len() * lanes];
@@ -386,7 +392,7 @@ impl<'a> LaneBlock<'a> {
     }
 }
 
-/// Appends one byte for each lane, in the order of a block: 64 lanes in a line.
+/// Appends the start of each lane of a block, a byte each: 64 lanes in a line.
 fn push_starts(lines: &mut Vec<Bytes>, bits: &[u32], lane_bits: &LaneBits, decision: &Decision) {
     let start = |lane: usize| bits.get(lane).map_or(0, |bits| lane_bits.start(*bits, decision));
     lines.extend((0..BLOCK_ROWS / 64).map(|line| Bytes(std::array::from_fn(|lane| start(64 * line + lane)))));

@@ -3,12 +3,12 @@
 use super::columns::Columns;
 use super::kernel::Words;
 
-/// Rounds in which every column may change its part.
+/// The number of rounds; in each, every column may change its part.
 const ROUNDS: usize = 3;
 /// The maximum number of columns in a part: their count must fit into a byte.
 const PART_COLUMNS_MAX: usize = 255;
 
-/// Moves columns between parts as long as that raises the sum.
+/// The columns, grouped into parts.
 #[derive(Debug)]
 pub(super) struct Parts<'a> {
     columns: &'a Columns,
@@ -76,7 +76,7 @@ impl<'a> Parts<'a> {
         add(&mut self.with_part[part * width..(part + 1) * width], covariances, 1.0);
     }
 
-    /// Returns a row of bits for each part: its columns. Columns that were not sampled are distributed evenly. A part
+    /// Returns a row of bits for each part: its columns. Columns without covariances are distributed evenly. A part
     /// that would be too large leaves columns out.
     pub(super) fn masks(&self, encoding_bytes: usize) -> Words {
         let count = self.variances.len();

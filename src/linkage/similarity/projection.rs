@@ -4,9 +4,9 @@
 //! Two records with `a` and `b` bits, `c` of them in common, have the squared distance `a + b - 2c`. A projection
 //! does not lengthen a distance, apart from a known factor, so records whose projections are far apart have few bits
 //! in common. The projections of a candidate pair must be near each other. The projection on the first principal
-//! components keeps most of the distances. Its weights, and the projections, are rounded to bytes, which makes the
-//! distance a matter of inner products of bytes. Rounding moves a projection by a distance that is known exactly, and
-//! clipping only shortens distances; both are part of the bound, so no pair is lost.
+//! components keeps most of the distances. Its weights, and the projections, are rounded to bytes, so that distances
+//! follow from inner products of bytes. The bound includes the distance by which rounding moves a projection, and
+//! clipping only shortens distances, so no pair is lost.
 //!
 //! Sources: Pearson (1901), doi:10.1080/14786440109462720; for the iteration by blocks Halko, Martinsson & Tropp
 //! (2011), doi:10.1137/090771806.
@@ -19,17 +19,17 @@ use super::kernel::{
 };
 use super::matrix::{Matrix, STRIP, Strip};
 
-/// Multiplications with the covariances for each strip of components.
+/// The number of multiplications by the covariance matrix for each strip of components.
 const ITERATIONS: usize = 2;
 /// The largest absolute value of a weight, and of a byte of a projection.
 const BYTE_MAX: f32 = 127.0;
 /// The share of bytes that are clipped.
 const CLIPPED_SHARE: f64 = 0.000_5;
-/// Adding this number rounds a number with few digits to a whole one; subtracting it again is exact.
+/// Adding this number to a small f32 rounds the f32 to a whole number; subtracting it again is exact.
 const ROUND: f32 = 12_582_912.0;
-/// Rows of the sample that determine center and scale.
+/// The number of rows of the sample that determine center and scale.
 const CENTER_ROWS: usize = 1024;
-/// Rows that are projected together.
+/// The number of rows that are projected together.
 const ROWS_AT_ONCE: usize = 256;
 
 /// Components under construction, 64 in each strip, by descending variance.
@@ -49,13 +49,13 @@ impl<'a> Components<'a> {
         self.strips.len()
     }
 
-    /// Adds the next strip. Returns false if nothing is left that varies.
+    /// Adds the next strip. Returns false if no variance is left.
     pub(super) fn grow(&mut self) -> bool {
         let matrix = Matrix::new(self.columns, self.kernel);
         let mut strip = Strip::random(self.columns.bits.len(), self.strips.len() as u64);
         for _ in 0..ITERATIONS {
             strip = matrix.times(&strip);
-            // Twice: rounding of the first time is large where little is left.
+            // Done twice: where little variance is left, the rounding errors of the first pass are large.
             for _ in 0..2 {
                 for earlier in &self.strips {
                     strip.remove(earlier, self.kernel);
@@ -74,15 +74,15 @@ impl<'a> Components<'a> {
 /// A projection of encodings.
 #[derive(Clone, Debug)]
 pub(super) struct Projection {
-    /// The weights as lanes: each byte is a weight and 128.
+    /// The weights as lanes: each byte is a weight plus 128.
     weights: Vec<Bytes>,
     /// A zero for each component.
     zeros: Vec<i32>,
-    /// Subtracted from the sums of weights, so that projections are near zero.
+    /// The values that are subtracted from the sums of weights, so that projections are near zero.
     centers: Vec<f32>,
     /// The factor that is applied after the centers are subtracted.
     scale: f32,
-    /// The largest factor by which a projection lengthens a distance.
+    /// An upper bound of the factor by which a projection lengthens a distance.
     stretch: f64,
 }
 
@@ -108,7 +108,7 @@ impl Projection {
             column_of[*bit as usize] = Some(column);
         }
         let mut weights = vec![Bytes([128; 64]); dims * steps];
-        // The weights are also stored as rows, for their inner products.
+        // The weights are also stored as rows: `stretch` needs the inner products of rows and lanes.
         let mut rows = vec![Bytes([0; 64]); dims * steps];
         for at in 0..64 * steps {
             let Some(column) = column_of[bit_of(at)] else { continue };
@@ -149,7 +149,7 @@ impl Projection {
                 *mean += f64::from(*sum);
             }
         }
-        // Whole numbers, so that differences are exact.
+        // Rounded to whole numbers, so that subtracting them is exact.
         self.centers = means.iter().map(|sum| (sum / rows.max(1) as f64).round() as f32).collect();
         let mut sizes: Vec<f32> = all
             .chunks_exact(dims)
@@ -202,7 +202,7 @@ impl Projection {
 
     /// Returns the projections of all rows.
     pub(super) fn project(&self, words: &Words, kernel: Kernel) -> Projected {
-        // More than the rounding error of the operations on bytes, and of this sum.
+        // Exceeds the rounding errors of this arithmetic.
         const SLACK: f32 = 0.01;
         let products = kernel.products().expect("learnt with products");
         let mut projected = Projected {
@@ -225,11 +225,11 @@ impl Projection {
         projected
     }
 
-    /// Returns half the largest squared distance of the projections of two candidates that together have at most
-    /// `bits` bits, and that rounding has moved by at most `error` together.
+    /// Returns half the largest squared distance of the projections of two candidates whose popcounts add up to at
+    /// most `bits`. Rounding has moved the two projections by at most `error` in total.
     pub(super) fn half_distance_max(&self, bits: u32, error: f32, decision: &Decision) -> i32 {
         let distance = self.stretch * f64::from(decision.distance_max(bits)).sqrt() + f64::from(error);
-        // The limit is far below the values at which a sum could overflow.
+        // The limit keeps sums from overflowing.
         (distance * distance / 2.0 * 1.000_001 + 1.0).ceil().min(f64::from(1 << 29)) as i32
     }
 }
@@ -263,7 +263,7 @@ fn stretch(
         others[dim * dims + dim] = (f64::from(sums[dim * dims + dim]) - mean) as f32;
     }
     // The largest eigenvalue is at most the Frobenius norm. The bound is tighter for the fourth power of the matrix,
-    // whose eigenvalues are the fourth powers. The matrix is symmetric, so its rows are its columns.
+    // whose eigenvalues are the fourth powers.
     let fourth = super::matrix::square(&super::matrix::square(&others, dims, kernel), dims, kernel);
     let norm = fourth.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
     // The margin of 1 % exceeds the rounding error of these sums.

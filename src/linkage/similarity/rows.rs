@@ -23,7 +23,7 @@ enum Selection<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Returns the records `range` of a row-major matrix with `encoding_bytes` bytes a row.
+    /// Returns the records in `range` of a row-major matrix with `encoding_bytes` bytes in each row.
     ///
     /// # Errors
     /// [`Error::NoSuchRecord`] if the range ends beyond the matrix, [`Error::Malformed`] if the matrix
@@ -84,7 +84,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Returns true if there are none.
+    /// Returns true if there are no rows.
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -94,7 +94,7 @@ impl<'a> Rows<'a> {
         self.encoding_bytes
     }
 
-    /// Returns the record of the first row, if the rows are consecutive.
+    /// Returns the record of the first row, if the rows are a range of records.
     pub(super) const fn first_of_range(&self) -> Option<u32> {
         match self.selection {
             Selection::Range { start, .. } => Some(start),
@@ -105,7 +105,7 @@ impl<'a> Rows<'a> {
     /// Returns a range of these rows.
     ///
     /// # Panics
-    /// If there are fewer.
+    /// If the range ends beyond the last row.
     #[must_use]
     pub fn part(&self, rows: Range<usize>) -> Self {
         let selection = match self.selection {

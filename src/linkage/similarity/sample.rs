@@ -1,4 +1,4 @@
-//! Rows of both sides to learn from.
+//! A sample of both sides, from which a tuning is learnt.
 
 use super::kernel::Words;
 use super::rows::Rows;
@@ -24,7 +24,7 @@ impl Sample {
         self.sides.iter().flat_map(|side| side.chunks_exact(self.encoding_bytes)).collect()
     }
 
-    /// Returns the rows of both sides, as kernels read them.
+    /// Returns the rows of both sides in the form that kernels read.
     pub(super) fn words(&self) -> Words {
         let rows = self.rows();
         let mut words = Words::with_capacity(rows.len(), self.encoding_bytes);
@@ -34,7 +34,7 @@ impl Sample {
         words
     }
 
-    /// Moves every `nth` row of either side to another sample.
+    /// Moves every `nth` row of either side to a new sample.
     pub(super) fn split_off(&mut self, nth: usize) -> Self {
         let mut others = [Vec::new(), Vec::new()];
         for (side, other) in self.sides.iter_mut().zip(&mut others) {

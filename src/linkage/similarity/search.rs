@@ -1,4 +1,4 @@
-//! Every candidate pair of two lists of records.
+//! Finds every candidate pair of two lists of records.
 
 use super::decision::Decision;
 use super::rows::Rows;
@@ -10,7 +10,7 @@ use crate::model::Threshold;
 /// drops ([`difference_max`](super::dice::difference_max); `left` is the dataset with the lower index).
 ///
 /// Hits are sorted by score descending, then left row, then right row. A row with no bits set matches nothing. Runs
-/// on the calling thread; 16 bytes for each hit.
+/// on the calling thread, and takes 16 bytes for each hit.
 ///
 /// # Errors
 /// [`pairs::Error::TooMany`] as soon as there are more than `pairs_max` hits, and [`Error::Malformed`]
@@ -50,8 +50,8 @@ pub(super) fn common_size(left: &Rows<'_>, right: &Rows<'_>) -> Result<usize, Er
 #[derive(Debug, Default)]
 pub(super) struct Bits(Vec<u32>);
 
-/// Calls `emit` with every hit, in no particular order, until it fails; row by row, without packing the rows. Returns
-/// the number of pairs whose common bits were counted.
+/// Calls `emit` with every hit, in no particular order, until it fails. Compares row by row, without packing the rows.
+/// Returns the number of pairs whose common bits were counted.
 pub(super) fn each_hit(
     left: &Rows<'_>,
     right: &Rows<'_>,

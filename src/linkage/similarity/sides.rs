@@ -1,7 +1,7 @@
-//! Packed rows, kept for other tiles of a run that compare them.
+//! A cache of packed rows, for the other tiles of a run that compare them.
 //!
-//! A large comparison is cut into a grid, so every tile of a row or a column of the grid has the same rows. Packing a
-//! row takes as long as comparing it with some thousands of others.
+//! A large comparison is cut into a grid. The tiles in a row of the grid have the same left rows, those in a column
+//! the same right rows. Packing a row takes as long as comparing it with some thousands of others.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,17 +13,17 @@ use super::footprint::Footprint;
 use super::packed::{Form, LaneSide, RowSide};
 use super::rows::Rows;
 
-/// Bytes of packed rows, and of packed lanes, that are kept in addition to those in use.
+/// The maximum size of each cache, in bytes. A side that is evicted lives as long as it is in use.
 const KEPT_BYTES: usize = 24 << 20;
 
-/// The packed rows of a run that are kept, the latest ones. Dropping it frees them.
+/// The most recently used packed rows of a run. Dropping the value frees them.
 #[derive(Debug, Default)]
 pub struct Sides {
     pub(super) rows: SideCache<RowSide>,
     pub(super) lanes: SideCache<LaneSide>,
 }
 
-/// The rows, and the way in which they are packed.
+/// The key of a side: its rows, and the form in which they are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     dataset: u32,
@@ -33,22 +33,22 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// Returns the key of consecutive rows; listed rows are not kept.
+    /// Returns the key of consecutive rows; listed rows are not cached.
     pub(super) fn of(dataset: u32, rows: &Rows<'_>, form: Form) -> Option<Self> {
         let first = rows.first_of_range()?;
         Some(Self { dataset, first, count: rows.len(), form })
     }
 }
 
-/// A side that exists or is being packed.
+/// A side that is packed or being packed.
 type Slot<T> = Arc<OnceLock<Arc<T>>>;
 
-/// Sides of one kind, the latest requested last.
+/// Sides of one kind, the most recently used last.
 pub(super) struct SideCache<T>(Mutex<VecDeque<(Key, Slot<T>)>>);
 
 impl<T: Footprint> SideCache<T> {
-    /// Returns the side, which the first caller makes. Others wait meanwhile, so `make` must not wait for them: it
-    /// stays on its thread.
+    /// Returns the side, which the first caller makes while others wait. `make` must not use the rayon pool: its
+    /// thread could then run a task that waits for this side.
     pub(super) fn get_or_make(&self, key: Option<Key>, make: impl FnOnce() -> T) -> Arc<T> {
         let Some(key) = key else { return Arc::new(make()) };
         let slot = self.slot(key);

@@ -1,4 +1,4 @@
-//! The search over many rows: sift by signatures, count the survivors, decide by the definition.
+//! The search over many rows: sift the pairs, count the common bits of the survivors, decide by the definition.
 
 use std::ops::{AddAssign, Range};
 use std::sync::{Arc, OnceLock};
@@ -16,16 +16,15 @@ use super::tuning::Tuning;
 use super::watch::Watch;
 use super::{Error, Hit};
 
-/// Rows that are sifted against a block before the survivors are counted. They fit into the innermost cache together
-/// with a block.
+/// The rows of a chunk, which is sifted against a block before the survivors are counted. A chunk and a block fit into
+/// the innermost cache together.
 const CHUNK_ROWS: usize = 128;
-/// Rows of a chunk where products are computed: so many that the cost of beginning a chunk and a block is negligible.
+/// The rows of a chunk where products are computed: enough to make the fixed cost of a chunk and a block negligible.
 const PRODUCT_CHUNK_ROWS: usize = 256;
-/// Bytes of the encodings of a chunk whose bits are multiplied.
+/// The number of bytes of the encodings of a chunk whose bits are multiplied.
 const CHUNK_BYTES: usize = 128 << 10;
 
-/// Two lists of rows, ready to be searched. The lanes are taken from the longer list, or from one of about the same
-/// length.
+/// Two packed lists of rows. The lanes are the longer list, or either if both have about the same length.
 #[derive(Debug)]
 pub(super) struct Sieve<'a> {
     rows: Arc<RowSide>,
@@ -33,20 +32,20 @@ pub(super) struct Sieve<'a> {
     left_is_rows: bool,
     decision: &'a Decision,
     kernel: Kernel,
-    /// Compares what sifting costs with counting everything. If absent, everything is sifted.
+    /// Chooses between sifting a block and counting it in full. If absent, every block is sifted.
     watch: Option<Watch>,
-    /// The words of the lanes transposed, made when the first block is counted in full in spite of its sifted form.
+    /// The transposed words of the lanes, made when a block of signatures or projections is first counted in full.
     words: OnceLock<Vec<Bytes>>,
 }
 
-/// The counts of a search, apart from hits.
+/// The numbers of pairs in a search, without that of hits.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Effort {
-    /// Pairs that were sifted.
+    /// The number of pairs that were sifted.
     pub(super) sifted: u64,
-    /// Pairs that survived, and whose common bits were counted one by one.
+    /// The number of pairs that survived, and whose common bits were counted one by one.
     pub(super) survivors: u64,
-    /// Pairs that were counted without being sifted.
+    /// The number of pairs that were counted without being sifted.
     pub(super) counted_in_full: u64,
 }
 
@@ -65,7 +64,7 @@ impl AddAssign for Effort {
     }
 }
 
-/// Lists that are reused.
+/// Buffers that are reused for every block.
 #[derive(Debug, Default)]
 struct Lists {
     covered: Vec<u8>,
@@ -82,13 +81,13 @@ struct Lists {
 }
 
 impl Lists {
-    /// Clears the sums that rows require, and begins with `others` placeholders that no sum reaches.
+    /// Clears the sums that rows require, and adds `others` placeholders that no sum reaches.
     fn start_sums(&mut self, others: usize) {
         self.needed_sums.clear();
         self.needed_sums.resize(others, i32::MAX);
     }
 
-    /// Fills the last bundle of rows.
+    /// Adds placeholders that fill the last bundle of rows.
     fn end_sums(&mut self) {
         let rows = self.needed_sums.len().next_multiple_of(PRODUCT_ROWS);
         self.needed_sums.resize(rows, i32::MAX);
@@ -118,8 +117,8 @@ impl<'a> Sieve<'a> {
         self
     }
 
-    /// Prepares the rows of a large tile, which other tiles of the run compare too: packed rows are taken from
-    /// `sides`. Both lists are packed concurrently if a thread is free.
+    /// Prepares the rows of a large tile. Takes packed rows from `sides`, because other tiles of the run compare the
+    /// same rows. Packs both lists concurrently if a thread is free.
     pub(super) fn shared(
         tile: &Tile<'_>,
         sides: &Sides,
@@ -127,7 +126,7 @@ impl<'a> Sieve<'a> {
         decision: &'a Decision,
         kernel: Kernel,
     ) -> Self {
-        // The tiles of a grid differ by a row or two, which does not decide the choice of the lanes.
+        // The tiles of a grid differ by a row or two, which must not change the choice of the lanes.
         let left_is_rows = tile.left.len() <= tile.right.len() + tile.right.len() / 8;
         let [left, right] = [(tile.datasets[0], &tile.left), (tile.datasets[1], &tile.right)];
         let (rows, lanes) = if left_is_rows { (left, right) } else { (right, left) };
@@ -231,7 +230,8 @@ impl<'a> Sieve<'a> {
         true
     }
 
-    /// Lists the hits of the rows at `positions`, which are in a chunk, and these lanes of a block; and perhaps others.
+    /// Lists the pairs of the rows at `positions`, all in `chunk`, with `lanes` of a block that may be hits. No hit is
+    /// left out.
     fn count(
         &self,
         chunk: &Range<usize>,
@@ -280,7 +280,7 @@ impl<'a> Sieve<'a> {
         }
     }
 
-    /// Returns the words of the 64 lanes from `first` on, which are in a block, transposed.
+    /// Returns the transposed words of the 64 lanes of `block` from `first` on.
     fn word_block<'b>(&'b self, block: &LaneBlock<'b>, first: usize) -> &'b [Bytes] {
         match self.lanes.form() {
             Form::Bits | Form::Words => block.lines,

@@ -1,15 +1,16 @@
 //! Signatures: the counts of bits in each of a few parts of the encoding.
 //!
-//! Columns that are mostly set together (an n-gram sets all of its own) carry the same information, so that one count
+//! Columns that are mostly set together (an n-gram sets several bits at once) carry the same information, so the count
 //! of such a part says almost as much as its bits. The more the counts of two records differ, the fewer bits they can
-//! share; for random records that is the sum of the parts' standard deviations, which learning maximises.
+//! share. For random records the differences grow with the sum of the parts' standard deviations, which learning
+//! maximises.
 
 use super::decision::Decision;
 use super::kernel::{Kernel, Words};
 use super::parts::Parts;
 use super::sample::Sample;
 
-/// Sums up to which sifting is exact; slightly fewer than fit into a byte, since rows differ.
+/// The target for the sums of a signature: slightly less than fits into a byte, since rows differ.
 const SUM_MAX: u32 = 240;
 
 /// The parts of a signature.

@@ -1,15 +1,15 @@
-//! A tile: rows of two datasets that are compared, each with each.
+//! A tile: rows of two datasets that are compared with each other.
 
 use super::rows::Rows;
 
-/// Records of two datasets that are compared, each with each.
+/// Records of two datasets. Every left record is compared with every right one.
 #[derive(Clone, Copy, Debug)]
 pub struct Tile<'a> {
     /// The datasets of the left and of the right rows; the left index is lower.
     pub datasets: [u32; 2],
-    /// Records of the dataset with the lower index.
+    /// The records of the dataset with the lower index.
     pub left: Rows<'a>,
-    /// Records of the other dataset.
+    /// The records of the other dataset.
     pub right: Rows<'a>,
 }
 

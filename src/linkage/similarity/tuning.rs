@@ -19,13 +19,13 @@ use super::sample::Sample;
 use super::sieve::Sieve;
 use super::signature::Signature;
 
-/// The numbers of parts that are tried, until more do not pay: more parts sift better and cost more.
+/// The numbers of parts to try, until more do not pay: more parts sift better and cost more.
 const PARTS: [usize; 11] = [4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192];
-/// Rows of either side from which signatures are learnt.
+/// The number of rows of either side from which signatures are learnt.
 const SIGNATURE_ROWS: usize = 256;
-/// Rows of either side from which projections are learnt.
+/// The number of rows of either side from which projections are learnt.
 const PROJECTION_ROWS: usize = 2560;
-/// One row in this many is set aside to try the projections.
+/// One of this number of rows is used to test the projections.
 const TRIED: usize = 5;
 /// The maximum number of strips of 64 components.
 const STRIPS_MAX: usize = 8;
@@ -33,9 +33,9 @@ const STRIPS_MAX: usize = 8;
 const STRIP_ROWS: usize = 256;
 /// The approximate time of learning a strip, in nanoseconds.
 const STRIP_COST: f64 = 20e6;
-/// Parts of a signature that sifts well.
+/// A number of parts with which a signature sifts well.
 const MANY_PARTS: usize = 32;
-/// Comparisons of a run from which learning pays.
+/// The number of comparisons of a run from which learning pays.
 const LEARNING_COMPARISONS: u64 = 1 << 26;
 
 /// The tuning of a run. It does not change results.
@@ -54,7 +54,7 @@ pub(super) enum Sifting {
 /// The tuning with the lowest cost so far.
 struct Best {
     tuning: Tuning,
-    /// Nanoseconds for 64 pairs.
+    /// The time for 64 pairs, in nanoseconds.
     cost: f64,
 }
 
@@ -78,7 +78,7 @@ impl Best {
             (kernel.cost_of_parts(*count, survival, sample.encoding_bytes), tried)
         };
         let mut worse = 0;
-        // As many are tried concurrently as there are threads; some may turn out to be unnecessary.
+        // Each thread tries one number; some attempts may turn out to be unnecessary.
         for counts in PARTS.chunks(rayon::current_num_threads()) {
             for (cost, tried) in counts.par_iter().map(attempt).collect::<Vec<_>>() {
                 worse = if self.offer(tried, cost) { 0 } else { worse + 1 };
@@ -128,7 +128,7 @@ impl Tuning {
         Self(Sifting::Nothing)
     }
 
-    /// Learns from a sample of the matrices of both sides. Takes some ten milliseconds, so it pays from about a hundred
+    /// Learns from a sample of the matrices of both sides. Takes tens of milliseconds, so it pays from about a hundred
     /// million comparisons.
     pub(super) fn learn(left: &Rows<'_>, right: &Rows<'_>, decision: &Decision, kernel: Kernel) -> Self {
         if left.is_empty() || right.is_empty() {
@@ -136,7 +136,7 @@ impl Tuning {
         }
         let mut best = Best { tuning: Self::none(), cost: kernel.cost_of_counting(left.encoding_bytes()) };
         best.try_projections(left, right, decision, kernel);
-        // Where a step costs less than many parts, no signature is better than a projection.
+        // If one step costs less than many parts, no signature is better than a projection.
         let costs = kernel.costs();
         if costs.steps.is_some_and(|steps| steps.of(1) < costs.parts.of(MANY_PARTS)) {
             return best.tuning;
@@ -215,11 +215,11 @@ fn survival(sample: &Sample, tuning: &Tuning, decision: &Decision, kernel: Kerne
     effort.counted() as f64 / (left.len() * right.len()).max(1) as f64
 }
 
-/// The tuning of a run: learnt when the first large part is compared, then used by all parts.
+/// The tuning of a run: learnt once enough comparisons have come together, then used by all parts.
 #[derive(Debug, Default)]
 pub struct TuningCell {
     tuning: OnceLock<Tuning>,
-    /// Comparisons that sifting would have paid for so far.
+    /// The comparisons so far of tiles that are large enough to sift.
     asked: AtomicU64,
 }
 
@@ -229,7 +229,7 @@ impl TuningCell {
         Self { tuning: OnceLock::new(), asked: AtomicU64::new(0) }
     }
 
-    /// Returns a cell with this tuning, whatever the encodings.
+    /// Returns a cell with this tuning, which does not depend on the encodings.
     pub fn holding(tuning: Tuning) -> Self {
         Self { tuning: OnceLock::from(tuning), asked: AtomicU64::new(0) }
     }
@@ -239,15 +239,15 @@ impl TuningCell {
         self.tuning.get()
     }
 
-    /// Returns true if the tuning is due before these further comparisons.
+    /// Adds these comparisons, and returns true if it now pays to learn the tuning.
     pub(super) fn pays_to_learn(&self, comparisons: u64) -> bool {
         self.get().is_none()
             && self.asked.fetch_add(comparisons, Ordering::Relaxed) + comparisons >= LEARNING_COMPARISONS
     }
 
     pub(super) fn get_or_learn(&self, learn: impl Fn() -> Tuning) -> &Tuning {
-        // This is not `get_or_init`: while it learns, a thread of the pool may start another part of the run that
-        // needs the same cell. Learning twice gives the same result.
+        // `get_or_init` could deadlock: while this thread learns, it may start another part of the run, which needs
+        // the same cell. Learning twice gives the same result.
         if self.tuning.get().is_none() {
             let _ = self.tuning.set(learn());
         }

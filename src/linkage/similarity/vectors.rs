@@ -1,4 +1,4 @@
-//! Comparisons of the reference library.
+//! Tests against comparisons of the reference library.
 
 use serde_json::Value;
 

@@ -1,33 +1,35 @@
-//! Compares what sifting costs with counting everything, block by block.
+//! Chooses, block by block, between sifting and counting every pair.
 //!
-//! A tuning promises that few pairs survive, on the average of a sample. Where more pairs survive, blocks are counted
-//! in full. This happens if records of one popcount differ from all others, or the rows of a tile from the other rows
-//! of the run. Rows and lanes are sorted by popcount, so the next blocks are likely to be like the last one. Now and
-//! then a block is sifted again, as long as the total loss by such attempts is small.
+//! A tuning is chosen because few pairs of a sample survive. Where more pairs survive, blocks are counted in full. This
+//! happens if records of one popcount differ from all others, or the rows of a tile from the other rows of the run.
+//! Rows and lanes are sorted by popcount, so the next blocks are likely to be like the last one. Now and then a block
+//! is sifted again, as long as the total loss by such attempts is small.
 
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use super::kernel::Kernel;
 
-/// The share of the cost of counting everything that attempts may lose.
+/// The loss by attempts may be at most the cost of counting every pair, divided by this number.
 const LOSS_MAX: i64 = 20;
 /// The maximum number of blocks that are counted between two attempts.
 const PAUSE_MAX: u32 = 256;
 
-/// The costs of a search so far, in picoseconds. Threads share the sum; a few blocks more or less do not matter.
+/// The costs of a search so far, in picoseconds. Threads update them without synchronization: small errors do not
+/// matter.
 #[derive(Debug)]
 pub(super) struct Watch {
     costs: BlockCosts,
-    /// The cost of counting everything so far.
+    /// The cost that counting every pair would have had so far.
     counting: AtomicI64,
     /// The cost of sifting beyond that.
     lost: AtomicI64,
-    /// Blocks that are counted before the next attempt, and how many that were last time.
+    /// The number of blocks to count before the next attempt.
     pause: AtomicU32,
+    /// The length of the latest pause, in blocks.
     last_pause: AtomicU32,
 }
 
-/// Costs in picoseconds.
+/// The costs of a pair and of a survivor, in picoseconds.
 #[derive(Clone, Copy, Debug)]
 struct BlockCosts {
     sifting: f64,
@@ -36,7 +38,7 @@ struct BlockCosts {
 }
 
 impl Watch {
-    /// `sifting` is the cost to sift 64 pairs without a survivor.
+    /// `sifting` is the cost to sift 64 pairs, none of which survives.
     pub(super) fn new(kernel: Kernel, sifting: f64, encoding_bytes: usize) -> Self {
         let costs = BlockCosts {
             sifting: 1e3 / 64.0 * sifting,

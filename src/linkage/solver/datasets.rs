@@ -5,13 +5,13 @@ use super::Error;
 /// One record of one dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Record {
-    /// Index of its dataset.
+    /// The index of the dataset.
     pub dataset: u32,
     /// The index of the record in the dataset.
     pub index: u32,
 }
 
-/// Stands for "no record".
+/// The value that means "no record".
 pub(super) const NONE: u32 = u32::MAX;
 
 /// The offset of each dataset among all records.

@@ -7,10 +7,10 @@ use crate::linkage::pairs::Pair;
 
 /// Returns the groups of `pairs`, which are processed in the given order, duplicates included.
 ///
-/// A pair of unknown records makes a group. An unknown record joins a known one that is alone; otherwise it stays
-/// alone and the pair is counted between the two groups. Two groups merge when as many pairs were counted between
-/// them as can exist. Records inside a group are sorted by dataset, then record; groups by their first record; single
-/// records are left out.
+/// A pair of two records that occurred in no pair before makes a group. If only one of them is new, it joins the group
+/// of the other if that is alone in it; otherwise it becomes a group of its own, and the pair is counted between the
+/// two groups. Two groups merge when all possible pairs between them have been counted. Records in a group are sorted
+/// by dataset, then record; groups by their first record. Groups of one record are left out.
 pub fn by_definition(pairs: &[Pair]) -> Vec<Vec<Record>> {
     let mut state = Definition::default();
     for pair in pairs {
@@ -24,7 +24,7 @@ pub fn by_definition(pairs: &[Pair]) -> Vec<Vec<Record>> {
 struct Definition {
     group_of: HashMap<Record, usize>,
     members: Vec<Vec<Record>>,
-    /// Pairs counted between two groups, under both orders of the two.
+    /// The pairs counted between two groups; stored for both orders of the groups.
     seen: HashMap<(usize, usize), usize>,
 }
 

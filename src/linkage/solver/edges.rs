@@ -1,10 +1,10 @@
-//! The set of pairs of records that were seen.
+//! A compact set of pairs of records.
 
 use std::hint::black_box;
 
 /// The content of an empty slot: no key is 0.
 const GAP: u64 = 0;
-/// Keys that are sampled to estimate how many are no longer needed.
+/// The number of keys that are sampled to estimate how many are still needed.
 const SAMPLE_KEYS: usize = 1 << 12;
 
 /// A set of pairs of records: a sorted array with gaps, 8 bytes a slot.
@@ -16,7 +16,7 @@ const SAMPLE_KEYS: usize = 1 << 12;
 pub(super) struct Edges {
     /// Keys and gaps; the last slot is always a gap.
     slots: Vec<u64>,
-    /// Slots that keys are spread over; the slots after them take the overflow of the last ones.
+    /// The number of slots over which keys are spread; the slots after them take the overflow.
     homes: usize,
     count: usize,
 }
@@ -45,7 +45,7 @@ impl Edges {
         let mut moving = key(records);
         let mut at = self.home(moving);
         while self.slots[at] != GAP {
-            // The larger keys after it move on by one slot each.
+            // Larger keys move on by one slot each, up to the next gap.
             let slot = &mut self.slots[at];
             if *slot > moving {
                 std::mem::swap(slot, &mut moving);
@@ -59,7 +59,7 @@ impl Edges {
         self.count += 1;
     }
 
-    /// Makes sure that another pair can be inserted fast, if necessary by dropping pairs that are no longer `wanted`.
+    /// Makes room for another pair, if necessary. May drop pairs for which `wanted` returns false.
     pub(super) fn make_room(&mut self, wanted: impl Fn([u32; 2]) -> bool) {
         // Up to this load a key is at most a few slots after its home, mostly in the same cache line.
         if self.count < self.homes / 8 * 7 {
@@ -67,7 +67,7 @@ impl Edges {
         }
         let wanted = |key: u64| wanted(records(key));
         let sample = || self.slots.iter().copied().filter(|key| *key != GAP).take(SAMPLE_KEYS);
-        // The order of keys is random with respect to records: the first ones represent all.
+        // Keys are in random order with respect to records, so the first ones are a fair sample.
         let kept = sample().filter(|key| wanted(*key)).count();
         if 4 * kept < 3 * sample().count() {
             self.slots.retain(|key| *key != GAP && wanted(*key));
@@ -77,7 +77,7 @@ impl Edges {
         self.deal_out();
     }
 
-    /// Spreads adjacent keys over as many slots as they need.
+    /// Spreads the keys, which are adjacent, over enough slots.
     fn deal_out(&mut self) {
         self.count = self.slots.len();
         self.homes = self.homes.max(self.count + self.count / 2);
@@ -88,7 +88,7 @@ impl Edges {
         self.slots.copy_within(..count, slots - count);
         self.slots[..slots - count].fill(GAP);
         let mut end = 0;
-        // The write position never overtakes the read position: all keys from there on still have room after it.
+        // The write position never overtakes the read position: the keys yet to be read fit after the write position.
         for from in slots - count..slots {
             let key = std::mem::replace(&mut self.slots[from], GAP);
             let place = self.home(key).max(end);
@@ -102,7 +102,7 @@ impl Edges {
     }
 }
 
-/// Odd factors, so that multiplication by them is invertible. Their bits look random, and no more is required.
+/// Odd factors, so that multiplication by them is invertible. Their bits need only look random.
 const FACTORS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f];
 const INVERSES: [u64; 2] = [inverse(FACTORS[0]), inverse(FACTORS[1])];
 

@@ -5,18 +5,18 @@ use crate::linkage::pairs;
 /// An error in solving pairs or writing a result.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The pairs are too many, or could not be read.
+    /// There are too many pairs, or they could not be read.
     #[error(transparent)]
     Pairs(#[from] pairs::Error),
     /// A pair names a record that does not exist: the pairs belong to other datasets.
     #[error("a candidate pair names record {record} of dataset {dataset}, which does not exist")]
     NoSuchRecord {
-        /// Index of the dataset.
+        /// The index of the dataset.
         dataset: u32,
-        /// Index of the record.
+        /// The index of the record.
         record: u32,
     },
-    /// The datasets are more, or larger, than can be solved at once.
+    /// There are too many datasets, or they have too many records.
     #[error(
         "cannot solve {datasets} datasets with {records} records in total: the limits are 1024 and 4294967294"
     )]

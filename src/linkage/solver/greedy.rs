@@ -1,4 +1,4 @@
-//! The greedy solver: groups grow from the best pair down, and are cliques of candidate pairs.
+//! The greedy solver: takes pairs from the best down, and forms groups in which all records are candidates.
 
 use std::hint::black_box;
 
@@ -8,12 +8,12 @@ use super::mask::{Mask, Wide};
 use super::{Error, Groups};
 use crate::linkage::pairs::{self, Pair};
 
-/// Solves `pairs` of datasets with these sizes: returns the groups of [`by_definition`](super::by_definition), from a
-/// stream.
+/// Returns the same groups as [`by_definition`](super::by_definition), from a stream of `pairs` of datasets with these
+/// sizes.
 ///
-/// Pairs must be in [`Pair`] order, each once. With two datasets this is greedy one-to-one matching, with a few bytes
-/// for each record; with more it also stores the pairs between groups that may still merge: 9 to 13 bytes for each of
-/// them, and 8 bytes for each record (16 from 33 datasets on, 132 from 65).
+/// Pairs must be in [`Pair`] order, each once. With two datasets this is greedy one-to-one matching, and takes a few
+/// bytes for each record. With more datasets it takes 8 bytes for each record (16 from 33 datasets on, 136 from 65),
+/// and 9 to 13 bytes for each pair between groups that may still merge.
 ///
 /// # Errors
 /// Any error of `pairs`, [`Error::NoSuchRecord`] for a pair of other datasets, and [`Error::TooLarge`] for more
@@ -57,7 +57,7 @@ fn two_party(
     Ok(groups)
 }
 
-/// One bit for each record: small enough to stay in the cache.
+/// A bit for each record, which is small enough to stay in the cache.
 struct Bits(Vec<u64>);
 
 impl Bits {
@@ -74,10 +74,11 @@ impl Bits {
     }
 }
 
-/// Pairs that are prefetched before the first of them is solved.
+/// The number of pairs that are prefetched before the first of them is solved.
 const AHEAD: usize = 64;
 
-/// A prime larger than the number of pairs between any two groups: its multiples visit them all, out of order.
+/// A prime larger than the number of pairs between any two groups. Steps of this size visit every pair once, out of
+/// order.
 const STRIDE: usize = 1_000_003;
 
 /// A record as a member of its group.
@@ -85,16 +86,16 @@ const STRIDE: usize = 1_000_003;
 struct Member<M> {
     /// The next record in the circular list of the group; the record itself if it is alone.
     next: u32,
-    /// The datasets that the group has records of.
+    /// The datasets of the records in the group.
     mask: M,
 }
 
 /// Solves for any number of datasets.
 ///
 /// Two groups merge when the last pair between them arrives. The solver does not count pairs: it stores each pair
-/// that may still lead to a merge, and checks a new pair against the others that the merge needs. Usually the first
-/// of these is missing, which ends the check. A record without a pair is a group of its own; this covers three cases
-/// of the definition in one.
+/// that may still lead to a merge. For a new pair it looks up the others that the merge needs, and stops at the first
+/// that is missing, which usually is the first of all. A record without a pair is a group of its own, so one rule
+/// covers three cases of the definition.
 struct Solver<M> {
     datasets: Datasets,
     members: Vec<Member<M>>,
@@ -133,8 +134,8 @@ impl<M: Mask> Solver<M> {
         Groups { datasets: self.datasets, ring }
     }
 
-    /// Prefetches everything that these pairs may need: memory answers many requests at once much sooner than one
-    /// after the other.
+    /// Prefetches the data of these pairs: many concurrent reads of memory take much less time than one after the
+    /// other.
     fn touch(&self, ahead: &[[u32; 2]]) {
         for pair in ahead {
             black_box(pair.map(|record| self.members[record as usize].next));
@@ -151,13 +152,13 @@ impl<M: Mask> Solver<M> {
         self.members[record as usize]
     }
 
-    /// Returns whether the groups of two records may ever merge. Two records of one dataset never pair, so groups
-    /// that share a dataset, or are the same, will never have all pairs between them.
+    /// Returns true if the groups of two records may still merge. Two records of one dataset are never a pair, so
+    /// groups that share a dataset will never have all pairs between them.
     fn may_merge(&self, [a, b]: [u32; 2]) -> bool {
         !self.member(a).mask.meets(self.member(b).mask)
     }
 
-    /// Returns one of the other pairs between the groups of two records, if there is any.
+    /// Returns another pair between the groups of two records, if there is one.
     fn another(&self, [a, b]: [u32; 2]) -> Option<[u32; 2]> {
         let (after_a, after_b) = (self.member(a).next, self.member(b).next);
         if after_a != a {
@@ -191,8 +192,7 @@ impl<M: Mask> Solver<M> {
     fn saw_all_others(&self, pair: [u32; 2]) -> bool {
         let sides = pair.map(|record| self.group(record).collect::<Vec<_>>());
         let pairs = sides[0].len() * sides[1].len();
-        // The pairs are not checked in the order in which they arrive. In that order the missing ones come last, and
-        // each check would examine all pairs.
+        // In the order of arrival the missing pairs would come last, and each check would read all pairs.
         (1..pairs).map(|step| step * STRIDE % pairs).all(|at| {
             let other = [sides[0][at / sides[1].len()], sides[1][at % sides[1].len()]];
             self.edges.has(other)

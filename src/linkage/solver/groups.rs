@@ -2,7 +2,7 @@
 
 use super::datasets::{Datasets, Record};
 
-/// Disjoint groups of at least two records, at most one of each dataset. Four bytes a record of input.
+/// Disjoint groups of at least two records, at most one of each dataset. Takes four bytes for each record of input.
 #[derive(Clone, Debug)]
 pub struct Groups {
     pub(super) datasets: Datasets,
@@ -17,7 +17,7 @@ impl Groups {
         Self { datasets, ring }
     }
 
-    /// Makes one group of the groups of `a` and `b`, which must not be the same.
+    /// Merges the groups of `a` and `b`, which must be different.
     pub(super) fn join(&mut self, a: u32, b: u32) {
         self.ring.swap(a as usize, b as usize);
     }
@@ -32,8 +32,8 @@ impl Groups {
         })
     }
 
-    /// Calls `visit` with each group in canonical form and order: records by dataset, then index;
-    /// groups by their first record. Stops at the first error, which it returns.
+    /// Calls `visit` with each group in canonical order: records by dataset, then index; groups by their first record.
+    /// Returns the first error.
     pub fn try_for_each<E>(&self, mut visit: impl FnMut(&[Record]) -> Result<(), E>) -> Result<(), E> {
         let mut group = Vec::new();
         for first in 0..self.datasets.records() {
@@ -48,7 +48,7 @@ impl Groups {
         Ok(())
     }
 
-    /// Returns every group in canonical form and order. For small solutions and tests.
+    /// Returns every group in canonical order. For small solutions and tests.
     pub fn to_vec(&self) -> Vec<Vec<Record>> {
         let mut groups = Vec::new();
         let kept: Result<(), std::convert::Infallible> = self.try_for_each(|group| {

@@ -30,7 +30,7 @@ pub fn write_groups(groups: &Groups, out: impl Write) -> io::Result<()> {
 }
 
 /// Writes `{"similarity_scores": [[[0, 0], [1, 1], 1.0],...]}`, in the order of `pairs`, and returns their number.
-/// Parsing a score gives the same double.
+/// A parsed score is exactly the same double.
 ///
 /// # Errors
 /// An error of `out` as [`pairs::Error::Write`], and any error of `pairs`.
@@ -53,7 +53,7 @@ pub fn write_scores(
     Ok(count)
 }
 
-/// The text of the last score: adjacent pairs mostly share it.
+/// The latest score and its text: adjacent pairs often have equal scores.
 struct Score {
     bits: u64,
     text: String,

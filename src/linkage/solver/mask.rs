@@ -1,6 +1,6 @@
-//! The datasets of a group as a bit set. A group has at most one record of each dataset.
+//! The datasets of a group as a bit set.
 
-/// Datasets that can be solved together.
+/// The maximum number of datasets that can be solved together.
 pub(super) const DATASETS_MAX: usize = 64 * WIDE_WORDS;
 
 const WIDE_WORDS: usize = 16;
@@ -36,7 +36,7 @@ macro_rules! small_mask {
 small_mask!(u32);
 small_mask!(u64);
 
-/// The mask for more datasets than a word has bits.
+/// The mask for more than 64 datasets.
 pub(super) type Wide = [u64; WIDE_WORDS];
 
 impl Mask for Wide {

@@ -6,15 +6,15 @@ use rand_core::{Rng, SeedableRng};
 use super::Groups;
 use super::datasets::NONE;
 
-/// Bytes of the seed of a permutation.
+/// The number of bytes of the seed of a permutation.
 pub const SEED_BYTES: usize = 32;
 
-/// The permutations and the mask by which a result hides which records match. To match the rows, put record `r` of
-/// each party at position `of_party[r]`, truncate both lists after [`Permutations::rows`], and keep the rows for
-/// which the mask is set: then the rows correspond.
+/// The permutations and the mask, which hide from each party which of its records match. To link the data, put record
+/// `r` of each party at the position that its permutation gives, truncate both lists to [`Permutations::rows`], and
+/// keep the positions for which the mask is set: records at the same position then match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permutations {
-    /// True for each position whose two records form a group; as long as the smaller dataset.
+    /// True for each position whose two records form a group. Its length is the size of the smaller dataset.
     pub mask: Vec<bool>,
     /// The new position of each record, for each of the two parties.
     pub of_party: [Vec<u32>; 2],
@@ -23,12 +23,12 @@ pub struct Permutations {
 impl Permutations {
     /// Returns random permutations of a solution for two datasets.
     ///
-    /// Groups get distinct positions among the first rows, uniformly; the other records are spread uniformly over the
-    /// other positions, independently for each party. The same seed always gives the same permutations: the stream is
-    /// `ChaCha20`, and the derivation of indices from it must not change.
+    /// Groups get distinct, uniformly random positions below [`Permutations::rows`]; the other records get uniformly
+    /// random positions among the rest, independently for each party. The same seed must always give the same
+    /// permutations, so neither the random number generator, `ChaCha20`, nor the use of its output may change.
     ///
     /// # Panics
-    /// If `groups` is not a solution for two datasets: the caller has checked the run's kind.
+    /// If `groups` is not a solution for two datasets.
     pub fn draw(groups: &Groups, seed: [u8; SEED_BYTES]) -> Self {
         let sizes: Vec<u32> = groups.dataset_sizes().collect();
         let [size_a, size_b] = sizes[..] else { panic!("permutations are for two datasets") };
@@ -37,7 +37,7 @@ impl Permutations {
         let mut positions: Vec<u32> = (0..rows).collect();
         let mut mask = vec![false; rows as usize];
         let mut of_party = [size_a, size_b].map(|size| vec![NONE; size as usize]);
-        // `a` and its partner are a pair in ring order; a record of the second dataset is numbered from `size_a`.
+        // The ring leads from `a` to its partner. Records of the second dataset are numbered from `size_a` on.
         let matched = (0..size_a).filter(|a| groups.ring[*a as usize] != *a);
         for (drawn, a) in matched.enumerate() {
             let position = draw.pick(&mut positions, drawn);
@@ -57,7 +57,7 @@ impl Permutations {
     }
 }
 
-/// Draws unbiased indices from the stream.
+/// Draws unbiased indices from the random number generator.
 struct Draw(ChaCha20Rng);
 
 impl Draw {
@@ -74,14 +74,14 @@ impl Draw {
         }
     }
 
-    /// Makes step `at` of a Fisher-Yates shuffle: swaps one of the items from `at` on to `at`.
+    /// Makes step `at` of a Fisher-Yates shuffle: moves a random item from `at` on to `at`, and returns it.
     fn pick(&mut self, items: &mut [u32], at: usize) -> u32 {
         let chosen = at + self.below((items.len() - at) as u32) as usize;
         items.swap(at, chosen);
         items[at]
     }
 
-    /// Gives the records without a position random positions where no mask is set.
+    /// Gives each record without a position a random position at which the mask is not set.
     fn fill(&mut self, party: &mut [u32], mask: &[bool]) {
         let mut free: Vec<u32> = (0..party.len() as u32)
             .filter(|position| !mask.get(*position as usize).is_some_and(|set| *set))

@@ -1,4 +1,4 @@
-//! Whole linkages, solver inputs and results of the reference library.
+//! Tests against linkages, solver inputs and results of the reference library.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -47,7 +47,7 @@ fn every_solver_input_gives_the_librarys_groups() {
     }
 }
 
-/// One dataset of a flow: its matrix, and the block names and record ids.
+/// A dataset: its matrix, and the records of each block.
 struct Dataset {
     matrix: Vec<u8>,
     blocks: std::collections::BTreeMap<String, Vec<u8>>,
@@ -145,7 +145,7 @@ fn groups_are_written_as_nested_lists() {
     assert_eq!(text(&[3, 2], &[]), r#"{"groups": []}"#);
 }
 
-/// Checks the properties of a permutation and a mask of these groups.
+/// Checks the properties of the permutations and the mask of these groups.
 fn assert_hides(sizes: [usize; 2], groups: &[Vec<Record>], drawn: &Permutations) {
     assert_eq!(drawn.rows(), sizes[0].min(sizes[1]));
     assert_eq!(drawn.mask.iter().filter(|set| **set).count(), groups.len());

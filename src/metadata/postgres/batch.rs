@@ -1,4 +1,4 @@
-//! Changes of one project that wait together: they are decided one after the other, in memory, and share a
+//! Combines the waiting changes of one project: they are applied one after the other in memory, and stored in one
 //! transaction.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -18,14 +18,14 @@ pub(super) struct Pending {
     pub(super) done: oneshot::Sender<Result<(), Error>>,
 }
 
-/// Returns the runs that the changes need together.
+/// Returns the runs that any of the changes needs.
 pub(super) fn needed(batch: &[Pending]) -> Needed {
     let mut needed = Needed::default();
     batch.iter().for_each(|pending| needed.add(pending.runs));
     needed
 }
 
-/// Applies every change, in order, and returns the statements that store all of them; `None` if nothing changes.
+/// Applies all changes in order, and returns the statements that store the result; an empty list if nothing changes.
 pub(super) fn decide(id: ProjectId, before: Option<&ProjectState>, batch: &mut [Pending]) -> Vec<Statement> {
     let mut decided = Decided { current: before.cloned(), ..Decided::default() };
     for pending in batch {
@@ -34,7 +34,7 @@ pub(super) fn decide(id: ProjectId, before: Option<&ProjectState>, batch: &mut [
     decided.statements(id, before)
 }
 
-/// The state after the changes so far.
+/// The state after some of the changes.
 #[derive(Default)]
 struct Decided {
     current: Option<ProjectState>,
@@ -42,7 +42,7 @@ struct Decided {
     was_deleted: bool,
     outbox: Vec<String>,
     duties: BTreeMap<String, String>,
-    /// The tombstones, each with a flag that is set if it is late.
+    /// The tombstones, each with true if it is late.
     tombstones: HashMap<[u8; 32], bool>,
     rate: Option<i64>,
 }
@@ -99,7 +99,7 @@ impl Decided {
     }
 }
 
-/// Returns the statement that adds tombstones, each with whether it is late.
+/// Returns the statement that adds tombstones, each with true if it is late.
 pub(super) fn tombstones_to_add(these: impl IntoIterator<Item = ([u8; 32], bool)>) -> Statement {
     let (digests, late): (Vec<_>, Vec<_>) =
         these.into_iter().map(|(digest, late)| (digest.to_vec(), late)).unzip();
@@ -108,7 +108,7 @@ pub(super) fn tombstones_to_add(these: impl IntoIterator<Item = ([u8; 32], bool)
     Statement::new(add, [digests.into(), late.into()])
 }
 
-/// Returns the project with these of its runs.
+/// Returns a copy of the project with only these of its runs.
 fn visible(state: &ProjectState, runs: Runs) -> ProjectState {
     let is_visible = |run: &&Run| match runs {
         Runs::None => false,

@@ -1,4 +1,4 @@
-//! The nodes that share the database, and the named values that all of them must know.
+//! The nodes that share the database, and their named values.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,29 +17,29 @@ use crate::metadata::store::Error;
 use crate::runtime::clock::{Stopwatch, Timestamp};
 use crate::system::identity::Identity;
 
-/// The name of the shared value with the settings that all nodes must have. Only nodes that share everything write
-/// it.
+/// The name of the shared value with the settings that must be equal on all nodes. Only nodes without embedded engines
+/// write it.
 const SETTINGS: &str = "settings";
-/// The remedy of a start that mixes embedded engines with a second node.
+/// The remedy in the error for a node that cannot join because an engine is embedded.
 const REMEDY: &str = "several nodes need --database postgres://, --queue redis:// and --objects s3://, az:// or gs:// on each of them";
 
-/// A serving node that is about to use the database.
+/// A serving node that wants to use the database.
 #[derive(Clone, Debug)]
 pub struct Entrant {
     /// The node.
     pub node: Node,
     /// The process that used the node's data directory before, which has ended.
     pub ended: Option<String>,
-    /// The engines that the node keeps in its data directory, such as `its queue and its objects`; empty if all are
-    /// shared.
+    /// The embedded engines of the node, which are in its data directory, such as `its queue and its objects`; empty if
+    /// all engines are shared.
     pub embedded: String,
-    /// The settings that all nodes must have, by name.
+    /// The settings that must be equal on all nodes, by name.
     pub settings: BTreeMap<String, String>,
     /// The identity of the node's data directory.
     pub identity: Identity,
-    /// True if nothing was stored under this identity yet, so that the node may adopt the identity of the database.
+    /// True if nothing is stored under this identity yet. The node may then adopt the identity of the database.
     pub is_new: bool,
-    /// True if the operator declares that the owner of the database has ended for good.
+    /// True if the operator declares that the owner of the database has ended permanently.
     pub takes_over: bool,
 }
 
@@ -49,7 +49,7 @@ impl Entrant {
     }
 }
 
-/// The knowledge that nodes share, in `PostgreSQL`. It has a connection of its own.
+/// The shared state of the nodes, in `PostgreSQL`. It uses a separate connection.
 #[derive(Debug)]
 pub struct PostgresCommons {
     link: Link,
@@ -130,9 +130,9 @@ async fn admit(
     let agreed = rows[3].first().map(|row| get::<String>(row, "value")).transpose()?;
 
     let is_theirs = stored.is_some_and(|stored| stored != entrant.identity);
-    // A database that other nodes share gives its identity to a new data directory.
+    // A new data directory adopts the identity of a database that other nodes share.
     let adopts = entrant.shares() && entrant.is_new && (stored.is_none() || agreed.is_some());
-    // Otherwise the owner is determined when the database is opened.
+    // In other cases the owner is checked when the database is opened.
     if !is_theirs || adopts || others.iter().any(|other| other.embedded.is_empty()) {
         refuse(entrant, &others, agreed.as_deref())?;
     }
@@ -180,7 +180,7 @@ impl Other {
     }
 }
 
-/// Refuses a node that cannot share the database with one that is alive.
+/// Returns an error if the node cannot share the database with the live nodes.
 fn refuse(entrant: &Entrant, others: &[Other], agreed: Option<&str>) -> Result<(), Error> {
     if let Some(other) = others.first().filter(|_| !entrant.shares() && !entrant.takes_over) {
         let embedded = &entrant.embedded;
@@ -224,8 +224,8 @@ fn upsert(node: &Node, embedded: &str) -> Statement {
     Statement::new(upsert, values)
 }
 
-/// Returns the statement that records the heartbeats of workers. A later heartbeat that another node has recorded is
-/// kept. A worker that is absent from the list and has sent no heartbeat just now was removed, and stays removed.
+/// Returns the statement that records the heartbeats of workers. Keeps a later heartbeat that another node has
+/// recorded. A worker that is not in the list is added only if its heartbeat is recent: otherwise it was removed.
 fn note_workers(heard: &[HeardNode]) -> Statement {
     let note = "INSERT INTO entityd.nodes AS known (node, role, name, version, queues, threads, jobs, heard)
                 SELECT node, role, name, version, queues, threads, jobs, now() - silence * interval '1 microsecond'
@@ -286,7 +286,7 @@ impl Commons for PostgresCommons {
                            (extract(epoch FROM joined) * 1000000)::bigint AS joined,
                            (extract(epoch FROM now() - heard) * 1000000)::bigint AS silence
                     FROM entityd.nodes ORDER BY nodes.joined, node";
-        // A worker that has been silent for a day is not expected back.
+        // Removes workers that have been silent for a day.
         let clear = "DELETE FROM entityd.nodes WHERE role = 'worker' AND heard < now() - interval '1 day'";
         let statements = [
             upsert(own, &self.embedded),
@@ -328,8 +328,7 @@ impl Commons for PostgresCommons {
                 [name.into(), after.into(), before.into()],
             ),
         };
-        // If the answer to a change was lost, the change is made again and finds the value that it has already
-        // stored.
+        // If the answer to a change was lost, the change is repeated, and finds the value that it has stored.
         let read = Statement::new("SELECT value FROM entityd.words WHERE name = $1", [name.into()]);
         let [_, rows] = self.rows([change, read]).await?;
         let found = rows.first().map(|row| get::<String>(row, "value")).transpose()?;

@@ -1,4 +1,4 @@
-//! Opens connections: each host in its order, with all of its addresses.
+//! Opens connections: tries the hosts in order, and all addresses of each.
 
 use std::io;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ use crate::metadata::location::Address;
 use crate::system::outgoing;
 use crate::telemetry::chain;
 
-/// Opens connections with this use of TLS. Names are resolved by [`outgoing`]: the client's own way needs the C library.
+/// Opens connections with TLS. [`outgoing`] resolves names, because the client's own resolver needs the C library.
 pub(super) struct Connector {
     pub(super) tls: MakeRustlsConnect,
     /// The host of the latest connection, with its port.
@@ -52,7 +52,7 @@ impl Connect for Connector {
                 for candidate in candidates {
                     match candidate.connect(tls.clone()).await {
                         Ok((client, connection)) => {
-                            // Each request that waits for an answer receives the error.
+                            // Each request that waits for an answer gets the error.
                             let task = tokio::spawn(async move {
                                 if let Err(error) = connection.await {
                                     tracing::debug!("a connection to PostgreSQL has ended: {error}");
@@ -88,7 +88,7 @@ async fn complete(client: &Client, confirmed: u64) -> Result<(), Error> {
     }
 }
 
-/// Makes one error of those of all hosts. The answer of a server comes first; without one, each host is named.
+/// Combines the errors of all hosts: returns a server's answer if there is one, or else an error that names each host.
 async fn combined(mut failures: Vec<(String, Error)>) -> Error {
     if let Some(answer) = failures.iter().position(|(_, error)| error.as_db_error().is_some()) {
         return failures.swap_remove(answer).1;
@@ -104,7 +104,7 @@ async fn combined(mut failures: Vec<(String, Error)>) -> Error {
     }
 }
 
-/// Connects to one host.
+/// Returns the configuration for one host.
 fn to_one(config: &Config, host: Host, port: u16) -> Config {
     let mut one = Config::new();
     match host {
@@ -151,7 +151,8 @@ fn to_address(config: &Config, address: IpAddr) -> Config {
     config
 }
 
-/// Makes the error of a connection that fails for this reason: the client has no other way to make one.
+/// Makes the client's error for a failed name resolution. The client has no constructor for it, so this lets a
+/// connection fail.
 async fn unresolved(reason: io::Error) -> Error {
     let mut config = Config::new();
     config.ssl_mode(tokio_postgres::config::SslMode::Disable);
@@ -159,7 +160,7 @@ async fn unresolved(reason: io::Error) -> Error {
     connected.err().expect("nothing answers")
 }
 
-/// A stream that was never connected.
+/// A stream whose first use fails with the given error.
 struct Unconnected(Option<io::Error>);
 
 impl Unconnected {

@@ -1,4 +1,4 @@
-//! Errors of PostgreSQL, with remedies.
+//! The errors of PostgreSQL, with remedies.
 
 use deadpool_postgres::{PoolError, TimeoutType};
 use tokio_postgres::error::{DbError, SqlState};
@@ -10,17 +10,17 @@ use crate::telemetry::chain;
 /// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The server did not answer. Try again.
+    /// The server did not answer. A retry may help.
     Unavailable,
-    /// All connections are in use, or another transaction holds a lock for too long. Try again.
+    /// All connections are in use, or another transaction holds a lock for too long. A retry may help.
     Busy,
     /// The disk of the server is full.
     Full,
-    /// The server rejects this program. Trying again does not help until an operator acts.
+    /// The server rejects this program. A retry does not help until an operator acts.
     Refused,
-    /// The content is not what this program expects.
+    /// The stored data is invalid.
     Damaged,
-    /// The transaction was rolled back because of another one. It may be repeated at once.
+    /// The transaction was rolled back because of a conflict with another one. It may be repeated at once.
     Conflict,
 }
 
@@ -42,12 +42,12 @@ impl Fault {
         self
     }
 
-    /// Returns whether the operation may succeed later without an operator.
+    /// Returns true if the operation may succeed later without an operator.
     pub(super) const fn may_pass(&self) -> bool {
         matches!(self.kind, Kind::Unavailable | Kind::Busy | Kind::Conflict)
     }
 
-    /// Returns the error at a start, where a rejection is final.
+    /// Returns the error for the start of a server, where a rejection is final.
     pub(super) fn at_start(self) -> Error {
         if self.kind == Kind::Refused { Error::Unfit(self.message) } else { self.into() }
     }
@@ -111,7 +111,7 @@ fn without_answer(error: &tokio_postgres::Error) -> Fault {
     Fault::new(kind, format!("{said}; {advice}"))
 }
 
-/// Returns the failure that the server reports. Its details are left out: they may quote values.
+/// Returns the failure that the server reports, without its details, which may quote values.
 fn of_server(error: &DbError) -> Fault {
     let said = error.message();
     let code = error.code();
@@ -154,7 +154,7 @@ fn of_server(error: &DbError) -> Fault {
     }
 }
 
-/// Returns whether the SQLSTATE is in one of these classes: connection exceptions, insufficient resources, operator
+/// Returns true if the SQLSTATE is in one of these classes: connection exceptions, insufficient resources, operator
 /// intervention, system errors.
 fn is_passing(code: &SqlState) -> bool {
     ["08", "53", "57", "58", "25"].iter().any(|class| code.code().starts_with(class))

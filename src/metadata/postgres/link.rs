@@ -30,15 +30,15 @@ const KEEPALIVE_RETRIES: u32 = 3;
 pub struct Settings {
     /// The URL.
     pub address: Address,
-    /// The host, with the port if it is not 5432, if the URL names none.
+    /// The host, with its port unless that is 5432; used if the URL names no host.
     pub server: Option<String>,
-    /// The name of the database, if the URL names none.
+    /// The name of the database; used if the URL names none.
     pub name: Option<String>,
-    /// The user, if the URL names none.
+    /// The user; used if the URL names none.
     pub user: Option<String>,
-    /// The password, which overrides the one in the URL.
+    /// The password, which overrides that in the URL.
     pub password: Option<Zeroizing<String>>,
-    /// Root certificates in PEM.
+    /// The file with root certificates in PEM.
     pub ca_file: Option<PathBuf>,
     /// The file of the client certificate in PEM, which overrides the one in the URL.
     pub cert_file: Option<PathBuf>,
@@ -46,7 +46,7 @@ pub struct Settings {
     pub key_file: Option<PathBuf>,
     /// The maximum number of concurrent connections.
     pub connections_max: usize,
-    /// Time limit of a connection attempt and of a transaction.
+    /// The time limit of a connection attempt, and of a transaction.
     pub timeout: Duration,
 }
 
@@ -54,7 +54,7 @@ impl Settings {
     /// Adds the parts that the URL lacks.
     ///
     /// # Errors
-    /// A message, if something is missing or invalid.
+    /// A message about a missing or invalid part.
     fn complete(&self) -> Result<Config, String> {
         let mut config = self.address.config.clone();
         if config.get_hosts().is_empty() {
@@ -123,11 +123,11 @@ impl Settings {
     }
 }
 
-/// The connections, up to the limit.
+/// The pool of connections.
 #[derive(Debug)]
 pub(super) struct Link {
     pool: Pool,
-    /// Hosts and ports.
+    /// The hosts and ports, for messages.
     place: String,
     /// The host of the latest connection.
     in_use: Arc<Mutex<Option<String>>>,
@@ -165,7 +165,7 @@ impl Link {
             .build()
             .map_err(|error| refused(error.to_string()))?;
         let millis = settings.timeout.as_millis();
-        // No setting outlives its transaction: the next one may belong to another client of a pooler.
+        // `SET LOCAL`: with a pooler, the next transaction on a connection may be that of another client.
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {millis}; \
              SET LOCAL statement_timeout = {millis}; SET LOCAL idle_in_transaction_session_timeout = {millis}; \
@@ -212,17 +212,17 @@ impl Link {
         &self.begin
     }
 
-    /// Returns a connection that works.
+    /// Returns a connection from the pool.
     pub(super) async fn connection(&self) -> Result<Connection, Fault> {
         let found = timeout(self.timeout, self.pool.get()).await.map_err(|_| self.silent())?;
         found.map(|object| Connection(Some(object))).map_err(|error| Fault::from(error).at(&self.place))
     }
 
-    /// Runs statements that only read, and that all see the same state. Returns the rows of each statement.
+    /// Runs statements that only read, in one snapshot. Returns the rows of each statement.
     pub(super) async fn read(&self, statements: &[Statement]) -> Result<Vec<Vec<Row>>, Fault> {
         let repeated = async {
             match self.read_once(statements).await {
-                // The connection may have been cut while it was idle, and reading twice is harmless.
+                // The connection may have been cut while it was idle. Reads may be repeated.
                 Err(fault) if fault.kind == Kind::Unavailable => self.read_once(statements).await,
                 done => done,
             }
@@ -249,7 +249,7 @@ impl Link {
         self.write_and_read(statements).await.map(drop)
     }
 
-    /// Writes as [`write`](Self::write) does, and returns the rows of each statement.
+    /// Like [`write`](Self::write), and returns the rows of each statement.
     pub(super) async fn write_and_read(&self, statements: &[Statement]) -> Result<Vec<Vec<Row>>, Fault> {
         let repeated = async {
             match self.write_once(statements).await {
@@ -277,7 +277,7 @@ impl Link {
         Fault::from(error).at(&self.place)
     }
 
-    /// Returns the fault of a server that does not answer.
+    /// Returns the fault for a server that does not answer.
     pub(super) fn silent(&self) -> Fault {
         let message = format!("no answer for {:.1} s (--database-timeout-ms)", self.timeout.as_secs_f64());
         Fault::new(Kind::Unavailable, message).at(&self.place)
@@ -288,7 +288,7 @@ impl Link {
     }
 }
 
-/// Returns whether every host is on this machine.
+/// Returns true if every host is on this machine.
 fn is_local(config: &Config) -> bool {
     use tokio_postgres::config::Host;
     config.get_hosts().iter().all(|host| match host {
@@ -299,11 +299,11 @@ fn is_local(config: &Config) -> bool {
     })
 }
 
-/// A connection. Unless it is [kept](Self::keep), it is closed when it is dropped: a transaction may be open in it.
+/// A connection. Dropping it closes it, since a transaction may be open, unless [`keep`](Self::keep) is called.
 pub(super) struct Connection(Option<Object>);
 
 impl Connection {
-    /// Returns the connection to the pool: no transaction is open in it.
+    /// Returns the connection to the pool. It must have no open transaction.
     pub(super) fn keep(mut self) {
         drop(self.0.take());
     }

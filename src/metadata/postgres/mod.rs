@@ -1,10 +1,10 @@
-//! The store for several machines, or for a database that is administered elsewhere: `PostgreSQL` 13 and later,
-//! directly or through a connection pooler.
+//! The metadata store in `PostgreSQL` 13 and later, for several nodes or an existing database server. Works directly or
+//! through a connection pooler.
 //!
-//! Statements have no names, settings end with their transaction, and locks are held by transactions. A change of a
-//! project takes an advisory lock of the project; waiting changes of the same project share a transaction. Each
-//! transaction writes its number into a row of its own, so that the fate of a commit whose answer was lost can be
-//! determined.
+//! For a pooler, statements have no names, and settings and locks end with their transaction. A change of a project
+//! takes an advisory lock of the project; waiting changes of one project share a transaction. A transaction stores its
+//! number in a row of the table `commits` that no other uses meanwhile. If the answer to a commit is lost, that row
+//! shows whether the commit succeeded.
 
 mod batch;
 mod commons;
@@ -53,17 +53,17 @@ pub use link::Settings;
 pub use owner::NAME;
 pub use schema::MIGRATIONS;
 
-/// The longest wait for a server that starts at the same time.
+/// The maximum wait for a database server that does not answer at the start.
 const START_WAIT: Duration = Duration::from_mins(1);
-/// The pause before the preparation of the database is repeated after its connection was cut.
+/// The pause before a step of the start is repeated after its connection was cut.
 const START_PAUSE: Duration = Duration::from_millis(200);
 /// The oldest supported server, in the form of `server_version_num`.
 const OLDEST_SERVER: i32 = 130_000;
-/// The age after which a summary of all projects is counted again: another program may have changed something.
+/// The age after which a summary of all projects is computed again, since another node may have made changes.
 const STATUS_AGE: Duration = Duration::from_secs(1);
 /// The time limit for vacuuming the tables.
 const VACUUM: Duration = Duration::from_mins(10);
-/// The tables whose rows change.
+/// The tables whose rows change, which are vacuumed.
 const TABLES: [&str; 10] =
     ["projects", "parties", "runs", "outbox", "duties", "attempts", "deleted", "commits", "nodes", "words"];
 
@@ -77,27 +77,27 @@ struct Inner {
     standing: Standing,
     /// The name of this node, if several share the database.
     node: Option<String>,
-    /// Messages that were handed out and are not forgotten. Numbers become visible out of order, so that
-    /// messages cannot be forgotten up to a number.
+    /// The messages that this node has read and not deleted. Only these are deleted: numbers become visible out of
+    /// order, so a smaller number may belong to a message that has not been read.
     handed_out: Mutex<BTreeSet<i64>>,
-    /// Changes made by this program.
+    /// The number of changes made by this process.
     changes: AtomicU64,
-    /// The latest summary, with the count of changes before its query, and its age.
+    /// The latest summary, with the number of changes before its query, and its age.
     status: Mutex<Option<(u64, Stopwatch, Status)>>,
 }
 
 /// The versions of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Versions {
-    /// The version found; 0 if there are no tables.
+    /// The version in the database; 0 if there are no tables.
     pub found: u32,
-    /// The version that this program makes.
+    /// The version of this program.
     pub known: u32,
 }
 
 impl Postgres {
     /// Connects, upgrades the tables if `migrates`, and checks that the database belongs to `owner` and is complete.
-    /// The marks of the database are beside `file`. Waits a minute for a server that does not answer.
+    /// The files with its marks are beside `file`. Waits up to a minute for a server that does not answer.
     ///
     /// # Errors
     /// [`Error::TooNew`] if a newer version made the tables; [`Error::Unfit`]; [`Error::Unavailable`].
@@ -110,7 +110,7 @@ impl Postgres {
         Self::open_as(settings, owner, file, migrates, None).await
     }
 
-    /// Opens the database for the named node, one of several that share the database.
+    /// Opens the database for the node `node`, which shares it with others.
     ///
     /// # Errors
     /// The errors of [`open`](Self::open).
@@ -125,7 +125,7 @@ impl Postgres {
         let waiting = Stopwatch::start();
         let (ledger, standing) = loop {
             match prepare(&link, owner, file, migrates).await {
-                // The connection was cut. Each step may be repeated.
+                // Each step may be repeated.
                 Err(Error::Unavailable(cause)) if waiting.elapsed() < START_WAIT => {
                     tracing::warn!("preparing the database again: {cause}");
                     sleep(START_PAUSE).await;
@@ -156,7 +156,7 @@ impl Postgres {
         Ok(Versions { found: found.version, known: schema::KNOWN })
     }
 
-    /// Connects once, and reports on the server. Changes nothing.
+    /// Connects once, and returns a report on the server. Changes nothing.
     ///
     /// # Errors
     /// [`Error::TooNew`] if a newer version made the tables; [`Error::Unfit`], [`Error::Unavailable`].
@@ -177,7 +177,7 @@ impl Postgres {
     /// Upgrades the tables to the schema of this program; returns the previous versions.
     ///
     /// # Errors
-    /// [`Error::TooNew`], [`Error::Unfit`], [`Error::Unavailable`]; nothing was changed.
+    /// [`Error::TooNew`], [`Error::Unfit`], [`Error::Unavailable`]. After an error nothing is changed.
     pub async fn migrate(settings: &Settings) -> Result<Versions, Error> {
         let link = Link::new(settings).map_err(Fault::at_start)?;
         let connection = reach(&link).await?;
@@ -189,12 +189,12 @@ impl Postgres {
         Ok(Versions { found: found.version, known: schema::KNOWN })
     }
 
-    /// Returns the state of the database when it was opened.
+    /// Returns the result of the check of completeness when the database was opened.
     pub fn standing(&self) -> Standing {
         self.0.standing
     }
 
-    /// Runs statements that only read; all of them see the same state.
+    /// Runs statements that only read, in one snapshot.
     async fn read<const N: usize>(
         &self,
         operation: &'static str,
@@ -204,13 +204,13 @@ impl Postgres {
         rows.try_into().map_err(|_| Error::Unavailable("the answer is incomplete".into()))
     }
 
-    /// Runs statements in a transaction that may be repeated.
+    /// Runs statements in one transaction, which may be repeated without harm.
     async fn write(&self, operation: &'static str, statements: &[Statement]) -> Result<(), Error> {
         counted(operation, self.0.link.write(statements)).await
     }
 }
 
-/// Connects, brings the tables up to date if `migrates`, and claims the database for `owner`.
+/// Connects, upgrades the tables if `migrates`, and claims the database for `owner`.
 async fn prepare(
     link: &Link,
     owner: &Owner,
@@ -223,7 +223,7 @@ async fn prepare(
     Ok(claimed)
 }
 
-/// Waits until the server answers, and brings the tables up to date if `migrates`.
+/// Waits until the server answers, and upgrades the tables if `migrates`.
 async fn reach_current(link: &Link, migrates: bool) -> Result<Connection, Error> {
     let connection = reach(link).await?;
     check(link, &connection).await?;
@@ -292,7 +292,7 @@ async fn look(connection: &Connection, place: &str) -> Result<(String, Vec<Strin
     Ok((version, off.map(warning).chain(asynchronous).collect()))
 }
 
-/// Logs a warning, unless it was logged before: two parts of a server check the same database.
+/// Logs a warning, unless it was logged before. Several parts of this program check the same database.
 fn warn_once(warning: &str) {
     static LOGGED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     if LOGGED.lock().insert(warning.to_owned()) {
@@ -389,7 +389,7 @@ impl Store for Postgres {
     }
 
     async fn status(&self) -> Result<Status, Error> {
-        // Counted before the query: after a change in between the next call queries again.
+        // Read before the query, so that after a change in between the next call queries again.
         let changes = self.0.changes.load(Ordering::Acquire);
         let recent = *self.0.status.lock();
         if let Some((_, _, status)) = recent
@@ -414,7 +414,7 @@ impl Store for Postgres {
                 let oldest = "SELECT sequence, body FROM entityd.outbox ORDER BY sequence LIMIT $1";
                 self.read("outbox", [Statement::new(oldest, [i64::from(count).into()])]).await?
             }
-            // Messages of a node that has ended are handed to another one.
+            // Another node takes over the messages of a node that has ended.
             Some(node) => {
                 let oldest = "UPDATE entityd.outbox SET taker = $2, taken = now() WHERE sequence IN (
                                   SELECT sequence FROM entityd.outbox
@@ -511,7 +511,7 @@ impl Store for Postgres {
     }
 
     async fn note_attempts(&self, project: ProjectId, job: &str, attempts: u8) -> Result<(), Error> {
-        // Nothing is recorded for a deleted project; a deletion in progress is waited for.
+        // Records nothing for a deleted project, and waits for a deletion in progress.
         let note = "INSERT INTO entityd.attempts (job, project, attempts)
                     SELECT $1, id, $3 FROM entityd.projects WHERE id = $2 FOR KEY SHARE
                     ON CONFLICT (job) DO UPDATE SET attempts = greatest(attempts.attempts, excluded.attempts)";
@@ -545,7 +545,7 @@ impl Store for Postgres {
     }
 
     async fn describe(&self) -> Option<String> {
-        // Only a role that may monitor sees how far replicas are behind.
+        // Only a role with monitoring rights can see the lag of replicas.
         let ask = "SELECT current_setting('server_version') AS version, pg_is_in_recovery() AS is_standby,
                           (SELECT count(*) FROM pg_stat_replication) AS replicas,
                           (SELECT max(pg_wal_lsn_diff(
@@ -569,7 +569,7 @@ impl Store for Postgres {
         let connection = self.0.link.connection().await?;
         let clean = async {
             for table in TABLES {
-                // Each table is vacuumed separately: the statement cannot be part of a transaction.
+                // A statement for each table, because VACUUM cannot run in a transaction.
                 connection.batch_execute(&format!("VACUUM (ANALYZE) entityd.{table}")).await?;
             }
             Ok(())

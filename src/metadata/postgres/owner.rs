@@ -1,4 +1,4 @@
-//! The data directory that the database belongs to, and the completeness of the database.
+//! Checks that the database belongs to this data directory, and is complete.
 //!
 //! The table `store` has the identity of the data directory. Each change of a project draws a number and stores it in
 //! the table `commits`. The latest number is in the [marks](crate::system::mark) of the data directory: a database
@@ -24,12 +24,12 @@ pub const NAME: &str = "postgresql";
 #[derive(Debug)]
 pub(super) struct Ledger {
     marks: Marks,
-    /// The latest number, which another store knows too.
+    /// The latest number, which is also stored with the objects.
     known: Arc<AtomicU64>,
 }
 
 impl Ledger {
-    /// Records the number of a committed change. Marks may lag behind, and are never ahead.
+    /// Records the number of a committed change. Marks may be behind the database, and are never ahead of it.
     pub(super) fn note(&self, number: i64) {
         let number = number.cast_unsigned();
         if self.known.fetch_max(number, Ordering::AcqRel) < number {
@@ -38,8 +38,8 @@ impl Ledger {
     }
 }
 
-/// Checks that the database belongs to `owner` and is complete, and assigns it to the owner. The marks are beside
-/// `file`.
+/// Checks that the database belongs to `owner` and is complete, and assigns it to the owner. The files with the marks
+/// are beside `file`.
 pub(super) async fn claim(
     client: &Client,
     owner: &Owner,
@@ -132,7 +132,7 @@ async fn settle(
     latest: u64,
     standing: Standing,
 ) -> Result<(), tokio_postgres::Error> {
-    // An identity consists of hexadecimal digits.
+    // An identity needs no escaping, since it consists of hexadecimal digits.
     let identity = owner.identity;
     client
         .batch_execute(&format!(
@@ -194,7 +194,7 @@ fn refuse(owner: &Owner, cause: Unusable) -> Error {
     }
 }
 
-/// Rejects a database that another data directory has taken over.
+/// Returns an error if another data directory has taken over the database, or the database was emptied.
 pub(super) fn still_ours(identity: Option<&str>, expected: &str) -> Result<(), Fault> {
     match identity {
         Some(found) if found == expected => Ok(()),

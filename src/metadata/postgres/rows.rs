@@ -11,7 +11,7 @@ use crate::metadata::records::{PartyRecord, RunRecord, Unknown};
 use crate::metadata::store::{Error, Runs};
 use crate::model::{Party, ProjectId, ProjectState, Run, RunId};
 
-/// The runs that several changes need together.
+/// The runs that any of several changes needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Needed {
     all: bool,
@@ -39,7 +39,7 @@ impl From<Runs> for Needed {
     }
 }
 
-/// Returns the statements that read a project, its parties and the given runs. The first statement may lock rows.
+/// Returns the statements that read a project, its parties and the given runs.
 pub(super) fn load(id: ProjectId, runs: &Needed) -> Vec<Statement> {
     let project = || Value::from(id.as_bytes().as_slice());
     let mut statements = vec![
@@ -64,7 +64,7 @@ pub(super) fn load(id: ProjectId, runs: &Needed) -> Vec<Statement> {
     statements
 }
 
-/// Makes a project of the rows that [`load`] reads.
+/// Makes a project from the rows that the statements of [`load`] return.
 pub(super) fn loaded(id: ProjectId, rows: &[Vec<Row>]) -> Result<Option<ProjectState>, Error> {
     let [heads, parties, runs @ ..] = rows else { return Ok(None) };
     let Some(head) = heads.first() else { return Ok(None) };
@@ -75,7 +75,7 @@ pub(super) fn loaded(id: ProjectId, rows: &[Vec<Row>]) -> Result<Option<ProjectS
     }))
 }
 
-/// Returns the statements that change the rows of a project from `before` to `after`. Rows that stay the same are not written.
+/// Returns the statements that change the rows of a project from `before` to `after`. They write changed rows only.
 pub(super) fn store(
     id: ProjectId,
     before: Option<&ProjectState>,
@@ -86,7 +86,7 @@ pub(super) fn store(
         return vec![Statement::new(delete, [id.as_bytes().as_slice().into()])];
     };
     let mut statements = Vec::new();
-    // The rest of a project's own row is fixed when it is created.
+    // The other columns of a project never change.
     if before.is_none_or(|before| before.encoding_bytes != after.encoding_bytes) {
         statements.push(store_head(after));
     }
@@ -160,7 +160,7 @@ fn store_party(project: ProjectId, index: u32, party: &Party) -> Statement {
 }
 
 fn store_run(project: ProjectId, run: &Run) -> Statement {
-    // The rest is fixed when a run is requested.
+    // The other columns of a run never change.
     let upsert = "INSERT INTO entityd.runs (project, id, name, notes, threshold, added, started, ended, settled, state,
                                             stage, message, found_pairs, groups, checksums, parts, applied,
                                             comparisons_total, largest_blocks, comparisons, pairs, seed, ready,

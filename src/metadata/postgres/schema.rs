@@ -1,4 +1,4 @@
-//! The versions of the tables, and the migrations between them.
+//! The versions of the tables, and their migrations.
 
 use tokio_postgres::Client;
 
@@ -12,14 +12,14 @@ pub const MIGRATIONS: [&str; 3] = [
     include_str!("migrations/0003.sql"),
 ];
 
-/// The oldest version whose programs can use the tables of this version: a migration that only adds leaves it
-/// unchanged.
+/// The oldest schema version whose programs can use the tables of this version. A migration that only adds columns or
+/// tables does not change it.
 const OLDEST: u32 = 1;
 
-/// The version that this program makes.
+/// The version of this program.
 pub(super) const KNOWN: u32 = MIGRATIONS.len() as u32;
 
-/// The number of the advisory lock of migrations: `entityd` and a 1.
+/// The number of the advisory lock for migrations: the bytes `entityd` and 1.
 const LOCK: i64 = 0x656e_7469_7479_6401;
 
 /// The version of the tables; 0 if there are none.
@@ -31,12 +31,12 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Returns whether this program has migrations for them.
+    /// Returns true if this program has migrations for the tables.
     pub(super) const fn is_behind(self) -> bool {
         self.version < KNOWN
     }
 
-    /// Rejects tables of a newer program that this one cannot use.
+    /// Returns an error if a newer program made the tables and this program cannot use them.
     pub(super) const fn check(self) -> Result<(), Error> {
         if self.version > KNOWN && self.oldest > KNOWN {
             return Err(Error::TooNew { found: self.version, known: KNOWN });
@@ -47,7 +47,7 @@ impl Found {
 
 /// Reads the version. Takes no lock.
 pub(super) async fn find(client: &Client) -> Result<Found, tokio_postgres::Error> {
-    // `to_regclass` may answer from a cache of the session, from before the lock was taken.
+    // `to_regclass` is not used: it may answer from a cache of the session that is older than the lock.
     let there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace AS schema
                                 ON schema.oid = relnamespace
                                 WHERE nspname = 'entityd' AND relname = 'schema_version')";
@@ -59,10 +59,10 @@ pub(super) async fn find(client: &Client) -> Result<Found, tokio_postgres::Error
     Ok(Found { version: number(0), oldest: number(1) })
 }
 
-/// Upgrades the tables to the schema of this program in one transaction: an interruption leaves them unchanged. If
-/// several programs do this concurrently, one works and the others wait. Returns the previous version.
+/// Upgrades the tables to the schema of this program in one transaction, so an interruption leaves them unchanged. If
+/// several programs do this concurrently, the others wait for the first. Returns the previous version.
 pub(super) async fn apply(client: &Client) -> Result<Found, Fault> {
-    // The limits are for the time of waiting for another program that migrates.
+    // The time limits are long enough to wait for another program that migrates.
     let begin =
         "BEGIN; SET LOCAL lock_timeout = '60s'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
     client.batch_execute(begin).await?;
@@ -74,7 +74,7 @@ pub(super) async fn apply(client: &Client) -> Result<Found, Fault> {
     }
     if found.version == 0 {
         refuse_other_encodings(client).await?;
-        // Without the right to create schemas, a schema that an administrator has created is sufficient.
+        // A role without the right to create schemas can use one that an administrator has created.
         let there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'entityd')";
         let there = client.query_typed(there, &[]).await?;
         if !there[0].get::<_, bool>(0) {

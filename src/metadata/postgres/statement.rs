@@ -1,5 +1,5 @@
-//! Statements with their values, sent without names: a connection pooler may use another session for each
-//! transaction.
+//! Statements with their values. They are sent without names, because a connection pooler may use another session for
+//! each transaction.
 
 use std::borrow::Cow;
 use std::future::poll_fn;
@@ -32,7 +32,7 @@ pub(super) enum Value {
 }
 
 impl std::fmt::Debug for Value {
-    /// Formats no value, since values may be secret.
+    /// Does not show the value, which may be secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("***")
     }
@@ -92,7 +92,7 @@ impl Statement {
 }
 
 /// Runs the statements in order, and returns the rows of each. They share a round trip: all are sent before the first
-/// is answered. If one fails, the first failure is returned after every answer has arrived.
+/// is answered. Returns the first failure, after all answers have arrived.
 pub(super) async fn run_all(client: &Client, statements: &[Statement]) -> Result<Vec<Vec<Row>>, Error> {
     let mut runs: Vec<_> =
         statements.iter().map(|statement| Box::pin(maybe_done(statement.run(client)))).collect();

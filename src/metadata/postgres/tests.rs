@@ -1,4 +1,4 @@
-//! The store on a real server, which the tests start; `TESTS_POSTGRES` may name one instead. Without either, the
+//! Tests the store on a real server, which the tests start, or which `TESTS_POSTGRES` names. Without a server, the
 //! tests print a notice and pass.
 
 use std::fs;
@@ -20,7 +20,7 @@ use crate::system::identity::Identity;
 use crate::system::mark::Marks;
 use crate::system::sqlite::Losses;
 
-/// A server for this test alone, stopped when it is dropped.
+/// A server for one test. Dropping it stops the server.
 struct Server {
     folder: TempDir,
     process: Child,
@@ -84,7 +84,7 @@ fn programs() -> Option<PathBuf> {
     found.filter(|path| path.join("postgres").exists()).max()
 }
 
-/// Returns the user and group of the server, which does not run as root.
+/// Returns the user and group `postgres` if this process is root: the server refuses to run as root.
 fn user() -> Option<(u32, u32)> {
     if !rustix::process::geteuid().is_root() {
         return None;
@@ -188,7 +188,7 @@ fn another_data_directory_and_an_older_copy_are_refused_by_name() {
         let found = store.project(project.id, Runs::Unended).await.unwrap().unwrap();
         assert!(found.runs.is_empty() && found.parties.iter().all(|party| !party.uploading));
         assert_eq!(open(&older, &owner(1), marks.path()).await.unwrap().standing(), Standing::Complete);
-        // The marks of another data directory do not count.
+        // Another data directory has other marks.
         let other = tempfile::tempdir().unwrap();
         let Err(Error::Unfit(said)) = open(&settings, &owner(2), other.path()).await else { panic!() };
         assert!(
@@ -203,7 +203,7 @@ fn another_data_directory_and_an_older_copy_are_refused_by_name() {
         let change = Box::new(|_| Some(Commit::default()));
         let refused = before.update(project.id, Runs::None, change).await.unwrap_err();
         assert!(crate::telemetry::chain(&refused).contains("taken over"), "{refused:?}");
-        // An empty database in place of one with data.
+        // The database is replaced by an empty one.
         let empty = database(&server, "empty").await;
         let made = Owner { made: true, ..owner(3) };
         let folder = tempfile::tempdir().unwrap();
@@ -290,7 +290,7 @@ fn programs_that_start_at_once_migrate_once() {
         let all = futures::future::join_all((0..8).map(|_| Postgres::migrate(&settings))).await;
         let found: Vec<u32> = all.into_iter().map(|versions| versions.unwrap().found).collect();
         assert_eq!(found.iter().filter(|found| **found == 0).count(), 1, "{found:?}");
-        // A newer program that is compatible with version N - 1, and one that is not.
+        // The tables of a newer program that is compatible with this version, then of one that is not.
         let link = Link::new(&settings).unwrap();
         let connection = link.connection().await.unwrap();
         let newer = "UPDATE entityd.schema_version SET version = 99, oldest = 1";
@@ -431,7 +431,7 @@ fn nodes_that_start_at_once_share_one_identity_and_one_token() {
         };
         let own = |name| entrant(name, "").node;
         commons.beat(&own("0"), &[heard(3, 1)]).await.unwrap();
-        // An older heartbeat does not count.
+        // An older heartbeat does not replace a later one.
         let listed = entered[1].0.beat(&own("1"), &[heard(9, 7)]).await.unwrap();
         assert_eq!(listed.len(), 9);
         let found = listed.iter().find(|listed| listed.node.node == "w").unwrap();
@@ -444,7 +444,7 @@ fn nodes_that_start_at_once_share_one_identity_and_one_token() {
         assert!(listed.iter().any(|listed| listed.draining));
         assert_eq!(serving(&listed).len(), 8);
         assert!(commons.forget("w").await.unwrap() && !commons.forget("w").await.unwrap());
-        // A heartbeat from before a worker was removed does not list the worker again.
+        // A heartbeat from before the removal of a worker does not add the worker again.
         let is_listed = |listed: Vec<ListedNode>| listed.into_iter().any(|listed| listed.node.node == "w");
         assert!(!is_listed(commons.beat(&own("0"), &[heard(9, 7)]).await.unwrap()));
         assert!(is_listed(commons.beat(&own("0"), &[heard(1, 7)]).await.unwrap()));
@@ -473,7 +473,7 @@ fn a_node_with_an_engine_of_its_own_is_refused_beside_another() {
             Entrant { settings: [("lease_ms".to_owned(), "2".to_owned())].into(), ..entrant("third", "") };
         let said = enter(&differs).await.unwrap_err();
         assert!(said.contains("lease_ms is \"2\" on this node and \"1\" on those that run"), "{said}");
-        // The data directory of a process that has ended starts again.
+        // A server starts again on the data directory of a process that has ended.
         let again =
             Entrant { ended: Some("first".to_owned()), node: entrant("fourth", "").node, ..same.clone() };
         enter(&again).await.unwrap();

@@ -1,6 +1,7 @@
-//! Text with any character: PostgreSQL rejects U+0000.
+//! Escapes U+0000 in texts, which PostgreSQL rejects.
 //!
-//! U+FFFF, which is not a character, escapes itself; before a `0` it stands for U+0000.
+//! U+FFFF, which is not a character, is the escape: followed by `0` it stands for U+0000, followed by U+FFFF for
+//! itself.
 
 const ESCAPE: char = '\u{ffff}';
 

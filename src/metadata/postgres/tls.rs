@@ -1,5 +1,5 @@
-//! TLS to PostgreSQL, in the terms of libpq: `require` encrypts, `verify-ca` also verifies the chain of the
-//! certificate, and `verify-full` its name as well.
+//! TLS for connections to PostgreSQL, with the modes of libpq: `require` encrypts, `verify-ca` also verifies the chain
+//! of the certificate, and `verify-full` also its name.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use crate::metadata::location::Tls;
 use crate::runtime::clock::Clock;
 use crate::system::outgoing::{self, Presented, RuleVerifier};
 
-/// Makes the connector. `ca_file` holds the root certificates in PEM; if it is `None`, the certificates of the system
-/// are trusted. `own` is presented to a server that asks for a client certificate.
+/// Makes the TLS connector. `ca_file` has the trusted root certificates in PEM; `None` stands for those of the system.
+/// `own` is the certificate for a server that requests a client certificate.
 ///
 /// # Errors
-/// A sentence, if there are no usable root certificates, or if the client certificate cannot be used.
+/// A message, if there are no usable root certificates, or if the client certificate cannot be used.
 pub(super) fn connector(
     tls: Tls,
     ca_file: Option<&Path>,
@@ -38,7 +38,7 @@ pub(super) fn connector(
             .map_err(|error| format!("the root certificates cannot be used: {error}"))?;
         if tls == Tls::VerifyFull { whole } else { any_name(Arc::clone(&provider), whole) }
     } else {
-        // The connection is encrypted, but the server may be another one.
+        // The connection is encrypted, but the identity of the server is not verified.
         RuleVerifier::new(Arc::clone(&provider), |_| Ok(()))
     };
     let config = ClientConfig::builder_with_provider(provider)
@@ -58,11 +58,11 @@ pub(super) fn connector(
     Ok(MakeRustlsConnect::new(config))
 }
 
-/// Verifies the chain of a certificate and accepts any name in it.
+/// Returns a verifier that checks the chain of a certificate and accepts any name in it.
 fn any_name(provider: Arc<CryptoProvider>, whole: Arc<WebPkiServerVerifier>) -> Arc<RuleVerifier> {
     RuleVerifier::new(provider, move |Presented { certificate, intermediates, name, ocsp, now }| {
         match whole.verify_server_cert(certificate, intermediates, name, ocsp, *now) {
-            // The name is checked last.
+            // The name is checked last, so the chain is valid.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(()),

@@ -1,4 +1,4 @@
-//! Changes of projects: one transaction at a time for each project, with all its waiting changes.
+//! Makes changes of projects: for each project one transaction at a time, with all its waiting changes.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -20,11 +20,11 @@ use crate::model::{ProjectId, ProjectState};
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::entropy::Entropy;
 
-/// The maximum number of changes of one transaction.
+/// The maximum number of changes in one transaction.
 const BATCH_MAX: usize = 1_000;
 /// The maximum number of attempts of a transaction.
 const TRIES: u32 = 8;
-/// The pause before a transaction is repeated, times the number of the attempt.
+/// The pause before a transaction is repeated, which is multiplied by the number of the attempt.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Makes the changes of all projects.
@@ -34,13 +34,13 @@ pub(super) struct Writer {
     identity: String,
     ledger: Ledger,
     entropy: Entropy,
-    /// The waiting changes of the projects that have a task.
+    /// The waiting changes of each project. A project has an entry as long as its task runs.
     waiting: Mutex<HashMap<ProjectId, Vec<Pending>>>,
-    /// Rows of the table `commits` that no transaction uses.
+    /// The rows of the table `commits` that no transaction uses now.
     idle: Mutex<Vec<Row>>,
 }
 
-/// A row of the table `commits`, into which a transaction writes its number.
+/// A row of the table `commits`, in which a transaction stores its number.
 #[derive(Debug)]
 struct Row {
     writer: [u8; 16],
@@ -61,7 +61,7 @@ impl Writer {
         Arc::new(Self { link, identity, ledger, entropy: Entropy::system(), waiting, idle })
     }
 
-    /// Makes a change. A caller that stops waiting does not stop it.
+    /// Makes a change. Dropping the future does not stop it.
     pub(super) async fn change(
         self: &Arc<Self>,
         id: ProjectId,
@@ -82,16 +82,16 @@ impl Writer {
             .unwrap_or_else(|_| Err(Error::Unavailable("the change was given up; see the log".into())))
     }
 
-    /// Makes changes of one project, and answers their callers.
+    /// Makes the changes of one project, and answers their callers.
     async fn make(&self, id: ProjectId, mut batch: Vec<Pending>) {
         let made = self.make_all(id, &mut batch).await;
         if batch.len() > 1 && made.as_ref().is_err_and(|fault| fault.kind == Kind::Damaged) {
-            // If the server rejects a statement, one of the changes is at fault.
+            // One of the changes has a statement that the server rejects: makes each in a transaction of its own.
             for pending in batch {
                 let mut alone = [pending];
                 let made = self.make_all(id, &mut alone).await.map_err(Error::from);
                 let [pending] = alone;
-                // A caller may no longer wait.
+                // The caller may no longer wait.
                 let _ = pending.done.send(made);
             }
             return;
@@ -133,8 +133,7 @@ impl Writer {
                     }
                 },
             };
-            // A connection may have been cut while it was idle; if the server stays unavailable, the change fails
-            // after three tries.
+            // A connection may have been cut while it was idle, so the change is tried up to three times.
             let again = match fault.kind {
                 Kind::Conflict => tries < TRIES,
                 Kind::Unavailable => tries < 3,
@@ -153,7 +152,7 @@ impl Writer {
         idle.unwrap_or_else(|| Row { writer: self.entropy.bytes(), latest: 0 })
     }
 
-    /// Makes one transaction: two round trips.
+    /// Makes one transaction, in two round trips.
     async fn try_once(&self, id: ProjectId, batch: &mut [Pending], row: &Row) -> Result<(), Failure> {
         let connection = self.link.connection().await.map_err(Failure::Undone)?;
         let (limit, needed) = (self.link.timeout(), batch::needed(batch));
@@ -161,7 +160,7 @@ impl Writer {
         let before = loaded.unwrap_or_else(|_| Err(self.link.silent())).map_err(Failure::Undone)?;
         let mut statements = batch::decide(id, before.as_ref(), batch);
         if statements.is_empty() {
-            // Dropping the connection would also work, but the next caller would need a new one.
+            // A rollback saves the connection for the next caller.
             if let Ok(Ok(())) = timeout(limit, connection.batch_execute("ROLLBACK")).await {
                 connection.keep();
             }
@@ -188,7 +187,7 @@ impl Writer {
                 }
                 Ok(())
             }
-            // After an error that the server reports, a commit is a rollback.
+            // If the server has reported an error, the commit was a rollback.
             (Err(error), _) if error.as_db_error().is_some() => {
                 Err(Failure::Undone(self.link.explain(error)))
             }
@@ -196,7 +195,7 @@ impl Writer {
         }
     }
 
-    /// Begins the transaction, waits until no other one changes the project, and reads it.
+    /// Begins the transaction, waits until no other transaction changes the project, and reads the project.
     async fn load(
         &self,
         connection: &Connection,
@@ -219,9 +218,8 @@ impl Writer {
         rows::loaded(id, &rows[2..]).map_err(|error| Fault::new(Kind::Damaged, error.to_string()))
     }
 
-    /// Determines whether the transaction that wrote `row` was committed; returns `None` if there is no answer in
-    /// time. While it is open it holds the lock of the project, and is waited for: its commit may still be on the way
-    /// to the server.
+    /// Returns true if the transaction that wrote `row` was committed; `None` if there is no answer in time. Waits for
+    /// the lock of the project, which an open transaction holds: its commit may still be on the way to the server.
     async fn find_out(&self, id: ProjectId, row: &Row, started: Stopwatch) -> Option<bool> {
         let mut pause = PAUSE;
         loop {
@@ -254,15 +252,15 @@ impl Writer {
     }
 }
 
-/// Returns the statement that waits until no other transaction changes the project. A project that does not exist has
-/// no row to lock; two that share a number only wait for each other.
+/// Returns the statement that waits until no other transaction changes the project. It uses an advisory lock, since a
+/// project that does not exist has no row to lock. If two projects share a number, they only wait for each other.
 fn lock(id: ProjectId) -> Statement {
     let number =
         id.as_bytes().iter().fold(0x656e_i64, |lock, byte| lock.wrapping_mul(0x0100_0193) ^ i64::from(*byte));
     Statement::new("SELECT pg_advisory_xact_lock($1)", [number.into()])
 }
 
-/// The task that makes the changes of one project. If the task ends early, the waiting callers get an error.
+/// The task that makes the changes of one project. If it panics, the waiting callers get an error.
 struct Turn {
     writer: Arc<Writer>,
     id: ProjectId,

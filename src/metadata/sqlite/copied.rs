@@ -1,4 +1,4 @@
-//! The projects and uploads that a copy of the metadata names, for backups.
+//! Lists the projects and uploads in a copy of the metadata, for backups.
 
 use std::collections::BTreeSet;
 use std::path::Path;

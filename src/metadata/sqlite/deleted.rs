@@ -1,4 +1,5 @@
-//! Tombstones of projects, runs and uploads that were deleted or have failed, until their objects are removed.
+//! The tombstones of projects, runs and uploads that were deleted or have failed. They are kept until their objects are
+//! removed.
 
 use rusqlite::Connection;
 
@@ -7,7 +8,7 @@ use crate::metadata::store::Deleted;
 use crate::metadata::{Error, tombstones};
 use crate::model::{ProjectState, Tombstone};
 
-/// Records the deletions and failures of a change.
+/// Adds the tombstones of the deletions and failures in a change.
 pub(super) fn note(
     connection: &Connection,
     before: Option<&ProjectState>,
@@ -27,7 +28,7 @@ fn insert(connection: &Connection, tombstone: Tombstone, late: bool) -> Result<(
     insert.and_then(|mut insert| insert.execute((tombstone.as_bytes(), late))).map(drop).map_err(unavailable)
 }
 
-/// Returns all deletions.
+/// Returns all tombstones.
 pub(super) fn all(connection: &Connection) -> Result<Vec<Deleted>, Error> {
     let mut select = connection.prepare_cached("SELECT digest, late FROM deleted").map_err(unavailable)?;
     let rows = select.query_map([], |row| {
@@ -36,7 +37,7 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<Deleted>, Error> {
     rows.map_err(unavailable)?.map(|row| row.map_err(unavailable)).collect()
 }
 
-/// Deletes these tombstones. Late ones, which may still publish objects, are kept unless `is_over`.
+/// Deletes these tombstones. Keeps late ones unless `is_over`: their uploads may still leave objects.
 pub(super) fn forget(connection: &Connection, these: &[Tombstone], is_over: bool) -> Result<(), Error> {
     let mut delete = connection
         .prepare_cached("DELETE FROM deleted WHERE digest = ?1 AND late <= ?2")

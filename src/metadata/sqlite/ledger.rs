@@ -1,4 +1,4 @@
-//! Duties, which belong to no project, and attempts of jobs.
+//! Duties, which belong to no project, and recorded attempts of jobs.
 
 use std::collections::HashMap;
 
@@ -22,13 +22,13 @@ pub(super) fn add_duties(writer: &Connection, duties: &[Duty]) -> Result<(), Err
     Ok(())
 }
 
-/// Forgets a job that is done.
+/// Deletes the duty and the recorded attempts of a job that is done.
 pub(super) fn settle(writer: &Connection, job: &str) -> Result<(), Error> {
     execute(writer, "DELETE FROM duties WHERE name = ?1", [job])?;
     execute(writer, "DELETE FROM attempts WHERE job = ?1", [job])
 }
 
-/// Records attempts of jobs, except of deleted projects.
+/// Records the attempts of a job, unless its project is deleted.
 pub(super) fn note_attempts(
     writer: &Connection,
     project: ProjectId,

@@ -1,4 +1,4 @@
-//! The embedded store: one file of `SQLite`, managed by [`system::sqlite`](crate::system::sqlite).
+//! The embedded metadata store: one `SQLite` file, managed by [`system::sqlite`](crate::system::sqlite).
 
 pub mod copied;
 mod deleted;
@@ -49,7 +49,7 @@ impl Sqlite {
     /// Opens the file at `path`, creates it if it does not exist, and upgrades it to the schema of this program.
     ///
     /// # Errors
-    /// [`Error::TooNew`] if a newer version wrote it; [`Error::Damaged`], [`Error::Full`] and [`Error::Unavailable`].
+    /// [`Error::TooNew`] if a newer version wrote it; [`Error::Damaged`], [`Error::Full`], [`Error::Unavailable`].
     pub fn open(path: &Path) -> Result<Self, Error> {
         Ok(Self(Database::open(path, "metadata", &MIGRATIONS)?, Arc::default()))
     }
@@ -63,7 +63,7 @@ impl Sqlite {
         Ok(Self(Database::open_owned(path, "metadata", &MIGRATIONS, owner, settle)?, Arc::default()))
     }
 
-    /// Returns the version of the file at `path`, 0 if there is none.
+    /// Returns the schema version of the file at `path`; 0 if there is no file.
     ///
     /// # Errors
     /// [`Error::Damaged`], [`Error::Unavailable`].
@@ -71,12 +71,12 @@ impl Sqlite {
         Ok(sqlite::version_of(path)?)
     }
 
-    /// Returns the state of the file when it was opened.
+    /// Returns the result of the check of completeness when the file was opened.
     pub fn standing(&self) -> sqlite::Standing {
         self.0.standing()
     }
 
-    /// Runs `query` on a reader, not on an async thread.
+    /// Runs `query` on a reader, on a blocking thread.
     async fn read<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -86,13 +86,13 @@ impl Sqlite {
     }
 }
 
-/// The latest summary of all projects. Counting takes longer the more projects there are, and load balancers request
-/// it all the time.
+/// A cache of the summary of all projects: counting is slow with many projects, and load balancers request the summary
+/// all the time.
 #[derive(Debug, Default)]
 struct Said {
-    /// Changes that were committed.
+    /// The number of changes that were committed.
     changes: AtomicU64,
-    /// The count of changes before the query, and its result.
+    /// The number of changes before the latest query, and its result.
     latest: Mutex<Option<(u64, Status)>>,
 }
 
@@ -123,7 +123,7 @@ impl Store for Sqlite {
 
     async fn project(&self, id: ProjectId, runs: Runs) -> Result<Option<ProjectState>, Error> {
         self.read("project", move |reader| {
-            // One transaction, so that project, parties and runs are from the same moment.
+            // One transaction, so that project, parties and runs are from the same snapshot.
             let snapshot = reader.unchecked_transaction().map_err(unavailable)?;
             rows::load(&snapshot, id, runs)
         })
@@ -212,7 +212,7 @@ impl Store for Sqlite {
     }
 
     async fn status(&self) -> Result<Status, Error> {
-        // Counted before the query: after a change in between the next call queries again.
+        // Read before the query, so that after a change in between the next call queries again.
         let changes = self.1.changes.load(Ordering::Acquire);
         if let Some(status) = self.1.recall(changes) {
             return Ok(status);

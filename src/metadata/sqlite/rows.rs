@@ -63,7 +63,7 @@ pub(super) fn list_runs(connection: &Connection, project: ProjectId) -> Result<V
     select_all(connection, list, &[&project.as_bytes()], |row| columns::listed_run(row))
 }
 
-/// Changes the rows of a project from `before` to `after`. Rows that stay the same are not written.
+/// Changes the rows of a project from `before` to `after`. Writes changed rows only.
 pub(super) fn store(
     connection: &Connection,
     id: ProjectId,
@@ -102,7 +102,7 @@ fn store_runs(connection: &Connection, id: ProjectId, before: &[Run], after: &[R
 }
 
 fn same_head(before: &ProjectState, after: &ProjectState) -> bool {
-    // The rest of a project's own row is fixed when it is created.
+    // The other columns of a project never change.
     before.encoding_bytes == after.encoding_bytes
 }
 
@@ -217,7 +217,7 @@ fn store_run(connection: &Connection, project: ProjectId, run: &Run) -> Result<(
         .map_err(unavailable)
 }
 
-/// Keeps the rate of a run that has just been completed.
+/// Stores the rate of a run that has just been completed.
 fn store_rate(connection: &Connection, run: &Run) -> Result<(), Error> {
     let Some(rate) = records::rate(run) else { return Ok(()) };
     execute(connection, "REPLACE INTO rate (only, comparisons_per_second) VALUES (1, ?1)", &[&rate])

@@ -1,4 +1,4 @@
-//! The writes of a change to a project.
+//! Makes a change of a project.
 
 use std::collections::HashMap;
 
@@ -32,7 +32,7 @@ pub(super) fn update(
     Ok(())
 }
 
-/// Returns true if a change removes data that must not be readable any more: a seed, keys, a run, a project.
+/// Returns true if a change removes data that must no longer be readable: a seed, keys, a run or a project.
 fn effaces(before: Option<&ProjectState>, after: Option<&ProjectState>) -> bool {
     let Some(before) = before else { return false };
     let Some(after) = after else { return true };

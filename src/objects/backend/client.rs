@@ -1,4 +1,4 @@
-//! A client of the `object_store` crate with this module's keys and errors.
+//! A client of the `object_store` crate that uses the keys and errors of `objects`.
 
 use std::io;
 use std::ops::Range;
@@ -69,7 +69,7 @@ impl Client {
         Ok(Removed { objects, bytes: bytes.load(Ordering::Relaxed) })
     }
 
-    /// Fails if there is an object below `prefix`, which has just been removed.
+    /// Fails if there is an object below `prefix`, where all objects have just been removed.
     pub(super) async fn expect_empty(&self, prefix: &Prefix) -> Result<(), Error> {
         match self.0.list(Some(&prefix.path())).try_next().await? {
             None => Ok(()),

@@ -1,4 +1,4 @@
-//! The conformance list of backends, and of the decorators around one.
+//! The conformance tests of backends, and of the decorators around a backend.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::objects::{Blob, Cache, CacheLimits, Error, Key, keys};
 const PROJECT: ProjectId = ProjectId::from_bytes([1; 24]);
 const RUN: RunId = RunId::from_bytes([2; 24]);
 
-/// Returns every backend and combination that must conform, with its name.
+/// Returns every backend and every combination with decorators that must pass the tests, with its name.
 fn backends(dir: &Path) -> Vec<(&'static str, Box<dyn Backend>)> {
     let local = |name: &str| Local::open(&dir.join(name)).unwrap();
     let remote = || Remote::new(Arc::new(InMemory::new()), Handle::current(), dir);
@@ -53,7 +53,7 @@ fn read(backend: &dyn Backend, key: &Key) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// Calls every operation that has a metric once, outside of a runtime.
+/// Calls every operation that has a metric once.
 pub(super) fn each_operation_once(backend: &dyn Backend, runtime: &Handle, dir: &Path) {
     let (key, prefix) = (keys::plan(PROJECT, RUN), keys::project(PROJECT));
     runtime.block_on(async {

@@ -1,7 +1,7 @@
-//! Objects as files of one directory.
+//! Objects as files in one directory.
 //!
-//! Two properties are added to the `object_store` crate: a complete file becomes an object without being copied,
-//! unless it is on another file system; and a removal is durable when it returns.
+//! Unlike the `object_store` crate, it turns a complete file into an object without copying, unless the file is on
+//! another file system; and a removal is durable when it returns.
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
@@ -20,27 +20,27 @@ use crate::system::open_files::patiently;
 use crate::system::place::{self, Place};
 use crate::system::{regular, removals};
 
-/// Attempts to create a directory that a concurrent removal deletes.
+/// The maximum number of attempts to place a file in a directory that concurrent removals delete.
 const PLACE_ATTEMPTS: usize = 16;
-/// Directories that are remembered as durable; when there are more, all are forgotten.
+/// The maximum number of directories in [`Directory::durable`]. Beyond it, the set is cleared.
 const DURABLE_MAX: usize = 10_000;
 
-/// The prefix of files that are being copied; no object's name begins so.
+/// The prefix of the names of incomplete copies; no object has such a name.
 const COPY: &str = "copy-";
 
 #[derive(Debug)]
 pub(in crate::objects) struct Directory {
     root: PathBuf,
-    /// The root, and the file system on which projects are.
+    /// The root, and the file system of the projects' directory.
     places: [Place; 2],
-    /// Directories below the root that are on disk together with all their parents. Directories are made and
-    /// removed under the lock.
+    /// Directories below the root that are known to be durable, with all their parents. Directories are created and
+    /// removed under this lock.
     durable: Mutex<HashSet<PathBuf>>,
 }
 
 impl Directory {
-    /// Returns the objects in `root`, which is created if it is missing. Unfinished copies that a crash has left are
-    /// removed, unless they are removed elsewhere.
+    /// Opens the objects in `root`, which is created if it is missing. Removes unfinished copies of score files that a
+    /// crash has left. Others are removed with the directory of their run or upload.
     pub(in crate::objects) fn open(root: &Path) -> io::Result<Self> {
         make_private_directory(root)?;
         remove_unfinished_copies(&root.join(keys::score_files().as_str()))?;
@@ -56,8 +56,8 @@ impl Directory {
         &self.root
     }
 
-    /// Checks that the directory is still the one that was opened: in another directory, an object that exists would
-    /// seem to be missing, and a new object would be lost.
+    /// Checks that the directory is still the one that was opened. In another directory, existing objects would seem to
+    /// be missing, and new objects would be lost.
     pub(in crate::objects) fn is_in_place(&self) -> io::Result<()> {
         place::check_all(&self.places)
     }
@@ -68,17 +68,17 @@ impl Directory {
         disk::takes_writes(&self.root)
     }
 
-    /// Checks that the file of `key`, if it exists, can be opened without waiting for another process.
+    /// Checks that the file of `key`, if it exists, is a regular file: opening another kind could block.
     pub(in crate::objects) fn can_open(&self, key: &Key) -> Result<(), Error> {
         regular::check(&self.root.join(key.as_str())).map_err(|error| Error::opening(key, error))
     }
 
-    /// Turns a complete file into the object `key` and returns once that is on disk. An existing object is kept and
-    /// the file is removed.
+    /// Turns a complete file into the object `key`, and returns once the object is durable. If the object exists, it is
+    /// kept and the file is removed.
     pub(in crate::objects) fn place(&self, file: NamedTempFile, key: &Key) -> Result<(), Error> {
         self.is_in_place()?;
         self.publish(file, key)?;
-        // The file may be in a file system that was mounted meanwhile.
+        // The file may be in a file system that was mounted over the directory in the meantime.
         Ok(self.is_in_place()?)
     }
 
@@ -92,7 +92,7 @@ impl Directory {
             match file.persist_noclobber(&target) {
                 Ok(()) => return Ok(sync_directory(directory)?),
                 Err(taken) if taken.error.kind() == io::ErrorKind::AlreadyExists => {
-                    // An earlier writer may not have synced the directory yet.
+                    // The writer of the existing object may not have synced the directory yet.
                     return Ok(sync_directory(directory)?);
                 }
                 Err(gone) if gone.error.kind() == io::ErrorKind::NotFound => {
@@ -113,7 +113,7 @@ impl Directory {
         patiently(|| regular::open(&path)).map_err(|error| self.opening(key, error))
     }
 
-    /// Returns the reason why `key` cannot be opened: it is missing only if the directory is the one that was opened.
+    /// Converts an error of opening `key`. If the directory is no longer the same, the object is not called missing.
     fn opening(&self, key: &Key, error: io::Error) -> Error {
         let error = Error::opening(key, error);
         let away = matches!(error, Error::Missing { .. }).then(|| self.is_in_place().err()).flatten();
@@ -155,7 +155,7 @@ impl Directory {
         Ok(removed)
     }
 
-    /// Removes `directory` and its parents as far as they are empty; that is durable when this returns.
+    /// Removes `directory` and its parents as far as they are empty. The removal is durable when this returns.
     fn prune(&self, directory: &Path) -> io::Result<()> {
         let mut durable = self.durable.lock();
         let mut left = directory;
@@ -165,7 +165,7 @@ impl Directory {
         }
         drop(durable);
         match sync_directory(left) {
-            // A concurrent removal came first, and will sync the parent.
+            // A concurrent removal has removed the directory, and will sync its parent.
             Err(error) if error.kind() == io::ErrorKind::NotFound => sync_directory(&self.root),
             done => done,
         }
@@ -198,8 +198,8 @@ impl Directory {
     }
 }
 
-/// Creates a directory below an existing one; no error if it exists. The root is never created again: it may have been unmounted
-/// or moved since it was checked.
+/// Creates a directory in an existing one; no error if it exists. Does not create parents: if the root is missing, it
+/// may have been unmounted or moved since it was checked.
 fn make_below(directory: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(directory) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
@@ -216,8 +216,7 @@ pub(in crate::objects) fn sync_directory(path: &Path) -> io::Result<()> {
     patiently(|| File::open(path))?.sync_all()
 }
 
-/// Makes a durable copy of `file` in a directory on another file system, to which it cannot be renamed. A copy that a
-/// crash leaves is removed with the directory.
+/// Makes a durable copy of `file` in a directory on another file system, to which a rename is impossible.
 fn copy_into(directory: &Path, file: &Path) -> io::Result<TempPath> {
     let mut copy = patiently(|| tempfile::Builder::new().prefix(COPY).tempfile_in(directory))?;
     io::copy(&mut patiently(|| File::open(file))?, &mut copy)?;
@@ -240,7 +239,7 @@ fn remove_unfinished_copies(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Unlinks all files below `directory` and appends its directories, each before its content.
+/// Unlinks all files below `directory`, and appends its directories to `directories`, each before those in it.
 fn remove_files(directory: &Path, directories: &mut Vec<PathBuf>, removed: &mut Removed) -> io::Result<()> {
     let entries = match patiently(|| fs::read_dir(directory)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -1,4 +1,4 @@
-//! Objects as files of this machine.
+//! The backend of objects that are files of this machine.
 
 use std::io;
 use std::ops::Range;
@@ -15,7 +15,7 @@ use super::{Backend, Chunks, Found};
 use crate::objects::location::files;
 use crate::objects::{Blob, Error, Key, ObjectFile, Prefix, Removed};
 
-/// Files below one directory. They are read in place, and created by renaming.
+/// Objects as files below one directory. They are read in place, and created by a rename.
 #[derive(Debug)]
 pub(in crate::objects) struct Local {
     directory: Arc<Directory>,
@@ -44,8 +44,7 @@ impl Local {
         Ok(spawn_blocking(move || work(&directory)).await??)
     }
 
-    /// Returns `found`, unless the directory is no longer the one that was opened: then the object may not be
-    /// missing.
+    /// Returns `found`. If the object seems to be missing, fails unless the directory is still the one that was opened.
     async fn in_place<T>(&self, found: Result<T, Error>) -> Result<T, Error> {
         if let Err(Error::Missing { .. }) = &found {
             self.blocking(Directory::is_in_place).await?;
@@ -66,7 +65,7 @@ impl Backend for Local {
     }
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<(Found, Chunks), Error> {
-        // Opening a file that is not regular could wait for another process.
+        // Opening a file that is not regular could block.
         let checked = key.clone();
         self.blocking(move |directory| directory.can_open(&checked)).await?;
         self.in_place(self.client.get(key, range).await).await

@@ -1,4 +1,4 @@
-//! Counts and times the calls of a backend.
+//! Counts the calls of a backend, and measures their time.
 
 use std::future::Future;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use super::{Backend, Chunks, Found};
 use crate::objects::{Blob, Error, Key, ObjectFile, Prefix, Removed, Usage};
 use crate::telemetry::metrics::Call;
 
-/// A backend whose calls have metrics, by operation.
+/// A backend whose calls are measured, by operation.
 #[derive(Debug)]
 pub(in crate::objects) struct Metered<B>(pub(in crate::objects) B);
 

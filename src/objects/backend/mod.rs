@@ -1,8 +1,8 @@
-//! The stores in which objects can be, behind one trait.
+//! The stores that can contain objects, with one trait for all.
 //!
-//! [`Local`] keeps objects in files of this machine, [`Remote`] in a bucket. [`Metered`] and
-//! [`Cached`](super::cache::Cached) are backends around another backend; the list of conformance tests applies to
-//! every combination.
+//! [`Local`] has objects in files of this machine, [`Remote`] in a bucket. [`Metered`] and
+//! [`Cached`](super::cache::Cached) are decorators of another backend. Every combination must pass the conformance
+//! tests.
 
 #[cfg(test)]
 pub(super) mod conformance;
@@ -49,7 +49,7 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
     /// not replaced.
     ///
     /// # Errors
-    /// [`Error::Full`], [`Error::Storage`]; the file has been removed then.
+    /// [`Error::Full`], [`Error::Storage`]. After an error the file is removed.
     async fn publish(&self, file: NamedTempFile, key: &Key) -> Result<(), Error>;
 
     /// Returns the attributes of an object without reading it.
@@ -62,34 +62,35 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
     /// time.
     ///
     /// # Errors
-    /// [`Error::Missing`], [`Error::Storage`]; the latter may also come out of the stream.
+    /// [`Error::Missing`], [`Error::Storage`]; the stream may return the latter, too.
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<(Found, Chunks), Error>;
 
     /// Opens an object as a file. Blocks.
     ///
     /// # Errors
-    /// [`Error::Missing`]; for a copy also [`Error::Full`], [`Error::Damaged`] and [`Error::Storage`].
+    /// [`Error::Missing`]; for a download also [`Error::Full`], [`Error::Damaged`] and [`Error::Storage`].
     fn read(&self, key: &Key) -> Result<ObjectFile, Error>;
 
-    /// Returns true if the file that was mapped still has its attributes.
+    /// Returns true if the mapped file still has the attributes that it had when it was mapped.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Storage`].
     async fn is_untouched(&self, blob: &Blob) -> Result<bool, Error>;
 
-    /// Removes an object for good; returns false if there was none.
+    /// Removes an object permanently; returns false if there was none.
     ///
     /// # Errors
     /// [`Error::Storage`].
     async fn delete(&self, key: &Key) -> Result<bool, Error>;
 
-    /// Removes every object below `prefix` for good, and checks that none is left.
+    /// Removes every object below `prefix` permanently, and checks that none is left.
     ///
     /// # Errors
-    /// [`Error::Storage`], also if objects were added meanwhile.
+    /// [`Error::Storage`], also if objects were added in the meantime.
     async fn delete_prefix(&self, prefix: &Prefix) -> Result<Removed, Error>;
 
-    /// Lists the names directly below a prefix that have further names below them, in no particular order.
+    /// Lists the "directories" directly below a prefix: names that have further names below them. In no particular
+    /// order.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -101,12 +102,12 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
     /// [`Error::Storage`].
     async fn probe(&self) -> Result<(), Error>;
 
-    /// Returns the directory of objects that are files of this machine.
+    /// Returns the directory of the objects, if they are files of this machine.
     fn directory(&self) -> Option<&Path> {
         None
     }
 
-    /// Checks that the disk accepts writes, for objects that are files of this machine.
+    /// Checks that the disk accepts writes, if objects are files of this machine.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Storage`].
@@ -114,7 +115,7 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
         Ok(())
     }
 
-    /// Returns the use of the cache, if there is one.
+    /// Returns the usage of the cache, if there is one.
     fn cache_use(&self) -> Option<Usage> {
         None
     }

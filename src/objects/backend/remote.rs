@@ -1,4 +1,4 @@
-//! Objects in a store on another machine: writes are uploads, reads are downloads, both as streams.
+//! The backend of objects in a remote store. Uploads and downloads are streams.
 
 use std::fs::{self, File};
 use std::io::{Seek, Write};
@@ -20,12 +20,12 @@ use crate::objects::blob::Stamp;
 use crate::objects::{Blob, Error, Key, ObjectFile, Prefix, Removed, keys};
 use crate::system::open_files::{patiently, patiently_async};
 
-/// Bytes in a part of an upload, except the last; smaller objects are uploaded whole.
+/// The size of each part of a multipart upload except the last. Smaller objects are uploaded whole.
 const PART_BYTES: u64 = 8 << 20;
-/// Parts that are uploaded concurrently.
+/// The maximum number of parts that are uploaded concurrently.
 const PARTS: usize = 4;
 
-/// A store of the `object_store` crate. Objects are downloaded to files without names.
+/// Objects in a store of the `object_store` crate. They are downloaded to files without names.
 #[derive(Debug)]
 pub(in crate::objects) struct Remote {
     client: Client,
@@ -35,7 +35,7 @@ pub(in crate::objects) struct Remote {
 }
 
 impl Remote {
-    /// Returns the objects of `store`. Blocking threads call it through `runtime`.
+    /// Returns the objects of `store`. Blocking threads use `runtime` to call the store.
     pub(in crate::objects) fn new(store: Arc<dyn ObjectStore>, runtime: Handle, staging: &Path) -> Self {
         Self { client: Client(store), runtime, staging: staging.to_owned() }
     }
@@ -61,7 +61,7 @@ impl Backend for Remote {
     }
 
     async fn is_untouched(&self, blob: &Blob) -> Result<bool, Error> {
-        // Only this process can reach a file without a name, so it does not change.
+        // Only this process can access a file without a name, so it does not change.
         let Some(path) = blob.copy().map(Path::to_owned) else { return Ok(true) };
         let stamp = blob.stamp();
         let found = spawn_blocking(move || fs::metadata(path)).await?;
@@ -82,7 +82,7 @@ impl Backend for Remote {
     }
 
     async fn probe(&self) -> Result<(), Error> {
-        // A missing bucket looks like a missing object, except in a listing.
+        // Only a listing distinguishes a missing bucket from a missing object.
         self.client.children(&keys::probe()).await.map(drop)
     }
 }
@@ -106,7 +106,8 @@ async fn upload_whole(store: &dyn ObjectStore, bytes: Vec<u8>, key: &Key) -> Res
     let bytes = PutPayload::from(bytes);
     match store.put_opts(&key.path(), bytes.clone(), PutMode::Create.into()).await {
         Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
-        // The operator has set that this store supports no conditions. Objects with the same key have the same bytes.
+        // The operator has declared that this store supports no conditions. Overwriting is safe: objects with the same
+        // key have the same bytes.
         Err(object_store::Error::NotImplemented { .. }) => {
             store.put(&key.path(), bytes).await.map(|_| ()).map_err(Error::from)
         }
@@ -124,7 +125,7 @@ async fn upload_in_parts(
     match feed(&mut parts, &mut source).await {
         Ok(()) => parts.finish().await.map(|_| ()).map_err(Error::from),
         Err(error) => {
-            // If even the abort fails, the store's own rules remove the rest of the upload.
+            // If the abort fails, too, the parts are left to the store's rules for incomplete uploads.
             let _ = parts.abort().await;
             Err(error)
         }

@@ -19,17 +19,17 @@ pub(in crate::objects) struct Cached<B> {
     store: B,
     cache: Arc<Cache>,
     runtime: Handle,
-    /// The directory of files for which the cache has no room.
+    /// The directory of downloads for which the cache has no room.
     staging: PathBuf,
 }
 
 impl<B: Backend> Cached<B> {
-    /// Reads `store` through `cache`. Threads that block reach the store through `runtime`.
+    /// Returns a backend that reads `store` through `cache`. Blocking threads use `runtime` to call the store.
     pub(in crate::objects) fn new(store: B, cache: Cache, runtime: Handle, staging: &Path) -> Self {
         Self { store, cache: Arc::new(cache), runtime, staging: staging.to_owned() }
     }
 
-    /// Drops the copies of objects that are being removed, even if the store fails to remove them now.
+    /// Drops the copies of objects that are to be removed. They stay dropped even if the store then fails.
     async fn forget(&self, these: impl Fn(&Key) -> bool + Send + 'static) -> Result<(), Error> {
         let cache = Arc::clone(&self.cache);
         Ok(spawn_blocking(move || cache.forget(these)).await?)

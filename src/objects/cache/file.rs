@@ -8,8 +8,8 @@
 //! 4 bytes   "ENC1": the format and its version
 //! ```
 //!
-//! The object comes first, so that it can be mapped; the attributes come last, when all of them are known. Nothing is
-//! synced: the checksum detects what a power cut has lost.
+//! The object comes first, so that it can be mapped; the attributes come last, when all of them are known. Files are
+//! not synced: the checksum detects data that a power cut has lost.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -20,26 +20,26 @@ use crc_fast::{CrcAlgorithm, Digest};
 use crate::objects::{Key, keys};
 
 const MAGIC: [u8; 4] = *b"ENC1";
-/// Bytes after the key and the ETag.
+/// The number of bytes after the key and the ETag.
 const END_BYTES: u64 = 16;
-/// The maximum number of bytes of key and ETag, which have far fewer in practice.
+/// The maximum number of bytes of key and ETag; in practice they have far fewer.
 const HEAD_BYTES_MAX: u32 = 1 << 16;
-/// Bytes that are read at a time.
+/// The number of bytes that are read at a time.
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// The header of a cached file.
+/// The attributes of a cached object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     /// The key of the cached object.
     pub(super) key: Key,
     /// The store's identifier of this content.
     pub(super) etag: String,
-    /// Bytes of the object.
+    /// The size of the object.
     pub(super) size: u64,
 }
 
 impl Head {
-    /// Returns the bytes that the copy takes.
+    /// Returns the size of the file.
     pub(super) fn bytes(&self) -> u64 {
         self.size + self.text().len() as u64 + END_BYTES
     }
@@ -48,7 +48,7 @@ impl Head {
         format!("{}\n{}", self.key, self.etag)
     }
 
-    /// Reads the header of a file; `None` if it is not a cached file, or is truncated.
+    /// Reads the attributes from a file; returns `None` if it is not a cached object, or is truncated.
     pub(super) fn of(file: &File) -> io::Result<Option<Self>> {
         let length = file.metadata()?.len();
         let Some(end_at) = length.checked_sub(END_BYTES) else { return Ok(None) };
@@ -66,7 +66,7 @@ impl Head {
         Ok(parts.map(|(key, etag)| Self { key: keys::noted(key), etag: etag.to_owned(), size }))
     }
 
-    /// Returns true if `file` has this header and all its bytes have the checksum. Reads all of it.
+    /// Returns true if `file` has these attributes and its checksum is right. Reads the whole file.
     pub(super) fn is_of(&self, file: &File) -> io::Result<bool> {
         if Self::of(file)?.as_ref() != Some(self) {
             return Ok(false);
@@ -103,7 +103,7 @@ impl<W: Write> Writer<W> {
         Self { out, crc: digest() }
     }
 
-    /// Completes the copy, once `head.size` bytes of the object were written.
+    /// Completes the copy. Exactly `head.size` bytes of the object must have been written.
     pub(super) fn finish(mut self, head: &Head) -> io::Result<W> {
         let text = head.text();
         self.write_all(text.as_bytes())?;

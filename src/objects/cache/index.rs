@@ -23,9 +23,9 @@ use crate::telemetry::metrics;
 /// Limits on the space of the cache.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The maximum number of bytes of all copies.
+    /// The maximum total size of all copies.
     pub bytes_max: u64,
-    /// Bytes that stay free on the disk: if fewer are free, copies are evicted and none are made.
+    /// The minimum free space of the disk. If less is free, copies are evicted and none are made.
     pub disk_free_min: u64,
 }
 
@@ -46,14 +46,14 @@ struct Places {
     uses: u64,
     /// The number of the next file.
     next: u64,
-    /// Objects that are being fetched, with the count of readers that wait for each.
+    /// The downloads in progress. The reference count of each shows how many readers use it.
     fetches: HashMap<Key, Arc<FetchLock>>,
 }
 
-/// The time of the last use. Objects that are usually read once are evicted first.
+/// A position in the order of eviction: false for an object that is usually read once, then the number of the last use.
 type Use = (bool, u64);
 
-/// A cached file, or one that is still being read. Its bytes count until the last reader closes it.
+/// The file of a copy. Its bytes count until it is removed from the cache and its last reader has closed it.
 #[derive(Debug)]
 pub(in crate::objects) struct CachedFile {
     pub(super) head: Head,
@@ -61,7 +61,7 @@ pub(in crate::objects) struct CachedFile {
     _room: Room,
 }
 
-/// A share of the bytes that copies may take; returned when dropped.
+/// Reserved space for a copy. Dropping it returns the space.
 #[derive(Debug)]
 pub(super) struct Room {
     taken: Arc<AtomicU64>,
@@ -95,13 +95,13 @@ impl CachedFile {
     /// Opens the copy if all its bytes have the checksum, and records the use.
     pub(super) fn open(&self) -> io::Result<Option<File>> {
         let file = match regular::open(&self.path) {
-            // The file was removed from outside.
+            // Another process has removed the file.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
         let now = Clock::system().now().as_micros();
         let now = UNIX_EPOCH + Duration::from_micros(u64::try_from(now).unwrap_or(0));
-        // A failure only affects the order after a restart.
+        // A failure only affects the order of eviction after a restart.
         let _ = file.set_times(FileTimes::new().set_accessed(now));
         Ok(self.head.is_of(&file)?.then_some(file))
     }
@@ -113,15 +113,15 @@ impl CachedFile {
     }
 }
 
-/// Held by the reader that fetches an object. The others wait for it, and then find the copy.
+/// Held by the reader that downloads an object. Other readers wait for it, and then find the copy.
 #[derive(Debug, Default)]
 pub(super) struct FetchLock {
     pub(super) lock: tokio::sync::Mutex<()>,
-    /// Set if the object was removed meanwhile: the copy must not be kept.
+    /// True if the object was removed in the meantime: the copy must not be kept.
     void: AtomicBool,
 }
 
-/// A reader that fetches an object or waits for that, until this is dropped.
+/// A reader that downloads an object, or waits for the download of another reader.
 pub(super) struct FetchSlot<'a> {
     index: &'a CacheIndex,
     key: &'a Key,
@@ -131,7 +131,7 @@ pub(super) struct FetchSlot<'a> {
 impl Drop for FetchSlot<'_> {
     fn drop(&mut self) {
         let mut places = self.index.places.lock();
-        // The map holds one reference, and this caller the other.
+        // Two references are those of the map and of this reader: no other reader is left.
         if Arc::strong_count(&self.fetch) <= 2 {
             places.fetches.remove(self.key);
         }
@@ -139,8 +139,8 @@ impl Drop for FetchSlot<'_> {
 }
 
 impl CacheIndex {
-    /// Indexes the copies in `directory`, in the order of their last use; removes damaged and unfinished copies, and
-    /// copies beyond the limits. Other files are kept.
+    /// Indexes the copies in `directory`, in the order of their last use. Removes truncated and unfinished copies, and
+    /// copies beyond the limits. Keeps other files.
     pub(super) fn open(directory: &Path, limits: Limits) -> io::Result<Self> {
         let index =
             Self { directory: directory.to_owned(), limits, taken: Arc::default(), places: Mutex::default() };
@@ -150,7 +150,7 @@ impl CacheIndex {
             match recognised(&path) {
                 Some((used, number, head)) => found.push((used, number, path, head)),
                 None if is_copy(&path) => fs::remove_file(&path)?,
-                // An empty folder in the place of a copy.
+                // An empty directory with the name of a copy is removed.
                 None if has_number(&path) && fs::remove_dir(&path).is_ok() => {}
                 None => tracing::warn!(path = %path.display(), "an unknown file in the cache is kept"),
             }
@@ -185,20 +185,20 @@ impl CacheIndex {
         self.places.lock().kept.keys().cloned().collect()
     }
 
-    /// Waits in line for the fetch of `key`.
+    /// Registers a reader for the download of `key`.
     pub(super) fn queue<'a>(&'a self, key: &'a Key) -> FetchSlot<'a> {
         let fetch = Arc::clone(self.places.lock().fetches.entry(key.clone()).or_default());
         FetchSlot { index: self, key, fetch }
     }
 
-    /// Returns the bytes of all copies, and their limit.
+    /// Returns the total size of all copies, and its limit.
     pub(super) fn usage(&self) -> Usage {
         Usage { bytes: self.taken.load(Ordering::Relaxed), bytes_max: self.limits.bytes_max }
     }
 
-    /// Reserves room for a copy of `key` that takes `bytes`. Evicts other copies, least recently used first, except
-    /// open ones. For an object that is read once, it evicts no copy of a repeatedly read object. Returns `None` if
-    /// the evicted copies free too little room.
+    /// Reserves `bytes` for a copy of `key`. Evicts other copies if necessary, least recently used first, but none that
+    /// is open, and none of a repeatedly read object for one that is read once. Returns `None` if that cannot free
+    /// enough.
     pub(super) fn reserve(&self, key: &Key, bytes: u64) -> Option<Room> {
         if bytes > self.limits.bytes_max {
             return None;
@@ -229,13 +229,13 @@ impl CacheIndex {
     fn missing(&self, bytes: u64) -> u64 {
         let Limits { bytes_max, disk_free_min } = self.limits;
         let over_bound = (self.taken.load(Ordering::Relaxed).saturating_add(bytes)).saturating_sub(bytes_max);
-        // Where the free space of the disk is unknown, the write will fail.
+        // If the free space of the disk cannot be determined, the write itself will fail.
         let free = disk::room(&self.directory).map_or(u64::MAX, |room| room.free_bytes);
         over_bound.max(disk_free_min.saturating_add(bytes).saturating_sub(free))
     }
 
-    /// Gives a complete copy its name, unless the object was removed meanwhile; it can be read in any case. The file
-    /// was written through a handle of its own, which stays valid.
+    /// Adds a complete copy to the cache, unless the object was removed in the meantime; then the file gets no name. In
+    /// both cases returns the open file.
     pub(super) fn keep(
         &self,
         file: NamedTempFile,
@@ -266,7 +266,8 @@ impl CacheIndex {
         }
     }
 
-    /// Drops all copies of these objects, and copies that are being made. Their files are removed when this returns.
+    /// Drops all copies of these objects; copies that are being made will not be kept. The files of the dropped copies
+    /// are removed when this returns.
     pub(super) fn forget(&self, these: impl Fn(&Key) -> bool) {
         let mut places = self.places.lock();
         for (_, fetch) in places.fetches.iter().filter(|(key, _)| these(key)) {
@@ -278,7 +279,7 @@ impl CacheIndex {
 }
 
 impl Places {
-    /// Moves a copy to the end of the order of eviction.
+    /// Adds a copy at the end of the order of eviction, or moves it there. Replaces an older copy of the same object.
     fn put(&mut self, kept: &Arc<CachedFile>) {
         self.uses += 1;
         let (key, used) = (kept.head.key.clone(), (kept.head.key.is_read_again(), self.uses));
@@ -298,7 +299,8 @@ impl Places {
         }
     }
 
-    /// Returns the copies that may be evicted, in order. They have no readers, and a new reader needs the lock.
+    /// Returns the copies without readers, in the order of eviction. A new reader would need the lock that the caller
+    /// holds.
     fn going(&self) -> impl Iterator<Item = (&Use, &Key, u64)> {
         self.order.iter().filter_map(|(used, key)| {
             let (_, kept) = self.kept.get(key)?;
@@ -310,8 +312,8 @@ impl Places {
         self.going().map(|(_, key, _)| key.clone()).collect()
     }
 
-    /// Returns copies to evict for `missing` bytes, if there are enough. Copies that are read repeatedly are evicted
-    /// only for another repeatedly read object (`read_again`).
+    /// Returns copies whose eviction frees at least `missing` bytes; `None` if there are not enough. Copies of
+    /// repeatedly read objects are evicted only for another such object (`read_again`).
     fn victims(&self, missing: u64, read_again: bool) -> Option<Vec<Key>> {
         let (mut victims, mut freed) = (Vec::new(), 0);
         let going = self.going().take_while(|((used_again, _), ..)| read_again || !used_again);
@@ -331,7 +333,7 @@ fn evict(places: &mut Places, victims: &[Key]) {
     victims.iter().for_each(|key| places.remove(key));
 }
 
-/// Returns true if the file at `path` is a copy, finished or not, by its name.
+/// Returns true if `path` is a file with the name of a copy, complete or not.
 pub(super) fn is_copy(path: &Path) -> bool {
     let name = path.file_name().and_then(OsStr::to_str);
     name.is_some_and(is_cached) && fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
@@ -342,7 +344,7 @@ fn has_number(path: &Path) -> bool {
     name.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Returns the time of a cached file's last use, its number, and its header.
+/// Returns the time of a copy's last use, the number of its file, and its attributes; `None` if the file is not a copy.
 fn recognised(path: &Path) -> Option<((i64, i64), u64, Head)> {
     let number = path.file_name()?.to_str()?.parse().ok()?;
     let found = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;

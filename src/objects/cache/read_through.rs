@@ -18,7 +18,7 @@ use crate::system::open_files::patiently_async;
 use crate::telemetry::{chain, metrics};
 
 const BUFFER_BYTES: usize = 256 << 10;
-/// Concurrent requests to the store when all copies are checked.
+/// The maximum number of concurrent requests when all copies are checked.
 const ASKED_AT_ONCE: usize = 8;
 
 /// Copies of remote objects in a local directory. They survive a restart.
@@ -29,7 +29,7 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Opens the copies in `directory`, which is created if it is missing. Reads the end of each file.
+    /// Opens the cache in `directory`, which is created if it is missing. Reads the end of each file.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -38,13 +38,13 @@ impl Cache {
         Ok(Self { index: CacheIndex::open(directory, limits)?, directory: directory.into() })
     }
 
-    /// Returns the bytes of all copies, and the most that they may have.
+    /// Returns the total size of all copies, and its limit.
     pub(in crate::objects) fn usage(&self) -> Usage {
         self.index.usage()
     }
 
-    /// Removes all copies in a directory, and the directory if nothing else is in it; no error if it does not exist. For
-    /// a server whose cache was disabled.
+    /// Removes all copies in a directory, and the directory if nothing else is in it; no error if it does not exist.
+    /// Called when the cache is disabled.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -59,13 +59,13 @@ impl Cache {
                 fs::remove_file(&path)?;
             }
         }
-        // A mount point, a link, or a directory with other files is kept.
+        // Fails, and thereby keeps the directory, if it is a mount point, a link, or has other files.
         let _ = fs::remove_dir(directory);
         Ok(())
     }
 
-    /// Returns the object `key` of `store` as a file: its copy if there is a valid one, else a download, which is
-    /// cached if there is room and has no name in `staging` otherwise. Blocks on the disk.
+    /// Returns the object `key` of `store` as a file: its copy if there is a valid one, otherwise a download. The
+    /// download is cached if there is room; otherwise it is a file without a name in `staging`. Blocks on the disk.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Damaged`], [`Error::Full`] and [`Error::Storage`].
@@ -80,7 +80,7 @@ impl Cache {
         }
         let slot = self.index.queue(key);
         let _fetch = slot.fetch.lock.lock().await;
-        // An earlier reader may have fetched the object.
+        // Another reader may have downloaded the object during the wait.
         if let Some(found) = self.kept(store, key).await? {
             return Ok(found);
         }
@@ -88,8 +88,7 @@ impl Cache {
         self.fetch(store, key, &slot.fetch, staging).await
     }
 
-    /// Returns the copy of `key`, if there is one, the store still has the same content, and all bytes have the
-    /// checksum.
+    /// Returns the copy of `key`, if there is one, its checksum is right, and the store still has the same content.
     async fn kept(&self, store: &dyn Backend, key: &Key) -> Result<Option<ObjectFile>, Error> {
         let Some(kept) = self.index.find(key) else { return Ok(None) };
         let found = store.head(key).await;
@@ -153,7 +152,7 @@ impl Cache {
         }
     }
 
-    /// Writes the download to a file that becomes a copy when it is complete.
+    /// Writes the download to a file, which becomes a copy when it is complete.
     async fn save(
         &self,
         got: (Found, Chunks),
@@ -170,14 +169,14 @@ impl Cache {
         Ok(ObjectFile::of_copy(file, kept))
     }
 
-    /// Drops the copies of these objects, and copies that are being made. Their files are removed when this returns.
-    /// Blocks.
+    /// Drops the copies of these objects; copies that are being made will not be kept. The files of the dropped copies
+    /// are removed when this returns. Blocks.
     pub(in crate::objects) fn forget(&self, these: impl Fn(&Key) -> bool) {
         self.index.forget(these);
     }
 
-    /// Drops the copies of removed objects, and copies beyond the limits; returns the removed objects. Copies are
-    /// kept if the store does not answer.
+    /// Drops the copies of objects that the store no longer has, and returns their keys. Also drops copies beyond the
+    /// limits. If the store does not answer, keeps the copies.
     pub(in crate::objects) async fn sweep(&self, store: &dyn Backend) -> Vec<Key> {
         self.index.make_room();
         let asked = stream::iter(self.index.keys()).map(|key| async move {

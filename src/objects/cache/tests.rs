@@ -25,7 +25,7 @@ use crate::objects::{Error, Key, ObjectFile, Objects, keys};
 const PROJECT: ProjectId = ProjectId::from_bytes([1; 24]);
 const OTHER: ProjectId = ProjectId::from_bytes([9; 24]);
 const RUN: RunId = RunId::from_bytes([2; 24]);
-/// The limit on the bytes that a cached file has in addition to its object.
+/// More bytes than a cached file has in addition to its object.
 const AROUND: u64 = 300;
 
 /// A store in memory that counts its calls, and answers slowly.
@@ -93,7 +93,7 @@ impl ObjectStore for Counting {
     }
 }
 
-/// A store and a worker's directories.
+/// A store, and the directories of a worker.
 struct Place {
     dir: TempDir,
     store: Arc<Counting>,
@@ -248,7 +248,7 @@ async fn the_bound_is_kept_and_what_was_used_longest_ago_goes() {
     }
     assert_eq!(place.gets(), 0);
     drop(objects);
-    // The order survives a restart, and so does a lower bound.
+    // The order of eviction survives a restart; a smaller limit takes effect.
     let objects = place.start(2 * (1_000 + AROUND));
     assert!(place.bytes() <= 2 * (1_000 + AROUND));
     for party in [0, 3] {

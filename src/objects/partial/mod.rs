@@ -1,5 +1,5 @@
-//! Uploads that arrive in several requests. Their bytes are kept on this node until they are complete, cancelled or
-//! expired.
+//! Partial uploads, which arrive in several requests. Their bytes are stored on this node until the upload is complete,
+//! cancelled or expired.
 
 mod record;
 
@@ -29,19 +29,19 @@ use crate::system::open_files::patiently;
 use crate::system::regular;
 use crate::telemetry::chain;
 
-/// The most open uploads of one party.
+/// The maximum number of open uploads of one party.
 pub const OF_PARTY_MAX: usize = 16;
 /// The name of the file with the beginning of the identifiers of this node.
 const NODE: &str = "node";
-/// Bytes after which the file is synced and the offset recorded while more bytes arrive.
+/// The number of bytes after which the file is synced and the offset recorded while an upload continues.
 const STEP_BYTES: u64 = 8 << 20;
-/// Bytes that are written at a time.
+/// The number of bytes that are written at a time.
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// Limits on partial uploads.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The most open uploads.
+    /// The maximum number of open uploads.
     pub open_max: usize,
     /// The time without a request after which an upload is removed.
     pub expiry: Duration,
@@ -50,10 +50,10 @@ pub struct Limits {
 /// The reason why no upload is opened.
 #[derive(Debug, thiserror::Error)]
 pub enum NotOpened {
-    /// The party has as many as it may have.
+    /// The party has reached its limit.
     #[error("this party has {OF_PARTY_MAX} open uploads")]
     OfParty,
-    /// This node has as many as it may have.
+    /// This node has reached its limit.
     #[error("this node has as many open uploads as it may have (--partial-uploads-max)")]
     OfNode,
     /// The disk failed.
@@ -64,9 +64,9 @@ pub enum NotOpened {
 /// The reason why an upload is not found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unknown {
-    /// It was completed, cancelled, or has expired.
+    /// The upload was completed or cancelled, has expired, or never existed.
     Gone,
-    /// Another node keeps it.
+    /// Another node has the upload.
     Elsewhere,
 }
 
@@ -98,17 +98,17 @@ pub struct Partial {
     pub project: ProjectId,
     /// The party.
     pub party: u32,
-    /// The number of requests so far. A request ends when another one follows.
+    /// The number of requests so far. A new request ends the previous one.
     requests: watch::Sender<u64>,
     state: Arc<tokio::sync::Mutex<State>>,
     used: Mutex<Used>,
 }
 
-/// The last use of an upload.
+/// The time since the last use of an upload.
 #[derive(Clone, Copy)]
 struct Used {
     since: Stopwatch,
-    /// The time before this process started.
+    /// The share of the time before this process started.
     before: Duration,
 }
 
@@ -119,8 +119,8 @@ struct State {
 }
 
 impl PartialUploads {
-    /// Opens the uploads in `folder`, which is created if it is missing. Bytes beyond the recorded offset are cut off, as
-    /// they may not be on the disk.
+    /// Opens the uploads in `folder`, which is created if it is missing. Cuts off bytes beyond the recorded offset,
+    /// which may not be on the disk.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -147,7 +147,7 @@ impl PartialUploads {
                     }
                 }
                 "" if record::path(folder, id).exists() => {}
-                // A crash has left it. Beside a damaged record it is removed already.
+                // A crash has left this file. It may have been removed already, with a damaged record.
                 _ => {
                     regular::remove(&folder.join(&name))?;
                 }
@@ -161,7 +161,7 @@ impl PartialUploads {
         Ok(Self(Arc::new(inner)))
     }
 
-    /// Returns the space that they share with other uploads.
+    /// Returns the spool space, which partial uploads share with other uploads.
     pub fn spool(&self) -> &Spool {
         &self.0.spool
     }
@@ -171,7 +171,7 @@ impl PartialUploads {
         self.0.limits.expiry
     }
 
-    /// Opens an upload without any bytes. If the party has too many, its oldest one without bytes is removed.
+    /// Opens an upload without any bytes. If the party has reached its limit, removes its oldest upload without bytes.
     ///
     /// # Errors
     /// [`NotOpened`].
@@ -225,10 +225,10 @@ impl PartialUploads {
         found.filter(|partial| (partial.project, partial.party) == (project, party)).ok_or(Unknown::Gone)
     }
 
-    /// Starts a request about an upload: ends the previous one, and waits until it has.
+    /// Starts a request about an upload: ends the previous one, and waits for its end.
     ///
     /// # Errors
-    /// [`Unknown::Gone`], if it was removed meanwhile.
+    /// [`Unknown::Gone`], if the upload was removed in the meantime.
     pub async fn enter(&self, partial: &Arc<Partial>) -> Result<Request, Unknown> {
         let mut number = 0;
         partial.requests.send_modify(|requests| {
@@ -241,7 +241,7 @@ impl PartialUploads {
         if state.is_removed {
             return Err(Unknown::Gone);
         }
-        // The time of the last use, for the next start.
+        // Stores the time of the last use for the next start.
         let path = record::path(&self.0.folder, partial.id);
         let now = Timestamp::default().max(self.0.clock.now()).since(Timestamp::default());
         let _ = spawn_blocking(move || File::open(path)?.set_modified(UNIX_EPOCH + now)).await;
@@ -259,7 +259,7 @@ impl PartialUploads {
         }
     }
 
-    /// Removes the uploads of a project. What cannot be removed now is removed by the next clean-up.
+    /// Removes the uploads of a project. The next clean-up removes those that cannot be removed now.
     pub async fn remove_project(&self, project: ProjectId) {
         for partial in self.these(|partial| partial.project == project) {
             self.remove_or_warn(&partial).await;
@@ -275,7 +275,7 @@ impl PartialUploads {
         removed.is_ok()
     }
 
-    /// Returns the number of open uploads, and the most that there may be.
+    /// Returns the number of open uploads, and its limit.
     pub fn count(&self) -> (usize, usize) {
         (self.open_ones().len(), self.0.limits.open_max)
     }
@@ -306,18 +306,18 @@ impl Partial {
         }
     }
 
-    /// Returns its identifier.
+    /// Returns the identifier of the upload.
     pub const fn id(&self) -> PartialUploadId {
         self.id
     }
 
-    /// Returns the time since its last use.
+    /// Returns the time since the last use of the upload.
     pub fn idle(&self) -> Duration {
         let used = *self.used.lock();
         used.since.elapsed().saturating_add(used.before)
     }
 
-    /// Returns whether a result follows from it: it was accepted, or is being checked. `None` while a request runs.
+    /// Returns true if the upload was accepted, or may have been: its check has begun. `None` while a request runs.
     pub fn is_settled(&self) -> Option<bool> {
         let state = self.state.try_lock().ok()?;
         Some(state.record.checked || state.record.accepted.is_some())
@@ -333,7 +333,7 @@ impl Partial {
     }
 }
 
-/// A request about an upload. No other request about it runs meanwhile.
+/// A request about an upload. Only one runs at a time.
 pub struct Request {
     uploads: PartialUploads,
     partial: Arc<Partial>,
@@ -343,7 +343,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// Returns the description.
+    /// Returns the description of the upload.
     pub fn record(&self) -> &Record {
         &self.state.record
     }
@@ -356,11 +356,11 @@ impl Request {
     /// Waits until another request about this upload arrives.
     pub async fn superseded(&mut self) {
         let number = self.number;
-        // The sender lives as long as the upload.
+        // The channel cannot be closed: its sender lives as long as the upload.
         let _ = self.requests.wait_for(|latest| *latest > number).await;
     }
 
-    /// Opens the file for more bytes.
+    /// Opens the file to append bytes.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Storage`].
@@ -368,7 +368,7 @@ impl Request {
         let (folder, id, offset) = (self.uploads.0.folder.clone(), self.partial.id, self.state.record.offset);
         let open = move || {
             let file = patiently(|| open_file(&folder, id))?;
-            // A request that failed may have left bytes that were not recorded.
+            // A failed request may have left bytes beyond the recorded offset.
             file.set_len(offset).map(|()| file)
         };
         let file = Arc::new(spawn_blocking(open).await??);
@@ -382,7 +382,7 @@ impl Request {
     /// Changes the description and writes it.
     ///
     /// # Errors
-    /// [`Error::Full`], [`Error::Storage`]; it is unchanged then.
+    /// [`Error::Full`], [`Error::Storage`]. After an error the description is unchanged.
     pub async fn change(&mut self, change: impl FnOnce(&mut Record)) -> Result<(), Error> {
         let mut record = self.state.record.clone();
         change(&mut record);
@@ -400,7 +400,7 @@ impl Request {
     /// that a lost receipt token can be replaced.
     ///
     /// # Errors
-    /// As [`change`](Self::change).
+    /// Like [`change`](Self::change).
     pub async fn accepted(&mut self, number: u32) -> Result<(), Error> {
         self.change(|record| record.accepted = Some(number)).await?;
         let path = self.path();
@@ -428,14 +428,14 @@ pub struct Append {
     request: Request,
     file: Arc<File>,
     buffer: Vec<u8>,
-    /// The offset behind the buffer.
+    /// The offset after the bytes in the buffer.
     written: u64,
-    /// Set while bytes may be missing from the file.
+    /// True during a write, and after a failed one: the file may lack bytes.
     has_failed: bool,
 }
 
 impl Append {
-    /// Returns the offset behind the bytes that were added.
+    /// Returns the offset after the bytes that were added.
     pub const fn offset(&self) -> u64 {
         self.written
     }
@@ -445,7 +445,7 @@ impl Append {
         self.request.superseded().await;
     }
 
-    /// Adds bytes. From time to time they are synced and the offset is recorded.
+    /// Adds bytes. Syncs the file and records the offset from time to time.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Storage`].
@@ -481,7 +481,7 @@ impl Append {
         self.request.change(|record| record.offset = offset).await
     }
 
-    /// Syncs the bytes and records the offset. If writing has failed, the upload ends at the last recorded offset.
+    /// Syncs the file and records the offset. After a failed write, the upload ends at the last recorded offset.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Storage`].
@@ -493,7 +493,7 @@ impl Append {
     }
 }
 
-/// Returns the beginning of the identifiers of this node: random, and generated once.
+/// Returns the beginning of the identifiers of this node, which is random and generated only once.
 fn node(folder: &Path, entropy: &Entropy) -> Result<[u8; 4], Error> {
     let path = folder.join(NODE);
     let mut node = [0; 4];
@@ -512,7 +512,7 @@ fn open_file(folder: &Path, id: PartialUploadId) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(folder.join(id.to_string()))
 }
 
-/// Restores an upload after a start; `None` if it is damaged, and then it is removed.
+/// Restores an upload after a start. Removes it and returns `None` if it is damaged.
 fn restored(
     folder: &Path,
     id: PartialUploadId,

@@ -1,4 +1,4 @@
-//! The file that describes a partial upload: its owner, its form, and the bytes that are safe.
+//! The file that describes a partial upload: its party, its form, and the number of bytes on the disk.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,15 +20,15 @@ pub struct Record {
     pub form: Form,
     /// The value of `Content-Encoding` for the whole body; empty if it has none.
     pub coding: String,
-    /// Set if a lost receipt token is to be replaced.
+    /// True if the client repeats the upload to replace a lost receipt token.
     pub again: bool,
     /// The length of the whole body, once it is known.
     pub length: Option<u64>,
-    /// The bytes that are on the disk.
+    /// The number of bytes that are on the disk.
     pub offset: u64,
-    /// Set before the whole body is checked for the first time: it may have been accepted.
+    /// Set before the whole body is checked: from then on it may have been accepted.
     pub checked: bool,
-    /// The number of the accepted upload. The bytes are removed then.
+    /// The number of the upload, once it is accepted. The bytes are then removed.
     pub accepted: Option<u32>,
 }
 
@@ -36,25 +36,25 @@ pub struct Record {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Form {
-    /// One of the JSON shapes.
+    /// JSON.
     Json,
-    /// Encodings, one after the other.
+    /// Raw encodings, one after the other.
     Binary {
         /// The number of records.
         records: u32,
-        /// Bytes of each.
+        /// The number of bytes of each encoding.
         encoding_bytes: u32,
     },
 }
 
 impl Record {
-    /// Writes the record. It is complete after a power cut. Blocks.
+    /// Writes the record atomically and durably. Blocks.
     pub(super) fn write(&self, folder: &Path, id: PartialUploadId) -> io::Result<()> {
         let text = serde_json::to_string(self).map_err(io::Error::other)?;
         write_durably(folder, &format!("{id}{RECORD}"), &text)
     }
 
-    /// Reads the record of `id`; `None` if it is not readable.
+    /// Reads the record of `id`; `None` if its content is invalid.
     pub(super) fn read(folder: &Path, id: PartialUploadId) -> io::Result<Option<Self>> {
         let bytes = regular::read(&path(folder, id))?;
         Ok(serde_json::from_slice(&bytes).ok())

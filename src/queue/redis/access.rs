@@ -16,9 +16,9 @@ use crate::edge::tls::client_rejection;
 use crate::system::outgoing;
 use crate::system::secret::Hidden;
 
-/// Time limit for connecting.
+/// The time limit for connecting.
 const CONNECT: Duration = Duration::from_secs(2);
-/// Time without an answer after which a connection counts as lost.
+/// The time without an answer after which a connection counts as lost.
 const RESPONSE: Duration = Duration::from_secs(3);
 
 /// A host and a port.
@@ -105,7 +105,7 @@ impl QueueUrl {
         parts.next().is_none().then_some(Self { tls, target, user, password, database })
     }
 
-    /// Returns whether the connections have TLS.
+    /// Returns true if the connections use TLS.
     pub fn has_tls(&self) -> bool {
         self.tls
     }
@@ -120,7 +120,7 @@ fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
 }
 
-/// User, password, and the rest of the URL.
+/// The user, the password, and the rest of the URL.
 type Credentials<'a> = (Option<String>, Option<Hidden>, &'a str);
 
 fn credentials(rest: &str) -> Option<Credentials<'_>> {
@@ -133,7 +133,7 @@ fn credentials(rest: &str) -> Option<Credentials<'_>> {
     Some(((!user.is_empty()).then_some(user), password, rest))
 }
 
-/// Decodes `%40` and the like.
+/// Decodes percent-encoded characters such as `%40`.
 fn unescaped(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -174,7 +174,7 @@ impl Serialize for QueueUrl {
 /// Certificates for TLS, each in PEM.
 #[derive(Clone, Debug, Default)]
 pub struct TlsFiles {
-    /// Certificates of the trusted authorities; the certificates of the system if there are none.
+    /// The certificates of the trusted authorities; `None` stands for those of the system.
     pub authorities: Option<Vec<u8>>,
     /// The certificate of this client.
     pub certificate: Option<Vec<u8>>,
@@ -206,12 +206,12 @@ impl Access {
         self.client(address, self.login().set_db(i64::from(self.url.database)))
     }
 
-    /// Returns a client of a Sentinel; with `login` it uses the same password as for the server.
+    /// Returns a client of a Sentinel. If `login` is true, it uses the password of the server.
     pub(super) fn sentinel(&self, address: &Address, login: bool) -> Result<Client, RedisError> {
         self.client(address, if login { self.login() } else { anonymous() })
     }
 
-    /// Returns whether there is a password.
+    /// Returns true if there is a password.
     pub(super) fn has_password(&self) -> bool {
         self.password.is_some()
     }
@@ -258,8 +258,8 @@ pub(super) fn certificate_fault(error: &RedisError) -> Option<String> {
     said.contains("invalid peer certificate").then(|| format!("{said}; check the host name, and --queue-ca"))
 }
 
-/// Returns a connection without a password. It uses RESP3, with which notifications arrive on the connection of the
-/// calls.
+/// Returns the settings of a connection without a password. RESP3 delivers notifications on the same connection as
+/// answers.
 fn anonymous() -> RedisConnectionInfo {
     RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3)
 }
@@ -270,7 +270,7 @@ pub(super) fn limits() -> AsyncConnectionConfig {
     limits.set_response_timeout(Some(RESPONSE)).set_dns_resolver(Names)
 }
 
-/// Resolves names as every other connection does.
+/// Resolves host names in the same way as all other connections of this process.
 struct Names;
 
 impl AsyncDNSResolver for Names {

@@ -1,4 +1,4 @@
-//! Acks of concurrent callers share a script.
+//! Combines the acks of concurrent callers in one script call.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::scripts;
 use crate::queue::{Acked, Error, LeaseId};
 use crate::runtime::clock::Timestamp;
 
-/// Leases in one script.
+/// The maximum number of leases in one script call; a single caller may have more.
 const LEASES_MAX: usize = 1_000;
 
 /// The acks of one caller.
@@ -22,7 +22,7 @@ struct Waiting {
     answer: oneshot::Sender<Result<Vec<Acked>, Error>>,
 }
 
-/// Callers that wait while a script runs: the next script is for all of them.
+/// The callers that wait while a script runs. The next call of the script serves all of them.
 #[derive(Debug, Default)]
 pub(super) struct Acks(Mutex<Line>);
 
@@ -69,7 +69,7 @@ async fn serve(acks: &Acks, link: &Link, now: Timestamp) {
 }
 
 impl Acks {
-    /// Returns the waiting callers that are served together next.
+    /// Returns the waiting callers for the next call of the script; `None` if no caller waits.
     fn next(&self) -> Option<Vec<Waiting>> {
         let mut line = self.0.lock();
         let mut leases = 0;

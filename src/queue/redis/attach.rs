@@ -1,8 +1,8 @@
 //! Attaches to the queue of a master, or creates a new one.
 //!
-//! A single process decides by its own observations whether the queue was lost. Several nodes decide by the shared
-//! value `queue` in the database, which has the form `generation changes`. A node that finds the queue lost stores a
-//! new generation there, and only the node whose value was stored creates the queue in Redis.
+//! A process that alone uses the queue decides by its own observations whether the queue was lost. Several nodes decide
+//! by the shared value `queue` in the database, which has the form `generation changes`. A node that finds the queue
+//! lost stores a new generation there, and only the node whose value was stored creates the queue in Redis.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,9 +23,9 @@ use crate::telemetry::chain;
 const LAYOUT: u32 = 1;
 /// The name of the shared value with the generation of the queue.
 const WORD: &str = "queue";
-/// The generation of a server that has no queue.
+/// The text in place of a generation if there is no queue.
 const NOTHING: &str = "-";
-/// Attempts to agree with other nodes on a generation.
+/// The maximum number of attempts to agree with other nodes on a generation.
 const TRIES: usize = 10;
 
 /// The expected generation, and the one that may replace it.
@@ -34,8 +34,8 @@ struct Wish<'a> {
     changes: u64,
     /// The name of a new generation.
     new: &'a str,
-    /// Among several nodes, the generation that may be replaced: `-` if there is none, empty for no
-    /// replacement.
+    /// With several nodes: the generation that may be replaced, `-` if the server must have none, or empty to replace
+    /// nothing.
     replaces: &'a str,
 }
 
@@ -49,11 +49,11 @@ enum Answer {
         generation: String,
         changes: u64,
     },
-    /// The queue is lost, and was not replaced.
+    /// The queue was lost, and was not replaced.
     Lost { reason: &'static str, found: String },
 }
 
-/// Describes the loss of a queue.
+/// Returns the description of the loss that an outcome stands for; `None` for any other outcome.
 fn loss(outcome: &str) -> Option<&'static str> {
     match outcome {
         "gone" => Some("its keys are missing"),
@@ -64,7 +64,8 @@ fn loss(outcome: &str) -> Option<&'static str> {
 }
 
 impl Link {
-    /// Checks that the queue is ours and the expected one; replaces a lost one by a new one.
+    /// Checks that the queue belongs to this data directory and has the expected generation; replaces a lost queue by a
+    /// new one.
     pub(super) async fn attach(
         &self,
         connection: &MultiplexedConnection,
@@ -115,7 +116,7 @@ impl Link {
                 }
                 continue;
             };
-            // Knowledge of another generation is ignored.
+            // The observed state of another generation is ignored.
             let known = known.filter(|known| known.generation == generation);
             let changes = known.as_ref().map_or(noted, |known| known.changes().max(noted));
             let wish = Wish { generation, changes, new: generation, replaces: "" };
@@ -222,7 +223,7 @@ impl Link {
             let Some((generation, noted)) = word.as_deref().map(parse) else { return Ok(changes) };
             if generation == standing.generation && noted < changes {
                 let after = spelled(generation, changes);
-                // If another node stores its own observation first, that one serves as well.
+                // If another node stores its observation first, that is good enough.
                 let swapped = shared.commons.swap(WORD, word.as_deref(), &after).await;
                 swapped.map_err(|error| unwritten(&error))?;
             }
@@ -250,7 +251,7 @@ async fn swap(shared: &Shared, before: Option<&str>, after: &str) -> Result<bool
     swapped.map_err(|error| Refusal::Absent(unwritten(&error)))
 }
 
-/// Reads a generation and the number of its changes.
+/// Parses the shared value: a generation and its number of changes.
 fn parse(word: &str) -> (&str, u64) {
     let (generation, changes) = word.split_once(' ').unwrap_or((word, "0"));
     (generation, changes.parse().unwrap_or(0))

@@ -1,4 +1,4 @@
-//! The broker: each call is a script.
+//! The broker of a queue in Redis. Each call runs a script.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,9 +27,9 @@ use crate::runtime::clock::Timestamp;
 use crate::runtime::entropy::Entropy;
 use crate::system::engine;
 
-/// Jobs that one script reads, while others wait.
+/// The maximum number of jobs that one script reads: other calls wait while it runs.
 const AT_ONCE: usize = 1_000;
-/// The pause between two checks of a rewrite.
+/// The pause between two checks whether a rewrite of the append-only file has ended.
 const REWRITE_PAUSE: Duration = Duration::from_millis(100);
 /// The maximum number of distinct pauses after failed attempts.
 const PAUSES_MAX: u8 = 32;
@@ -43,7 +43,7 @@ pub struct RedisBroker {
 }
 
 impl RedisBroker {
-    /// Connects once, and reports on the server. Changes nothing.
+    /// Connects once, and returns a report on the server. Changes nothing.
     ///
     /// # Errors
     /// [`Error::Storage`] if there is no master, or it rejects the password or has settings that would lose jobs.
@@ -127,7 +127,7 @@ fn names_of(jobs: &[JobId]) -> impl Fn(&mut Cmd) + Send + Sync + '_ {
     |command| jobs.iter().for_each(|job| _ = command.arg(job.as_str()))
 }
 
-/// Returns the text of a name; empty for any.
+/// Returns the text of a name, or an empty text, which stands for any name.
 fn or_any(name: Option<&str>) -> &str {
     name.unwrap_or("")
 }

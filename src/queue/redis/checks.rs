@@ -1,4 +1,4 @@
-//! Settings of the server that decide whether jobs survive.
+//! Checks the settings of the server that decide whether jobs survive.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use redis::aio::MultiplexedConnection;
 /// The oldest version with all commands of the scripts.
 const VERSION_MIN: (u32, u32) = (6, 2);
 
-/// The server's report on itself.
+/// The answer of the server to `INFO`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Info(HashMap<String, String>);
 
@@ -86,7 +86,7 @@ pub(super) async fn setting(connection: &mut MultiplexedConnection, name: &str) 
     answer.ok()?.remove(name)
 }
 
-/// Returns settings that may lose jobs, each with the possible loss.
+/// Returns a warning for each setting with which jobs can be lost.
 pub(super) async fn warnings(connection: &MultiplexedConnection, info: &Info) -> Vec<String> {
     let mut warnings = Vec::new();
     if !info.writes_a_log() {

@@ -1,4 +1,4 @@
-//! Claims: wait for jobs.
+//! Claims jobs, and waits for them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use super::scripts;
 use crate::queue::{Claim, Error, Fence, Lease, LeaseId};
 use crate::runtime::clock::{Clock, Timestamp};
 
-/// The interval at which a waiting claim calls the queue: shorter than [`UNSEEN_MAX`](crate::queue::UNSEEN_MAX), so
-/// that the clock of the leases advances in full.
+/// The interval at which a waiting claim calls the queue. It is shorter than
+/// [`UNSEEN_MAX`](crate::queue::UNSEEN_MAX), so that the clock of the leases runs in full.
 const PAUSE_MAX: Duration = Duration::from_millis(400);
 /// The maximum number of jobs of one claim.
 const COUNT_MAX: usize = 10_000;
-/// Bits of a fence that are the token of the claim; the others are the sequence of the job.
+/// The number of bits of a fence that are the token of the claim; the others are the sequence number of the job.
 const TOKEN_BITS: u32 = 64;
 
-/// Returns the sequence of a job and the token of the claim from a fence.
+/// Returns the parts of a fence: the sequence number of the job, and the token of the claim.
 pub(super) fn read(fence: Fence) -> (u64, u64) {
     ((fence.to_bits() >> TOKEN_BITS) as u64, fence.to_bits() as u64)
 }
@@ -32,7 +32,7 @@ pub(super) async fn claim(link: &Arc<Link>, claim: &Claim, now: Timestamp) -> Re
     loop {
         let woken = link.wake.notified();
         tokio::pin!(woken);
-        // From here on no notification is missed.
+        // From here on, `woken` receives every notification.
         woken.as_mut().enable();
         let mut taken = take(link, claim, moment).await?;
         if !taken.leases.is_empty() {
@@ -48,11 +48,11 @@ pub(super) async fn claim(link: &Arc<Link>, claim: &Claim, now: Timestamp) -> Re
     }
 }
 
-/// Jobs that were taken and not returned to the caller yet. If this is dropped, they become ready again.
+/// Jobs that were taken and not yet returned to the caller. Dropping it releases them.
 struct Taken {
     link: Arc<Link>,
     leases: Vec<Lease>,
-    /// The time until a job becomes ready by itself.
+    /// The time until the next lease expires or the next delay ends.
     next: Option<Duration>,
     now: Timestamp,
 }
@@ -82,13 +82,13 @@ pub(super) async fn release(link: &Link, leases: &[LeaseId], now: Timestamp) -> 
     release.await.map(drop)
 }
 
-/// Takes jobs in a task of its own, which releases them if the caller no longer waits.
+/// Takes jobs in a separate task, which releases them if the caller no longer waits.
 async fn take(link: &Arc<Link>, claim: &Claim, now: Timestamp) -> Result<Taken, Error> {
     let (answer, taken) = oneshot::channel();
     let (link, claim) = (Arc::clone(link), claim.clone());
     tokio::spawn(async move {
         if !answer.is_closed() {
-            // If the caller no longer waits, the jobs are dropped, and thereby released.
+            // If the caller no longer waits, `Taken` is dropped, which releases the jobs.
             let _ = answer.send(take_now(&link, &claim, now).await);
         }
     });
@@ -98,7 +98,7 @@ async fn take(link: &Arc<Link>, claim: &Claim, now: Timestamp) -> Result<Taken, 
 async fn take_now(link: &Arc<Link>, claim: &Claim, now: Timestamp) -> Result<Taken, Error> {
     let token = u64::from_le_bytes(link.entropy.bytes());
     let length = u64::try_from(claim.lease.as_micros()).unwrap_or(u64::MAX);
-    // If there is no master, no job is taken.
+    // Fails here if there is no master: no script ran, so there is no token to remember.
     link.session().await?;
     link.orphans.lock().push(token);
     let call = link.call(&scripts::CLAIM, now, |command| {
@@ -134,7 +134,7 @@ async fn take_now(link: &Arc<Link>, claim: &Claim, now: Timestamp) -> Result<Tak
     Ok(taken)
 }
 
-/// Converts a time of a clock that shows `theirs` to a clock that shows `ours` at the same moment.
+/// Converts a time between two clocks: the first shows `theirs` when the second shows `ours`.
 pub(super) fn shifted(moment: Timestamp, theirs: Timestamp, ours: Timestamp) -> Timestamp {
     moment.after(ours.since(theirs)).before(theirs.since(ours))
 }

@@ -15,15 +15,15 @@ use super::{scripts, sentinel};
 use crate::queue::Error;
 use crate::system::engine;
 
-/// Keys examined together when the keys of lost queues are removed.
+/// The number of keys examined at a time when the keys of lost queues are removed.
 const SWEEP: usize = 1_000;
 
-/// The reason why there is no session.
+/// The reason why connecting gave no session.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// Redis may be available in a moment.
+    /// Redis is unavailable; a later attempt may succeed.
     Absent(String),
-    /// Redis answers, and cannot be used until its settings change.
+    /// Redis answers, but cannot be used before its settings are changed.
     Unusable(String),
     /// Another process has taken over the queue.
     Taken,
@@ -129,7 +129,7 @@ impl Link {
         }
     }
 
-    /// Processes the notifications of a connection: new jobs, and its end.
+    /// Returns a function that handles the notifications of a connection: new jobs, and the end of the connection.
     fn ears(&self, session: u64) -> impl Fn(PushInfo) -> Result<(), Infallible> + Send + Sync + 'static {
         let (events, news) = (self.events.clone(), Arc::clone(&self.wake));
         move |told| {
@@ -177,7 +177,7 @@ async fn check(connection: &MultiplexedConnection) -> Result<Info, Refusal> {
     info.refusal().map_or(Ok(info), |reason| Err(Refusal::Unusable(reason)))
 }
 
-/// Asks a server whether it is a master.
+/// Returns true if the server is a master.
 pub(super) async fn is_master(connection: &MultiplexedConnection) -> Result<bool, RedisError> {
     let role: Role = redis::cmd("ROLE").query_async(&mut connection.clone()).await?;
     Ok(matches!(role, Role::Primary { .. }))
@@ -205,7 +205,7 @@ pub(super) fn sweep(session: &Session) {
             };
             let old: Vec<_> = keys.iter().filter(is_old).collect();
             if !old.is_empty() {
-                // The script spares the keys of a new generation that another node may have begun meanwhile.
+                // The script keeps the keys of a new generation, which another node may have created in the meantime.
                 let mut command = redis::cmd("EVALSHA");
                 command.arg(scripts::SWEEP.get_hash()).arg(1).arg(ROOT).arg(&generation).arg(old);
                 let removed = evaluate(&connection, &scripts::SWEEP, &command).await;

@@ -1,6 +1,6 @@
-//! Events of the link.
+//! Events that make the link check its connection.
 
-/// A reason to check the link.
+/// A reason to check the connection to the master.
 #[derive(Debug)]
 pub(super) enum Event {
     /// A session has become unusable.

@@ -1,4 +1,4 @@
-//! The link to the master: calls go through it, and it is restored after a fail-over.
+//! The link to the master. All calls use it, and it is restored after a fail-over.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,7 +21,7 @@ use crate::runtime::entropy::Entropy;
 
 /// The prefix of all keys. The braces keep them on one node of a cluster.
 pub(super) const ROOT: &str = "{entityd}:";
-/// The maximum number of repetitions of a call that a lost master rejected.
+/// The maximum number of attempts of a call that had no effect because its session was lost.
 const TRIES: usize = 3;
 
 /// The state of the link.
@@ -48,7 +48,7 @@ impl std::fmt::Debug for Session {
     }
 }
 
-/// The reason why a script gave no result.
+/// An error of a script.
 #[derive(Debug)]
 pub(super) enum Trouble {
     /// The script had no effect, and another session is needed.
@@ -73,12 +73,12 @@ impl From<RedisError> for Trouble {
     }
 }
 
-/// The link.
+/// The link to the master.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) settings: Settings,
     pub(super) entropy: Entropy,
-    /// Distinguishes this process from others.
+    /// The name of this process in Redis.
     pub(super) node: String,
     pub(super) state: watch::Sender<State>,
     pub(super) events: mpsc::UnboundedSender<Event>,
@@ -86,12 +86,12 @@ pub(super) struct Link {
     pub(super) wake: Arc<Notify>,
     pub(super) renewals: watch::Sender<u64>,
     pub(super) standing: Mutex<Option<Arc<Standing>>>,
-    /// Tokens of claims without an answer.
+    /// The tokens of claims that have not been answered.
     pub(super) orphans: Mutex<Vec<u64>>,
     pub(super) sessions: AtomicU64,
-    /// Set once the jobs of earlier processes have been taken over.
+    /// True once the jobs of earlier processes have been taken over.
     pub(super) attached: AtomicBool,
-    /// Set once the delays were bounded by the time of a call.
+    /// True once stored delays were shortened to at most the requested length, as the contract requires.
     bounded: AtomicBool,
     /// The warnings that were logged.
     pub(super) told: Mutex<Vec<String>>,
@@ -123,14 +123,14 @@ impl Link {
         }
     }
 
-    /// Waits briefly for the master if it is lost.
+    /// Returns the session. If the master is lost, waits up to [`RECONNECT_WAIT`] for the next.
     pub(super) async fn session(&self) -> Result<Arc<Session>, Error> {
         if let State::Up(session) = &*self.state.borrow() {
             return Ok(Arc::clone(session));
         }
         let mut state = self.state.subscribe();
         let waited = timeout(RECONNECT_WAIT, state.wait_for(|state| !matches!(state, State::Down(_)))).await;
-        // The sender is `self`.
+        // The channel cannot be closed: `self` has the sender.
         let state = waited.ok().and_then(Result::ok).map(|state| state.clone());
         match state.unwrap_or_else(|| self.state.borrow().clone()) {
             State::Up(session) => Ok(session),
@@ -139,8 +139,8 @@ impl Link {
         }
     }
 
-    /// Runs a script; `arguments` adds the arguments after the common ones. A script without effect is run again with
-    /// the next master.
+    /// Runs a script; `arguments` adds the arguments after the common ones. If the session is lost before the script
+    /// has an effect, runs it again in the next session.
     pub(super) async fn call(
         &self,
         script: &Script,

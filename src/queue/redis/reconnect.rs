@@ -1,4 +1,4 @@
-//! Keeps the link: notices that the master is lost, and finds the next one.
+//! Keeps the link connected: detects that the master is lost, and finds the next one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use super::settings::START;
 use crate::queue::Error;
 use crate::runtime::clock::Stopwatch;
 
-/// The interval at which the role of the master is checked, and its observed state stored.
+/// The interval between probes. A probe checks the role of the master and stores the observed state of the queue.
 const PROBE: Duration = Duration::from_secs(1);
-/// Probes between two checks of the server's settings and of the Sentinels' answers.
+/// One probe in this many also checks the settings of the server and the answers of the Sentinels.
 const LOOK: u32 = 5;
-/// The first pause before another try, and the longest.
+/// The first and the longest pause before another attempt.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// Connects for the first time, and waits a while for a server that does not answer.
@@ -39,7 +39,7 @@ pub(super) async fn start(link: &Link) -> Result<Arc<Session>, Error> {
     }
 }
 
-/// Keeps the link up until it is closed.
+/// Keeps the link connected until it is closed.
 pub(super) async fn keep(
     link: Arc<Link>,
     mut session: Arc<Session>,
@@ -58,7 +58,7 @@ pub(super) async fn keep(
     }
 }
 
-/// Connects again, however long it takes; returns `None` if another process has the queue.
+/// Connects again, however long it takes; returns `None` if another process has taken over the queue.
 async fn again(link: &Link) -> Option<Arc<Session>> {
     let mut pause = PAUSES.0;
     let mut told = String::new();
@@ -116,7 +116,7 @@ async fn watch(link: &Link, session: &Arc<Session>, events: &mut mpsc::Unbounded
                 next = Instant::now() + PROBE;
                 probes += 1;
                 if link.settings.shared.is_some() {
-                    // The probe reports a failure of this call.
+                    // A failure of this call is left to the probe.
                     let _ = link.run(session, &scripts::SEEN, None, |_| {}).await;
                 }
                 if session.standing.changes() != written {
@@ -149,8 +149,8 @@ async fn probe(link: &Link, session: &Session, looks: bool) -> Option<String> {
     }
 }
 
-/// Returns the reason to reconnect if a majority of the Sentinels names another master. Without a majority
-/// the present one is kept.
+/// Returns the reason to reconnect if a majority of the Sentinels names another master. Without a majority the current
+/// master is kept.
 async fn other_master(link: &Link, session: &Session) -> Option<String> {
     if matches!(link.settings.access.url().target, Target::Server(_)) {
         return None;

@@ -1,4 +1,4 @@
-//! Sentinels, which know the master.
+//! Asks the Sentinels for the master.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use tokio::time::{sleep, timeout};
 use super::access::{Access, Address, certificate_fault, limits};
 use super::event::Event;
 
-/// Time for a Sentinel to answer.
+/// The time limit for the answer of a Sentinel.
 const ANSWER: Duration = Duration::from_secs(1);
-/// Time for a Sentinel to be counted when the queue is described.
+/// The time limit for the answer of a Sentinel when the queue is described.
 const DETAIL: Duration = Duration::from_millis(500);
-/// Time until a Sentinel that does not answer is called again.
+/// The pause before a Sentinel that does not answer is called again.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Returns the master that a majority of all Sentinels names.
@@ -102,7 +102,7 @@ async fn hear(
     let limits = limits().set_push_sender(tell);
     let mut connection = client.get_multiplexed_async_connection_with_config(&limits).await?;
     connection.subscribe("+switch-master").await?;
-    // Earlier announcements may have been missed: the master is looked up.
+    // Announcements before this subscription are lost, so the master is checked now.
     let _ = events.send(Event::Recheck);
     while let Some(push) = told.recv().await {
         if push.kind == PushKind::Disconnection {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::access::limits;
 
-/// Returns whether the servers are installed; prints it if they are not.
+/// Returns true if the servers are installed; prints a line if they are not.
 pub(super) fn installed() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|folder| folder.join("redis-server").is_file());
@@ -70,7 +70,7 @@ impl Server {
                     _ => return,
                 }
             } else if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
-                // Starts a server with a password.
+                // The server requires a password, so it has started.
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -78,7 +78,7 @@ impl Server {
         panic!("no server on port {}", self.port);
     }
 
-    /// Runs a command by itself.
+    /// Runs a command on a new connection.
     pub(super) async fn ask(&self, words: &[&str]) -> redis::Value {
         let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
         let mut connection = client.get_multiplexed_async_connection_with_config(&limits()).await.unwrap();
@@ -87,7 +87,7 @@ impl Server {
         command.query_async(&mut connection).await.unwrap()
     }
 
-    /// Waits until its replicas have its data.
+    /// Waits until `replicas` replicas have the data of this server.
     async fn until_synced(&self, replicas: usize) {
         for _ in 0..300 {
             let redis::Value::BulkString(text) = self.ask(&["INFO", "replication"]).await else { continue };
@@ -112,20 +112,20 @@ impl Server {
         }
     }
 
-    /// Kills the server, and starts it with the files that are left.
+    /// Kills the server, and starts it again with the same files.
     pub(super) async fn restart(&mut self) {
         self.kill();
         self.run().await;
     }
 
-    /// Returns copies of its files.
+    /// Returns a copy of the files of the server.
     pub(super) fn copy_files(&self) -> TempDir {
         let copy = TempDir::new().unwrap();
         copy_all(self.folder.path(), copy.path());
         copy
     }
 
-    /// Replaces the files of the server by earlier ones.
+    /// Replaces the files of the server by an earlier copy.
     pub(super) async fn go_back_to(&mut self, files: &Path) {
         self.kill();
         fs::remove_dir_all(self.folder.path()).unwrap();
@@ -158,7 +158,7 @@ fn copy_all(from: &Path, to: &Path) {
     }
 }
 
-/// Sentinels that watch a master. They end when this is dropped.
+/// Sentinels that watch a master. Dropping this ends them.
 pub(super) struct Sentinels {
     processes: Vec<(Child, u16, TempDir)>,
 }

@@ -10,9 +10,9 @@ use crate::metadata::Commons;
 use crate::queue::Backoff;
 use crate::system::identity::Identity;
 
-/// Time that a call waits for a lost master before it fails.
+/// The time that a call waits for a lost master before it fails.
 pub(super) const RECONNECT_WAIT: Duration = Duration::from_millis(500);
-/// Time that a start waits for a server that does not answer.
+/// The time that a start waits for a server that does not answer.
 pub(super) const START: Duration = Duration::from_secs(10);
 
 /// The settings of a queue in Redis.
@@ -20,12 +20,11 @@ pub(super) const START: Duration = Duration::from_secs(10);
 pub struct Settings {
     /// The server.
     pub access: Access,
-    /// The data directory that the queue belongs to.
+    /// The identity of the data directory to which the queue belongs.
     pub identity: Identity,
-    /// The directory in which the state of the queue is remembered across restarts; without a directory, the state is
-    /// forgotten.
+    /// The directory for the file with the observed state of the queue; `None` to forget that state at the end.
     pub directory: Option<PathBuf>,
-    /// Set if a queue has existed before: a new queue would lack its jobs.
+    /// Set if a queue has existed before: if a new queue must be created, its jobs have to be enqueued again.
     pub expected: bool,
     /// The backoff of failed jobs.
     pub backoff: Backoff,
@@ -33,7 +32,7 @@ pub struct Settings {
     pub lease_taken_up: Duration,
     /// The nodes that use the queue together; none if this process alone uses it.
     pub shared: Option<Shared>,
-    /// Set if calls use the time of their callers instead of the time of the server.
+    /// Set in tests: calls then use the time of their callers instead of the time of the server.
     pub(super) time_of_callers: bool,
 }
 
@@ -44,7 +43,7 @@ pub struct Shared {
     pub node: String,
     /// The process that used the data directory before, which has ended.
     pub ended: Option<String>,
-    /// Holds the shared value that decides which generation is the right one.
+    /// Access to the shared value that decides which generation is valid.
     pub commons: Arc<dyn Commons>,
 }
 

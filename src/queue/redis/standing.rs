@@ -28,17 +28,17 @@ impl Standing {
         Self { generation, changes: AtomicU64::new(changes) }
     }
 
-    /// Returns the least number of changes that this generation has had.
+    /// Returns a lower bound of the number of changes of this generation.
     pub(super) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// Updates the state from an answer.
+    /// Updates the state after an answer that reports `changes`.
     pub(super) fn see(&self, changes: u64) {
         self.changes.fetch_max(changes, Ordering::AcqRel);
     }
 
-    /// Reads the state that the last process has stored; `None`, if there is no such file or it is unreadable.
+    /// Reads the state that the previous process stored; `None` if there is no such file, or its content is invalid.
     pub(super) fn read(directory: &Path) -> io::Result<Option<Self>> {
         let text = match regular::read(&directory.join(FILE)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

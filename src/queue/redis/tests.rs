@@ -1,4 +1,4 @@
-//! The conformance list on a real Redis, and tests specific to Redis.
+//! Runs the conformance tests on a real Redis, and tests specific to Redis.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,7 +126,7 @@ async fn a_flushed_queue_begins_anew_at_once() {
     );
     assert_eq!(queue.renewals(), 1);
     assert_eq!(queue.stats(now()).await.unwrap().queues.len(), 0);
-    // The jobs are enqueued again, one of them with its attempt.
+    // The jobs are enqueued again, one of them with the attempt that it has used.
     let again = NewJob { attempts: 1, ..job("0") };
     assert_eq!(queue.enqueue(&[again, job("1")], now()).await.unwrap(), 2);
     assert_eq!(queue.ack_all(std::slice::from_ref(&held.id), now()).await.unwrap(), [Acked::Done]);
@@ -252,7 +252,7 @@ async fn a_fail_over_is_followed() {
     assert_eq!((leases.len(), queue.renewals()), (10, 0), "the replica had everything");
     let said = queue.describe().await.unwrap();
     assert!(said.contains(&replica.port.to_string()), "{said}");
-    // The old master comes back, and soon becomes a replica.
+    // The old master restarts, and soon becomes a replica.
     master.restart().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let acked = persistent(async || queue.ack_all(std::slice::from_ref(&leases[0].id), now()).await).await;
@@ -278,7 +278,7 @@ async fn a_fail_over_to_an_older_replica_is_a_loss() {
     replica.signal(Signal::SIGCONT);
     let left = persistent(async || queue.stats(now()).await).await;
     let lost = queue.renewals() == 1 && left.queues.is_empty();
-    // Data in the socket of the stopped replica has reached it nevertheless.
+    // The stopped replica may still have received data through its socket.
     let complete = queue.renewals() == 0 && left.queues["q"].ready == 9;
     assert!(lost || complete, "{left:?}, {}", queue.renewals());
 }
@@ -353,7 +353,7 @@ async fn users_and_passwords_are_checked_and_not_told() {
     queue.close().await.unwrap();
 }
 
-/// The named values of nodes that share a queue, in memory.
+/// The shared values of nodes that use one queue, in memory.
 #[derive(Default)]
 struct Words(parking_lot::Mutex<std::collections::HashMap<String, String>>);
 

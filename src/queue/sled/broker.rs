@@ -1,4 +1,4 @@
-//! The broker: each call changes the state in memory and waits for the committer.
+//! The broker of the embedded queue. Each call changes the state in memory and waits for the committer.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,8 +43,8 @@ impl SledBroker {
     /// Opens the queue of a directory, which is created if it does not exist. Blocks while the disk is read.
     ///
     /// # Errors
-    /// [`Error::Storage`] if the directory cannot be used or another process has it; [`Error::Damaged`] if its
-    /// content cannot be read and the settings do not allow to quarantine it.
+    /// [`Error::Storage`] if the directory cannot be used or another process uses it; [`Error::Damaged`] if its
+    /// content cannot be read and the settings forbid a quarantine.
     pub fn open(directory: &Path, settings: Settings, entropy: Entropy) -> Result<Self, Error> {
         let work = Arc::new(Condvar::new());
         let directory = placement::directory(directory);
@@ -73,7 +73,7 @@ impl SledBroker {
             .spawn(move || {
                 committer::run(&theirs, &location, opened);
                 drop(theirs);
-                // The broker may be gone already.
+                // The broker may have been dropped.
                 let _ = send.send(());
             })
             .map_err(|error| Error::Storage(error.into()))?;
@@ -86,7 +86,7 @@ impl SledBroker {
         &self.shared
     }
 
-    /// Waits until everything changed so far is on the disk.
+    /// Waits until the changes that a ticket covers are on disk.
     async fn written(&self, ticket: Option<oneshot::Receiver<()>>) -> Result<(), Error> {
         match ticket {
             None => Ok(()),
@@ -94,13 +94,13 @@ impl SledBroker {
         }
     }
 
-    /// Returns the reason for a change that was not written.
+    /// Returns the reason why a change was not written.
     fn failure(&self) -> Error {
         let ended = self.shared.state().ended.clone();
         ended.unwrap_or_else(|| Ended::Failed("the queue has stopped writing".into())).error()
     }
 
-    /// Returns the outcome of a read; after an error the store is reopened.
+    /// Returns the outcome of a read, and has the store reopened after an error.
     fn checked_read<T>(&self, read: Result<T, Error>) -> Result<T, Error> {
         read.inspect_err(|failure| self.shared.report_failure(failure))
     }
@@ -144,7 +144,7 @@ impl Drop for SledBroker {
         self.shared.end(Ended::Closed);
         let committer = self.committer.lock().ok().and_then(|mut committer| committer.take());
         if let Some(committer) = committer {
-            // The callers that waited for the committer were notified of its panic.
+            // If the committer panicked, the callers that waited for it have got an error.
             let _ = committer.join();
         }
     }
@@ -280,7 +280,7 @@ impl Broker for SledBroker {
         Ok(inspect::stats(&state, now))
     }
 
-    /// Returns once the store is damaged and the settings do not allow to quarantine it.
+    /// Returns once the store is damaged and the settings forbid a quarantine, or the committer has failed for good.
     async fn failed(&self) -> Error {
         loop {
             let mut woken = std::pin::pin!(self.shared.wake.notified());
@@ -307,7 +307,7 @@ impl Broker for SledBroker {
         self.shared.end(Ended::Closed);
         let ended = self.ended.lock().ok().and_then(|mut ended| ended.take());
         if let Some(ended) = ended {
-            // The sender is dropped unused only if the committer has ended, and this call waits for that end.
+            // An error means that the sender was dropped: the committer has ended, too.
             let _ = ended.await;
         }
         match &self.shared.state().ended {

@@ -1,4 +1,4 @@
-//! Claims: wait for jobs, and read their content from the disk.
+//! Claims jobs: waits for them, and reads their names and payloads from the disk.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use super::state::lease_ops::Claimed;
 use crate::queue::{Claim, Error, Lease, LeaseId};
 use crate::runtime::clock::{Clock, Timestamp};
 
-/// The interval at which a waiting claim looks for jobs again. A lease that was given to another worker meanwhile may
-/// expire before any deadline known when the wait began; and the interval is shorter than
-/// [`UNSEEN_MAX`](crate::queue::UNSEEN_MAX), so that the clock of the leases advances in full.
+/// The interval at which a waiting claim looks for jobs again: a lease that is granted during the wait may expire
+/// before every deadline known at its beginning. The interval is shorter than
+/// [`UNSEEN_MAX`](crate::queue::UNSEEN_MAX), so that the clock of the leases runs in full.
 const PAUSE_MAX: Duration = Duration::from_millis(400);
 
 /// Claims jobs; waits for the first if there is none.
@@ -23,7 +23,7 @@ pub(super) async fn claim(shared: &Arc<Shared>, claim: &Claim, now: Timestamp) -
     loop {
         let woken = shared.wake.notified();
         tokio::pin!(woken);
-        // From here on no notification is missed.
+        // From here on, `woken` receives every notification.
         woken.as_mut().enable();
         let (picked, next_event) = {
             let mut state = shared.open_state()?;
@@ -40,13 +40,13 @@ pub(super) async fn claim(shared: &Arc<Shared>, claim: &Claim, now: Timestamp) -
             return Ok(Vec::new());
         };
         let pause = next_event.map_or(PAUSE_MAX, |event| event.since(moment).min(PAUSE_MAX)).min(left);
-        // The next round checks, notified or not.
+        // The next round checks the queue even without a notification.
         let _ = tokio::time::timeout(pause, woken).await;
         moment = now.after(waited());
     }
 }
 
-/// Jobs that were taken and not returned to the caller yet. If this is dropped, they become ready again.
+/// Jobs that were taken and not yet returned to the caller. Dropping it releases them.
 struct Taken<'a> {
     shared: &'a Arc<Shared>,
     picked: Vec<Claimed>,
@@ -59,7 +59,7 @@ impl<'a> Taken<'a> {
         Self { shared, picked, leases: Vec::new(), now }
     }
 
-    /// Adds names and payloads. A job that was cancelled in the meantime is left out.
+    /// Adds names and payloads, and returns the leases. Leaves out jobs that were cancelled in the meantime.
     async fn fill(mut self) -> Result<Vec<Lease>, Error> {
         let bodies = self.bodies().await?;
         for picked in &self.picked {
@@ -109,7 +109,7 @@ impl<'a> Taken<'a> {
     }
 }
 
-/// Reads the segments that still exist from the disk.
+/// Reads those of the segments from the disk that still exist.
 pub(super) async fn read(shared: &Arc<Shared>, keys: Vec<u64>) -> Result<Vec<(u64, Body)>, Error> {
     let shared = Arc::clone(shared);
     let reading = tokio::task::spawn_blocking(move || {
@@ -125,7 +125,7 @@ impl Drop for Taken<'_> {
             return;
         }
         let mut state = self.shared.state();
-        // The order is reversed because each job goes to the front of its lane.
+        // In reverse order, because each job is put at the front of its lane.
         for picked in self.picked.iter().rev() {
             state.release(picked.fence, self.now);
         }

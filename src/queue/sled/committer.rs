@@ -26,15 +26,15 @@ use crate::queue::{DeadLetter, Error, JobId, NewJob};
 use crate::runtime::compute::panic_text;
 use crate::telemetry::chain;
 
-/// The delay after which attempts are written that no caller waits for. Well below the 100 ms that the contract
-/// allows.
+/// The delay after which changes are written for which no caller waits, such as attempts: well below the 100 ms that
+/// the contract allows.
 const ATTEMPT_FLUSH_DELAY: Duration = Duration::from_millis(50);
-/// A committer that panics this often cannot work with the stored data.
+/// After this many panics the committer gives up: it cannot work with the stored data.
 const PANICS_MAX: u32 = 3;
-/// Numbers reserved in advance, so that the bound on the disk is rarely written.
+/// The number of segment numbers reserved in advance, so that the bound on the disk is rarely written.
 const NUMBERS_AHEAD: u64 = 1 << 20;
 
-/// Writes until the queue is closed. A store that fails is reopened.
+/// Writes batches until the queue is closed. Reopens the store after a failure.
 pub(super) fn run(shared: &Shared, location: &StoreLocation, mut opened: Opened) {
     let mut panics = 0;
     let ended = loop {
@@ -63,14 +63,14 @@ pub(super) fn run(shared: &Shared, location: &StoreLocation, mut opened: Opened)
 struct Committer<'a> {
     shared: &'a Shared,
     location: &'a StoreLocation,
-    /// The names in the queue; only the committer needs them.
+    /// The index of the names in the queue, which only the committer uses.
     ids: Ids,
-    /// The bound on the disk: all numbers that were given out are below it.
+    /// The bound on the disk: all numbers that were assigned are below it.
     bound: u64,
     group_commit_delay: Duration,
 }
 
-/// The changes in memory that follow when a batch is on the disk.
+/// The changes to make in memory once a batch is on the disk.
 #[derive(Default)]
 struct Outcome {
     segments: Vec<(u64, Packed)>,
@@ -91,7 +91,7 @@ impl Committer<'_> {
     /// Waits for something to write; returns `None` when the queue is closed and everything is written.
     ///
     /// # Errors
-    /// A read has failed.
+    /// The failure after which the store must be reopened.
     fn next_batch(&self) -> Result<Option<(Batch, WriteBatch, Outcome)>, Error> {
         let mut state = self.shared.state();
         let mut waited = false;
@@ -117,8 +117,7 @@ impl Committer<'_> {
                 state = work.wait(state).expect("no caller panics with the state");
                 (state.pending.asleep, waited) = (false, false);
             } else {
-                // Sleeps even without work, so that a change that comes next is written in time without a
-                // notification.
+                // Waits even if there is no work: then the next change needs no notification to be written in time.
                 let (again, timeout) =
                     work.wait_timeout(state, delay).expect("no caller panics with the state");
                 (state, waited) = (again, timeout.timed_out());
@@ -143,7 +142,7 @@ impl Committer<'_> {
         self.accept(batch.requests, &mut writes, &mut outcome)?;
         self.raise_bound(&mut writes);
         let emptied = self.prints_of(&outcome.emptied)?;
-        // An empty batch has nothing to sync: the jobs that it skipped were synced before.
+        // An empty batch needs no sync: the duplicate jobs that it skipped are on the disk already.
         if !writes.is_empty() {
             self.shared.store()?.commit(writes)?;
             self.shared.in_place()?;
@@ -155,7 +154,7 @@ impl Committer<'_> {
         self.erase_traces(batch.erasures)
     }
 
-    /// Rewrites the store, if that was requested. If that fails, the old store is kept.
+    /// Rewrites the store, if a caller requested it. If that fails, the old store is kept.
     fn erase_traces(&self, asked: Vec<oneshot::Sender<Result<(), Error>>>) -> Result<(), Error> {
         if asked.is_empty() {
             return Ok(());
@@ -179,7 +178,7 @@ impl Committer<'_> {
         Ok(())
     }
 
-    /// Finds living jobs by their names.
+    /// Answers the lookups of living jobs by name.
     fn find(&self, lookups: Vec<Lookup>) -> Result<(), Error> {
         for Lookup { job, answer } in lookups {
             let (living, _) = self.look_up(print(job.as_str()), &job)?;
@@ -281,7 +280,8 @@ impl Committer<'_> {
         Ok(jobs)
     }
 
-    /// Returns the address of the job, if it is in the queue, and true if another name has the same fingerprint.
+    /// Returns the address of the job, if it is in the queue; otherwise returns true if a living job with another name
+    /// has the same fingerprint.
     fn look_up(&self, print: u64, job: &JobId) -> Result<(Option<Address>, bool), Error> {
         let mut taken = false;
         for index in self.ids.find(print, job) {
@@ -301,7 +301,7 @@ impl Committer<'_> {
         Ok((None, taken))
     }
 
-    /// Keeps the bound on the disk above every number in the batch.
+    /// Raises the bound on the disk above every number in the batch.
     fn raise_bound(&mut self, writes: &mut WriteBatch) {
         let next = self.shared.state().next_number();
         if next > self.bound && !writes.is_empty() {
@@ -310,7 +310,7 @@ impl Committer<'_> {
         }
     }
 
-    /// Returns the fingerprints of segments that became empty.
+    /// Returns the fingerprints of the names in segments that became empty.
     fn prints_of(&self, emptied: &[(u32, u64)]) -> Result<Vec<(u32, Vec<u64>)>, Error> {
         let mut prints = Vec::with_capacity(emptied.len());
         for (index, key) in emptied {

@@ -12,11 +12,11 @@ use crate::queue::{Broker, Error, NewJob};
 use crate::runtime::entropy::Entropy;
 
 const JOBS: usize = 400;
-/// Jobs that are written together.
+/// The number of jobs that are written together.
 const COMMIT: usize = 20;
 const PAGE: usize = 4096;
 
-/// A name, and the files that remain.
+/// A name, and a function that returns true for the files that remain.
 type Kept = (&'static str, fn(&str) -> bool);
 
 /// A kind of damage, and the function that does it to a file.
@@ -74,7 +74,7 @@ fn some_job(number: usize) -> NewJob {
     NewJob { payload: vec![number as u8; 1_000].into(), ..job(&number.to_string()) }
 }
 
-/// Creates a store with jobs in sled and in the commit log, as a kill or a stop leaves it.
+/// Creates a store with jobs in sled and in the commit log, in the state after a kill or a regular close.
 async fn store(folder: &Path, killed: bool) -> PathBuf {
     let (alive, left) = (folder.join("alive"), folder.join("queue"));
     let fresh = Settings { expected: false, ..settings(OnDamage::Refuse) };
@@ -102,8 +102,8 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Claims jobs until the queue has been quiet for a while; returns true if every job was returned intact, and false
-/// if the store was replaced. Damage to the last commit looks like a record that a power cut has interrupted.
+/// Claims jobs until none has come for a while; returns true if every job was intact, and false if the store was
+/// replaced. The last commit may be missing: damage to it looks like a power cut during the write.
 async fn is_whole(broker: &SledBroker) -> bool {
     let mut seen = std::collections::HashSet::new();
     let mut quiet = 0;
@@ -213,7 +213,7 @@ async fn a_queue_that_is_gone_is_begun_anew_or_refused() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "there was nothing to be set aside");
 }
 
-/// A lease of the earlier store does not count in the new one, although its number occurs there again.
+/// A lease from the earlier store is invalid in the new one, although its number occurs there again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reports_about_jobs_of_an_earlier_store_change_nothing() {
     let folder = TempDir::new().unwrap();

@@ -1,5 +1,5 @@
-//! The location of the store's directory, which may disappear: the directory may be removed, or its file system
-//! unmounted. Writes to such files are lost.
+//! Detects that the store's directory was removed, or that its file system was unmounted. Writes to the open files
+//! would be lost.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use super::engine::tree::storage;
 use crate::queue::Error;
 use crate::system::place::{self, Place};
 
-/// The parent directory, and the file system that the store's directory is on. The directory itself may be recreated.
+/// The parent directory and the file system of the store's directory. The directory itself may be recreated.
 #[derive(Clone, Debug)]
 pub(super) struct Home([Place; 2]);
 
@@ -20,7 +20,7 @@ impl Home {
         Ok(Self([parent?, directory?]))
     }
 
-    /// Checks that the directory is on the file system that it was on.
+    /// Checks that the directory is still on the same file system.
     ///
     /// # Errors
     /// [`Error::Storage`]: the file system may be mounted again.

@@ -1,4 +1,4 @@
-//! Inspection of the state in memory.
+//! Answers queries about queues and jobs from the state in memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU8;
@@ -15,9 +15,9 @@ use crate::queue::{
 };
 use crate::runtime::clock::Timestamp;
 
-/// Segments that are read before the lock on the state is released.
+/// The number of segments that are searched before the lock on the state is released.
 const SEGMENTS_AT_ONCE: usize = 1_024;
-/// The bits of a sequence that are the slot in the segment.
+/// The number of bits of a sequence number that are the slot in the segment.
 const SLOT_BITS: u32 = 16;
 
 /// Returns the statistics of all queues.
@@ -83,13 +83,13 @@ impl Found {
     }
 }
 
-/// Returns the address of a job as a number. Its bits suffice: segments are numbered from 1, or from a random number
-/// below 2^46, with at most a million unused numbers for each start.
+/// Returns the address of a job as one number. 48 bits suffice for the segment: segments are numbered from 1, or from a
+/// random number below 2^46, and each start skips at most about a million numbers.
 const fn sequence((key, slot): Address) -> u64 {
     key << SLOT_BITS | slot as u64
 }
 
-/// Returns a dead job.
+/// Returns the dead letter of this name.
 pub(super) async fn dead(shared: &Arc<Shared>, job: &JobId) -> Result<Option<JobDetail>, Error> {
     let found = shared.open_state()?.dead.find(std::slice::from_ref(job));
     let Some(letter) = found.first().copied() else { return Ok(None) };
@@ -100,7 +100,7 @@ pub(super) async fn dead(shared: &Arc<Shared>, job: &JobId) -> Result<Option<Job
     Ok(Some(JobDetail { entry: JobEntry::Dead(letter), attempts_max, payload: payload.into() }))
 }
 
-/// Returns a living job.
+/// Returns the living job of this name.
 pub(super) async fn living(
     shared: &Arc<Shared>,
     (key, slot): Address,
@@ -109,7 +109,7 @@ pub(super) async fn living(
     let bodies = read(shared, vec![key]).await?;
     let mut queue_state = shared.open_state()?;
     queue_state.advance(now);
-    // The job may be gone in the meantime.
+    // The job may have been removed in the meantime.
     let Some(place) = queue_state.place_of((key, slot)) else { return Ok(None) };
     let run = queue_state.run_of(place);
     let found = describe(&queue_state, (place.segment, queue_state.segments.get(place.segment)), &run, slot);
@@ -119,7 +119,7 @@ pub(super) async fn living(
     Ok(Some(JobDetail { entry, attempts_max, payload }))
 }
 
-/// Returns living jobs.
+/// Returns the living jobs that match a query.
 pub(super) async fn jobs(
     shared: &Arc<Shared>,
     query: &JobQuery,

@@ -10,7 +10,7 @@ use crate::runtime::clock::Timestamp;
 /// The number of quarantined stores that are kept; older ones are removed.
 const KEPT: usize = 3;
 
-/// Renames a damaged store at `directory` and returns its new path; `None` if there is nothing.
+/// Renames the damaged store at `directory` and returns its new path; `None` if nothing is there.
 pub(super) fn quarantine(directory: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
     if is_nothing(directory)? {
         return Ok(None);
@@ -34,7 +34,7 @@ pub(super) fn quarantine(directory: &Path, now: Timestamp) -> io::Result<Option<
 fn is_nothing(directory: &Path) -> io::Result<bool> {
     match fs::symlink_metadata(directory) {
         Ok(found) if found.is_dir() => Ok(fs::read_dir(directory)?.next().is_none()),
-        // A file, or a link, even a dangling one.
+        // A file or a symbolic link, which may be dangling.
         Ok(_) => Ok(false),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(error),
@@ -47,7 +47,7 @@ fn prefix(directory: &Path) -> OsString {
     name
 }
 
-/// Returns the stores that were quarantined before, the oldest first.
+/// Returns the paths of earlier quarantined stores, the oldest first.
 fn earlier(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let (prefix, mut found) = (prefix(directory), Vec::new());
     for entry in fs::read_dir(directory.parent().unwrap_or(directory))? {
@@ -61,7 +61,7 @@ fn earlier(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Returns true if a name ends as this program writes it, such as `2026-11-29T15-34-39Z` or `2026-11-29T15-34-39Z-2`.
+/// Returns true if the text is a suffix of a quarantined store: `2026-11-29T15-34-39Z` or `2026-11-29T15-34-39Z-2`.
 fn is_moment(text: &[u8]) -> bool {
     let shape: Vec<u8> = text.iter().map(|byte| if byte.is_ascii_digit() { b'0' } else { *byte }).collect();
     let rest = shape.strip_prefix(b"0000-00-00T00-00-00Z");

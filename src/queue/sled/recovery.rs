@@ -1,5 +1,5 @@
-//! Recovery from I/O errors: close and reopen the store; leases survive. Recovery from damage: quarantine the store and
-//! create a new one.
+//! Recovery of the store. After an I/O error it is closed and reopened, and leases continue. A damaged store is
+//! quarantined and replaced by a new one.
 
 use std::fs;
 use std::io;
@@ -30,15 +30,15 @@ use crate::telemetry::chain;
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// The longest pause before the store is reopened.
 const PAUSE_LONGEST: Duration = Duration::from_secs(2);
-/// The longest time to open a store; after it the store counts as damaged.
+/// The time limit for opening a store, after which it counts as damaged.
 const OPEN_MAX: Duration = Duration::from_mins(2);
-/// Failed attempts to open a store after which it counts as damaged, on a disk that accepts writes.
+/// The number of failed attempts to open a store after which it counts as damaged, if the disk accepts writes.
 const ATTEMPTS_MAX: u32 = 10;
 
-/// The numbers of segments of a new store begin at random, with at most this many bits.
+/// The number of bits of the random number from which a new store numbers its segments.
 const FIRST_NUMBER_BITS: u32 = 46;
 
-/// The location of the store, with all that reopening needs.
+/// The directory and settings of the store, with which it can be reopened.
 #[derive(Clone, Debug)]
 pub(super) struct StoreLocation {
     pub(super) directory: PathBuf,
@@ -47,13 +47,13 @@ pub(super) struct StoreLocation {
 }
 
 impl StoreLocation {
-    /// Opens the store and reads it. On damaged files sled may panic or never return. That counts as damage, unless
+    /// Opens the store and reads it. sled may panic or never return if files are damaged; both count as damage, unless
     /// the disk does not accept writes.
     pub(super) fn open(&self, work: &Arc<Condvar>) -> Result<(Store, Opened), Error> {
         let (location, work) = (self.clone(), Arc::clone(work));
         match bounded(OPEN_MAX, move || location.try_to_open(work)) {
             Err(damage @ Error::Damaged(_)) => Err(self.probe().map_or_else(storage, |()| damage)),
-            // The error of a denied access contains neither path nor user.
+            // The error of sled for a denied access names neither path nor user, so a better one is returned.
             Err(denied @ Error::Storage(_)) => Err(self.may_be_used().map_or_else(storage, |()| denied)),
             outcome => outcome,
         }
@@ -65,8 +65,7 @@ impl StoreLocation {
         Ok((store, opened))
     }
 
-    /// Checks that this process may use the files, and that the disk accepts writes. If both hold, unreadable data is
-    /// damaged.
+    /// Checks that this process may use the files, and that the disk accepts writes. If so, unreadable data is damaged.
     fn probe(&self) -> io::Result<()> {
         self.may_be_used()?;
         let parent = self.directory.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -105,15 +104,15 @@ impl StoreLocation {
         );
         let settings = Settings { expected: false, ..self.settings };
         let (store, mut opened) = Self { settings, ..self.clone() }.open(work)?;
-        // Statements about jobs of the old store do not apply to jobs of the new one.
+        // Numbers the segments from a random number, so that fences from the old store are invalid in the new one.
         let anywhere = u64::from_le_bytes(self.entropy.bytes()) >> (64 - FIRST_NUMBER_BITS);
         opened.state.as_mut().expect("it was just read").count_on_from(anywhere);
         Ok((store, opened))
     }
 }
 
-/// Runs `open` on a thread of its own. A panic counts as damage, and so does exceeding `limit`: the thread is
-/// then abandoned.
+/// Runs `open` on a separate thread. A panic counts as damage, and so does exceeding `limit`; the thread is then
+/// abandoned.
 ///
 /// # Errors
 /// The errors of `open`, and [`Error::Damaged`].
@@ -124,7 +123,7 @@ fn bounded<T: Send + 'static>(
     let (send, outcome) = mpsc::channel();
     let open = move || {
         let opened = catch_unwind(AssertUnwindSafe(open));
-        // After the timeout there is no receiver.
+        // There is no receiver after the timeout.
         let _ =
             send.send(opened.unwrap_or_else(|panic| Err(Error::Damaged(panic_text(panic.as_ref()).into()))));
     };
@@ -132,10 +131,10 @@ fn bounded<T: Send + 'static>(
     outcome.recv_timeout(limit).unwrap_or_else(|_| Err(Error::damaged("opening it takes too long")))
 }
 
-/// Reopens the store, or creates a new one; returns `None` when the queue is closed first.
+/// Reopens the store, or replaces it by a new one; returns `None` if the queue is closed before that succeeds.
 ///
 /// # Errors
-/// [`Error::Damaged`], if the settings do not allow to quarantine the store.
+/// [`Error::Damaged`] if the settings forbid a quarantine, or the new store is damaged, too.
 pub(super) fn recover(
     shared: &Shared,
     location: &StoreLocation,
@@ -145,7 +144,7 @@ pub(super) fn recover(
     let watch = Stopwatch::start();
     shared.end(Ended::Recovering(failure.reason().into()));
     shared.take_store();
-    // Data that could not be written may still be in memory as if it had been.
+    // After a failed write, cached pages may contain data that is not on the disk.
     tree::forget_cached(&location.directory);
     let mut damage = Some(failure).filter(|failure| matches!(failure, Error::Damaged(_)));
     let (mut pause, mut attempts) = (PAUSE_FIRST, 0);
@@ -190,7 +189,7 @@ fn is_closed_within(shared: &Shared, pause: Duration) -> bool {
     !is_recovering(&mut state)
 }
 
-/// Publishes the new state with the leases and counts of the old one. A new store continues its numbers.
+/// Publishes the new state, with the leases and meters of the old one. A new store continues the numbers of the old.
 fn install(shared: &Shared, store: Store, opened: &mut Opened, renewed: bool) {
     shared.put_store(store);
     let mut state = shared.state();
@@ -207,8 +206,8 @@ fn install(shared: &Shared, store: Store, opened: &mut Opened, renewed: bool) {
 }
 
 impl QueueState {
-    /// Copies the leases and the counts of the earlier state. A job whose removal was not written is in the queue
-    /// again, without a lease: its removal was answered with an error.
+    /// Takes over the leases and meters of the earlier state. A job whose removal was not written is in the queue again
+    /// without a lease; the caller that removed it got an error.
     fn keep_leases_of(&mut self, mut old: Self) {
         for (address, lease) in old.leases.iter() {
             match self.place_of(address) {
@@ -223,7 +222,7 @@ impl QueueState {
                     self.leases
                         .keep(address, super::state::leases::LeaseEntry { cancelled: false, ..*lease });
                 }
-                // The worker that holds the job does not know of the cancellation yet.
+                // The job is cancelled, and its worker has yet to learn that.
                 None if lease.cancelled => self.leases.keep(address, *lease),
                 _ => {}
             }

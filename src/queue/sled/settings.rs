@@ -21,14 +21,14 @@ pub struct Settings {
     pub backoff: Backoff,
     /// The length of a lease from before a restart when a heartbeat renews it.
     pub lease_taken_up: Duration,
-    /// Bytes of names and payloads kept in memory for jobs that are about to be claimed.
+    /// The size of the cache of names and payloads of jobs that will be claimed soon.
     pub cache_bytes: usize,
     /// The size of each of the two files of the commit log.
     pub journal_bytes: u64,
-    /// The size of the segments of a new store's file, a power of two. When sled is opened it reads the last segment
-    /// and rewrites the rest of it, so that large segments make a slow start.
+    /// The size of the segments of a new store's file, a power of two. When sled is opened, it reads the last segment
+    /// and rewrites the rest of it, so large segments slow down the start.
     pub segment_bytes: usize,
-    /// Group-commit delay: how long a lone caller waits for others to share its fsync.
+    /// The group-commit delay: the time that a few callers wait for others to share their fsync.
     pub group_commit_delay: Duration,
     /// The action on a damaged store.
     pub on_damage: OnDamage,

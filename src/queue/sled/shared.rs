@@ -13,7 +13,7 @@ use super::home::Home;
 use super::state::queue_state::{Ended, QueueState};
 use crate::queue::Error;
 
-/// The interval at which a closing store checks for readers.
+/// The interval at which a store that is to be closed is checked for readers.
 const READER_PAUSE: Duration = Duration::from_millis(1);
 
 /// The state that callers and the committer share.
@@ -27,7 +27,7 @@ pub(super) struct Shared {
     pub(super) cache: Mutex<Cache>,
     /// Absent while the store is being reopened.
     pub(super) store: RwLock<Option<Arc<Store>>>,
-    /// The location of the store.
+    /// The parent directory and file system of the store.
     pub(super) home: Home,
     /// The number of new stores that have replaced damaged ones.
     pub(super) renewals: AtomicU64,
@@ -71,12 +71,12 @@ impl Shared {
         self.store()?.in_place()
     }
 
-    /// Drops the store, after its current readers have finished.
+    /// Drops the store once its current readers have finished.
     pub(super) fn take_store(&self) {
         self.store.write().expect("no caller panics with the store").take();
     }
 
-    /// Continues with a store that was opened.
+    /// Makes an opened store available.
     pub(super) fn put_store(&self, store: Store) {
         *self.store.write().expect("no caller panics with the store") = Some(Arc::new(store));
     }
@@ -110,13 +110,13 @@ impl Shared {
         }
     }
 
-    /// Ends the queue; the first reason counts.
+    /// Ends the queue for this reason, unless it has already failed or been closed.
     pub(super) fn end(&self, ended: Ended) {
         let mut state = self.state();
         if !matches!(ended, Ended::Closed) {
             state.pending.abandon_all();
         }
-        // A recovery that begins while the queue is being closed must not reopen it: nothing would close it again.
+        // A recovery that begins while the queue is being closed must not reopen the store: nothing would close it.
         if !matches!(state.ended, Some(Ended::Failed(_) | Ended::Closed)) {
             state.ended = Some(ended);
         }
@@ -125,12 +125,12 @@ impl Shared {
         self.wake.notify_waiters();
     }
 
-    /// Returns names and payloads of a segment with living jobs. Blocks.
+    /// Returns the names and payloads of a segment with living jobs. Blocks.
     pub(super) fn body(&self, segment: u64) -> Result<Body, Error> {
         self.find_body(segment)?.ok_or_else(damaged)
     }
 
-    /// Returns names and payloads of a segment, if it still exists. Blocks.
+    /// Returns the names and payloads of a segment, if it still exists. Blocks.
     pub(super) fn find_body(&self, segment: u64) -> Result<Option<Body>, Error> {
         if let Some(body) = self.cache().get(segment) {
             return Ok(Some(body));

@@ -1,4 +1,4 @@
-//! The conformance list on sled, and tests specific to sled.
+//! Runs the conformance tests on sled, and tests specific to sled.
 
 use std::num::NonZeroU8;
 use std::path::Path;
@@ -18,12 +18,12 @@ use crate::runtime::entropy::Entropy;
 struct Folder {
     directory: TempDir,
     broker: Option<SledBroker>,
-    /// The seed of the queue, which is a new one each time the queue is opened.
+    /// The seed of the queue's random numbers, which changes each time the queue is opened.
     seed: u64,
 }
 
 fn open(directory: &Path, seed: u64) -> SledBroker {
-    // The files of the commit log are small, so that they take turns often.
+    // The files of the commit log are small, so that the journal switches often.
     let settings = Settings { journal_bytes: 16 << 10, ..Settings::default() };
     SledBroker::open(directory, settings, Entropy::seeded(seed)).unwrap()
 }
@@ -55,7 +55,7 @@ impl Fixture for Folder {
         self.reopen();
     }
 
-    /// Reopens a copy of the files, which are taken while the broker runs, as a kill leaves them.
+    /// Copies the files while the broker runs, which gives their state after a kill, and opens the copy.
     async fn crash(&mut self) {
         let copy = TempDir::new().unwrap();
         for entry in std::fs::read_dir(self.directory.path()).unwrap() {
@@ -78,7 +78,7 @@ fn large_job(number: usize) -> NewJob {
     NewJob { payload: payload.into(), ..job(&number.to_string()) }
 }
 
-/// Claims all jobs, which must be the large jobs up to a number, intact and in order.
+/// Claims all jobs, which must be the first `count` large jobs, intact and in order.
 async fn claim_large(broker: &dyn Broker, count: usize) {
     let leases = claim(broker, 1_000, at(1)).await;
     assert_eq!(leases.len(), count);
@@ -141,7 +141,7 @@ async fn compaction_erases_finished_jobs_and_keeps_held_and_waiting_ones() {
         .enqueue(&[secret("a-gone-job"), secret("a-dead-job"), large_job(0)], at(0))
         .await
         .unwrap();
-    // These jobs move into sled, and another one stays in the commit log.
+    // The restart moves these jobs into sled; the next one stays in the commit log.
     folder.restart().await;
     folder.broker().enqueue(&[secret("a-late-job"), job("a-held-job"), large_job(1)], at(0)).await.unwrap();
     let mut leases = claim(folder.broker(), 9, at(1)).await;
@@ -223,7 +223,7 @@ fn garbage_is_not_taken_for_a_new_queue() {
     let refused = SledBroker::open(directory.path(), Settings::default(), Entropy::system());
     let Err(refused @ Error::Damaged(_)) = refused else { panic!("{refused:?}") };
     assert!(refused.to_string().contains("--queue-damaged rebuild"), "{refused}");
-    // A power cut during the creation leaves arbitrary files, and a mark.
+    // A power cut during creation leaves arbitrary files, and the mark of an unfinished store.
     std::fs::write(directory.path().join("unfinished"), []).unwrap();
     drop(open(directory.path(), 0));
     assert!(!directory.path().join("unfinished").exists());
@@ -277,7 +277,7 @@ async fn a_lease_survives_a_store_that_has_its_job_delayed() {
     assert_eq!(broker.ack_all(&[held], at(12)).await.unwrap(), [Acked::Done]);
 }
 
-/// As the operator's page reads them. `TESTS_LONG=1` takes 10,000.
+/// Reads the pages as the dashboard does. `TESTS_LONG=1` makes 10,000 dead letters.
 #[tokio::test]
 async fn the_last_page_of_many_dead_jobs_comes_as_quickly_as_the_first() {
     const PAGE: usize = 26;

@@ -1,4 +1,4 @@
-//! The encoding of a body: plain, or chunks that are decoded here.
+//! The encoding of a body: plain, or in chunks that are decoded here.
 
 use axum::http::HeaderMap;
 use bytes::Bytes;
@@ -14,11 +14,11 @@ pub(super) struct BodyEncoding {
 }
 
 impl BodyEncoding {
-    /// Reads the headers. `content_length` is the length of the body that `s3s` passes on, with signed chunks already
-    /// decoded.
+    /// Determines the encoding from the headers. `content_length` is the length of the body from `s3s`, which has
+    /// decoded signed chunks.
     ///
     /// # Errors
-    /// `MissingContentLength`, if chunks are announced without the length of their content.
+    /// `MissingContentLength`, if chunks are declared without the length of their content.
     pub(super) fn of(headers: &HeaderMap, content_length: Option<i64>) -> S3Result<Self> {
         let length = content_length.map(|length| u64::try_from(length).unwrap_or_default());
         if chunked::are_decoded_by_s3s(headers) || !chunked::are_announced(headers) {
@@ -46,7 +46,7 @@ impl BodyEncoding {
         Ok(out)
     }
 
-    /// Ends the body; returns its trailers if the body was decoded here.
+    /// Ends the body, and returns the headers after it if it was decoded here.
     ///
     /// # Errors
     /// `IncompleteBody`.

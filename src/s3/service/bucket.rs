@@ -15,7 +15,7 @@ use super::list::owner;
 const BUCKETS_MAX: usize = 10_000;
 
 impl Service {
-    /// Rejects a bucket that does not exist.
+    /// Fails if the bucket does not exist.
     pub(super) async fn require_bucket(&self, name: &str) -> S3Result<()> {
         self.buckets.bucket(name).await.map(drop).map_err(refusal)
     }
@@ -61,7 +61,7 @@ impl Service {
         request: S3Request<DeleteBucketInput>,
     ) -> S3Result<S3Response<DeleteBucketOutput>> {
         if self.owners.upload_to(&request.input.bucket) {
-            // Data providers already have credentials for this bucket, and only a start creates it.
+            // Data providers may have credentials for this bucket, and it is only created at a start.
             return Err(s3_error!(
                 AccessDenied,
                 "The bucket {} cannot be removed: data providers upload to it.",
@@ -95,7 +95,7 @@ fn buckets_max(asked: i32) -> S3Result<usize> {
     })
 }
 
-/// Returns the name of the bucket after which a page continues.
+/// Parses a token: the name of the bucket after which a page continues.
 fn mark(token: &str) -> S3Result<String> {
     let name =
         base64_simd::URL_SAFE_NO_PAD.decode_to_vec(token).ok().and_then(|name| String::from_utf8(name).ok());

@@ -1,4 +1,4 @@
-//! Checksums that a request declares, and their verification.
+//! The checksums that a request declares, and their verification.
 
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use s3s::dto::{ChecksumAlgorithm, ChecksumType};
@@ -20,7 +20,7 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// Reads the headers.
+    /// Reads the checksums from the headers.
     ///
     /// # Errors
     /// `InvalidRequest`, if there are several checksums, or an unknown one.
@@ -43,7 +43,7 @@ impl Claims {
         Ok(Self { content_md5, given: given.pop(), trailing: named.first().copied(), wanted })
     }
 
-    /// Returns the algorithms to compute: first `kept`, if one is required whatever the request declares.
+    /// Returns the algorithms to compute: that of the stored checksum, `kept`, if there is one, and the declared ones.
     pub(super) fn algorithms(&self, kept: Option<Algorithm>) -> Vec<Algorithm> {
         let mut all: Vec<Algorithm> = kept.into_iter().collect();
         let said = self.given.as_ref().map(|(algorithm, _)| *algorithm).or(self.trailing).or(self.wanted);
@@ -51,8 +51,7 @@ impl Claims {
         all
     }
 
-    /// Compares the checksums that the client declares, in headers and after the body, with the checksums of the
-    /// bytes.
+    /// Compares the checksums that the client declares, in headers and after the body, with those of the bytes.
     ///
     /// # Errors
     /// `InvalidDigest`, `BadDigest`, `InvalidRequest`.
@@ -80,7 +79,7 @@ impl Claims {
     }
 }
 
-/// Returns the error for a checksum after the body that no header announces, and that would not be verified.
+/// Returns the error for a checksum after the body that no header announces, and that is therefore not computed.
 fn malformed_trailer(name: &str) -> S3Error {
     let code = S3ErrorCode::Custom("MalformedTrailerError".into());
     let mut error =
@@ -119,7 +118,7 @@ pub(in super::super) fn check_md5(said: &str, found: &[u8; 16]) -> S3Result<()> 
     }
 }
 
-/// Returns the algorithm of that name.
+/// Returns the algorithm with this name.
 ///
 /// # Errors
 /// `InvalidRequest`.
@@ -148,13 +147,13 @@ pub(super) fn of_upload(
     fits.then_some(Some((algorithm, whole))).ok_or_else(unfit)
 }
 
-/// Returns the names that responses use.
+/// Returns the names of a checksum's algorithm and type in responses.
 pub(super) fn names(checksum: (Algorithm, bool)) -> (ChecksumAlgorithm, ChecksumType) {
     let kind = if checksum.1 { FULL_OBJECT } else { COMPOSITE };
     (ChecksumAlgorithm::from_static(checksum.0.name()), ChecksumType::from_static(kind))
 }
 
-/// A checksum in the fields of a response: the one of its algorithm is set.
+/// The checksum fields of a response: only that of the checksum's algorithm is set.
 #[derive(Default)]
 pub(super) struct Fields {
     pub(super) crc32: Option<String>,
@@ -181,13 +180,13 @@ impl Fields {
         fields
     }
 
-    /// Returns the checksum of a request.
+    /// Returns the checksum of a request, whose fields are the same.
     pub(super) fn one(self) -> Option<String> {
         self.crc32.or(self.crc32c).or(self.crc64nvme).or(self.sha1).or(self.sha256)
     }
 }
 
-/// Builds a response of S3 with the fields for checksums that every kind of response has.
+/// Builds an S3 response of any type that has the checksum fields.
 macro_rules! with_checksum {
     ($fields:expr, $answer:ident { $($rest:tt)* }) => {{
         let fields: $crate::s3::service::checksums::Fields = $fields;

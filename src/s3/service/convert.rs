@@ -1,4 +1,4 @@
-//! Converts between the types of the buckets and the types of S3.
+//! Converts between the types of the module `buckets` and those of S3.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -10,10 +10,10 @@ use crate::buckets::{Condition, Error};
 use crate::runtime::clock::Timestamp;
 use crate::telemetry::chain;
 
-/// The delay of `Retry-After`, in seconds.
+/// The value of `Retry-After`, in seconds.
 const RETRY_AFTER_S: u16 = 5;
 
-/// Converts an error of the buckets.
+/// Converts an error of the module `buckets`.
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
 pub(super) fn refusal(error: Error) -> S3Error {
     let code = match &error {
@@ -51,7 +51,7 @@ pub(super) fn refusal(error: Error) -> S3Error {
     S3Error::with_message(code, sentence(&error.to_string()))
 }
 
-/// Returns the response while the disk or the object store is unavailable.
+/// Returns the error for requests while the disk or the object store is unavailable.
 pub(super) fn unavailable(cause: &dyn std::error::Error) -> S3Error {
     tracing::error!("an S3 request failed: {}", chain(cause));
     let mut away =
@@ -60,7 +60,7 @@ pub(super) fn unavailable(cause: &dyn std::error::Error) -> S3Error {
     away
 }
 
-/// Returns a clause as a sentence.
+/// Makes a sentence of an error message: the first letter in upper case, and a full stop.
 fn sentence(clause: &str) -> String {
     let mut letters = clause.chars();
     let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
@@ -72,7 +72,7 @@ pub(super) fn timestamp(time: Timestamp) -> S3Timestamp {
     S3Timestamp::from(UNIX_EPOCH + Duration::from_micros(micros))
 }
 
-/// Returns the time in whole seconds, as HTTP shows it: conditions compare that.
+/// Returns the time in whole seconds, as in HTTP headers and so in conditions.
 pub(super) fn seconds(time: Timestamp) -> S3Timestamp {
     timestamp(Timestamp::from_micros(time.as_micros() - time.as_micros().rem_euclid(1_000_000)))
 }
@@ -92,7 +92,7 @@ pub(super) fn etag(text: &str) -> ETag {
     ETag::Strong(text.to_owned())
 }
 
-/// Returns the condition of a write.
+/// Returns the condition of a write from the headers of the request.
 pub(super) fn condition(
     if_match: Option<&ETagCondition>,
     if_none_match: Option<&ETagCondition>,
@@ -109,12 +109,12 @@ pub(super) fn condition(
     }
 }
 
-/// The result of the conditions of a read.
+/// The result of evaluating the conditions of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// All hold.
+    /// All conditions hold.
     Proceed,
-    /// The caller has the object already.
+    /// The caller has this version of the object already.
     NotModified,
 }
 
@@ -126,8 +126,7 @@ pub(super) struct Conditions<'a> {
     pub(super) unmodified_since: Option<&'a S3Timestamp>,
 }
 
-/// The conditions of a request, or the conditions on the source of a copy. Their fields have the same names in the
-/// input of each operation.
+/// Returns the conditions of a request, or those on the source of a copy, from the input of any operation.
 macro_rules! conditions_of {
     ($input:expr) => {
         $crate::s3::service::convert::Conditions {
@@ -149,7 +148,7 @@ macro_rules! conditions_of {
 pub(super) use conditions_of;
 
 impl Conditions<'_> {
-    /// Evaluates the conditions by RFC 9110: ETags before times.
+    /// Evaluates the conditions in the order of RFC 9110: ETags before times.
     pub(super) fn decide(&self, etag: &str, modified: Timestamp) -> S3Result<Verdict> {
         let is = |condition: &ETagCondition| match condition {
             ETagCondition::Any => true,

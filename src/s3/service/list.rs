@@ -1,4 +1,4 @@
-//! `ListObjects` and `ListObjectsV2`.
+//! The operations `ListObjects` and `ListObjectsV2`.
 
 use s3s::dto::{
     CommonPrefix, EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output,
@@ -110,7 +110,7 @@ impl KeyEncoding {
         }
     }
 
-    /// Encodes a parameter of the request, unless it is empty.
+    /// Encodes a parameter of the request for the response; `None` if it is empty.
     pub(super) fn encode_some(self, text: Option<String>) -> Option<String> {
         text.filter(|text| !text.is_empty()).map(|text| self.encode(&text))
     }
@@ -123,7 +123,7 @@ impl KeyEncoding {
     }
 }
 
-/// Returns the text with every reserved byte except slashes as `%XX`.
+/// Returns the text with `%XX` for every reserved byte except slashes.
 fn url_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -162,13 +162,13 @@ pub(super) fn is_prefix(marker: &str, prefix: &str, delimiter: Option<&str>) -> 
     }
 }
 
-/// Returns the token of the page after this entry.
+/// Returns the token for the page after this entry.
 fn token(entry: &Entry) -> String {
     let kind = if matches!(entry, Entry::Prefix(_)) { "p" } else { "k" };
     base64_simd::URL_SAFE_NO_PAD.encode_to_string([kind, entry.name()].concat())
 }
 
-/// Parses a token: the name after which the page continues, and whether it is a common prefix.
+/// Parses a token: the name after which the page continues, and true if it is a common prefix.
 fn mark(token: &str) -> S3Result<(Option<String>, bool)> {
     let invalid = || s3_error!(InvalidArgument, "The continuation token provided is incorrect.");
     let bytes = base64_simd::URL_SAFE_NO_PAD.decode_to_vec(token).map_err(|_| invalid())?;

@@ -1,4 +1,4 @@
-//! The operations of S3 over buckets, a file for each subject.
+//! The S3 operations, implemented with [`buckets`](crate::buckets).
 
 mod checksums;
 mod convert;
@@ -22,7 +22,7 @@ use crate::s3::owners::Owners;
 pub(super) use checksums::check_md5;
 pub use results::Results;
 
-/// The operations of S3 over buckets. Cheap to clone.
+/// The S3 operations. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Service {
     buckets: Buckets,
@@ -37,7 +37,7 @@ impl Service {
     }
 }
 
-/// Implements each operation by the inherent method of its name, which takes precedence over the method of the trait.
+/// Implements the methods of the trait `S3` by calling the inherent methods with the same names.
 macro_rules! operations {
     ($($name:ident: $input:ident -> $output:ident;)+) => {
         #[async_trait::async_trait]

@@ -1,4 +1,4 @@
-//! Multipart uploads.
+//! The operations on multipart uploads.
 
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, ChecksumAlgorithm, CommonPrefix,
@@ -46,7 +46,7 @@ impl Service {
         }))
     }
 
-    /// Returns the checksum algorithm of the parts; rejects an upload that does not exist.
+    /// Returns the checksum algorithm that the parts of an upload must use. Fails if the upload does not exist.
     pub(super) async fn part_hash(&self, name: &UploadName) -> S3Result<PartHash> {
         let (upload, _, _) = self.buckets.parts(name.clone(), 0, 0).await.map_err(refusal)?;
         Ok(PartHash(upload.checksum.map(|(algorithm, _)| algorithm)))
@@ -205,7 +205,7 @@ impl Service {
     }
 }
 
-/// Returns the number of a part, if it is valid.
+/// Checks the number of a part.
 pub(super) fn part_number(number: i32) -> S3Result<u32> {
     let known = u32::try_from(number).ok().filter(|number| (1..=PARTS_MAX).contains(number));
     known.ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! Headers of a new object.
+//! The headers that are stored with a new object.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use s3s::{S3Result, s3_error};
 
 use crate::s3::chunked::AWS_CHUNKED;
 
-/// The largest user metadata, as in AWS: every response about the object contains it.
+/// The maximum size of user metadata, as in AWS: every response about the object contains the metadata.
 const METADATA_BYTES_MAX: usize = 2_048;
 
-/// Takes the head of the new object out of the input of a request: every kind of request has the same fields.
+/// Returns the stored headers of a new object from the input of any operation.
 macro_rules! head_of {
     ($input:expr) => {
         $crate::buckets::Head {
@@ -31,7 +31,7 @@ macro_rules! head_of {
 }
 pub(super) use head_of;
 
-/// Returns the encoding without `aws-chunked`, which concerns the request alone.
+/// Returns the content encoding without `aws-chunked`, which only describes the request.
 pub(super) fn content_encoding(encoding: &str) -> Option<String> {
     let rest: Vec<&str> =
         encoding.split(',').filter(|one| !one.trim().eq_ignore_ascii_case(AWS_CHUNKED)).collect();

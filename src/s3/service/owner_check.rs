@@ -1,5 +1,5 @@
-//! Keeps objects only if their project still exists. The check is repeated after an object is stored: if the project
-//! is deleted later, its purge removes the object; if it was deleted before, it may have been purged already.
+//! Checks after an object is stored that its project still exists, and removes the object otherwise. If the project is
+//! deleted after this check, its purge removes the object; before the check, the purge may have missed it.
 
 use s3s::{S3Error, S3Result};
 
@@ -9,7 +9,7 @@ use crate::buckets::{Condition, Error, Object, Part, Received, UploadName};
 use crate::s3::owners::Owner;
 
 impl Service {
-    /// Keeps an object that was just stored, or removes it.
+    /// Removes an object that was just stored if its owner no longer exists.
     ///
     /// # Errors
     /// `AccessDenied`, if its owner no longer exists.
@@ -26,7 +26,7 @@ impl Service {
         Err(removed_for(gone, removed))
     }
 
-    /// Adds a part that has arrived to its upload, or removes the upload.
+    /// Adds a received part to its upload, or removes the upload if its owner no longer exists.
     ///
     /// # Errors
     /// `AccessDenied`, if the owner of the upload no longer exists; the errors of the buckets.
@@ -42,7 +42,7 @@ impl Service {
         self.confirm_upload(owner, name).await.map(|()| part)
     }
 
-    /// Keeps a multipart upload that was just changed, or removes it.
+    /// Removes a multipart upload that was just changed if its owner no longer exists.
     ///
     /// # Errors
     /// `AccessDenied`, if its owner no longer exists.
@@ -52,7 +52,7 @@ impl Service {
     }
 }
 
-/// Returns the rejection `gone`; logs if the object could not be removed.
+/// Returns the error `gone`, and logs a failure to remove the object.
 fn removed_for(gone: S3Error, removed: Result<(), Error>) -> S3Error {
     match removed {
         Ok(()) | Err(Error::NoSuchKey | Error::NoSuchUpload | Error::NoSuchBucket | Error::Precondition) => {}

@@ -10,8 +10,8 @@ use super::convert::{parse_http_date, seconds};
 use crate::buckets::PARTS_MAX;
 use crate::runtime::clock::Timestamp;
 
-/// Returns the range that a request still needs: `None`, if `If-Range` names another object than this, of which the
-/// caller has a part that would not fit.
+/// Returns the requested range; `None` for the whole object. A range is ignored if `If-Range` names another version of
+/// the object: the caller's part of that version would not fit.
 pub(super) fn wanted(
     requested: Option<RequestedRange>,
     headers: &HeaderMap,
@@ -52,7 +52,7 @@ fn beyond(size: u64) -> S3Error {
     error
 }
 
-/// Returns the position of a requested part.
+/// Returns the index of a requested part.
 ///
 /// # Errors
 /// `InvalidArgument`, if no part can have this number.

@@ -1,5 +1,5 @@
-//! The bucket of results: files of candidate pairs, for clients that were given their address. It contains nothing
-//! else, and nothing can be stored there.
+//! The bucket of results. It contains only files of candidate pairs, for clients that the API has given their address.
+//! Clients cannot store objects in it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -29,7 +29,7 @@ pub struct Results {
 }
 
 impl Results {
-    /// Returns the key of a request's object, if it is in this bucket.
+    /// Returns the key in the object store of a requested object, if `bucket` is this bucket.
     pub(super) fn key(&self, bucket: &str, key: &str) -> Option<Key> {
         (bucket == self.bucket).then(|| keys::score_file_named(key)).flatten()
     }
@@ -86,7 +86,7 @@ impl Results {
 }
 
 impl Results {
-    /// Finds the object. An object with a known checksum existed and had that size.
+    /// Finds the object. If its checksum is known, it must exist and have the size in the checksum.
     async fn find(&self, key: &Key, checksum: Option<&Checksum>) -> S3Result<Found> {
         let found = self.objects.find(key).await;
         let Some(checksum) = checksum else { return found.map_err(refusal) };
@@ -104,7 +104,8 @@ fn damaged(key: &Key, reason: &str) -> S3Error {
     refusal(Error::Damaged { key: key.clone(), reason: reason.to_owned() })
 }
 
-/// A stream that `s3s` may move between threads; only one polls it at a time, so the lock is never contended.
+/// A stream that is `Sync`, which `s3s` requires. Only one thread polls it at a time, so that it never waits for the
+/// lock.
 struct SyncStream(Mutex<Chunks>);
 
 impl Stream for SyncStream {

@@ -1,4 +1,4 @@
-//! Versions of objects, for clients that list them: each object is the only version of its key, `null`.
+//! Lists versions of objects: each key has one version with the id `null`, the object.
 
 use s3s::dto::{
     GetBucketVersioningInput, GetBucketVersioningOutput, ListObjectVersionsInput, ListObjectVersionsOutput,
@@ -55,7 +55,7 @@ impl Service {
         }))
     }
 
-    /// Answers that versioning is not enabled.
+    /// Returns that versioning is not enabled.
     pub(super) async fn get_bucket_versioning(
         &self,
         request: S3Request<GetBucketVersioningInput>,

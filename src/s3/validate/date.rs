@@ -1,14 +1,14 @@
-//! The time of signing: `x-amz-date`, or `Date` instead, which `s3s` does not read.
+//! The time of signing, which may be in `x-amz-date` or in `Date`. `s3s` reads only the first.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use s3s::{S3Result, s3_error};
 
 const AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
-/// The form of `x-amz-date`.
+/// The format of `x-amz-date`.
 const BASIC: &str = "%Y%m%dT%H%M%SZ";
 
-/// Copies the time of `Date` into `x-amz-date`, if that is absent. The signature covers it, so it can be trusted.
+/// Copies the time in `Date` to `x-amz-date`, if that is absent. The signature covers `Date`.
 ///
 /// # Errors
 /// `AccessDenied`, if there is neither.

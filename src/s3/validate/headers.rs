@@ -1,4 +1,4 @@
-//! Headers that `s3s` would ignore or misinterpret.
+//! Rejects headers that `s3s` would ignore or misinterpret.
 
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
@@ -7,7 +7,7 @@ use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 use super::request::{is_amz, is_sts, media_type};
 use crate::s3::chunked;
 
-/// Headers of unsupported features: requests with them are rejected.
+/// The headers of unsupported features. Requests with them are rejected.
 const NOT_OFFERED: [&str; 6] = [
     "x-amz-server-side-encryption",
     "x-amz-object-lock-",
@@ -20,9 +20,9 @@ const NOT_OFFERED: [&str; 6] = [
 const ACL: &str = "x-amz-acl";
 /// The prefix of headers that grant rights.
 const GRANT: &str = "x-amz-grant-";
-/// The lists that change nothing: the owner of the root credentials has all rights.
+/// The access control lists that are accepted: they grant rights only to the owner of the root credentials.
 const ACLS_OF_THE_OWNER: [&str; 3] = ["private", "bucket-owner-full-control", "bucket-owner-read"];
-/// The header that decides whether a copy gets the tags of its source: there are none.
+/// The header that defines the source of a copy's tags. It has no effect, since objects have no tags.
 const TAGGING_DIRECTIVE: &str = "x-amz-tagging-directive";
 
 /// The prefix of checksum headers.
@@ -30,11 +30,11 @@ const CHECKSUM: &str = "x-amz-checksum-";
 /// The known suffixes of checksum headers.
 const CHECKSUM_FIELDS: [&str; 8] =
     ["algorithm", "crc32", "crc32c", "crc64nvme", "mode", "sha1", "sha256", "type"];
-/// Conditions on ETags.
+/// The headers with conditions on ETags.
 const ETAG_CONDITIONS: [&str; 4] =
     ["if-match", "if-none-match", "x-amz-copy-source-if-match", "x-amz-copy-source-if-none-match"];
 
-/// Rejects headers, and a version in the query, that would be ignored.
+/// Rejects headers, and a version in the query, that `s3s` would ignore.
 pub(super) fn check(request: &Parts, version: Option<&str>) -> S3Result<()> {
     check_single(&request.headers)?;
     check_offered(request, version)?;
@@ -44,7 +44,7 @@ pub(super) fn check(request: &Parts, version: Option<&str>) -> S3Result<()> {
     check_checksums(&request.headers)
 }
 
-/// Rejects repeated headers: the signer may have read another value.
+/// Rejects repeated headers: the client may have signed another of the values than the one that is used.
 fn check_single(headers: &HeaderMap) -> S3Result<()> {
     let single = [
         header::AUTHORIZATION,
@@ -82,7 +82,7 @@ fn check_offered(request: &Parts, version: Option<&str>) -> S3Result<()> {
     Ok(())
 }
 
-/// Rejects access control lists that open an object to others: the server has none, so the object would stay private.
+/// Rejects access control lists that grant rights to others, since the server supports none.
 fn check_acl(headers: &HeaderMap) -> S3Result<()> {
     let list = headers.get(ACL).map(|acl| acl.as_bytes().trim_ascii());
     let is_of_owner = list.is_none_or(|acl| ACLS_OF_THE_OWNER.iter().any(|known| known.as_bytes() == acl));
@@ -95,18 +95,18 @@ fn check_acl(headers: &HeaderMap) -> S3Result<()> {
     Err(error)
 }
 
-/// Rejects a body in chunks whose request is not a `PUT`: only the bytes of objects and parts may be sent in chunks.
+/// Rejects a body in chunks unless the method is `PUT`: only objects and parts may be sent in chunks.
 fn check_chunks(request: &Parts) -> S3Result<()> {
     let length = chunked::decoded_length(&request.headers)
         .map_err(|_| s3_error!(InvalidRequest, "x-amz-decoded-content-length must be a number in digits."))?;
-    // Another rule applies to calls of the token service.
+    // Calls of the token service are checked elsewhere.
     if length.is_none() || request.method == Method::PUT || is_sts(request) {
         return Ok(());
     }
     Err(s3_error!(NotImplemented, "Only the bytes of objects may be sent in chunks."))
 }
 
-/// Rejects an empty condition: it would count as none, and the object that it protects would be replaced.
+/// Rejects an empty condition: `s3s` would ignore it, and the object that it protects would be replaced.
 fn check_conditions(headers: &HeaderMap) -> S3Result<()> {
     let is_empty =
         |name: &&str| headers.get(*name).is_some_and(|value| value.as_bytes().trim_ascii().is_empty());

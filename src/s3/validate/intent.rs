@@ -1,10 +1,10 @@
-//! Validates requests that change something, once their operation is known. `s3s` ignores parameters and
-//! conditions that it does not know, and the operation would then remove or replace more.
+//! Validates requests that change data, after their operation is known. `s3s` ignores unknown parameters and
+//! conditions, so that the operation could remove or replace more than the client wants.
 
 use axum::http::{HeaderMap, Uri};
 use s3s::{S3Result, s3_error};
 
-/// Headers that restrict the effect of an operation on an object, and that no operation supports.
+/// The headers with conditions that no operation supports.
 const UNKNOWN_CONDITIONS: [&str; 6] = [
     "content-range",
     "if-modified-since",
@@ -14,12 +14,12 @@ const UNKNOWN_CONDITIONS: [&str; 6] = [
     "x-amz-if-match-size",
 ];
 
-/// The account that everything belongs to.
+/// The account that owns all buckets and objects.
 pub(in crate::s3) const OWNER: &str = "entityd";
-/// Headers by which a client names the account that it takes for the owner.
+/// The headers with the account that the client expects to be the owner.
 const OWNERS: [&str; 2] = ["x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"];
 
-/// Returns the parameters and the conditions that an operation knows, if it removes or replaces something.
+/// Returns the parameters and the conditions that an operation supports; `None` if it does not change data.
 fn known(operation: &str) -> Option<(&'static [&'static str], &'static [&'static str])> {
     const ETAGS: &[&str] = &["if-match", "if-none-match"];
     Some(match operation {
@@ -33,8 +33,8 @@ fn known(operation: &str) -> Option<(&'static [&'static str], &'static [&'static
     })
 }
 
-/// Refuses a request to change something that names a feature which its operation does not have, and any request that
-/// names another owner.
+/// Rejects a request to change data with a parameter or condition that its operation does not support, and any request
+/// that expects another owner.
 ///
 /// # Errors
 /// `NotImplemented`, with the name of the parameter or the header; `AccessDenied`.
@@ -48,7 +48,7 @@ pub(in crate::s3) fn check(operation: &str, uri: &Uri, headers: &HeaderMap) -> S
     }
     let Some((parameters, conditions)) = known(operation) else { return Ok(()) };
     let mut query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
-    // A parameter that begins with `x-` is the client's own, or signs the request.
+    // A parameter that begins with `x-` is a part of the signature, or has a meaning for the client only.
     let is_own = |name: &str| name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("x-"));
     let stranger =
         query.find(|(name, _)| !name.is_empty() && !is_own(name) && !parameters.contains(&name.as_ref()));

@@ -1,4 +1,4 @@
-//! Validates requests before `s3s`, which would accept more.
+//! Validates requests before `s3s`, which is less strict.
 
 mod request;
 mod date;
@@ -17,11 +17,11 @@ use request::{is_sts, malformed_header, malformed_query, other_mechanism};
 use signed::Signed;
 pub(super) use signed::{REGION, expected_region};
 
-/// The longest validity of a presigned URL, in seconds: a week.
+/// The maximum validity of a presigned URL in seconds, a week.
 const EXPIRES_MAX: u32 = 604_800;
 
-/// Rejects a request whose signature is not version 4, does not cover the required headers, or is for another service;
-/// rejects features that `s3s` would ignore. Writes the time of signing into the header that `s3s` reads.
+/// Rejects a request whose signature is not version 4, does not cover the required headers, or is for another service,
+/// and a request with features that `s3s` would ignore. Writes the time of signing to the header that `s3s` reads.
 pub(super) fn check(request: &mut Parts) -> S3Result<()> {
     let query: Vec<(Cow<'_, str>, Cow<'_, str>)> =
         form_urlencoded::parse(request.uri.query().unwrap_or_default().as_bytes()).collect();
@@ -63,8 +63,8 @@ pub(super) fn check(request: &mut Parts) -> S3Result<()> {
     }
 }
 
-/// Returns the message for a signature that does not match, with the host and region that were used: behind a proxy
-/// they may differ from the client's.
+/// Returns the message for a signature that does not match. It names the host and the region of the request as
+/// received: behind a proxy, the host may differ from the one that the client signed.
 pub(super) fn mismatch(request: &Parts) -> String {
     let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.or_else(|| request.uri.authority().map(Authority::as_str)).unwrap_or_default();

@@ -4,7 +4,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use s3s::{S3Error, S3ErrorCode, s3_error};
 
-/// Returns true if the request is a call of the security token service: a form posted to the root.
+/// Returns true if the request is a call of the security token service: a form that is posted to the path `/`.
 pub(super) fn is_sts(request: &Parts) -> bool {
     let form = media_type(&request.headers) == Some("application/x-www-form-urlencoded");
     request.method == Method::POST && request.uri.path() == "/" && form

@@ -6,12 +6,12 @@ use s3s::{S3Result, s3_error};
 
 use super::request::{is_amz, is_sts, malformed_header, other_mechanism};
 
-/// The region that a refusal names to a client that signs for an unknown one. s3cmd signs for `US`, and repeats the request with
-/// the region in the refusal.
+/// The region that an error names if a client has signed for an unknown one. s3cmd signs for `US`, and repeats the
+/// request with the region in the error.
 pub(in crate::s3) const REGION: &str = "us-east-1";
 /// The accepted algorithm of signatures.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-/// Headers that proxies add after the client has signed. They have no meaning here.
+/// Headers that proxies add after the client has signed. They have no effect here.
 const ADDED_BY_PROXIES: [&str; 1] = ["x-amz-cf-id"];
 
 /// The declared properties of a signature.
@@ -21,7 +21,7 @@ pub(super) struct Signed<'a> {
     pub(super) names: &'a str,
 }
 
-/// The end of a refusal that names the region.
+/// Returns the end of an error message that names the expected region.
 pub(in crate::s3) fn expected_region() -> String {
     format!("expecting the region {REGION}")
 }
@@ -39,7 +39,7 @@ impl<'a> Signed<'a> {
         Ok(Self { credential, names })
     }
 
-    /// Checks the service in the signature: `sts` for calls of the token service, `s3` for everything else.
+    /// Checks the service in the signature: `sts` for calls of the token service, `s3` for other requests.
     pub(super) fn check_service(&self, request: &Parts) -> Result<(), String> {
         let mut scope = self.credential.rsplit('/');
         let (end, service) = (scope.next(), scope.next().unwrap_or_default());
@@ -57,8 +57,7 @@ impl<'a> Signed<'a> {
         Err("incorrect service; this endpoint belongs to \"s3\"".to_owned())
     }
 
-    /// Checks that the host, which is not among the headers in HTTP/2, and every header with a meaning here are
-    /// signed.
+    /// Checks that the host and every header that has an effect are signed. In HTTP/2, the host is not a header.
     pub(super) fn check_headers(&self, headers: &HeaderMap) -> S3Result<()> {
         let covered = |name: &HeaderName| {
             self.names.split(';').any(|signed| signed.eq_ignore_ascii_case(name.as_str()))

@@ -8,7 +8,7 @@ use super::error::{Error, unusable};
 use super::parts;
 use crate::system::permission::{self, Access};
 
-/// Files that are read; the operator may have made a secret read-only.
+/// Files that are only read. The operator may have made secrets read-only.
 const READ: [&str; 6] =
     ["format", "identity", "admin-token", "join-tokens", "s3-credentials", "tls/self-signed.pem"];
 /// Files that are written repeatedly.
@@ -29,7 +29,7 @@ const WRITTEN: [&str; 11] = [
 const FOLDERS: [&str; 8] =
     ["objects", "objects/projects", "objects/buckets", "objects/entityd", "spool", "uploads", "cache", "tls"];
 
-/// Checks the directory and its known entries, but no objects: there may be millions.
+/// Checks the directory and its known entries, but not the objects, since there may be millions.
 ///
 /// # Errors
 /// [`Error::Unusable`].
@@ -63,7 +63,7 @@ pub fn check_folder(path: &Path) -> Result<(), Error> {
     check_one(path, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)
 }
 
-/// Checks the queue and all its files, whatever their names; ignores anything else in its place.
+/// Checks the queue's directory and all files in it. Ignores anything but a directory.
 fn check_queue(folder: &Path) -> Result<(), Error> {
     if !folder.is_dir() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Reasons for which the data directory cannot be used.
+//! The errors that make the data directory unusable.
 
 use std::ffi::OsString;
 use std::io;
@@ -20,7 +20,7 @@ pub enum Error {
     InUse {
         /// The directory.
         path: PathBuf,
-        /// The process, as it described itself.
+        /// The description of the process, from the lock file.
         holder: String,
     },
     /// A newer version of this program wrote it.
@@ -46,7 +46,7 @@ pub enum Error {
         /// The name of a file or directory that it contains.
         stranger: OsString,
     },
-    /// A part of the data directory leads to a directory of something else.
+    /// A part of the data directory is a link or a mount of a directory with other content.
     #[error(
         "{} leads to a directory of something else: it holds {stranger:?}; link or mount there what belongs there, or an \
          empty directory",
@@ -58,7 +58,7 @@ pub enum Error {
         /// A file or directory in that directory.
         stranger: OsString,
     },
-    /// The file with its format contains no number.
+    /// The file `format` contains no number.
     #[error(
         "{} is damaged: it must contain the number of the directory's format; restore it from a backup, or write \
          {FORMAT} into it if this version has used the directory before",

@@ -1,4 +1,4 @@
-//! Recognises a fresh volume by the files that systems put into it.
+//! Recognises a fresh volume, which may contain files of the file system or the platform.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::Path;
 /// Files that an interrupted first start may leave.
 const OURS: [&str; 2] = ["lock", "format.new"];
 
-/// Names that file systems, desktops, storage appliances and Kubernetes leave in a fresh volume.
+/// Names of entries that file systems, desktops, storage appliances and Kubernetes create in a fresh volume.
 const SYSTEMS: [&str; 26] = [
     "lost+found",
     "aquota.user",
@@ -42,10 +42,10 @@ const SYSTEMS: [&str; 26] = [
 /// of macOS.
 const STARTS: [&str; 4] = [".Trash-", ".nfs", "..", "._"];
 
-/// Parts of a data directory that may be mounts before its first use.
+/// Parts of a data directory that may be mounts already before its first use.
 const PARTS: [&str; 4] = ["objects", "spool", "queue", "cache"];
 
-/// Returns the first name in a directory that neither this program nor a system has put there.
+/// Returns the name of an entry in a directory that neither this program nor a system created; `None` if there is none.
 ///
 /// # Errors
 /// The operating system's error.
@@ -58,13 +58,13 @@ pub fn stranger(folder: &Path) -> io::Result<Option<OsString>> {
     Ok(names.into_iter().filter(|name| !known(name)).min())
 }
 
-/// Returns whether systems put entries with this name into folders.
+/// Returns true if systems create entries with this name.
 pub(super) fn is_of_system(name: &OsStr) -> bool {
     let lossy = name.to_string_lossy();
     SYSTEMS.iter().any(|known| lossy == *known) || STARTS.iter().any(|start| lossy.starts_with(start))
 }
 
-/// Returns whether a directory is an empty part of a data directory.
+/// Returns true if the entry is an empty part of a data directory.
 fn is_empty_part(folder: &Path, name: &OsStr) -> bool {
     PARTS.iter().any(|part| name == *part)
         && stranger(&folder.join(name)).is_ok_and(|stranger| stranger.is_none())

@@ -1,4 +1,4 @@
-//! The lock on the data directory, whose file describes its holder.
+//! The lock on the data directory. The lock file describes the process that holds it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -13,7 +13,7 @@ use crate::runtime::clock::Clock;
 use crate::system::permission::explained;
 use crate::system::regular;
 
-/// The longest description of a holder that is shown.
+/// The maximum length of the description of a holder in an error.
 const HOLDER_CHARS_MAX: usize = 200;
 
 /// Takes the lock and describes this process in its file.
@@ -32,9 +32,9 @@ pub(super) fn take(folder: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
-/// Writes a description of this process into the lock file. The old content is overwritten first, because a full disk
-/// has no room for more. The description also has the host, because the process id says little: every container has a
-/// process 1.
+/// Writes a description of this process into the lock file. Overwrites the old content before it truncates the file,
+/// because a full disk has no room for more. The description contains the host, since process ids are not unique: every
+/// container has a process 1.
 fn leave_word(file: &mut File) -> io::Result<()> {
     let (process, started) = (std::process::id(), Clock::system().now().whole_seconds());
     let system = uname();
@@ -46,7 +46,7 @@ fn leave_word(file: &mut File) -> io::Result<()> {
 
 fn holder(file: &mut File) -> String {
     let mut bytes = Vec::new();
-    // The lock works without a readable description.
+    // An error does not matter: the lock works without a readable description.
     let _ = file.take(4 << 10).read_to_end(&mut bytes);
     let text = String::from_utf8_lossy(&bytes);
     let word: String =

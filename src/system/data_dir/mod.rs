@@ -1,4 +1,4 @@
-//! The data directory with everything that is stored: its lock and the version of its layout.
+//! The data directory, in which everything is stored: its lock, and the version of its layout.
 
 mod entries;
 mod error;
@@ -21,8 +21,8 @@ use super::{file_system, regular};
 use error::unusable;
 use lock::private;
 
-/// A data directory that belongs to this process until it is dropped. The lock is the operating system's, so a killed
-/// process does not leave it behind.
+/// A data directory, locked by this process until it is dropped. The operating system releases the lock of a killed
+/// process.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
@@ -33,7 +33,7 @@ impl DataDir {
     /// Locks the directory at `path`, creates it if it does not exist (mode 0700), and checks its format.
     ///
     /// # Errors
-    /// [`Error`]; nothing has been changed then, except that the directory and its lock may have been created.
+    /// [`Error`]. After an error nothing is changed, except that the directory and its lock may have been created.
     pub fn open(path: &Path) -> Result<Self, Error> {
         make(path)?;
         let path = path.canonicalize().map_err(unusable(path))?;
@@ -72,7 +72,7 @@ fn make(path: &Path) -> Result<(), Error> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable(path))
 }
 
-/// Warns of directories that work today and may cause trouble later.
+/// Warns of a directory that works now and may cause problems later.
 fn warn(path: &Path) {
     if let Some(name) = file_system::distant(path) {
         tracing::warn!(
@@ -104,7 +104,7 @@ fn check_format(folder: &Path) -> Result<(), Error> {
     }
 }
 
-/// Writes a small file that is complete or absent after a power cut.
+/// Writes a small file atomically and durably: after a power cut it is complete or absent.
 ///
 /// # Errors
 /// The operating system's error.

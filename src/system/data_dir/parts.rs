@@ -1,4 +1,4 @@
-//! Recognises a part of the data directory that leads, by a link or a mount, to a directory of something else.
+//! Recognises a part of the data directory that is a link or a mount of a directory with other content.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,13 +9,13 @@ use super::fresh::is_of_system;
 use crate::system::disk;
 use crate::system::file_system::is_mount_point;
 
-/// Characters that are appended to the prefix of a temporary file.
+/// The number of random characters after the prefix of a temporary file.
 const RANDOM_CHARS: usize = 6;
 /// The prefix of a file in the spool that may become an object.
 pub const STAGED: &str = "staged-";
 /// The prefix of an unfinished copy in the cache.
 pub const PARTIAL: &str = "partial-";
-/// The prefix of a file that has a name for a moment only, and no content then.
+/// The prefix of a temporary file that is unlinked before it gets any content.
 pub const MOMENTARY: &str = ".tmp";
 /// The suffix of the record of a partial upload.
 pub const RECORD: &str = ".record";
@@ -26,9 +26,9 @@ const QUEUED: [&str; 8] =
 /// A part of the data directory.
 struct Part {
     name: &'static str,
-    /// Returns true if an entry with this name belongs there.
+    /// Returns true if an entry with this name belongs to the part.
     is_ours: fn(&str) -> bool,
-    /// Set if the folder may contain no other entries.
+    /// True if the directory may contain no other entries.
     is_exclusive: bool,
 }
 
@@ -63,7 +63,8 @@ pub fn is_spooled(name: &str) -> bool {
     [STAGED, disk::PROBE, MOMENTARY].iter().any(|prefix| is_temporary(name, prefix))
 }
 
-/// Returns true if this is the name of a partial upload, of its record, or of the beginning of their names.
+/// Returns true if this is the name of a partial upload, of its record, or of the file with the beginning of the node's
+/// upload ids.
 fn is_partial_upload(name: &str) -> bool {
     let name = name.strip_suffix(".new").unwrap_or(name);
     name == "node" || is_hex(name.strip_suffix(RECORD).unwrap_or(name), 48)
@@ -106,8 +107,8 @@ pub fn check_part(name: &str, path: &Path) -> Result<(), Error> {
     if path.is_dir() { check_one(part, path) } else { Ok(()) }
 }
 
-/// Fails if an entry is neither ours nor a system's. Where other entries may be, one of ours proves that the directory is
-/// ours.
+/// Fails if the directory contains an entry that belongs neither to the part nor to a system. If the part may contain
+/// other entries, a single entry that belongs to it suffices.
 fn check_one(part: &Part, path: &Path) -> Result<(), Error> {
     let unusable = unusable(path);
     let mut strangers: Vec<OsString> = Vec::new();

@@ -1,12 +1,12 @@
-//! The table of hosts in /etc/hosts.
+//! Looks up names in /etc/hosts.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The file.
 pub(super) const PATH: &str = "/etc/hosts";
 
-/// Returns the addresses of `host` in the text of a table of hosts, in its order; `localhost` and names below it have
-/// the loopback addresses (RFC 6761) where the table does not list them.
+/// Returns the addresses of `host` in the text of a hosts file, in its order. If the file does not list `localhost` or
+/// a name below it, they have the loopback addresses (RFC 6761).
 pub(super) fn find(table: &str, host: &str) -> Vec<IpAddr> {
     let host = host.strip_suffix('.').unwrap_or(host);
     let lines = table.lines().map(|line| line.split('#').next().unwrap_or_default());
@@ -17,7 +17,7 @@ pub(super) fn find(table: &str, host: &str) -> Vec<IpAddr> {
     listed
 }
 
-/// Returns the address of a line that lists `host`.
+/// Returns the address in a line, if the line lists `host`.
 fn address(line: &str, host: &str) -> Option<IpAddr> {
     let mut words = line.split_whitespace();
     let address = words.next()?.parse().ok()?;

@@ -1,7 +1,6 @@
-//! Connections to other machines: the addresses of a name, the certificates that are trusted, and HTTP clients that
-//! use both.
+//! Connections to other machines: name resolution, trusted certificates, and HTTP clients that use both.
 //!
-//! Nothing here calls the resolver of the C library: a static binary has none that works on every machine.
+//! The resolver of the C library is not used, since in a static binary it does not work on every machine.
 
 mod hosts;
 mod names;
@@ -21,8 +20,8 @@ pub use names::addresses;
 pub use roots::certificates;
 pub use verifier::{Presented, RuleVerifier};
 
-/// Returns the builder of an HTTP client that resolves names with [`addresses`]. It trusts the CAs of the system,
-/// or Mozilla's list of CAs where the system has none.
+/// Returns the builder of an HTTP client that resolves names with [`addresses`]. It trusts the CAs of the system, or
+/// Mozilla's list of CAs if the system has none.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that makes clients")]
 pub fn client() -> ClientBuilder {
     let builder = Client::builder().dns_resolver(Names);
@@ -34,7 +33,7 @@ pub fn client() -> ClientBuilder {
     )
 }
 
-/// Returns the options of a client of an object store that resolves names and trusts CAs as [`client`] does.
+/// Returns the options of a client of an object store that resolves names and trusts CAs like [`client`].
 #[expect(clippy::disallowed_methods, reason = "this is the one place that makes options")]
 pub fn store_options() -> ClientOptions {
     let options = ClientOptions::new().with_dns_resolver(Arc::new(Names));

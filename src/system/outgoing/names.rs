@@ -1,4 +1,4 @@
-//! The addresses of a name: the table of hosts, then the name servers.
+//! Resolves names: first with /etc/hosts, then with the name servers.
 
 use std::fs;
 use std::io;
@@ -12,7 +12,7 @@ use tokio::runtime::{Handle, Id};
 
 use super::{hosts, resolv_conf};
 
-/// The latest resolver. It serves one runtime, since its connections live there, and one text of resolv.conf.
+/// The latest resolver. It is bound to one async runtime, in which its connections are, and to one text of resolv.conf.
 static LATEST: Mutex<Option<Latest>> = Mutex::new(None);
 
 struct Latest {
@@ -21,16 +21,15 @@ struct Latest {
     resolver: Arc<TokioResolver>,
 }
 
-/// Returns the addresses of a host, at least one: the addresses in /etc/hosts, or else the answers of the name
-/// servers in /etc/resolv.conf, IPv4 first. Both files are read anew for each name. If they are missing, `localhost`
-/// has the loopback addresses, and the name server of this machine is asked for other names. An address resolves to
-/// itself.
+/// Returns the addresses of a host, at least one: those in /etc/hosts, otherwise the answers of the name servers in
+/// /etc/resolv.conf, IPv4 first. Both files are read for each name. If they are missing, `localhost` has the loopback
+/// addresses, and the name server of this machine is asked for other names. An address resolves to itself.
 ///
 /// # Errors
 /// The name servers do not know the host, or none of them answers.
 ///
 /// # Panics
-/// Outside a tokio runtime.
+/// If it is called outside of a tokio runtime.
 pub async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
     if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse() {
         return Ok(vec![address]);
@@ -49,7 +48,7 @@ pub async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
     if found.is_empty() { Err(unresolved(&"it has no address")) } else { Ok(found) }
 }
 
-/// Returns the resolver for the settings as they are now.
+/// Returns the resolver for the present settings.
 fn resolver() -> Result<Arc<TokioResolver>, hickory_resolver::net::NetError> {
     let runtime = Handle::current().id();
     let settings = read(resolv_conf::PATH);
@@ -69,7 +68,7 @@ fn read(path: &str) -> String {
     fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
-/// The resolver in the form that clients of HTTP and of object stores take.
+/// The adapter of name resolution for clients of HTTP and of object stores.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Names;
 

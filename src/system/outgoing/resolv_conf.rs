@@ -1,4 +1,4 @@
-//! The settings of name resolution in /etc/resolv.conf, as resolv.conf(5) describes them.
+//! Parses the settings of name resolution in /etc/resolv.conf, see resolv.conf(5).
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use hickory_resolver::proto::rr::Name;
 
 /// The file.
 pub(super) const PATH: &str = "/etc/resolv.conf";
-/// The longest time for which an address is cached.
+/// The maximum time for which an address is cached.
 const KEPT_MAX: Duration = Duration::from_mins(1);
 /// The largest value of `ndots`, as in glibc.
 const NDOTS_MAX: usize = 15;
@@ -20,8 +20,8 @@ const TIMEOUT_MAX: u64 = 30;
 /// The largest value of `attempts`, as in glibc.
 const ATTEMPTS_MAX: usize = 5;
 
-/// Parses the text of the file. If it lists no name server, the one of this machine is asked. Unknown words
-/// are ignored.
+/// Parses the text of the file. If it lists no name server, the name server of this machine is used. Ignores unknown
+/// words.
 pub(super) fn parse(text: &str) -> (ResolverConfig, ResolverOpts) {
     let mut servers: Vec<IpAddr> = Vec::new();
     let mut search: Vec<Name> = Vec::new();
@@ -30,7 +30,7 @@ pub(super) fn parse(text: &str) -> (ResolverConfig, ResolverOpts) {
     options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
     options.num_concurrent_reqs = 1;
     options.positive_max_ttl = Some(KEPT_MAX);
-    // A name that does not exist yet may exist in the next second.
+    // Negative answers are not cached: a name that does not exist yet may exist in the next second.
     options.negative_max_ttl = Some(Duration::ZERO);
     let mut is_tcp = false;
     for line in text.lines().filter(|line| !line.starts_with(['#', ';'])) {
@@ -53,7 +53,7 @@ pub(super) fn parse(text: &str) -> (ResolverConfig, ResolverOpts) {
     (ResolverConfig::from_parts(None, search, servers), options)
 }
 
-/// Applies one option, and returns true for one that requests TCP alone.
+/// Applies one option; returns true if it requests TCP only.
 fn apply(word: &str, options: &mut ResolverOpts) -> bool {
     let (name, value) = word.split_once(':').unwrap_or((word, ""));
     match (name, value.parse::<usize>()) {

@@ -1,4 +1,4 @@
-//! A verifier of server certificates with a rule of its own. The signatures of the handshake are verified as always.
+//! A verifier of server certificates by a given rule. It verifies the signatures of the handshake in the usual way.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,21 +8,21 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
-/// A certificate as a server presents it.
+/// A certificate that a server presents.
 pub struct Presented<'a> {
     /// The certificate.
     pub certificate: &'a CertificateDer<'a>,
     /// The certificates between the server's certificate and a root.
     pub intermediates: &'a [CertificateDer<'a>],
-    /// The name by which the client calls the server.
+    /// The host name of the server.
     pub name: &'a ServerName<'a>,
     /// The stapled OCSP response, empty if there is none.
     pub ocsp: &'a [u8],
-    /// The time.
+    /// The present time.
     pub now: UnixTime,
 }
 
-/// Decides whether a certificate is accepted.
+/// The rule: returns an error if a certificate is not accepted.
 type Rule = dyn Fn(&Presented<'_>) -> Result<(), Error> + Send + Sync;
 
 /// Verifies certificates by a rule.

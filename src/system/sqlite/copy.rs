@@ -1,7 +1,7 @@
 //! Copies of a database, for backups.
 //!
-//! A copy is made by `VACUUM INTO`: one read transaction, which sees the last commit and blocks nothing, and a file
-//! without the free pages that may still contain deleted rows.
+//! `VACUUM INTO` makes a copy in one read transaction, which blocks no change. The copy has the latest commit, and no
+//! free pages, which may still contain deleted rows.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ pub struct Copied {
     pub version: u32,
 }
 
-/// Copies the database at `from` into the new file `to`. This process may have it open, and no other. Blocks.
+/// Copies the database at `from` into the new file `to`. This process may have it open, but no other process. Blocks.
 ///
 /// # Errors
 /// [`Error`]; [`Error::Damaged`] also if it has no owner.
@@ -45,7 +45,7 @@ pub fn describe(path: &Path) -> Result<Copied, Error> {
     })
 }
 
-/// Writes the marks of a copy: the count of its latest commit.
+/// Writes the marks of a copy.
 pub fn mark(copied: Copied, marks: &[std::path::PathBuf]) {
     Marks::open(marks, copied.identity).write(copied.commits);
 }
@@ -68,7 +68,7 @@ pub fn check(path: &Path) -> Result<(), Error> {
     })
 }
 
-/// Runs `query` on the database at `path`, which is not changed.
+/// Runs a read-only `query` on the database at `path`.
 ///
 /// # Errors
 /// The errors of `query`; [`Error`] if it cannot be opened.

@@ -1,5 +1,5 @@
-//! The file of a database and its log, as they were opened. `SQLite` keeps writing to files that were removed or
-//! replaced: such commits are lost when the process ends.
+//! Detects that the file of an open database or its log was removed or replaced. `SQLite` would continue to write to
+//! the old files, and the commits would be lost when the process ends.
 
 use std::fs;
 use std::io;
@@ -14,9 +14,9 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Remembers the database at `path`, which is open.
+    /// Records the files of the database at `path`, which is open.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
-        // The log lies beside the file itself, not beside a link to it.
+        // The log is beside the file itself, not beside a link to it.
         let file = fs::canonicalize(path)?;
         let mut log = file.clone().into_os_string();
         log.push("-wal");
@@ -40,7 +40,7 @@ impl Files {
             .map_err(|cause| advised(&cause, "its content was merged into the database; restart the server"))
     }
 
-    /// Checks that the file is still the one that was opened, whatever happened to its log.
+    /// Checks that the file is still the one that was opened; ignores the log.
     pub(super) fn check_file(&self) -> io::Result<()> {
         self.file.check()
     }

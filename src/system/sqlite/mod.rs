@@ -1,7 +1,7 @@
 //! One `SQLite` file in WAL mode, `synchronous=FULL`, with one thread that writes.
 //!
-//! The thread makes all waiting changes in one transaction, each in a savepoint of its own, so that they share a sync
-//! of the disk. Readers have their own connections, a fixed number, and see the last commit.
+//! The thread makes all waiting changes in one transaction, each in a separate savepoint, so that they share a sync of
+//! the disk. A fixed number of other connections read, and see the latest commit.
 
 pub mod copy;
 mod files;
@@ -29,14 +29,14 @@ use writer::Writer;
 use super::file_size;
 use crate::runtime::outage::OutageTimer;
 
-/// Time that a statement waits for a lock of another connection.
+/// The maximum time that a statement waits for a lock of another connection.
 const BUSY: Duration = Duration::from_secs(10);
-/// Pages of the log at which it is merged into the file.
+/// The number of pages at which the log is merged into the file.
 const LOG_PAGES: u32 = 4_000;
 
-/// SQLite's VFS for a file that one process uses: the index of the log is in memory, shared by the connections of
-/// this process. With any other VFS the index is a mapped file, `*-shm`, and the process dies if that file is
-/// truncated.
+/// SQLite's VFS for a file that only one process uses: the index of the log is in memory, which the connections of this
+/// process share. With another VFS the index would be a mapped file, `*-shm`, and truncating that file would kill the
+/// process.
 const ONE_PROCESS: &CStr = c"unix-excl";
 
 /// An error of the database file.
@@ -90,7 +90,7 @@ pub enum Error {
         /// The latest commit that was made to the database; 0 if it is unknown.
         written: u64,
     },
-    /// The stored data is invalid. Trying again does not help.
+    /// The stored data is invalid. A retry does not help.
     #[error("it is damaged: {0}; restore it from a backup")]
     Damaged(String),
     /// The disk is full. Try again when there is space.
@@ -131,7 +131,7 @@ impl From<rusqlite::Error> for Error {
 }
 
 impl Error {
-    /// Returns a copy of the error: several callers may get it.
+    /// Returns a copy of the error, since several callers may get it.
     fn again(&self) -> Self {
         match self {
             Self::TooNew { found, known } => Self::TooNew { found: *found, known: *known },
@@ -165,19 +165,19 @@ struct Inner {
 struct Shared {
     path: PathBuf,
     readers: Arc<Readers>,
-    /// The file and its log, as they were opened.
+    /// The file and its log, as they were when they were opened.
     files: Files,
-    /// Times how long writes have failed.
+    /// Measures how long writes have been failing.
     outage: OutageTimer,
     /// The completeness of the file at the time of opening.
     standing: Standing,
-    /// The count of commits, where the file has an owner.
+    /// The count of commits, if the file has an owner.
     ledger: Option<Ledger>,
 }
 
 impl Database {
-    /// Opens the file at `path`, creates it if it is absent, and runs the `migrations` that it has not had;
-    /// its version is their count. `thread` names the thread that writes.
+    /// Opens the file at `path`, creates it if it does not exist, and runs the `migrations` that it lacks. Its version
+    /// is the number of migrations. `thread` is the name of the writing thread.
     ///
     /// # Errors
     /// [`Error`].
@@ -187,12 +187,12 @@ impl Database {
         Self::start(path, thread, connection, None, Standing::Complete)
     }
 
-    /// Opens the file like [`Self::open`], if it belongs to `owner` and has every commit that was made to it; from
-    /// now on it belongs to the owner. Where commits are lost and the operator accepts that, `amends` is executed
-    /// first, so that later commits do not repeat the lost ones.
+    /// Opens the file like [`Self::open`], if it has every commit that was made to it, and no owner other than `owner`,
+    /// who becomes its owner. If commits are lost and the operator accepts that, first executes `amends`, which keeps
+    /// later commits from reusing numbers of lost ones.
     ///
     /// # Errors
-    /// [`Error`]; with [`Error::Foreign`], [`Error::ForeignMark`] and [`Error::Lost`] nothing was changed.
+    /// [`Error`]. After [`Error::Foreign`], [`Error::ForeignMark`] and [`Error::Lost`] nothing is changed.
     pub fn open_owned(
         path: &Path,
         thread: &str,
@@ -203,7 +203,7 @@ impl Database {
         let admitted = owner.admit(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let mut connection = connect(path, flags)?;
-        // A rejected log is left unchanged: it may be needed to repair the database.
+        // Closing a rejected database must not change its log, which may be needed for a repair.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let standing = owner.check(&connection, path, admitted)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
@@ -237,7 +237,7 @@ impl Database {
         self.0.shared.standing
     }
 
-    /// Runs `query` on this thread, on an idle reader: for the start, when nothing else reads.
+    /// Runs `query` on this thread, with an idle reader. For the start, when there are no other reads.
     ///
     /// # Errors
     /// The errors of `query`; [`Error::Busy`].
@@ -245,8 +245,8 @@ impl Database {
         query(&*self.0.shared.readers.take()?)
     }
 
-    /// Runs `query` on a reader, not on an async thread. Waits a few seconds for a reader, and occupies no thread
-    /// meanwhile.
+    /// Runs `query` with a reader on a blocking thread. Waits up to a few seconds for a reader, without occupying a
+    /// thread.
     ///
     /// # Errors
     /// The errors of `query`; [`Error::Busy`] if no reader became idle.
@@ -263,8 +263,8 @@ impl Database {
         task.await.map_err(|error| Error::Unavailable(Box::new(error)))?
     }
 
-    /// Makes a change. When this returns, it is on the disk; a change that fails is undone alone. A caller
-    /// who stops waiting does not stop the change.
+    /// Makes a change, which is on the disk when this returns. If it fails, only this change is undone. Dropping the
+    /// future does not stop the change.
     ///
     /// # Errors
     /// The errors of `change`, or the reason why it was not committed.
@@ -279,8 +279,8 @@ impl Database {
         self.0.writer.change(change).await
     }
 
-    /// Checks that changes are accepted: the file is still the one that was opened, and if the last change could not be
-    /// written, tries another that changes nothing.
+    /// Checks that changes are accepted: that the file is still the one that was opened, and, if the last change could
+    /// not be written, that an empty change can.
     ///
     /// # Errors
     /// The reason why changes are rejected.
@@ -295,18 +295,18 @@ impl Database {
         }
     }
 
-    /// Closes the file: its log is merged into it and removed, unless a read is under way. Nothing can be read or
-    /// written any more.
+    /// Closes the file: merges its log into it and removes the log, unless a read is in progress. Later reads and
+    /// changes fail.
     ///
     /// # Errors
-    /// [`Error`]; the log is then kept, and is read at the next start.
+    /// [`Error`]. After an error the log still exists, and is read at the next start.
     pub async fn close(&self) -> Result<(), Error> {
         self.0.shared.readers.close();
         self.0.writer.close().await
     }
 
-    /// Compacts the file if anything has changed, so that neither the file nor its log contains deleted data, and updates
-    /// the planner's statistics. Changes wait meanwhile. A failure is logged and has no other effect.
+    /// Compacts the file if it has changed, so that neither the file nor its log contains deleted data, and updates the
+    /// planner's statistics. Changes wait until it is done. A failure is only logged.
     ///
     /// # Errors
     /// [`Error::Unavailable`], if nothing can be written at all.
@@ -315,19 +315,19 @@ impl Database {
     }
 }
 
-/// Returns whether a write failed at the limit on file sizes. `SQLite` does not distinguish that from a failing disk.
+/// Returns true if a write failed at the limit on file sizes, which `SQLite` does not distinguish from a failing disk.
 fn is_beyond_limit(error: &rusqlite::Error) -> bool {
     let failed = error.sqlite_error().map(|error| error.extended_code);
     failed == Some(rusqlite::ffi::SQLITE_IOERR_WRITE) && file_size::max().is_some()
 }
 
-/// Returns the most concurrent reads of a database.
+/// Returns the maximum number of concurrent reads of a database.
 pub fn readers() -> usize {
     readers::count()
 }
 
-/// Returns the largest number of files that a database needs: a file and its log for each connection, and the index
-/// of the log.
+/// Returns the maximum number of open files that a database needs: the file and its log for each connection, and the
+/// index of the log.
 pub fn files() -> usize {
     2 * (readers() + 1) + 1
 }
@@ -351,15 +351,14 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "secure_delete", true)?;
-    // Statement journals would otherwise go to a temporary directory, which may be missing or belong to
-    // others.
+    // Statement journals must not be in a temporary directory, which may be missing or belong to other users.
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
 
-/// Runs the migrations that `connection` has not seen, all in one transaction: after a failure the older version of
-/// this program can still open the file. A snapshot of an older version is made first.
+/// Runs the migrations that the database lacks, all in one transaction: after a failure the older version of this
+/// program can still open the file. First makes a snapshot of the old version.
 fn migrate(connection: &mut Connection, path: &Path, migrations: &[&str]) -> Result<(), Error> {
     let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let known = migrations.len() as u32;

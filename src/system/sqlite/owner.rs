@@ -1,8 +1,8 @@
-//! The data directory that a database belongs to, and its count of commits.
+//! Checks that a database belongs to this data directory, and has all commits.
 //!
-//! The table `store` holds the identity of the data directory and counts the commits. The count of the latest commit
-//! is also in its [marks](crate::system::mark). A database that is behind one of them has lost commits: its
-//! write-ahead log is missing, truncated or damaged, or it is an older copy.
+//! The table `store` has the identity of the data directory and the count of commits. The count is also in the
+//! [marks](crate::system::mark) of the database. A database that is behind a mark has lost commits: its write-ahead log
+//! is missing, truncated or damaged, or it is an older copy.
 
 use std::fs;
 use std::io;
@@ -26,7 +26,7 @@ const TABLE: &str = "
         commits  INTEGER NOT NULL      -- counted since the store was made
     ) STRICT";
 
-/// Losses that the operator accepts: the name of a database, and the last commit that was made to it.
+/// The losses that the operator accepts: for each the name of a database, and the last commit that was made to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Losses(Vec<(String, u64)>);
 
@@ -41,12 +41,12 @@ impl Losses {
         losses.map(loss).collect::<Option<_>>().map(Self)
     }
 
-    /// Returns true if all are losses of one of these files.
+    /// Returns true if each loss is of one of these files.
     pub fn are_of(&self, files: &[&str]) -> bool {
         self.0.iter().all(|(file, _)| files.contains(&file.as_str()))
     }
 
-    /// Returns whether the loss of the commits of `file` up to `written` is accepted.
+    /// Returns true if the loss of commits of `file` up to `written` is accepted.
     pub fn accept(&self, file: &str, written: u64) -> bool {
         self.0.iter().any(|(name, commit)| name == file && *commit == written)
     }
@@ -59,25 +59,25 @@ impl Serialize for Losses {
     }
 }
 
-/// The data directory that a database is expected to belong to.
+/// The data directory to which a database must belong.
 #[derive(Clone, Debug)]
 pub struct Owner {
     /// The identity of the data directory.
     pub identity: Identity,
-    /// Set if the database existed before: then its absence is a loss.
+    /// True if the database existed before, so that its absence is a loss.
     pub made: bool,
     /// Losses that are accepted.
     pub accepted: Losses,
-    /// A second mark, among the files that the database refers to: these files are restored together with the
-    /// database only if everything is restored from one backup.
+    /// The path of a second mark, which is among the files to which the database refers. It reveals that the files and
+    /// the database were restored from different backups.
     pub companion: Option<PathBuf>,
-    /// The count of commits that another store knows, which may lag behind. Each commit raises it.
+    /// The count of commits that is also stored elsewhere, such as with the objects. Each commit raises it.
     pub known: Arc<AtomicU64>,
-    /// The identity whose marks are taken over.
+    /// An identity whose database and marks may be taken over.
     pub take_over: Option<Identity>,
 }
 
-/// The completeness of a database at the time of opening.
+/// The completeness of a database when it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// The database has every commit that was made to it, or is new.
@@ -88,7 +88,7 @@ pub enum Standing {
     Lossy,
 }
 
-/// The count of commits of a database in use, in its marks.
+/// The marks of an open database.
 #[derive(Debug)]
 pub(super) struct Ledger {
     marks: Marks,
@@ -96,12 +96,13 @@ pub(super) struct Ledger {
 }
 
 impl Owner {
-    /// Returns whether a database was made at `path` before and is missing.
+    /// Returns true if the database at `path` existed before and is missing.
     pub fn misses(&self, path: &Path) -> bool {
         self.made || self.marks(path).iter().any(|mark| mark.exists())
     }
 
-    /// Returns the marks of the database at `path`. The one beside it is written last: if it exists, the others do.
+    /// Returns the paths of the marks of the database at `path`. The mark beside the database is the last, and is
+    /// written last: if it exists, the others must, too.
     pub(crate) fn marks(&self, path: &Path) -> Vec<PathBuf> {
         self.companion.iter().cloned().chain([path.with_extension("mark")]).collect()
     }
@@ -170,7 +171,7 @@ impl Owner {
         }
     }
 
-    /// Writes the owner into the database, whose commits are counted from `written` from now on.
+    /// Writes the owner into the database. If its count of commits is below `written`, raises it above.
     pub(super) fn take(
         &self,
         connection: &Connection,
@@ -190,14 +191,14 @@ impl Owner {
 }
 
 impl Ledger {
-    /// Counts the transaction that is under way.
+    /// Increments the count of commits in the present transaction, and returns it.
     pub(super) fn count(connection: &Connection) -> Result<i64, Error> {
         let mut count =
             connection.prepare_cached("UPDATE store SET commits = commits + 1 RETURNING commits")?;
         Ok(count.query_row([], |row| row.get(0))?)
     }
 
-    /// Records a commit that is on the disk. A mark that cannot be written lags behind, which is harmless.
+    /// Records a commit that is on the disk. A mark that cannot be written is behind, which is harmless.
     pub(super) fn note(&self, commits: i64) {
         self.marks.write(commits.cast_unsigned());
         self.known.store(commits.cast_unsigned(), Ordering::Release);
@@ -242,8 +243,8 @@ pub(super) fn stored(connection: &Connection) -> Result<Option<(Identity, u64)>,
     Ok(Some((identity, commits.cast_unsigned())))
 }
 
-/// Checks that a database and its log are regular files, if they exist. The log is beside the file itself: if the
-/// database was moved and a link was left in its place, a log beside the link is not read.
+/// Checks that a database and its log are regular files, if they exist. If the path is a link, the log is beside the
+/// file to which it leads.
 fn are_files(path: &Path) -> Result<(), Error> {
     let log = |path: &Path| {
         let mut log = path.as_os_str().to_owned();
@@ -270,7 +271,7 @@ fn are_files(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Renames the files beside a lost database, so that they are not overwritten.
+/// Renames the remaining files of a lost database, so that they are not overwritten.
 fn set_aside(path: &Path) -> io::Result<()> {
     let now = Clock::system().now().compact();
     for end in ["", "-wal", "-shm"] {
@@ -325,7 +326,7 @@ mod tests {
         database.write(insert).await.unwrap();
     }
 
-    /// Copies a database as a killed process would leave it, without the files `without`.
+    /// Copies an open database, as after a kill of the process, except the files `without`.
     fn killed(from: &Path, to: &Path, without: &[&str]) -> PathBuf {
         for name in ["words.db", "words.db-wal", "words.mark"] {
             if !without.contains(&name) {

@@ -1,7 +1,7 @@
-//! A fixed number of connections that read, opened at start.
+//! Readers: a fixed number of connections, opened at the start.
 //!
-//! `SQLite` cannot close a file while another connection of the process holds a lock on it. A connection for each
-//! request would keep files open for good, so the number is fixed and requests wait for a reader.
+//! `SQLite` cannot close a file while another connection of the process holds a lock on it. With a connection for each
+//! request, the number of open files would grow without limit, so requests wait for one of the readers.
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -17,11 +17,11 @@ use tokio::time::timeout;
 use super::{Error, connect};
 use crate::system::{open_files, threads};
 
-/// Readers of a database on a machine of one core, and on one of many.
+/// The minimum and the maximum number of readers of a database.
 const COUNT: (usize, usize) = (4, 16);
-/// The open-file limit below which a database has the fewest readers.
+/// The limit on open files below which a database has the minimum number of readers.
 const FILES_FEW: u64 = 512;
-/// Time that a read waits for a reader.
+/// The maximum time that a read waits for a reader.
 pub(super) const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Returns the number of readers of a database: two for each core, or fewer if the limit on open files is
@@ -30,7 +30,7 @@ pub(super) fn count() -> usize {
     if open_files::max() < FILES_FEW { COUNT.0 } else { (2 * threads::cores()).clamp(COUNT.0, COUNT.1) }
 }
 
-/// Connections that requests use in turn.
+/// The readers.
 #[derive(Debug)]
 pub(super) struct Readers {
     path: PathBuf,
@@ -74,7 +74,7 @@ impl Readers {
     /// Takes a reader that is idle now.
     ///
     /// # Errors
-    /// [`Error::Busy`], if none is.
+    /// [`Error::Busy`], if no reader is idle.
     pub(super) fn take(self: &Arc<Self>) -> Result<Reader, Error> {
         let turn = Arc::clone(&self.turns).try_acquire_owned().map_err(|_| Error::Busy)?;
         self.lend(turn)
@@ -88,7 +88,7 @@ impl Readers {
     }
 }
 
-/// Opens a reader. The log of the database is opened with the first read.
+/// Opens a reader. Makes a first read, which opens the log of the database.
 fn reader(path: &Path) -> Result<Connection, Error> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
@@ -102,7 +102,7 @@ fn renew(connection: &mut Connection, path: &Path) {
     }
 }
 
-/// A reader in use, until dropped.
+/// A reader in use, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Reader {
     connection: Option<Connection>,

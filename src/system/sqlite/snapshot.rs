@@ -1,4 +1,4 @@
-//! Snapshots of a database, made before its tables change: files beside it, named after its version.
+//! Snapshots of a database, which are made before a migration: files beside it, named after its version.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -9,17 +9,17 @@ use rusqlite::Connection;
 
 use crate::system::regular;
 
-/// Stands in the name of a snapshot between the name of the database and the version.
+/// The text between the name of the database and the version in the name of a snapshot.
 const INFIX: &str = ".version-";
 /// The suffix of a snapshot that is not complete.
 const INCOMPLETE: &str = ".incomplete";
 
-/// A reason for which there is no snapshot.
+/// An error in making a snapshot.
 #[derive(Debug)]
 pub(super) enum Fault {
     /// The database cannot be copied.
     Database(rusqlite::Error),
-    /// The copy cannot be put in its place.
+    /// The copy cannot be renamed to the snapshot.
     File(io::Error),
 }
 
@@ -31,7 +31,7 @@ pub fn path_of(path: &Path, version: u32) -> PathBuf {
 /// Returns the snapshots of the database at `path`, in the order of their versions.
 ///
 /// # Errors
-/// Those of reading its folder.
+/// The errors of reading its folder.
 pub fn all(path: &Path) -> io::Result<Vec<PathBuf>> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
         return Ok(Vec::new());
@@ -48,17 +48,17 @@ pub fn all(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
-/// Copies the database at `path`, which `connection` has open, into its snapshot, which replaces an earlier one of this
-/// version. Returns the path of the snapshot, which is on the disk.
+/// Makes a snapshot of the database at `path`, which `connection` has open, and returns its path. Replaces an earlier
+/// snapshot of the same version. The snapshot is on the disk when this returns.
 ///
 /// # Errors
-/// [`Fault`]; there is no snapshot then, or the earlier one.
+/// [`Fault`]. After an error, an earlier snapshot still exists.
 pub(super) fn take(connection: &Connection, path: &Path, version: u32) -> Result<PathBuf, Fault> {
     let (snapshot, incomplete) =
         (path_of(path, version), named(path, &format!("{INFIX}{version}{INCOMPLETE}")));
     let made = make(connection, &incomplete, &snapshot);
     if made.is_err() {
-        // The first error is reported.
+        // Ignores this error, since the first one is reported.
         let _ = fs::remove_file(&incomplete);
     }
     made.map(|()| snapshot)
@@ -66,7 +66,7 @@ pub(super) fn take(connection: &Connection, path: &Path, version: u32) -> Result
 
 fn make(connection: &Connection, incomplete: &Path, snapshot: &Path) -> Result<(), Fault> {
     regular::remove(incomplete).map_err(Fault::File)?;
-    // SQLite accepts an empty file, and would make one that others may read.
+    // SQLite accepts an empty file. A file that SQLite creates could be read by other users.
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(incomplete).map_err(Fault::File)?;
     connection.execute("VACUUM INTO ?1", [incomplete.to_string_lossy()]).map_err(Fault::Database)?;
     let sync = |path: &Path| File::open(path)?.sync_all();

@@ -1,4 +1,4 @@
-//! The writing thread.
+//! The thread that makes all changes of a database.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -17,9 +17,9 @@ use super::owner::Ledger;
 use super::{BUSY, Error, Shared, connect_writer};
 use crate::system::disk;
 
-/// Time to wait for current readers when the log is emptied.
+/// The maximum wait for current reads when the log is emptied.
 const READERS_MAX: Duration = Duration::from_millis(50);
-/// Changes that may share a transaction.
+/// The maximum number of changes in one transaction.
 const SHARED_MAX: usize = 128;
 
 /// A handle on the writing thread, which ends once the handle is dropped and its work is done.
@@ -48,7 +48,7 @@ impl Writer {
         self.ask(|answer| Order { kind: Kind::Compact, answer }).await
     }
 
-    /// Ends the thread once the connection is closed.
+    /// Closes the connection after all earlier requests, and ends the thread.
     pub(super) async fn close(&self) -> Result<(), Error> {
         self.ask(|answer| Order { kind: Kind::Close, answer }).await
     }
@@ -64,7 +64,7 @@ impl Writer {
     }
 }
 
-/// A change under way: the connection, and the work that follows the commit.
+/// A change in progress: the connection, and the work to do after the commit.
 pub struct Change<'a> {
     connection: &'a Connection,
     erases: Cell<bool>,
@@ -74,13 +74,13 @@ pub struct Change<'a> {
 type After = Box<dyn FnOnce() + Send>;
 
 impl Change<'_> {
-    /// Marks that deleted data must no longer be readable, not even in the write-ahead log: the log is emptied before
-    /// the change is answered, unless a reader still needs it.
+    /// Declares that the change deletes data that must not remain in the write-ahead log either. The log is then
+    /// emptied before the change is answered, unless a reader still needs it.
     pub fn erases(&self) {
         self.erases.set(true);
     }
 
-    /// Runs `work` on the writing thread once the change is on the disk, unless it fails. It must be short.
+    /// Runs `work` on the writing thread once the change is on the disk. `work` must be short.
     pub fn after(&self, work: impl FnOnce() + Send + 'static) {
         self.after.borrow_mut().push(Box::new(work));
     }
@@ -94,9 +94,9 @@ impl Deref for Change<'_> {
     }
 }
 
-/// A change of any type.
+/// A request for the writing thread: a change with a result of any type, or other work.
 trait Request: Send {
-    /// Returns the work outside the transaction, if there is any.
+    /// Returns the kind of work outside of a transaction; `None` for a change.
     fn kind(&self) -> Option<Kind> {
         None
     }
@@ -143,7 +143,7 @@ where
             (Err(error), _) => Err(error.into()),
             (Ok(()), None) => unreachable!("what is committed was performed"),
         };
-        // The caller may have stopped waiting; the change stands.
+        // The caller may no longer wait.
         let _ = self.answer.send(answer);
     }
 }
@@ -157,7 +157,7 @@ enum Kind {
     Close,
 }
 
-/// A request for work that changes nothing.
+/// A request for work outside of a transaction.
 struct Order {
     kind: Kind,
     answer: oneshot::Sender<Result<(), Error>>,
@@ -177,7 +177,7 @@ impl Request for Order {
     }
 }
 
-/// Writes without changing anything, to find out whether writing works.
+/// Makes an empty change, to test whether writing works.
 pub(super) fn touch(change: &Change<'_>) -> Result<(), Error> {
     let version: u32 = change.pragma_query_value(None, "user_version", |row| row.get(0))?;
     Ok(change.pragma_update(None, "user_version", version)?)
@@ -210,7 +210,7 @@ fn has(requests: &[Box<dyn Request>], kind: Kind) -> bool {
 struct WriterState<'a> {
     /// `None` after a failure: its cached state is not trusted.
     connection: Option<Connection>,
-    /// Set while erased data may still be in the log.
+    /// True while erased data may still be in the log.
     erased: bool,
     compacted: Compacted,
     shared: &'a Shared,
@@ -238,7 +238,7 @@ impl WriterState<'_> {
         }
     }
 
-    /// Reopens the file. The new connection does not know the changes of the old one.
+    /// Reopens the file with a new connection.
     fn reopen(&mut self) -> Result<Connection, Error> {
         self.compacted = Compacted::default();
         reopen(self.shared)
@@ -265,8 +265,8 @@ impl WriterState<'_> {
         Ok(())
     }
 
-    /// Gives up a connection some of whose files were moved. A log without a name is written into the file; a file
-    /// without a name keeps its log, so that it can still be copied.
+    /// Saves the commits of a connection whose file or log was removed or replaced. If only the log was, merges it into
+    /// the file. If the file was, keeps its log, so that both can still be copied.
     fn save(&self, connection: &Connection) {
         let kept = if self.shared.files.check_file().is_ok() {
             empty_the_log(connection)
@@ -278,8 +278,7 @@ impl WriterState<'_> {
         }
     }
 
-    /// Returns the error with its real cause: SQLite distinguishes a full disk from a failing one, but does not
-    /// recognise an exhausted quota.
+    /// Returns the error with its real cause: SQLite does not recognise an exhausted quota as a full disk.
     fn explain(&self, error: Error) -> Error {
         let folder = self.shared.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let refused = folder.and_then(|folder| disk::takes_writes(folder).err());
@@ -294,9 +293,8 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Reopens the file. Of the log only the part on the disk counts: unwritten data may still be in memory as if it had
-/// been written. The log is then emptied into the file, so that nothing is appended to data that the disk may not
-/// have.
+/// Reopens the file after a failed write. Drops cached pages of the log, which may contain data that is not on the
+/// disk. Then empties the log into the file, so that later commits do not follow data that the disk may lack.
 fn reopen(shared: &Shared) -> Result<Connection, Error> {
     shared.files.check().map_err(|displaced| Error::Unavailable(displaced.into()))?;
     let mut log = shared.path.clone().into_os_string();
@@ -308,7 +306,7 @@ fn reopen(shared: &Shared) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-/// Makes all changes in one transaction; a change that fails is undone alone.
+/// Makes all changes in one transaction. If a change fails, only that change is undone.
 fn commit(
     connection: &mut Connection,
     ledger: Option<&Ledger>,
@@ -323,7 +321,7 @@ fn commit(
             savepoint.commit()?;
         }
     }
-    // A transaction without changes costs no sync, and is not counted.
+    // A transaction without changes needs no sync, and is not counted.
     let counted = ledger.filter(|_| transaction.total_changes() > changes);
     let count = counted.map(|ledger| Ledger::count(&transaction).map(|count| (ledger, count))).transpose()?;
     transaction.commit()?;
@@ -338,8 +336,8 @@ fn commit(
 struct Compacted(Option<u64>);
 
 impl Compacted {
-    /// Compacts the file if anything has changed in it, and updates the planner's statistics. Rows that moved between
-    /// pages before they were deleted remain in unused parts of pages, in spite of `secure_delete`.
+    /// Compacts the file if it has changed, and updates the planner's statistics. This is needed in spite of
+    /// `secure_delete`: copies of rows that moved between pages remain in unused parts of pages.
     fn compact(&mut self, connection: &Connection) -> Result<(), Error> {
         if self.0 != Some(connection.total_changes()) {
             vacuum(connection)?;
@@ -353,7 +351,7 @@ impl Compacted {
 /// Held while a database is compacted: SQLite has one temporary directory for the whole process.
 static TEMPORARY_DIRECTORY: Mutex<()> = Mutex::new(());
 
-/// Compacts through an unnamed file in the same folder: it may be too large for the memory.
+/// Compacts the database with an unnamed temporary file in the same folder, since it may be too large for memory.
 fn vacuum(connection: &Connection) -> Result<(), Error> {
     let _alone = TEMPORARY_DIRECTORY.lock();
     connection.pragma_update(None, "temp_store_directory", folder_of(connection).unwrap_or(""))?;
@@ -368,7 +366,7 @@ pub(super) fn folder_of(connection: &Connection) -> Option<&str> {
     Path::new(connection.path()?).parent()?.to_str()
 }
 
-/// Empties the write-ahead log, unless a reader still needs it; returns whether it is empty now.
+/// Empties the write-ahead log, unless a reader still needs it; returns true if it is empty now.
 fn empty_the_log(connection: &Connection) -> bool {
     let emptied = connection.busy_timeout(READERS_MAX).and_then(|()| {
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))

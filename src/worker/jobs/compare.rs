@@ -1,4 +1,4 @@
-//! Compare jobs: one part of a plan becomes one sorted run of candidate pairs.
+//! Compare jobs: compare one part of a plan, and publish its candidate pairs as a sorted run.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::worker::open_cache::confirm;
 use crate::worker::plan_cache::OpenPlan;
 use crate::worker::rate::Kind;
 
-/// Candidate pairs of a part that are buffered in memory, 12 MB of them; the rest is spilled to temporary files.
+/// The maximum number of candidate pairs of a part in memory, which take 12 MB. More are spilled to temporary files.
 const PAIRS_BUFFERED: usize = 1 << 19;
 
 /// Compares the part on all threads of the pool and publishes the pairs.
@@ -57,7 +57,7 @@ pub(super) async fn work(
     let comparisons = active.done.load(Ordering::Relaxed);
     let alone = || comparisons as f64 / watch.seconds();
     metrics::compared(comparisons, context.rate.measured(kind).unwrap_or_else(alone));
-    // Confirmed first, even after a panic, which unreadable bytes may have caused.
+    // The first step even after a panic, since unreadable bytes may have caused the panic.
     task.confirm().await?;
     let (compared, staged) = compared.map_err(|text| Error::panicked(&text))??;
     context.publish(active, [(keys::pairs(project, run, number), staged)]).await?;
@@ -108,7 +108,7 @@ struct CompareTask {
 }
 
 impl CompareTask {
-    /// Fails if the compared bytes may differ from the stored ones.
+    /// Fails if the bytes that were compared may differ from the stored ones.
     async fn confirm(&self) -> Result<(), objects::Error> {
         confirm(&self.objects, &*self.plan).await?;
         for dataset in self.datasets.values() {

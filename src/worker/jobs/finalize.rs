@@ -1,4 +1,4 @@
-//! Finalize jobs: the candidate pairs of a run become its result.
+//! Finalize jobs: make the result of a run from its candidate pairs.
 
 use std::io;
 use std::sync::Arc;
@@ -24,11 +24,10 @@ pub(super) struct CandidatePairs {
     pub(super) solver_max: u64,
 }
 
-/// Merges the pairs of all parts as a stream, solves, and publishes the result in the form in which clients receive
-/// it.
+/// Merges the pairs of all parts as a stream, solves, and publishes the result in the form that clients receive.
 ///
-/// Memory: 4 bytes for each record and the memory of the solver; pairs are never held. The same pairs and seed give
-/// the same bytes.
+/// Takes 4 bytes of memory for each record, and the memory of the solver; pairs are not in memory. The same pairs and
+/// seed give the same bytes.
 pub(super) async fn work(
     context: &JobContext,
     active: &Arc<ActiveJob>,
@@ -37,7 +36,7 @@ pub(super) async fn work(
     records: &[u32],
     pairs: CandidatePairs,
 ) -> Result<Outcome, Error> {
-    // A score file is useful only if clients can fetch it.
+    // Clients can download a score file only if there is an upload bucket.
     let scores_as_file = context.client_files.bucket.is_some();
     let (objects, active_job) = (context.objects.clone(), Arc::clone(active));
     let task = FinalizeTask { objects, active: active_job, run, pairs, scores_as_file };
@@ -58,7 +57,7 @@ struct Made {
 /// A file of a result, whose checksum is computed as it is written.
 type Out = ChecksumWriter<Cancellable<Staged>>;
 
-/// Files that become the objects of a result, with their checksums.
+/// The files of a result, which will become objects, with their checksums.
 #[derive(Default)]
 struct Results {
     objects: Vec<(Key, Staged)>,
@@ -73,7 +72,7 @@ impl Results {
     }
 }
 
-/// The inputs of a result.
+/// The inputs of a finalize job.
 struct FinalizeTask {
     objects: Objects,
     active: Arc<ActiveJob>,
@@ -143,7 +142,7 @@ impl FinalizeTask {
         }
     }
 
-    /// Returns the groups, with the number of pairs and of groups.
+    /// Returns the groups, the number of pairs, and the number of groups.
     fn solve(&self, records: &[u32]) -> Result<(Groups, u64, u64), Error> {
         let mut pairs = 0;
         let counted =
@@ -157,7 +156,7 @@ impl FinalizeTask {
         Ok((groups, pairs, found))
     }
 
-    /// Returns the pairs of all parts in order, each once. Each part is opened when it is its turn.
+    /// Returns the pairs of all parts in order, each once. Each part is opened when its pairs are needed.
     fn merged(&self) -> Result<impl Iterator<Item = Result<Pair, pairs::Error>>, Error> {
         let open = |part| -> io::Result<pairs::Run<'_>> {
             let key = keys::pairs(self.project(), self.run, part);

@@ -1,4 +1,4 @@
-//! The kinds of job, a file each.
+//! The kinds of jobs, with one file for each kind.
 
 mod compare;
 mod fetch;

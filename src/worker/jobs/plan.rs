@@ -15,17 +15,17 @@ use crate::worker::cancellable_io::Cancellable;
 use crate::worker::context::JobContext;
 use crate::worker::rate::Kind;
 
-/// The intended duration of a compare job: a crash loses, and a cancellation waits for, at most this much.
+/// The target duration of a compare job in seconds, which is about the work that a crash loses.
 const PART_SECONDS: f64 = 0.15;
-/// Parts that are compared concurrently, while one more waits and another is written.
+/// The number of parts that are compared concurrently.
 const PARTS_AT_ONCE: f64 = 2.0;
-/// The minimum of comparisons in a part, however slow they are: recording a part costs more than fewer.
+/// The minimum number of comparisons in a part: fewer would cost less than recording the part.
 const AIM_MIN: u64 = 1_000_000;
 /// The maximum number of parts of a run: each is a job in the queue and an object until the run is finished.
 const PARTS_MAX: u64 = 100_000;
 
-/// Merges the block directories of all datasets and publishes the plan. If a plan is published already, it is kept:
-/// another attempt may have measured another speed.
+/// Merges the block directories of all datasets and publishes the plan. If an earlier attempt has published a plan,
+/// keeps that plan, which may have other parts because another speed was measured.
 pub(super) async fn work(
     context: &JobContext,
     active: &Arc<ActiveJob>,
@@ -70,14 +70,14 @@ fn usual_aim(comparisons_per_second: f64) -> u64 {
 async fn encoding_bytes(context: &JobContext, indexes: &[(u32, Key)]) -> Result<u32, Error> {
     let Some((_, index)) = indexes.first().cloned() else { return Ok(0) };
     let objects = context.objects.clone();
-    // Reading blocks, especially if the object comes from another machine.
+    // Reading an object blocks, possibly for long if it comes from another machine.
     let read = compute::run_blocking(move || -> Result<u32, Error> {
         Ok(Directory::open(objects.read(&index)?)?.header().encoding_bytes)
     });
     read.await.map_err(|text| Error::panicked(&text))?
 }
 
-/// Returns the number of each upload, and its index.
+/// Returns the number of each upload, and the key of its index.
 fn indexes(active: &ActiveJob, uploads: &[u32]) -> Vec<(u32, Key)> {
     let index = |(party, upload): (u32, &u32)| (*upload, keys::index(active.job().project, party, *upload));
     (0..).zip(uploads).map(index).collect()
@@ -91,7 +91,7 @@ struct PlanTask {
 }
 
 impl PlanTask {
-    /// Plans with parts of `aim` comparisons, or with larger parts if these would be too many.
+    /// Makes a plan with parts of `aim` comparisons, or larger parts if there would be too many.
     fn plan(&self, aim: NonZeroU64) -> Result<(Planned, Staged), Error> {
         let (planned, staged) = self.attempt(aim)?;
         if planned.parts <= PARTS_MAX {

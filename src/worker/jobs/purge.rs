@@ -7,10 +7,10 @@ use crate::worker::Error;
 use crate::worker::active_jobs::ActiveJob;
 use crate::worker::context::JobContext;
 
-/// The object that the original client uploads to test its permission, and leaves behind.
+/// The name of the object that the original client uploads to test its permission, and does not remove.
 const PROBE: &str = "upload-test";
 
-/// Removes the objects that the purge names, once no job in this process can create them again.
+/// Removes the objects that the purge names, after the jobs in this process that could create them have ended.
 pub(super) async fn work(
     context: &JobContext,
     active: &ActiveJob,
@@ -33,7 +33,7 @@ pub(super) async fn work(
         let Removed { objects, bytes } = removed;
         tracing::info!(project.id = %project, objects, bytes, "objects removed: {purge:?}");
     }
-    // They may be in another store, whose faults keep no object.
+    // Last, since the files may be in another store, and its errors must not keep the objects.
     purge_files(context, project, purge).await?;
     hit(active.job().task.kind(), Moment::Published).await;
     Ok(Outcome::Purged)
@@ -77,7 +77,7 @@ fn makes(job: &Job, project: ProjectId, purge: &Purge) -> bool {
         return false;
     }
     match (purge, &job.task) {
-        // Another purge creates nothing.
+        // Purges and chores create no objects.
         (_, Task::Purge(_) | Task::Chore { .. }) => false,
         (Purge::Project, _) => true,
         (Purge::Run(purged) | Purge::Intermediate(purged), task) => task.run() == Some(*purged),

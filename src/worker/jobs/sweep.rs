@@ -9,15 +9,15 @@ use crate::worker::Error;
 use crate::worker::active_jobs::ActiveJob;
 use crate::worker::context::JobContext;
 
-/// Age from which a staged file that is no longer written to is stale.
+/// The time without a write after which a staged file is stale.
 const STALE: Duration = Duration::from_hours(24);
 
-/// Surveys the stored objects; the coordinator decides which should not exist.
+/// Removes stale files, and lists the stored objects. The coordinator decides which of them should not exist.
 pub(super) async fn work(context: &JobContext, active: &ActiveJob, chore: Chore) -> Result<Outcome, Error> {
     let mut found = Vec::new();
     if chore == Chore::Sweep {
         context.objects.confirm_owner().await?;
-        // A wall clock that is ahead makes no file stale.
+        // The earlier of both clocks, so that a wall clock that is ahead makes no file stale.
         let now = Clock::system().now().min(Clock::system().steady());
         let stale = context.objects.remove_stale(now, STALE).await?;
         if stale > 0 {

@@ -1,4 +1,4 @@
-//! Carries heartbeats, outcomes, failures and releases of all jobs to an API node, together.
+//! Sends the heartbeats, outcomes, failures and releases of all jobs to an API node together.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use super::nodes::Nodes;
 use crate::queue::Pulse;
 use crate::worker::protocol::{Beat, Failure, OutcomeReport, Receipt, Ticket, Turn, TurnAnswer};
 
-/// The maximum number of items of a call.
+/// The maximum number of items in a call.
 const ITEMS_MAX: usize = 128;
-/// Concurrent calls.
+/// The maximum number of concurrent calls.
 const CALLS: usize = 4;
 /// The time for which a call collects items while another is in progress.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// An item to send, and the receiver of its answer.
+/// An item to send, and the channel for its answer.
 enum Item {
     Beats(Vec<Beat>, oneshot::Sender<Result<Vec<Pulse>, CallError>>),
     Report(OutcomeReport, oneshot::Sender<Result<Receipt, CallError>>),
@@ -77,7 +77,7 @@ impl Drop for Inner {
     }
 }
 
-/// Calls while there are items. A slow call does not delay the next one.
+/// Sends items as they come. A slow call does not delay the next one.
 async fn run(inner: std::sync::Weak<Inner>) {
     let calls = Arc::new(Semaphore::new(CALLS));
     loop {
@@ -90,7 +90,7 @@ async fn run(inner: std::sync::Weak<Inner>) {
         if items.is_empty() {
             let added = Arc::clone(&courier);
             drop(courier);
-            // The last clone may be dropped meanwhile, which is checked every second.
+            // Wakes up every second to check whether the last clone was dropped.
             let _ = tokio::time::timeout(Duration::from_secs(1), added.added.notified()).await;
             continue;
         }
@@ -143,7 +143,7 @@ async fn carry(nodes: &Nodes, items: Vec<Item>) {
     tell(releases, answered.as_ref().map(|answer| &answer.releases));
 }
 
-/// Fails unless there is an answer for each item.
+/// Fails unless the answer has an entry for each item.
 fn whole(answer: TurnAnswer, turn: &Turn) -> Result<TurnAnswer, CallError> {
     let counts = |answer: &TurnAnswer| {
         [answer.pulses.len(), answer.reports.len(), answer.failures.len(), answer.releases.len()]

@@ -7,7 +7,7 @@ use crate::coordinator;
 /// An error of a call.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CallError {
-    /// No API node has answered in time.
+    /// No API node answered in time.
     #[error("{0}")]
     Unreachable(String),
     /// An API node rejects the call.

@@ -4,12 +4,12 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// The shortest join token: a shorter one can be guessed.
+/// The minimum length of a join token, so that it cannot be guessed.
 pub(super) const CHARS_MIN: usize = 16;
 /// The prefix of the SHA-256 of the certificate.
 const PIN: &str = ".sha256-";
 
-/// A join token: a secret, and the certificate of the API nodes if that is self-signed.
+/// A join token: a secret, and the SHA-256 of the API nodes' certificate if that is self-signed.
 #[derive(Clone)]
 pub struct JoinToken {
     secret: Zeroizing<String>,
@@ -17,7 +17,7 @@ pub struct JoinToken {
 }
 
 impl JoinToken {
-    /// Returns a token with this secret, for API nodes whose certificate has that SHA-256.
+    /// Returns a token with this secret, and with the SHA-256 `pin` of a certificate.
     pub fn new(secret: &str, pin: Option<[u8; 32]>) -> Self {
         Self { secret: Zeroizing::new(secret.to_owned()), pin }
     }
@@ -45,7 +45,7 @@ impl JoinToken {
         self.pin
     }
 
-    /// Formats the token.
+    /// Returns the text of the token.
     pub fn reveal(&self) -> Zeroizing<String> {
         let pin = self.pin.map(|pin| format!("{PIN}{}", hex::encode(pin)));
         Zeroizing::new(format!("{}{}", self.secret.as_str(), pin.unwrap_or_default()))

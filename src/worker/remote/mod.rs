@@ -1,6 +1,6 @@
 //! A worker on another machine: its jobs and objects come from API nodes.
 //!
-//! [`Nodes`] calls one of them; [`RemoteSource`] is the source of jobs, and [`RemoteStore`] the store of objects.
+//! [`Nodes`] calls the API nodes, [`RemoteSource`] is the source of jobs, and [`RemoteStore`] the store of objects.
 
 mod courier;
 mod error;

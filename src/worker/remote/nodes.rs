@@ -1,4 +1,4 @@
-//! Calls to API nodes: the first that answers, with retries over all of them.
+//! Calls API nodes: tries them in turn until one answers.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,11 +26,11 @@ use crate::worker::protocol::{BASE, CALL_BYTES_MAX, CRC32, Hello, NODE, PIECE_BY
 const CONNECT: Duration = Duration::from_secs(5);
 /// The time limit for an answer, in addition to the requested wait.
 const ANSWER: Duration = Duration::from_secs(20);
-/// The time after which an idle connection is closed, shorter than the node's.
+/// The time after which an idle connection is closed. It is shorter than that of the node.
 const IDLE: Duration = Duration::from_secs(45);
-/// The shortest pause after all nodes have failed once.
+/// The shortest pause after all nodes have failed.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
-/// The longest pause between such rounds.
+/// The longest pause after all nodes have failed.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// The settings for calls to API nodes.
@@ -38,13 +38,13 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 pub struct JoinSettings {
     /// The URLs of the nodes' worker listeners.
     pub urls: Vec<Url>,
-    /// The file with the join token. It is read again when the token is rejected.
+    /// The file with the join token, which is read again when the token is rejected.
     pub token_file: PathBuf,
     /// The file with the authorities of the API nodes' certificates, if the token names no certificate.
     pub authorities: Option<PathBuf>,
 }
 
-/// An error that keeps a worker from calling any node.
+/// An error in the settings for calls to API nodes.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// The token cannot be read.
@@ -78,7 +78,7 @@ struct Inner {
     entropy: Entropy,
 }
 
-/// An answer, with its body checked against its checksum.
+/// An answer whose body has the right checksum.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) headers: HeaderMap,
@@ -87,15 +87,15 @@ pub(super) struct Reply {
 
 /// The reason why a node did not answer a call.
 enum Attempt {
-    /// Another node may answer, or the same one later.
+    /// The call failed; another node may answer, or the same one later.
     Failed(String),
-    /// The node does not know this worker.
+    /// The node does not know this worker, which must introduce itself.
     Unknown,
     Rejected(StatusCode, String),
 }
 
 impl Nodes {
-    /// Reads the token, and prepares calls. Makes no call yet.
+    /// Reads the token, and prepares calls. Makes no call.
     ///
     /// # Errors
     /// [`SetupError`].
@@ -105,7 +105,7 @@ impl Nodes {
         Ok(Self(Arc::new(Inner { client, settings, hello, preferred, heard, entropy })))
     }
 
-    /// Returns the worker listeners, for messages.
+    /// Returns the URLs of the nodes, for messages.
     pub fn urls(&self) -> String {
         let urls: Vec<&str> = self.0.settings.urls.iter().map(Url::as_str).collect();
         urls.join(", ").replace("/,", ",").trim_end_matches('/').to_owned()
@@ -124,8 +124,8 @@ impl Nodes {
         self.call("hello", &self.0.hello, Duration::ZERO, retry_for).await
     }
 
-    /// Posts `body` and returns the answer, which may take `wait` longer than usual. Tries all nodes for `retry_for`,
-    /// and each of them at least once.
+    /// Posts `body` and returns the answer, which may take `wait` longer than usual. Retries for `retry_for`, and tries
+    /// each node at least once.
     pub(super) async fn call<A: DeserializeOwned>(
         &self,
         path: &str,
@@ -168,7 +168,7 @@ impl Nodes {
                         if status != StatusCode::UNAUTHORIZED {
                             return Err(error);
                         }
-                        // Another node may know the token: tokens are being changed, or one clock is wrong.
+                        // Another node may accept the token: the tokens are just being changed, or a clock is wrong.
                         refused = Some(error);
                     }
                 }
@@ -182,7 +182,7 @@ impl Nodes {
         }
     }
 
-    /// Sends a body that cannot be repeated, to the node that has answered last.
+    /// Sends a body that cannot be repeated to the node that has answered last.
     pub(super) async fn send_once(
         &self,
         build: impl FnOnce(&Client, &Url) -> RequestBuilder,
@@ -265,7 +265,7 @@ impl Nodes {
         is_new
     }
 
-    /// Returns a random time between half of `pause` and all of it, so that many workers do not retry together.
+    /// Returns a random time between half of `pause` and `pause`, so that many workers do not retry at the same time.
     pub(super) fn jittered(&self, pause: Duration) -> Duration {
         let [byte] = self.0.entropy.bytes::<1>();
         pause / 2 + pause.mul_f64(f64::from(byte) / 512.0)
@@ -279,7 +279,7 @@ pub(super) fn at(base: &Url, path: &str) -> Url {
     url
 }
 
-/// Reads a body, which is at most a chunk of an object.
+/// Reads the body of an answer, which may be at most a chunk of an object.
 async fn limited(mut answer: reqwest::Response) -> Result<Bytes, Attempt> {
     let max = PIECE_BYTES as usize + CALL_BYTES_MAX;
     let mut body = Vec::with_capacity(answer.content_length().unwrap_or(0).min(max as u64) as usize);

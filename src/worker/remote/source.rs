@@ -23,7 +23,7 @@ use crate::worker::protocol::{
 
 /// The maximum number of jobs of one claim.
 const CLAIMS_AT_ONCE: usize = 16;
-/// The pause after a claim that was rejected: the operator has to act.
+/// The pause after a rejected claim, about which the operator must do something.
 const REJECTED: Duration = Duration::from_secs(5);
 /// The pause of a draining worker before its next claim.
 const DRAINING: Duration = Duration::from_secs(5);
@@ -40,16 +40,16 @@ struct Inner {
     tickets: Arc<Tickets>,
     number: AtomicU64,
     received: AtomicU64,
-    /// Jobs that arrived after the claim was dropped.
+    /// The jobs that have arrived and are not yet returned. Their claim may have been dropped.
     unclaimed: Mutex<Vec<Assigned>>,
     arrived: Notify,
-    /// Set if the failure of the latest claim was logged.
+    /// True if the failure of the latest claim was logged.
     is_troubled: AtomicBool,
     closed: CancellationToken,
 }
 
 impl RemoteSource {
-    /// Returns the source of the jobs that `nodes` hand out, whose tickets are added to `tickets`.
+    /// Returns the source of jobs from `nodes`. Adds the tickets of jobs to `tickets`.
     pub(super) fn new(nodes: Nodes, tickets: Arc<Tickets>) -> Self {
         Self(Arc::new(Inner {
             courier: Courier::start(nodes.clone()),
@@ -73,7 +73,7 @@ impl RemoteSource {
 }
 
 impl Inner {
-    /// Claims once. Jobs that arrive are kept until they are taken.
+    /// Claims once. Stores the jobs that arrive until they are taken.
     async fn claim(&self, claim: &Claim) {
         let request = ClaimRequest {
             number: self.number.fetch_add(1, Ordering::Relaxed) + 1,
@@ -111,7 +111,7 @@ impl Inner {
         }
     }
 
-    /// Takes jobs of these queues that have arrived.
+    /// Takes jobs of the claim's queues that have arrived.
     fn taken(&self, claim: &Claim) -> Vec<Assignment> {
         let mut unclaimed = self.unclaimed.lock();
         let mut taken = Vec::new();
@@ -128,7 +128,7 @@ impl Inner {
 
 #[async_trait]
 impl JobSource for RemoteSource {
-    /// Claims jobs. A dropped claim continues, and the next one returns its jobs: the node counts them as handed out.
+    /// Claims jobs. A dropped claim continues, and the next claim returns its jobs, since the node has assigned them.
     async fn claim(&self, claim: &Claim) -> Result<Vec<Assignment>, Error> {
         let mut arrived = std::pin::pin!(self.0.arrived.notified());
         arrived.as_mut().enable();
@@ -140,7 +140,7 @@ impl JobSource for RemoteSource {
         let claimed = tokio::spawn(async move { inner.claim(&wish).await });
         tokio::select! {
             _ = claimed => {}
-            // An earlier claim has returned jobs.
+            // Jobs of an earlier claim have arrived.
             () = arrived => {}
         }
         Ok(self.0.taken(claim))
@@ -196,7 +196,7 @@ impl JobSource for RemoteSource {
 
     async fn close(&self) {
         self.0.closed.cancel();
-        // Ends a waiting claim, and returns the jobs that it had found.
+        // Ends a waiting claim on the node, and releases its jobs.
         let left = self.0.nodes.call("leave", &serde_json::json!({}), Duration::ZERO, Duration::ZERO).await;
         if let Err::<serde_json::Value, _>(error) = left {
             tracing::debug!("cannot sign off: {error}");

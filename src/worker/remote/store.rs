@@ -1,5 +1,5 @@
-//! Objects of API nodes as an [`ObjectStore`]: read in chunks, written whole, and only for jobs that this worker
-//! holds.
+//! The objects of API nodes as an [`ObjectStore`]. They are read in chunks and written whole, and only those of jobs
+//! that this worker holds.
 
 use std::fmt;
 use std::ops::Range;
@@ -31,9 +31,9 @@ use crate::worker::protocol::{
     ATTRIBUTES, CRC32, CopiesAnswer, CopiesRequest, MODIFIED, PIECE_BYTES, SIZE, TICKET, Ticket,
 };
 
-/// The time for which a chunk, or a small object, is tried.
+/// The time for which the transfer of a chunk or a small object is retried.
 const RETRY_FOR: Duration = Duration::from_secs(20);
-/// Chunks of an object that are fetched concurrently.
+/// The number of chunks of an object that are fetched concurrently.
 const PIECES: usize = 3;
 /// The name of this store in errors.
 const NAME: &str = "API node";
@@ -56,7 +56,7 @@ impl Area {
         }
     }
 
-    /// Returns the area of that name.
+    /// Returns the area with this name.
     pub fn named(name: &str) -> Option<Self> {
         [Self::Objects, Self::Files].into_iter().find(|area| area.name() == name)
     }
@@ -70,12 +70,12 @@ pub struct RemoteStore {
     area: Area,
 }
 
-/// A worker's source of jobs, and its objects.
+/// The construction of a worker's source of jobs and its stores.
 impl RemoteStore {
-    /// Returns the jobs that `nodes` hand out, the objects of the service, and the files of clients.
+    /// Returns the source of jobs from `nodes`, the objects of the service, and the files of clients.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// If it is called outside of a tokio runtime.
     pub fn join(nodes: &Nodes) -> (RemoteSource, Self, Self) {
         let tickets = Arc::<Tickets>::default();
         let store = |area| Self { nodes: nodes.clone(), tickets: Arc::clone(&tickets), area };
@@ -101,7 +101,7 @@ impl RemoteStore {
         }
     }
 
-    /// Fetches a chunk of an object; only the attributes, if the range is empty.
+    /// Fetches a chunk of an object; only its attributes if the range is empty.
     async fn piece(&self, location: &Path, ticket: &Ticket, range: Range<u64>) -> Result<Reply> {
         let ticket = ticket.to_header();
         let fetched = self.nodes.exchange(
@@ -293,11 +293,11 @@ impl ObjectStore for RemoteStore {
     }
 }
 
-/// Parts to be sent: bytes, and the notification that they were sent.
+/// The channel of parts to send: each with its bytes, and a channel that is notified when they were sent.
 type Parts = mpsc::UnboundedSender<(Bytes, oneshot::Sender<()>)>;
 
-/// An object that is sent as one body, made of parts in their order. A trailer of 12 bytes ends it: the number of
-/// bytes before it (u64) and their CRC-32 (u32), little-endian. A body without a trailer creates no object.
+/// An object that is sent as one body, made of parts in order. It ends with a trailer of 12 bytes: the number of bytes
+/// before it (u64) and their CRC-32 (u32), little-endian. A body without a trailer creates no object.
 struct Streamed {
     parts: Option<Parts>,
     sending: Option<JoinHandle<Result<Reply, CallError>>>,
@@ -332,7 +332,7 @@ impl Streamed {
     fn push(&mut self, bytes: Bytes) -> oneshot::Receiver<()> {
         let (sender, sent) = oneshot::channel();
         if let Some(parts) = &self.parts {
-            // A body that has failed reports the failure at its end.
+            // If the body has failed, its end will report that.
             let _ = parts.send((bytes, sender));
         }
         sent

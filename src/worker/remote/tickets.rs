@@ -1,4 +1,4 @@
-//! The jobs that this worker holds, with their tickets.
+//! The tickets of the jobs that this worker holds.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use crate::worker::protocol::{Assigned, Ticket};
 pub(super) struct Tickets(Mutex<HashMap<LeaseId, (Ticket, Job)>>);
 
 impl Tickets {
-    /// Adds a job. An earlier lease of the same job has ended.
+    /// Adds a job, and removes earlier leases of the same job, which have ended.
     pub(super) fn add(&self, assigned: &Assigned) {
         let (lease, entry) = (&assigned.ticket.lease, (assigned.ticket.clone(), assigned.job.clone()));
         let mut tickets = self.0.lock();
@@ -40,7 +40,7 @@ impl Tickets {
         self.find(|job| grants::writable(job, key).is_some())
     }
 
-    /// Returns the ticket of a job that may read the file of a client.
+    /// Returns the ticket of a job that may read the client's file.
     pub(super) fn for_file(&self, key: &str) -> Option<Ticket> {
         self.find(|job| grants::may_read_file(job, key))
     }

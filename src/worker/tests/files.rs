@@ -1,4 +1,5 @@
-//! Files that clients have uploaded: read with the tolerances of the reference service, or rejected with a reason.
+//! Tests of files that clients have uploaded: they are read as tolerantly as by the reference service, or rejected
+//! with a reason.
 
 use std::sync::Arc;
 

@@ -39,7 +39,7 @@ impl FakeSource {
         self.0.changed.notify_waiters();
     }
 
-    /// Answers heartbeats for jobs of this kind with a stop from now on.
+    /// Makes all later heartbeats of jobs of this kind return a stop.
     pub(super) fn call_off(&self, kind: &str) {
         self.0.unwanted.lock().unwrap().insert(kind.to_owned());
     }

@@ -1,4 +1,4 @@
-//! Tests each kind of job by itself.
+//! Tests of each kind of job.
 
 use std::sync::Arc;
 
@@ -63,11 +63,11 @@ async fn doing_every_job_twice_changes_nothing() {
         keys::permutation(PROJECT, RUN, 1),
     ];
     let before = all(&fixture, &made).await;
-    // The state is that after a crash between publication and report, with another size of the parts.
+    // As after a crash between publication and report, with another size of parts.
     assert_eq!(compared(&fixture, &parties, 2_000).await, parts);
     assert_eq!(fixture.finalize(&parties, ResultType::Permutations, parts).await, first);
     assert_eq!(all(&fixture, &made).await, before);
-    // The jobs are done again without the result: the seed determines it.
+    // Without the result the job runs again; the seed determines the same result.
     for key in &made[3..] {
         assert!(fixture.objects.delete(key).await.unwrap());
     }
@@ -148,7 +148,7 @@ async fn pairs_that_were_changed_are_damage() {
     let (fixture, parties) = (Fixture::new(), parties(2, true));
     let parts = compared(&fixture, &parties, 1_000).await;
     let key = keys::pairs(PROJECT, RUN, 0);
-    // A slightly lower score, which only the checksum detects.
+    // The damage lowers a score slightly, which only the checksum detects.
     fixture.damage(&key, 6);
     for result_type in [ResultType::Groups, ResultType::SimilarityScores] {
         let refused = fixture.work(finalize(&parties, result_type, parts)).await;

@@ -1,4 +1,4 @@
-//! Jobs of every kind on real objects, and a worker with a source of jobs in memory.
+//! Tests jobs of every kind on real objects, and a worker with a source of jobs in memory.
 
 mod files;
 mod job_source;

@@ -1,4 +1,4 @@
-//! Datasets small enough for the definition, and its results for them.
+//! Small datasets, and their results computed by the definition.
 
 use super::{Fixture, PROJECT, RUN};
 use crate::linkage::encoding::block::{Entry, digest};
@@ -17,7 +17,7 @@ pub(super) struct People {
 }
 
 impl People {
-    /// `count` people; every third one is known to all parties, each with a few different bits.
+    /// Returns `count` people. All parties have every third one, each party with a few different bits.
     pub(super) fn new(party: u32, count: u32, blocking: bool) -> Self {
         let person =
             |record: u32| if record.is_multiple_of(3) { record } else { record + 1_000 * (party + 1) };
@@ -101,7 +101,7 @@ pub(super) fn groups_by_definition(parties: &[People]) -> String {
 }
 
 impl Fixture {
-    /// Leaves the uploads of `parties` as the API does.
+    /// Stores the uploads of `parties` in the same way as the API.
     pub(super) async fn upload(&self, parties: &[People]) {
         for (party, people) in (0..).zip(parties) {
             self.put(&keys::matrix(PROJECT, party, 1), &people.matrix).await;
@@ -121,7 +121,7 @@ impl Fixture {
         datasets
     }
 
-    /// Returns the parts, and the comparisons in all of them.
+    /// Runs a plan job; returns the numbers of parts and comparisons.
     pub(super) async fn plan(&self, datasets: Vec<Dataset>, comparisons_per_job: Option<u64>) -> (u32, u64) {
         let uploads = datasets.iter().map(|dataset| dataset.upload).collect();
         let task = Task::Plan { run: RUN, uploads, threshold: threshold(), comparisons_per_job };

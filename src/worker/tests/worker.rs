@@ -1,4 +1,4 @@
-//! The worker: which jobs it claims, what it reports, and when it stops.
+//! Tests of the worker: the jobs that it claims, the outcomes that it reports, and its stop.
 
 use std::time::Duration;
 
@@ -12,8 +12,7 @@ use crate::objects::keys;
 use crate::runtime::clock::Stopwatch;
 use crate::worker::{QueueSlots, Settings, Worker};
 
-/// A time that is long enough for the busiest machine, and far below the drain timeout and the time that these jobs
-/// would take.
+/// A time limit that is long enough for a busy machine, and far below the drain timeout and the time of these jobs.
 const AT_ONCE: Duration = Duration::from_secs(10);
 
 fn start(fixture: &Fixture, source: &FakeSource) -> Worker {

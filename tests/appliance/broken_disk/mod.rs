@@ -1,4 +1,5 @@
-//! A disk that fails for a while, is read-only or has no quota left: the process survives, and continues once the disk works.
+//! A disk that fails for a while, is read-only or has no quota left: the process survives, and continues when the disk
+//! works again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,10 +16,10 @@ use crate::support::{ENCODING, Entityd, OTHER_ENCODING, Project, eventually, ref
 const EIO: i32 = 5;
 const EROFS: i32 = 30;
 const EDQUOT: i32 = 122;
-/// Longer than the first retries take.
+/// A wait that is longer than the first retries take.
 const A_WHILE: Duration = Duration::from_secs(2);
 
-/// A server on a disk that can be broken.
+/// A server whose disk can be made to fail.
 struct OnDisk {
     server: Entityd,
     control: TempDir,
@@ -36,7 +37,7 @@ impl OnDisk {
         Self { server: Entityd::with_variables(&[], &variables), control }
     }
 
-    /// Makes calls of this kind fail on the files of a folder of the data directory.
+    /// Makes system calls of this kind fail with `errno` on the files of a folder of the data directory.
     fn breaks(&self, kind: &str, errno: i32, folder: &str) {
         let prefix = self.server.data_dir().canonicalize().unwrap().join(folder);
         let file = self.control.path().join("broken");
@@ -53,7 +54,7 @@ impl OnDisk {
         (answer.status(), answer.text().await.unwrap())
     }
 
-    /// Waits until the readiness probe reports this as the fault.
+    /// Waits until the readiness probe reports that `what` is not ready.
     async fn is_not_ready(&self, what: &str) {
         eventually(&format!("{what} is not ready"), async || {
             let (status, text) = self.ops("readyz").await;
@@ -76,7 +77,7 @@ impl OnDisk {
     }
 }
 
-/// Returns the library that makes a disk fail, compiled once.
+/// Returns the path of the preloaded library that makes system calls fail. It is compiled by the first call.
 fn shim() -> &'static Path {
     static SHIM: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = SHIM.get_or_init(|| {
@@ -91,7 +92,7 @@ fn shim() -> &'static Path {
     path
 }
 
-/// Asserts that the client is asked to retry.
+/// Asserts that a response says that storage is unavailable and asks the client to retry.
 async fn come_again(answer: Response) {
     assert!(answer.headers().contains_key("retry-after"), "{answer:?}");
     let detail = refused(answer, 503).await;

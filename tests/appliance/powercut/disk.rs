@@ -1,8 +1,8 @@
 //! Models the content of a disk after a power cut.
 //!
-//! A write survives if a sync of its file began after it and ended before the cut; any other write may survive,
-//! or any of its blocks. A name survives if its folder was synced in the same way; of the other changes to names
-//! a prefix may survive, in their order, as in every journaling file system.
+//! A write survives if a sync of its file began after the write and ended before the cut. Any block of another write
+//! may survive. A change of a name survives if its folder was synced in the same way. Of the other changes of names,
+//! the first ones may survive, as in a journaling file system.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use entityd::runtime::entropy::Entropy;
 
 use super::trace::{Event, Operation, Trace};
 
-/// The unit that the disk writes atomically.
+/// The size of a block, which the disk writes atomically.
 const BLOCK_BYTES: u64 = 4096;
 
 /// The part of unsynced data that survives.
@@ -25,16 +25,16 @@ pub(super) enum Kept {
 
 pub(super) struct Recording(Trace);
 
-/// The history of a file's content, whatever its name.
+/// The history of a file's content, independent of its name.
 #[derive(Default)]
 struct Contents<'a> {
     folder: bool,
     changes: Vec<&'a Event>,
-    /// The number of changes that are on the disk.
+    /// The number of changes that surely survive.
     synced: usize,
 }
 
-/// A change of a name: the file that it refers to now.
+/// A change of a name: the file that it refers to afterwards, if any.
 struct Naming {
     ended: usize,
     path: PathBuf,
@@ -51,13 +51,13 @@ impl Recording {
         self.0.events.last().map_or(0, |event| event.began) + 1
     }
 
-    /// Returns the moment at which the workload prints its first line.
+    /// Returns the moment at which the workload begins to print its first line.
     pub(super) fn first_word(&self) -> usize {
         let word = self.0.events.iter().find(|event| matches!(event.operation, Operation::Word(_)));
         word.expect("the workload prints something").began
     }
 
-    /// Returns the output before the cut.
+    /// Returns the lines that the workload printed before the cut, as a verb and a name.
     pub(super) fn words_until(&self, cut: usize) -> impl Iterator<Item = (&str, &str)> {
         let until = self.0.events.iter().take_while(move |event| event.began < cut);
         until.filter_map(|event| match &event.operation {
@@ -89,7 +89,7 @@ impl Recording {
         size
     }
 
-    /// Returns how many times over a file was written, relative to its greatest length.
+    /// Returns the number of bytes written to a file, divided by its greatest length.
     pub(super) fn times_written(&self, name: &str) -> f64 {
         let (mut written, mut length) = (0, 0);
         for event in &self.0.events {
@@ -103,7 +103,7 @@ impl Recording {
         written as f64 / length as f64
     }
 
-    /// Builds the files as they may be when the power is cut at this moment.
+    /// Writes the files into a folder with a content that they may have after a power cut at this moment.
     pub(super) fn rebuild(&self, cut: usize, kept: Kept, chance: &Entropy, into: &Path) {
         let (files, namings) = self.until(cut);
         let synced = self.synced_names(cut, &namings);
@@ -131,7 +131,7 @@ impl Recording {
         }
     }
 
-    /// Returns the operations before the cut, by file, and every change of a name.
+    /// Returns the content operations of each file and all changes of names before the cut.
     fn until(&self, cut: usize) -> (Vec<Contents<'_>>, Vec<Naming>) {
         let mut files: Vec<Contents<'_>> = Vec::new();
         let mut namings: Vec<Naming> = Vec::new();
@@ -175,8 +175,7 @@ impl Recording {
         (files, namings)
     }
 
-    /// Counts the changes of names that are on the disk: all up to the last one that a sync of its folder
-    /// covered.
+    /// Counts the changes of names that surely survive: all up to the last one whose folder was synced afterwards.
     fn synced_names(&self, cut: usize, namings: &[Naming]) -> usize {
         let mut synced = 0;
         for event in self.0.events.iter().take_while(|event| event.began < cut) {
@@ -192,7 +191,7 @@ impl Recording {
 }
 
 impl Contents<'_> {
-    /// Marks everything that had ended when the sync began as on the disk.
+    /// Marks the changes that had ended when the sync began as surviving.
     fn sync(&mut self, sync: &Event) {
         let unsure = self.changes[self.synced..].iter().position(|change| change.ended >= sync.began);
         self.synced = unsure.map_or(self.changes.len(), |unsure| self.synced + unsure);
@@ -226,7 +225,7 @@ fn put(bytes: &mut Vec<u8>, at: usize, block: &[u8]) {
     bytes[at..at + block.len()].copy_from_slice(block);
 }
 
-/// Returns the parts of a write that lie in one block each.
+/// Splits a write at the borders of blocks. Returns the parts with their offsets.
 fn blocks(offset: u64, data: &[u8]) -> Vec<(usize, &[u8])> {
     let (mut at, mut rest, mut blocks) = (offset, data, Vec::new());
     while !rest.is_empty() {

@@ -1,5 +1,5 @@
-//! Power cuts on the real files. A workload runs under `strace`, which records every write and every sync. The
-//! test rebuilds the files as a power cut at any moment may leave them; everything acknowledged by then must be there.
+//! Simulates power cuts. A workload runs under `strace`, which records every write and every sync. The test rebuilds
+//! the files as a power cut at a random moment may leave them: everything acknowledged before must be in them.
 
 mod disk;
 mod trace;
@@ -18,12 +18,12 @@ use tempfile::TempDir;
 use disk::{Kept, Recording};
 use trace::Trace;
 
-/// The maximum number of power cuts that are tried.
+/// The maximum number of simulated power cuts.
 const CUTS: usize = 150;
-/// The longest time for which they are tried.
+/// The time limit for the simulated power cuts.
 const TIME: Duration = Duration::from_secs(15);
 
-/// Runs a part of the workload in a separate process, and reads the recording of it.
+/// Runs a part of the workload in another process, and returns its recorded operations.
 fn record(part: &str, folder: &Path) -> Trace {
     let data = folder.join("data");
     std::fs::create_dir(&data).unwrap();
@@ -54,10 +54,10 @@ fn acknowledged_jobs_survive_a_power_cut() {
     let pick = |below: usize| (u64::from_le_bytes(chance.bytes()) % below as u64) as usize;
     let (started, mut cuts) = (Stopwatch::start(), 0);
     while cuts < CUTS && started.elapsed() < TIME {
-        // The start is tried more often than its share of the time.
+        // One cut in five is during the start of the stores.
         let cut = if cuts % 5 == 0 { pick(recording.first_word()) } else { pick(recording.moments()) };
         let kept = [Kept::Nothing, Kept::Blocks, Kept::Everything][pick(3)];
-        // SQLite knows files by their inode numbers, which must not be reused: nothing is removed before the end.
+        // The files of earlier cuts are kept: SQLite identifies files by inode number, which could be reused otherwise.
         let after = folder.path().join(cuts.to_string());
         recording.rebuild(cut, kept, &chance, &after);
         check(
@@ -69,7 +69,7 @@ fn acknowledged_jobs_survive_a_power_cut() {
     }
     let (writes, syncs, bytes) = recording.size();
     println!("{cuts} power cuts in a recording of {writes} writes of {bytes} bytes and {syncs} syncs");
-    // Files that are only appended to would not be overwritten, and the recording would show little.
+    // The test is meaningful only if files are overwritten.
     let times = ["queue/db", "queue/journal.0", "metadata.db-wal"].map(|name| recording.times_written(name));
     println!("times written over: {times:.1?} (sled, commit log, metadata)");
     assert!(times[0] > 2.0 && times[1] > 2.0, "{times:?}");
@@ -82,7 +82,7 @@ fn a_group_of_changes_costs_one_sync() {
     let recording = Recording::of(record("syncs", folder.path()));
     let syncs = |from: &str, to: &str| recording.syncs_between(from, to);
     let (alone, together) = (syncs("alone", "together"), syncs("together", "done"));
-    // A lone call has its own sync; a few more write attempts.
+    // Each single call needs a sync. One or two more syncs have other causes.
     assert!(
         (workload::CALLS..=workload::CALLS + 2).contains(&alone),
         "{alone} syncs of calls one after another"
@@ -90,14 +90,14 @@ fn a_group_of_changes_costs_one_sync() {
     assert!((1..=workload::CALLS / 2).contains(&together), "{together} syncs of calls all at once");
 }
 
-/// The promises made before a moment.
+/// The changes that the workload had requested or seen acknowledged at a moment.
 #[derive(Default)]
 struct Promises {
     waiting: HashSet<String>,
-    /// The change in progress, which may be there or not.
+    /// The jobs with a change that is not acknowledged: they may exist or not.
     uncertain: HashSet<String>,
     projects: HashSet<String>,
-    /// Set while a project is being created, so that it may exist or not.
+    /// True while a project is being created, so that it may exist or not.
     project_begun: bool,
 }
 
@@ -107,7 +107,7 @@ impl Promises {
         for (verb, name) in recording.words_until(cut) {
             match verb {
                 "enqueueing" => _ = promises.uncertain.insert(name.to_owned()),
-                // Another client may claim the job before its own client receives the acknowledgement.
+                // Another client may have claimed the job before this client received the acknowledgement.
                 "enqueued" if !finishing.contains(name) => {
                     promises.uncertain.remove(name);
                     promises.waiting.insert(name.to_owned());
@@ -130,7 +130,7 @@ impl Promises {
     }
 }
 
-/// Opens the rebuilt data, and compares it with the promises.
+/// Opens the rebuilt stores, and compares them with the promises.
 fn check(data: &Path, promises: &Promises, moment: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -151,7 +151,7 @@ fn check(data: &Path, promises: &Promises, moment: &str) {
             );
             assert_eq!(*times, 1, "{moment}: job {name}");
         }
-        // Payloads must be complete, too.
+        // Payloads must be complete too.
         for name in promises.waiting.iter().take(50) {
             let shown = shelves.broker.show(&name.as_str().into(), shelves.clock.now()).await.unwrap();
             assert_eq!(shown.expect("it is listed").payload, workload::payload(name), "{moment}: job {name}");

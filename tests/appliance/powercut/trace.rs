@@ -1,22 +1,22 @@
-//! Reads a recording of `strace` as operations on files.
+//! Parses the output of `strace` into operations on files.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-/// An operation, from the line in which it began to the line in which it ended.
+/// An operation with the numbers of the lines in which it began and ended.
 #[derive(Debug)]
 pub(super) struct Event {
     pub(super) began: usize,
-    /// The line of the end; `usize::MAX` if the operation never ended.
+    /// The line in which it ended; `usize::MAX` if it never ended.
     pub(super) ended: usize,
     pub(super) operation: Operation,
 }
 
 #[derive(Debug)]
 pub(super) enum Operation {
-    /// A name was created, unless it existed.
+    /// A file or a folder was created, unless the name existed.
     Make {
         path: PathBuf,
         folder: bool,
@@ -40,7 +40,7 @@ pub(super) enum Operation {
     Sync {
         path: PathBuf,
     },
-    /// The workload printed something.
+    /// The workload printed a line.
     Word(String),
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Trace {
     pub(super) events: Vec<Event>,
 }
 
-/// Reads the operations below `root`, and the writes to `log`.
+/// Reads the operations on files below `root`, and the writes to `log`.
 pub(super) fn read(trace: &Path, root: &Path, log: &Path) -> Trace {
     let mut reader = Reader {
         root: root.to_owned(),
@@ -71,9 +71,9 @@ struct Reader {
     root: PathBuf,
     log: PathBuf,
     events: Vec<Event>,
-    /// The position of the next `write` of a descriptor.
+    /// The position in the file for the next `write`, by descriptor.
     offsets: HashMap<u32, u64>,
-    /// The first half of each unfinished call, and the place where it began, by thread.
+    /// The beginning of each unfinished call and the number of its line, by thread.
     unfinished: HashMap<String, (usize, String)>,
 }
 
@@ -194,7 +194,7 @@ fn last_number(arguments: &str) -> u64 {
     arguments.rsplit(", ").next().unwrap().trim().parse().unwrap()
 }
 
-/// Returns the texts in quotes, which are all hexadecimal: `"\x61\x62"`.
+/// Returns the quoted texts, all of whose bytes are hexadecimal: `"\x61\x62"`.
 fn quoted(arguments: &str) -> Vec<Vec<u8>> {
     arguments.split('"').skip(1).step_by(2).map(bytes).collect()
 }

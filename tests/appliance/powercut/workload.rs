@@ -1,5 +1,5 @@
-//! The recorded workload. It prints its requests and the acknowledgements, each in a write of its own, so that the
-//! recording shows the time of each promise.
+//! The recorded workload. It prints each request and each acknowledgement in a separate write, so that the recording
+//! shows their order relative to the writes of the stores.
 
 use std::fs::File;
 use std::io::Write;
@@ -20,25 +20,25 @@ use entityd::system::sqlite::{Losses, Owner};
 
 pub(super) const FOLDER: &str = "ENTITYD_TEST_POWERCUT_FOLDER";
 pub(super) const PART: &str = "ENTITYD_TEST_POWERCUT_PART";
-/// The output with the promises.
+/// The name of the file to which requests and acknowledgements are printed.
 pub(super) const LOG: &str = "promises";
-/// The number of calls that are counted.
+/// The number of calls whose syncs are counted.
 pub(super) const CALLS: usize = 40;
-/// Group-commit delay while calls are counted. It is long, so that the count does not depend on how slow the machine is.
+/// The group-commit delay while syncs are counted, long enough that a slow machine does not change the count.
 const GROUP_COMMIT_DELAY: Duration = Duration::from_millis(50);
 
 const CLIENTS: usize = 4;
 const ROUNDS: usize = 700;
 const BACKLOG_ROUNDS: usize = 100;
 
-/// The data that is opened again after a power cut.
+/// The stores of the workload.
 pub(super) struct Shelves {
     pub(super) broker: Arc<SledBroker>,
     pub(super) coordinator: Coordinator,
     pub(super) clock: Clock,
 }
 
-/// Opens the stores with files so small that they are often reused.
+/// Opens the stores, with files so small that they are overwritten often.
 pub(super) fn open(data: &Path) -> Result<Shelves, Box<dyn std::error::Error>> {
     open_with(data, Settings::default())
 }
@@ -46,7 +46,7 @@ pub(super) fn open(data: &Path) -> Result<Shelves, Box<dyn std::error::Error>> {
 fn open_with(data: &Path, settings: Settings) -> Result<Shelves, Box<dyn std::error::Error>> {
     let settings = Settings { journal_bytes: 64 << 10, segment_bytes: 512 << 10, ..settings };
     let identity = Identity::parse(&"0f".repeat(16)).expect("these are 32 digits");
-    // The state after a power cut must never count as a loss.
+    // No loss is accepted: the state after a power cut must never count as one.
     let owner = Owner {
         identity,
         made: false,
@@ -106,7 +106,7 @@ impl Work {
         (&self.log).write_all(format!("{words}\n").as_bytes()).unwrap();
     }
 
-    /// Runs single jobs, one after another and all at once.
+    /// Enqueues single jobs, first one after another, then concurrently.
     async fn count(self: Arc<Self>) {
         self.say("alone");
         for number in 0..CALLS {
@@ -121,7 +121,7 @@ impl Work {
         self.say("done");
     }
 
-    /// Enqueues and finishes jobs, some soon and some late, and creates projects.
+    /// Enqueues and finishes jobs, and creates projects, concurrently.
     async fn mix(self: Arc<Self>) {
         let mut clients = tokio::task::JoinSet::new();
         for client in 0..CLIENTS {
@@ -135,7 +135,7 @@ impl Work {
         for round in 0..ROUNDS {
             let jobs = (0..=round % 10).map(|number| format!("{client}-{round}-{number}"));
             self.enqueue(&jobs.collect::<Vec<_>>()).await;
-            // A backlog grows first, so that jobs wait long enough to be written into sled.
+            // In the first rounds no job is finished, so that jobs wait long enough to be written into sled.
             if round > BACKLOG_ROUNDS {
                 self.finish(1 + (round + 3) % 10).await;
             }

@@ -1,1 +1,1 @@
-"""Shared by the suites: the server under test, a client of its API, data, and the reference's answers."""
+"""Code shared by the suites: the tested server, a client of its API, test data, and the reference's answers."""

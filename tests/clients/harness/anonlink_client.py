@@ -9,7 +9,7 @@ PROGRAM = Path(sys.executable).with_name("anonlink")
 
 
 def typed(folder, *words):
-    """Runs a command in a folder, as a separate process; returns its output on both streams."""
+    """Runs a command in a folder, as a separate process; returns its standard output and standard error."""
     done = subprocess.run(
         [PROGRAM, *map(str, words)],
         cwd=folder,

@@ -1,4 +1,4 @@
-"""A plain client of the REST API; it checks nothing that a test does not ask it to."""
+"""A plain client of the REST API. It makes only the checks that its docstrings name."""
 
 import base64
 import contextlib
@@ -11,7 +11,7 @@ HEX = set("0123456789abcdef")
 
 
 def text_of(encoding):
-    """Returns an encoding as it is written in JSON."""
+    """Returns the text of an encoding in JSON."""
     return base64.b64encode(encoding).decode()
 
 
@@ -28,7 +28,7 @@ def assert_problem(response, status, *words):
     assert response.status_code == status, (response.status_code, response.text[:500])
     assert response.headers["Content-Type"].split(";")[0] == "application/problem+json", response.headers
     problem = response.json()
-    # The request id is unique, and in the log lines of the request, too.
+    # The request id differs in every response.
     assert problem.pop("request_id", None), problem
     assert set(problem) == {"type", "title", "status", "detail"}, problem
     assert problem["type"] == "about:blank" and problem["status"] == status, problem
@@ -64,7 +64,7 @@ class Api(contextlib.AbstractContextManager):
         return self.call("DELETE", path, token, **rest)
 
     def project(self, result_type="groups", **fields):
-        """Creates a project; `parties` and `blocking` stand for the longer names of the API."""
+        """Creates a project; `parties` and `blocking` are short for `number_parties` and `uses_blocking`."""
         body = {"schema": {}, "result_type": result_type}
         if "parties" in fields:
             body["number_parties"] = fields.pop("parties")
@@ -90,7 +90,7 @@ class Project:
         return self.api.delete(self.path, token or self.token)
 
     def post_clks(self, party, body, **rest):
-        """Uploads a JSON body for a party (its number, or a token) and returns the response."""
+        """Uploads a JSON body for a party (a number or a token) and returns the response."""
         return self.api.post(f"{self.path}/clks", self._token(party), json=body, **rest)
 
     def post_binary(self, party, data, count, size, headers=None, **rest):
@@ -154,7 +154,7 @@ class Run:
         return self.api.get(f"{self.path}/result", token or self.project.token, **rest)
 
     def wait(self, timeout_s=60):
-        """Polls until the run has ended; returns every distinct status on the way."""
+        """Polls until the run has ended; returns every distinct status in order."""
         deadline = time.monotonic() + timeout_s
         seen, pause_s = [], 0.005
         while True:
@@ -176,7 +176,7 @@ class Run:
         return status
 
     def result(self, token=None, timeout_s=60):
-        """Returns the finished result, parsed."""
+        """Waits for the run, and returns its parsed result."""
         self.complete(timeout_s)
         response = self.get_result(token)
         assert response.status_code == 200, response.text

@@ -1,4 +1,4 @@
-"""The client commands of the binary, run as a person types them."""
+"""Runs the client commands of the binary as a user would."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ TIMEOUT_S = 60
 
 
 class Commands:
-    """Runs commands in a folder, with a profile or environment variables."""
+    """Runs commands in a folder, with environment variables."""
 
     def __init__(self, folder, **environment):
         self.folder = folder
@@ -34,7 +34,7 @@ class Commands:
         return ended.stdout
 
     def refused(self, code, *words, **more):
-        """Runs a command that must fail with this code; returns its error, in one line."""
+        """Runs a command that must fail with this code; returns its one-line error."""
         ended = self.run(*words, **more)
         assert ended.returncode == code, (words, ended.returncode, ended.stdout, ended.stderr)
         assert ended.stdout == "", ended.stdout

@@ -7,8 +7,8 @@ import threading
 
 
 class CuttingProxy(contextlib.AbstractContextManager):
-    """Passes connections on to a port. `budgets` yields how many bytes of a client each request body gets before its
-    connection is reset; None for no limit. Connections whose first request is shorter than `spared` use no budget."""
+    """Forwards connections to a port. A connection that sends more than `spared` bytes takes a value of `budgets`: it
+    is reset when the client has sent that number of bytes; None is no limit."""
 
     def __init__(self, port, budgets, spared=64 << 10):
         self.target = ("127.0.0.1", port)
@@ -47,7 +47,7 @@ class CuttingProxy(contextlib.AbstractContextManager):
                 if budget is not None and passed >= budget:
                     server.sendall(piece[: max(0, len(piece) - (passed - budget))])
                     self.cuts += 1
-                    # The client is reset; the server reads what was passed on.
+                    # The client gets a reset; the server reads the forwarded bytes.
                     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     client.close()
                     break

@@ -1,4 +1,4 @@
-"""A data directory with every kind of content, and the questions that must still be answered right."""
+"""A data directory with every kind of content, and the requests that must not get wrong answers after damage."""
 
 import random
 import shutil
@@ -18,14 +18,14 @@ from harness.server import Server
 
 RECORDS = 600
 SMALL, LARGE = b"small" * 20, random.Random(7).randbytes(200_000)
-# One worker and slow steps leave the run in the middle for long enough to stop the process there.
+# Slow steps leave time to kill the process in the middle of a run.
 SLOW = {"ENTITYD_SLOW_MS": "compare=400"}
 SETTLED_S = 60
 
 
 @dataclass
 class Expected:
-    """Tokens and right answers of the scene."""
+    """The tokens and the right answers for the data directory."""
 
     finished: dict
     waiting: dict
@@ -63,8 +63,8 @@ def s3_client(server, credentials):
 
 
 def build(folder):
-    """Makes the scene: a finished project, one that waits for a party, one whose run is interrupted by a kill,
-    a small and a large object in a bucket. Returns the expected answers; the data directory is `folder/data`."""
+    """Makes a finished project, one that waits for a party, one whose run is interrupted by a kill, and a small and a
+    large object in a bucket. Returns the expected answers; the data directory is `folder/data`."""
     with Server(folder) as server, Api(server.url) as api:
         reference = api.project()
         upload(reference, 20)
@@ -101,7 +101,7 @@ def build(folder):
 
 
 def interrupt(folder):
-    """Starts a run of several jobs and kills the server after the first of them."""
+    """Starts a run of several jobs, and kills the server while it is running."""
     server = Server(folder, environment=SLOW)
     server.__enter__()
     try:
@@ -125,7 +125,7 @@ def described(project):
 
 
 def payload(data):
-    """Returns every stored file with users' data: path below the data directory -> bytes."""
+    """Returns the content of every stored file with users' data, by path in the data directory."""
     return {
         str(path.relative_to(data)): path.read_bytes()
         for path in (data / "objects").rglob("*")
@@ -134,15 +134,15 @@ def payload(data):
 
 
 def copy(source, target):
-    """Copies a data directory, and keeps sparse files sparse."""
+    """Copies a data directory; sparse files stay sparse."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     subprocess.run(["cp", "-a", "--sparse=always", f"{source}/data", f"{target}/"], check=True)
 
 
 def questions(server, expected):
-    """Asks a server for everything in the scene. Returns the outcome of each question: `right`, or an error. An
-    answer that is wrong, rather than refused, fails the test."""
+    """Requests everything that `build` has made from a server. Returns the outcome of each request: `right`, or an
+    error. A wrong answer fails the test."""
     with Api(server.url) as api:
         answers = {
             "finished": ask(lambda: result_of(api, expected, "finished", expected.result)),
@@ -157,7 +157,7 @@ def questions(server, expected):
 
 
 def ask(question):
-    """Returns the outcome of a question. Refusals and broken connections are outcomes, too; wrong answers are not."""
+    """Returns the outcome of a request. Error responses and broken connections are outcomes too; a wrong answer fails."""
     try:
         return question()
     except (RequestException, ClientError, BotoCoreError) as error:
@@ -189,7 +189,7 @@ def result_of(api, expected, name, right):
 
 
 def waiting_of(api, expected):
-    """Uploads for the second party, and checks that the run of both has the known result."""
+    """Uploads the missing party's data, and checks that a run has the known result."""
     project = Project(api, expected.waiting)
     answer = project.post_binary(1, b"".join(people(10)[1]), RECORDS, 64)
     if answer.status_code != 201:

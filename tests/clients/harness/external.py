@@ -1,4 +1,4 @@
-"""Uploads and downloads through the object store, as a data provider's program makes them."""
+"""Uploads and downloads through the object store, like those of a data provider's program."""
 
 import io
 import json
@@ -9,7 +9,7 @@ from minio import Minio
 
 
 def authorize(project, party):
-    """Returns the response of authorize-external-upload, which must succeed."""
+    """Requests authorize-external-upload, which must succeed; returns the parsed response."""
     response = project.api.get(f"{project.path}/authorize-external-upload", project.update_tokens[party])
     assert response.status_code == 201, response.text
     return response.json()
@@ -28,7 +28,7 @@ def client(place, credentials):
 
 
 def put(store, place, name, data, metadata=None):
-    """Puts a file below the path of the party; returns the reference to it."""
+    """Stores a file below the path of the party; returns the reference to it."""
     path = f"{place['path']}/{name}"
     store.put_object(place["bucket"], path, io.BytesIO(data), len(data), metadata=metadata)
     return {"file": {"bucket": place["bucket"], "path": path}}

@@ -1,4 +1,4 @@
-"""Several API nodes on one PostgreSQL, one Redis under Sentinels and one S3 store, and workers that join all of them."""
+"""Several API nodes that share PostgreSQL, Redis with Sentinels and an S3 store, and workers that join all of them."""
 
 import contextlib
 import itertools
@@ -26,7 +26,8 @@ class SpreadApi(Api):
 
 
 class Engines(contextlib.AbstractContextManager):
-    """The engines that all nodes share. With `seed`, nodes reach the database and the store through proxies that inject faults."""
+    """The database, queue and object store that all nodes share. With `seed`, nodes reach the database and the store
+    through proxies that inject faults."""
 
     def __init__(self, folder, seed=None):
         self.folder = Path(folder)
@@ -69,7 +70,7 @@ class Engines(contextlib.AbstractContextManager):
         return environment
 
     def api_node(self, folder, *flags, role="api", without=(), lease_ms=LEASE_MS):
-        """An API node; it uses the embedded form of the engines in `without`."""
+        """An API node. It uses the embedded form of the engines that are in `without`."""
         shared = [str(flag) for flag in self.flags()]
         for name in without:
             at = shared.index(f"--{name}")

@@ -1,8 +1,8 @@
 """
 Serves the S3 of moto as Google's XML interface, on the given port.
 
-The two have the same paths, listings and multipart uploads. The differences that are used are the precondition for
-creating an object, and the authentication.
+The two interfaces have the same paths, listings and multipart uploads. Two differences matter here: the precondition
+for creating an object, and the authentication.
 """
 
 import sys

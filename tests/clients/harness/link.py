@@ -1,4 +1,4 @@
-"""A link to a network namespace that delays and loses packets, between two TUN devices. The kernel needs no netem."""
+"""A link to a network namespace that delays and drops packets, between two TUN devices. It works without netem."""
 
 import contextlib
 import fcntl
@@ -30,7 +30,7 @@ needs_links = pytest.mark.skipif(not is_possible(), reason="network namespaces a
 
 
 class Link(contextlib.AbstractContextManager):
-    """A namespace `name` with the address `inside`, and `outside` on this machine; a thread forwards packets."""
+    """Connects the address `inside` in a namespace `name` with `outside` on this machine. A thread forwards packets."""
 
     def __init__(self, seed):
         self.random = random.Random(seed)
@@ -97,6 +97,6 @@ class Link(contextlib.AbstractContextManager):
             while waiting and waiting[0][0] <= time.monotonic():
                 _, _, other, packet = heapq.heappop(waiting)
                 self.forwarded += 1
-                # A full queue of the device drops the packet, as any link does.
+                # If the queue of the device is full, the packet is dropped.
                 with contextlib.suppress(OSError):
                     os.write(other, packet)

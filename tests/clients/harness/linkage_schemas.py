@@ -1,4 +1,4 @@
-"""Random linkage schemas and rows, and the results of clkhash for them."""
+"""Random linkage schemas and rows, and the results of clkhash (the reference implementation) for them."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ FORMATS = ["%Y-%m-%d", "%d/%m/%Y", "%d.%m.%y", "%d%m%Y", "%Y%m%d", "%d %B %Y", "
 
 @st.composite
 def dates(draw, form):
-    """Dates in the format, and near misses."""
+    """A date in the format, or a text that is almost one."""
     day = draw(st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)))
     try:
         text = day.strftime(form)
@@ -58,7 +58,7 @@ STRING_FORMATS = st.fixed_dictionaries(
 
 @st.composite
 def formats(draw):
-    """A format, and values for it."""
+    """A format of a column, and a strategy for its values."""
     kind = draw(st.sampled_from(["string", "string", "pattern", "integer", "date", "enum"]))
     if kind == "string":
         return draw(STRING_FORMATS), TEXTS
@@ -111,7 +111,7 @@ def comparisons(draw, values):
 
 @st.composite
 def features(draw, number):
-    """A column of version 3, and values for it."""
+    """A column of a schema of version 3, and a strategy for its values."""
     if draw(st.integers(0, 5)) == 0:
         return {"identifier": f"ignored {number}", "ignored": True}, TEXTS
     form, values = draw(formats())
@@ -127,7 +127,7 @@ def features(draw, number):
 
 @st.composite
 def configs(draw):
-    """Settings of a schema: sizes that blakeHash takes are more frequent."""
+    """The settings of a schema. Sizes that blakeHash supports are more frequent."""
     config = {"l": draw(st.sampled_from([64, 128, 1024, 1024, 1024, 8, 2048, 100, 1000, 4096])), "kdf": draw(KDFS)}
     config |= draw(st.sampled_from([{}, {}, {"xorFolds": 1}, {"xor_folds": 1}, {"xor_folds": 3}]))
     return config
@@ -167,7 +167,7 @@ def late_refusals(schema):
 
 
 def reference(schema):
-    """Returns the compiled schema, or None if clkhash refuses it, at once or later."""
+    """Returns the compiled schema, or None if clkhash rejects it at once or at the first value."""
     try:
         compiled = from_json_dict(json.loads(json.dumps(schema)))
         late_refusals(compiled)
@@ -177,7 +177,7 @@ def reference(schema):
 
 
 def reference_converted(schema):
-    """Returns the schema as version 3, or None if clkhash refuses it."""
+    """Returns the schema converted to version 3, or None if clkhash rejects it."""
     try:
         validate_schema_dict(schema)
         return convert_to_latest_version(json.loads(json.dumps(schema)), validate_result=True)
@@ -186,7 +186,7 @@ def reference_converted(schema):
 
 
 def reference_row(compiled, row):
-    """Returns the encoding of a row, or None if clkhash refuses it."""
+    """Returns the encoding of a row, or None if clkhash rejects it."""
     try:
         return clk.generate_clks([row], compiled, SECRET, max_workers=1)[0].tobytes()
     except Exception:

@@ -1,4 +1,4 @@
-"""Linkages of every kind, and their results in bytes."""
+"""Linkages of every kind, and their results as bytes."""
 
 import random
 
@@ -34,7 +34,7 @@ def links(project, parties, blocks, threshold):
 
 
 def cases(seed, rows=300):
-    """Name, result type, encodings of each party, their blocks, and the threshold."""
+    """Linkages as tuples: name, result type, encodings and blocks of each party, threshold."""
     rng = random.Random(seed)
     for parties in (2, 3):
         first, second = noisy(rng, rows, 16)
@@ -53,7 +53,7 @@ def start(api, case):
 
 
 def outcome(run, case, timeout_s=120):
-    """Returns the result in bytes; for permutations, which are random, the pairs that they put together."""
+    """Returns the result as bytes; for permutations, which are random, the pairs that they align."""
     run.complete(timeout_s)
     _, kind, datasets, _, _ = case
     if kind != "permutations":

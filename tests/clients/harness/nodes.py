@@ -1,4 +1,4 @@
-"""An API node and the workers that join it, each a process of its own that can be killed and stopped."""
+"""An API node and the workers that join it, each in a process that can be killed and stopped."""
 
 import contextlib
 import signal
@@ -27,7 +27,7 @@ class ApiNode(Server):
 
     def __enter__(self):
         super().__enter__()
-        # The banner may come after the first answer.
+        # The server may answer before it prints the token.
         self.admin_token = self.admin_token or until(self.shown_token, "the banner has the admin token")
         return self
 

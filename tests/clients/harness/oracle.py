@@ -1,7 +1,7 @@
-"""The answers of PyPI `anonlink`, in the shapes in which the tests compare them.
+"""The results of the library `anonlink` (from PyPI), in the formats that the tests compare.
 
-The library is called without a limit on the pairs of one record, as the API documents it: every pair at
-or above the threshold. It removes pairs that it found in more than one block.
+The library is called without a limit on the pairs of a record, so that it returns every pair at or above the
+threshold, like the API. A pair that it finds in several blocks is returned once.
 """
 
 from anonlink.candidate_generation import find_candidate_pairs
@@ -24,7 +24,7 @@ class Answer:
 
     def __init__(self, datasets, threshold, blocks=None):
         def names(dataset, record, _):
-            # The library fails to remove duplicates where a record names one block twice.
+            # If a record had a block twice, the library would return pairs twice.
             return dict.fromkeys(str(name) for name in blocks[dataset][record])
 
         self.sizes = [len(dataset) for dataset in datasets]

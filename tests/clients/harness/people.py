@@ -1,4 +1,4 @@
-"""febrl4: 5,000 made-up people and 5,000 damaged copies of them, with known truth, encoded by `clkhash`."""
+"""The data set febrl4: 5,000 invented people and 5,000 copies with errors, with the true pairs, encoded by `clkhash`."""
 
 import csv
 import io
@@ -55,13 +55,13 @@ def tables():
 
 
 def small_tables(rows):
-    """Three parties of `rows` people each; neighbours share three quarters of theirs."""
+    """Three parties of `rows` people each; consecutive parties share three quarters of their people."""
     (left, right), truth = tables()
     copy_of = dict(truth)
     shift = rows // 4
     first = left[:rows]
     second = [right[copy_of[row]] for row in range(shift, shift + rows)]
-    # The third holds the originals with one field lost, so that it differs from both.
+    # The third party has the original records with one field removed, so that it differs from both others.
     third = [blanked(left[row], row) for row in range(2 * shift, 2 * shift + rows)]
     return [first, second, third]
 

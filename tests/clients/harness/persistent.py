@@ -20,7 +20,7 @@ def persist(act, what):
 
 
 def send(project, party, encodings, blocks):
-    """Uploads until that is accepted. A lost answer is no loss of the upload: its token is used up then."""
+    """Repeats an upload until it is accepted. 403 for a repetition means that the answer to an earlier one was lost."""
     path, token = f"{project.path}/clks", project.update_tokens[party]
     content = body("clknblocks" if blocks else "clks", encodings, blocks)
     attempts = 0
@@ -36,7 +36,7 @@ def send(project, party, encodings, blocks):
 
 
 def linked(api, case):
-    """Runs a linkage, with every upload accepted once; returns the run and its result."""
+    """Runs a linkage, repeating requests that fail; returns the run and its result."""
     _, kind, datasets, blocks, threshold = case
     project = persist(lambda: api.project(kind, parties=len(datasets), blocking=blocks is not None), "the project")
     for party, encodings in enumerate(datasets):
@@ -59,11 +59,11 @@ def linked(api, case):
 
 
 def delete(project):
-    """Deletes a project, and repeats that until there is a response."""
+    """Repeats the deletion of a project until there is a response."""
 
     def attempt():
         response = project.delete()
-        # 403: an answer was lost, and the project is gone.
+        # 403: an earlier request, whose answer was lost, has deleted the project.
         assert response.status_code in (204, 403), response.text
 
     persist(attempt, "the deletion")

@@ -1,4 +1,4 @@
-"""A private PostgreSQL server for a test, PgBouncer in front of it, and a proxy that cuts connections."""
+"""A PostgreSQL server for one test, PgBouncer in front of it, and proxies that cut connections."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ def programs():
 
 
 def as_server_user():
-    """Returns the subprocess arguments for the server's user: the server refuses to run as root."""
+    """Returns subprocess arguments to run the server as another user if this is root, as which it does not run."""
     return {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
 
 
@@ -45,7 +45,7 @@ def let_through(folder):
 
 
 class Postgres(contextlib.AbstractContextManager):
-    """A server with TLS that asks for passwords, and a superuser `entityd`; it stops when the context ends."""
+    """A server with TLS, passwords and a superuser `entityd`; it stops when the context ends."""
 
     def __init__(self, folder, *settings, name="postgres"):
         self.folder = Path(folder) / name
@@ -111,15 +111,15 @@ class Postgres(contextlib.AbstractContextManager):
         raise AssertionError(f"PostgreSQL has not started: {(self.folder / 'log').read_text()[-2000:]}")
 
     def stop(self, how=signal.SIGINT):
-        """Stops the server: SIGINT closes all connections, SIGKILL makes the next start recover."""
+        """Stops the server. SIGINT closes all connections; after SIGKILL, the next start recovers."""
         self.process.send_signal(how)
         self.process.wait()
         if how == signal.SIGKILL:
-            # Its children notice that a moment later.
+            # The child processes end shortly after the server.
             time.sleep(0.3)
 
     def freeze(self):
-        """Stops all processes of the server; returns a function that continues them."""
+        """Suspends all processes of the server; returns a function that resumes them."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         pids = [self.process.pid, *map(int, children)]
 
@@ -138,7 +138,7 @@ class Postgres(contextlib.AbstractContextManager):
         return subprocess.run(command, capture_output=True, text=True, env=environment)
 
     def sql(self, database, sql, **rest):
-        """Runs statements; returns the lines of the result."""
+        """Runs SQL statements; returns the lines of the result."""
         done = self._psql(database, sql, **rest)
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
@@ -177,7 +177,7 @@ class Standby(Postgres):
 
 
 class PgBouncer(contextlib.AbstractContextManager):
-    """PgBouncer in transaction mode, with fewer server connections than clients."""
+    """PgBouncer in transaction mode, with fewer connections to the server than clients."""
 
     def __init__(self, folder, postgres):
         self.folder = Path(folder) / "pgbouncer"
@@ -219,7 +219,7 @@ class PgBouncer(contextlib.AbstractContextManager):
 
 
 class Cutter(contextlib.AbstractContextManager):
-    """Forwards connections, and cuts some at a COMMIT: before it is forwarded, or before its response is."""
+    """Forwards connections, and cuts some of them at a COMMIT: before it or its response is forwarded."""
 
     def __init__(self, port, seed, share, host="127.0.0.1"):
         self.behind = port
@@ -242,8 +242,8 @@ class Cutter(contextlib.AbstractContextManager):
         self.share = 0
 
     def cut_at(self, data):
-        """Returns when to cut the connection that sends this, if at all."""
-        # A simple query message: `Q`, its length, the text.
+        """Returns when to cut the connection that sends `data`; None if it is not cut."""
+        # A simple query message consists of `Q`, its length, and the text.
         if b"COMMIT\0" in data and self.random.random() < self.share:
             return self.random.choice(["before the commit", "after the commit"])
         return None
@@ -263,7 +263,7 @@ class Cutter(contextlib.AbstractContextManager):
             client.close()
             return
         with client, server:
-            # Nagle's algorithm would only make this slower.
+            # Nagle's algorithm would delay small messages.
             for end in (client, server):
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while not self.is_over.is_set():
@@ -281,7 +281,7 @@ class Cutter(contextlib.AbstractContextManager):
                         if cut.startswith("before"):
                             return
                         server.sendall(data)
-                        # The response has arrived, but the client does not get it.
+                        # The connection is cut after the response has arrived here, before it is forwarded.
                         select.select([server], [], [], 2)
                         time.sleep(0.02)
                         return
@@ -290,7 +290,7 @@ class Cutter(contextlib.AbstractContextManager):
 
 
 class StepCutter(Cutter):
-    """Cuts the connection at one message that a client sends: before or after it reaches the server."""
+    """Cuts the connection at one message of a client, before or after the message reaches the server."""
 
     def __init__(self, port, step, cut):
         super().__init__(port, 0, 0)

@@ -1,11 +1,11 @@
-"""Random small linkages: seeded, and biased towards the edge cases where implementations differ."""
+"""Small random linkages from a seed, with many edge cases in which implementations may differ."""
 
 import random
 from dataclasses import dataclass, field
 
 SIZES = [8, 16, 24, 40, 64, 128, 256, 512]
-# Thresholds that scores of small bit counts hit exactly; 0.65, 0.75 and 0.95 are among those
-# whose popcount pre-filter loses pairs to rounding.
+# Thresholds that scores of small bit counts equal exactly. At some of them, such as 0.65, 0.75 and 0.95, a rounding
+# error in a filter by bit counts would lose pairs.
 RATIOS = [1 / 3, 0.4, 0.5, 0.6, 0.65, 2 / 3, 0.7, 0.75, 0.8, 0.85, 0.875, 0.9, 0.95, 0.99, 1.0]
 KINDS = ["plain", "ties", "extremes", "on_threshold", "one_against_many", "copies"]
 
@@ -25,7 +25,7 @@ class Linkage:
 
 
 def linkages(count, seed):
-    """Yields `count` linkages; the kinds alternate, everything else is random."""
+    """Yields `count` linkages. Their kinds alternate; everything else is random."""
     for index in range(count):
         kind = KINDS[index % len(KINDS)]
         yield linkage(random.Random(f"{seed}/{index}"), f"{index:03}-{kind}", kind)
@@ -49,12 +49,12 @@ def linkage(rng, name, kind):
 
 
 FORMS = ["clks", "encodings", "binary"]
-# A binary upload carries no blocks: all of its records are in the block named 1.
+# A binary upload has no blocks: all its records are in a block named 1.
 BLOCK_FORMS = ["clknblocks", "clknblocks", "encodings+blocks", "blocks+encodings", "binary"]
 
 
 def block_names(rng, counts):
-    """A list of names for each record: some in none, in many, in one twice; numbers are names too."""
+    """The names of each record's blocks. Records may be in none, in several, or twice in one; names may be numbers."""
     pool = rng.sample(["1", "2", "17", "north", "süd", "", "a b", "0"], rng.randint(1, 5))
     return [[rng.choices(pool, k=rng.choice([0, 1, 1, 2, 3])) for _ in range(count)] for count in counts]
 
@@ -81,7 +81,7 @@ def plain(rng, counts, size):
 
 
 def ties(rng, counts, size):
-    """Few bits, so that many pairs share a score."""
+    """Encodings with few bits, so that many pairs have equal scores."""
     width = rng.randint(3, 6)
 
     def encoding():
@@ -91,7 +91,7 @@ def ties(rng, counts, size):
 
 
 def extremes(rng, counts, size):
-    """All zero, all one, and nearly so."""
+    """Encodings with all bits 0 or 1, all but one bit, or random bits."""
     full = set(range(size * 8))
     kinds = [
         set(),
@@ -104,14 +104,14 @@ def extremes(rng, counts, size):
 
 
 def on_threshold(rng, counts, size):
-    """Prefixes of one run of bits, nested in each other: scores are simple fractions."""
+    """Encodings whose first bits are 1 and the others 0: scores are simple fractions."""
     longest = min(size * 8, rng.choice([20, 21, 40, 60]))
     lengths = [rng.randint(longest // 3, longest) for _ in range(6)] + [longest - 2, longest - 1, longest]
     return [[of_bits(range(rng.choice(lengths)), size) for _ in range(count)] for count in counts]
 
 
 def copies(rng, counts, size):
-    """The same records again and again, within a dataset too."""
+    """Copies of the same few records, also within a dataset."""
     people = [of_bits(some_bits(rng, size, 0.4), size) for _ in range(rng.randint(1, 4))]
     return [[rng.choice(people) for _ in range(count)] for count in counts]
 

@@ -1,4 +1,4 @@
-"""Real Redis servers and Sentinels on free ports, in folders of their own."""
+"""Redis servers and Sentinels on free ports, each in its own folder."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ def encode(words):
 
 
 def ask(port, *words, password=None):
-    """Sends commands of one line each; returns the first line of the last answer, or all that has arrived of it."""
+    """Sends a command, after AUTH if there is a password; returns the bytes of the answer that arrive first."""
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         if password:
             connection.sendall(encode(["AUTH", password]))
@@ -57,7 +57,7 @@ class Process:
 
 
 class Redis(Process):
-    """A server that writes each change to its disk, as a context manager."""
+    """A Redis server that syncs each change to disk, as a context manager."""
 
     def __init__(self, folder, *settings, ready="PING"):
         super().__init__(folder, free_ports(1)[0])
@@ -94,7 +94,7 @@ class Redis(Process):
         self.signal(signal.SIGCONT)
 
     def saved(self):
-        """Returns a copy of its files as they are."""
+        """Returns a copy of the server's files."""
         copy = self.folder.with_name(f"{self.folder.name}-saved")
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(self.folder, copy)
@@ -140,13 +140,13 @@ class Sentinels:
         return False
 
     def leader(self):
-        """Returns the server that the Sentinels name master, and the other one."""
+        """Returns the server that the Sentinels report as master, and the other one."""
         said = ask(self.watchers[0].port, "SENTINEL", "get-master-addr-by-name", "queue")
         servers = [self.master, self.replica]
         return servers if f"\n{self.master.port}\r" in said else servers[::-1]
 
     def settle(self, timeout_s=60):
-        """Waits until one server is master for all Sentinels, and the other one its replica; returns both."""
+        """Waits until all Sentinels report the same master and the other server is its replica; returns both."""
 
         def is_settled():
             with contextlib.suppress(OSError):
@@ -161,7 +161,7 @@ class Sentinels:
         return until(is_settled, "one master and its replica", timeout_s)
 
     def start(self, server, behind=None):
-        """Starts a killed server: as master, or as the replica of another one."""
+        """Starts a killed server as master, or as the replica of the server `behind`."""
         server.settings = ("--replicaof", "127.0.0.1", str(behind.port)) if behind else ()
         server.__enter__()
 

@@ -1,13 +1,13 @@
-"""Small encodings for tests that are about the API, not about the linkage."""
+"""Small encodings for tests of the API rather than of the linkage."""
 
 import random
 
-# Half a second is how long the reference's own suite waits for a count to change.
+# The test suite of the reference waits half a second for a count to change.
 SOON_S = 0.5
 
 
 def encodings(count, size=8, seed=0):
-    """Returns random encodings, the same for the same arguments; none of them is empty."""
+    """Returns random encodings, the same ones for equal arguments. Each has at least one bit set."""
     rng = random.Random(f"{seed}/{count}/{size}")
     return [bytes([rng.randrange(1, 256)]) + rng.randbytes(size - 1) for _ in range(count)]
 

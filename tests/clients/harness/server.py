@@ -1,4 +1,4 @@
-"""Starts the real binary on free ports in a folder of its own, watches it, and stops it."""
+"""Starts the real binary on free ports in its own folder, observes it, and stops it."""
 
 import contextlib
 import itertools
@@ -15,7 +15,7 @@ import requests
 REPOSITORY = Path(__file__).resolve().parents[3]
 BINARY = Path(os.environ.get("ENTITYD_BIN", REPOSITORY / "target" / "release" / "entityd"))
 START_S = 30
-# Tests send more requests than any person; tests of the limits set them by flags, which take precedence.
+# Most tests would exceed the default limits. Tests of the limits set them with flags, which take precedence.
 LIMITS = ("RATE_LIMIT", "RATE_LIMIT_UPLOADS", "RATE_LIMIT_RESULTS", "RATE_LIMIT_FAILURES")
 UNLIMITED = {f"ENTITYD_{name}": "off" for name in LIMITS}
 STOP_S = 30
@@ -27,7 +27,7 @@ def clean_environment():
 
 
 def free_ports(count):
-    """Returns free ports below the ephemeral range. No other call in this process, and no suite beside it, gets them soon."""
+    """Returns free ports below the ephemeral range. Other calls and concurrent suites get other ports."""
     ports = []
     while len(ports) < count:
         port = next(PORTS)
@@ -38,7 +38,7 @@ def free_ports(count):
 
 
 def own_ports():
-    """Takes a range of ports for this process, and returns its ports again and again. The first one marks it as taken."""
+    """Reserves a range of ports for this process by binding the first one, and returns an endless cycle of the others."""
     for first in random.sample(range(12_000, 32_000, 1_000), 20):
         mark = socket.socket()
         try:
@@ -56,7 +56,7 @@ PORTS = own_ports()
 
 
 class Server:
-    """`entityd serve` as a context manager; leaving it sends SIGTERM and requires exit code 0."""
+    """`entityd serve` as a context manager. At the end, it sends SIGTERM and requires exit code 0."""
 
     def __init__(self, folder, *flags, environment=None):
         self.folder = Path(folder)
@@ -64,7 +64,7 @@ class Server:
         self.log = self.folder / "entityd.log"
         self.host = "127.0.0.1"
         self.port, self.s3_port, self.ops_port = free_ports(3)
-        # The certificate exists before the first listener is open.
+        # The server creates the certificate before it listens.
         self.certificate = self.data / "tls" / "certificate.pem" if "self-signed" in flags else None
         self.origin = f"{'https' if self.certificate else 'http'}://{self.host}:{self.port}"
         self.url = f"{self.origin}/api/v1"
@@ -119,12 +119,12 @@ class Server:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
 
     def reset_peak(self):
-        """Makes the kernel forget the highest resident memory so far; returns the current one, in bytes."""
+        """Resets the process's peak resident memory; returns the current resident memory in bytes."""
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
         return self.peak()
 
     def peak(self):
-        """Returns the highest resident memory since the last reset, in bytes."""
+        """Returns the peak resident memory since the last reset, in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
@@ -134,7 +134,7 @@ class Server:
         return int(fields[11]) + int(fields[12])
 
     def wait_until_idle(self, quiet_s=1.0, timeout_s=120):
-        """Waits until the process has used next to no processor time for a while."""
+        """Waits until the process has used almost no processor time for `quiet_s`."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             before = self.cpu_ticks()
@@ -144,7 +144,7 @@ class Server:
         raise AssertionError(f"still busy after {timeout_s} s")
 
     def payload_files(self):
-        """Files that hold uploaded bytes, finished or not: all but the metadata, the queue and the lock."""
+        """Returns the files that may hold uploaded data: all except the metadata, the queue and the lock."""
         found = {}
         for folder, inside, names in os.walk(self.data):
             if Path(folder) == self.data:
@@ -154,7 +154,7 @@ class Server:
                 path = Path(folder, name)
                 if path.parent.name == "entityd" or path.name == "mark" or path == self.data / "uploads" / "node":
                     continue
-                # A purge may have removed the file meanwhile.
+                # A purge may remove the file at this moment.
                 with contextlib.suppress(FileNotFoundError):
                     found[str(path.relative_to(self.data))] = path.stat().st_size
         return found

@@ -1,4 +1,4 @@
-"""Requests for the S3 endpoint that are signed by hand and may then be changed."""
+"""Requests for the S3 endpoint that are signed here and may be changed afterwards."""
 
 import contextlib
 import hashlib
@@ -14,7 +14,7 @@ EMPTY = hashlib.sha256(b"").hexdigest()
 
 
 class Caller:
-    """Signs requests, then changes them as requested, and sends them byte for byte."""
+    """Signs requests, changes them as a test requires, and sends them without further changes."""
 
     def __init__(self, endpoint):
         self.endpoint = endpoint

@@ -1,4 +1,4 @@
-"""An HTTP proxy in front of an object store: it counts requests, and injects faults on demand."""
+"""An HTTP proxy in front of an object store. It counts requests and injects faults."""
 
 import contextlib
 import http.client
@@ -12,12 +12,12 @@ WAIT_S = 90
 
 class Proxy(contextlib.AbstractContextManager):
     """
-    Forwards everything to a store, unless one of these faults is set:
+    Forwards requests to a store, unless one of these faults is set:
 
     - `hang`: accept requests and never answer,
-    - `stall`: answer a GET with the head and half of the body, and then nothing more,
+    - `stall`: answer a GET with the headers and half of the body, and then nothing more,
     - `refuse`: answer with a status and an S3 error code, always or a number of times,
-    - `slow`: forward each request later.
+    - `slow`: forward each request after a delay.
     """
 
     def __init__(self, behind):
@@ -56,7 +56,7 @@ class Proxy(contextlib.AbstractContextManager):
         self._fault = ("slow", seconds)
 
     def behave(self):
-        """Only forwards again; clients that wait for a response lose their connection."""
+        """Clears the fault. Clients that wait for a response are disconnected."""
         self._fault = None
         self._over.set()
 
@@ -129,7 +129,7 @@ class Proxy(contextlib.AbstractContextManager):
                     self.wfile.write(data)
 
             def handle(self):
-                # The client that gave up has closed the connection.
+                # The client may have closed the connection.
                 with contextlib.suppress(OSError):
                     super().handle()
 

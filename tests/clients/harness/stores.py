@@ -1,4 +1,4 @@
-"""External object stores: each is started by its own command line, on a free port, and has two buckets."""
+"""External object stores. Each is started on a free port, and has two buckets."""
 
 import contextlib
 import subprocess
@@ -16,10 +16,10 @@ from botocore.config import Config
 from harness.server import Server, free_ports
 
 BUCKETS = INTERNAL, UPLOADS = "internal", "uploads"
-# The packages of external_stores/package.json are beside the venv.
+# The packages of external_stores/package.json are in a folder beside the venv.
 NODE = Path(sys.prefix).with_name("node") / "node_modules"
 START_S = 60
-# The owner's mark stays.
+# The key of the object that names the owner of a bucket. It is never deleted.
 MARK = "entityd/owner"
 EMPTY_S = 30
 
@@ -28,7 +28,7 @@ class Store(contextlib.AbstractContextManager):
     """A running store; it stops when the context ends."""
 
     scheme = None
-    # True if data providers upload into the store itself, rather than through our own endpoint.
+    # True if data providers upload to the store directly, rather than through the server's S3 endpoint.
     serves_clients = False
 
     def __init__(self, folder):
@@ -56,7 +56,7 @@ class Store(contextlib.AbstractContextManager):
         self.process.wait()
 
     def entityd(self, folder, prefix, url=None, *flags, bucket=INTERNAL):
-        """An `entityd` whose objects are in this store, below `prefix`; `url` is another address of the store."""
+        """A server whose objects are in this store, below `prefix`; `url` is another address of the store."""
         environment, access = self.access(url or self.url)
         location = f"{self.scheme}://{bucket}/{prefix}"
         return Server(folder, "--objects", location, *access, *flags, environment=environment)
@@ -117,7 +117,7 @@ class Moto(S3Store):
 
 
 class S3rver(S3Store):
-    """s3rver from npm: S3 alone, without credentials for others or conditions on a PUT. It has one pair of keys."""
+    """s3rver from npm: S3 without temporary credentials and conditional PUTs, and with one pair of keys."""
 
     keys = ("S3RVER", "S3RVER")
 
@@ -131,7 +131,7 @@ class S3rver(S3Store):
 
 
 class Azurite(Store):
-    """azurite from npm: Azure Blob Storage. Its account and key are the documented ones."""
+    """azurite from npm: Azure Blob Storage, with the account and key in its documentation."""
 
     scheme = "az"
     account = "devstoreaccount1"
@@ -139,7 +139,7 @@ class Azurite(Store):
 
     def command(self):
         script = NODE / "azurite" / "dist" / "src" / "blob" / "main.js"
-        # The client below is newer than the store, but uses nothing that the store lacks.
+        # The client requests a newer API version than the store supports, but uses only old features.
         flags = ["--silent", "--disableTelemetry", "--skipApiVersionCheck", "--inMemoryPersistence"]
         return ["node", script, "--blobHost", "127.0.0.1", "--blobPort", str(self.port), *flags]
 
@@ -160,10 +160,10 @@ class Azurite(Store):
 
 class GoogleDialect(Moto):
     """
-    moto again, for `gs://`: Google's XML interface is the S3 one, with headers of its own.
+    moto, for `gs://`: Google's XML interface is that of S3 with some other headers.
 
-    No emulator of Google's store implements that interface in full. The one header that matters to us, the
-    precondition that nothing be overwritten, is therefore translated into that of S3.
+    No emulator of Google's store implements that interface in full. The only header that matters here, the
+    precondition that no object is overwritten, is therefore translated into that of S3.
     """
 
     scheme = "gs"

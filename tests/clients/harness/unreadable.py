@@ -1,4 +1,4 @@
-"""A FUSE file system that shows a folder, and fails with EIO to read the files that a test names."""
+"""A FUSE file system that shows a folder. Reads of files that a test names fail with EIO."""
 
 import contextlib
 import ctypes
@@ -15,7 +15,7 @@ MOUNTED_S = 20
 
 @contextlib.contextmanager
 def mounted(source, target, control):
-    """Mounts `source` at `target`. Reads of a file fail while a line of `control` is in its path."""
+    """Mounts `source` at `target`. Reads of a file fail while its path contains a line of the file `control`."""
     for folder in (source, target):
         folder.mkdir(parents=True, exist_ok=True)
     control.write_text("")
@@ -111,7 +111,7 @@ def serve(source, target, control):
             found = os.statvfs(self._at(path))
             return {name: getattr(found, name) for name in dir(found) if name.startswith("f_") and name != "f_fsid"}
 
-    # The mount ends with its parent process, however that ends.
+    # The kernel ends this process when the parent process ends in any way.
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
     mfusepy.FUSE(Passthrough(), target, foreground=True, nothreads=True, default_permissions=True)
 

@@ -1,10 +1,10 @@
-"""The forms in which one party's records can be sent."""
+"""The formats of an upload."""
 
 from .api import texts_of
 
 
 def body(form, encodings, blocks=None):
-    """The JSON body of an upload form; key order is part of the form."""
+    """Returns the JSON body of an upload in the format `form`, which defines the order of keys too."""
     texts = texts_of(encodings)
     if form == "clks":
         return {"clks": texts}
@@ -23,12 +23,12 @@ def body(form, encodings, blocks=None):
 
 
 def name_as_sent(name):
-    """Numbers are legal block names in `clknblocks` and mean the same as their decimal text."""
+    """Returns a decimal name as a number: in `clknblocks`, both are valid and name the same block."""
     return int(name) if name.isdigit() else name
 
 
 def upload(project, party, form, encodings, blocks=None):
-    """Uploads one party's records in that form; returns the receipt token."""
+    """Uploads the records of a party in the format `form`; returns the receipt token."""
     if form == "binary":
         return project.upload_binary(party, encodings)
     return project.upload(party, body(form, encodings, blocks))

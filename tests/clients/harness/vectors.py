@@ -1,4 +1,4 @@
-"""The reference vectors that are replayed through the API."""
+"""The recorded linkages of the reference service, which the tests repeat through the API."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ def load(name):
 
 
 def flows():
-    """Returns each complete linkage, its encodings as bytes."""
+    """Returns the recorded linkages, with their encodings as bytes."""
     for case in load("flows.json")["cases"]:
         decoded = [[base64.b64decode(text) for text in dataset] for dataset in case["datasets"]]
         yield {**case, "datasets": decoded}

@@ -1,4 +1,4 @@
-"""Requests that no client library would send: bytes on a socket."""
+"""Sends requests that no client library would send, as bytes on a socket."""
 
 import contextlib
 import socket
@@ -39,7 +39,7 @@ def answer(talk):
 
 
 def drop(server, data, reset):
-    """Sends the bytes and disconnects without waiting: with a reset, or cleanly."""
+    """Sends the bytes and disconnects at once, with a reset or cleanly."""
     with connection(server) as talk:
         talk.sendall(data)
         if reset:

@@ -1,4 +1,4 @@
-//! The requests of the checks.
+//! The HTTP requests of the checks.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,15 +16,15 @@ use crate::cli::exit::OrFail;
 use crate::cli::{Failure, trust};
 use crate::telemetry::chain;
 
-/// The interval at which a run's status is read.
+/// The interval at which the status of a run is requested.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The longest time that the server may take for one answer.
+/// The time limit for a request.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// A sentence about what is wrong.
+/// The description of a fault that a check has found.
 pub(super) type Wrong = String;
 
-/// The API of a server, and the projects that were made there.
+/// A client of the API of a server. It remembers the projects that it has created.
 pub(super) struct Api {
     client: Client,
     base: String,
@@ -56,7 +56,7 @@ impl Project {
 }
 
 impl Api {
-    /// Returns the API of the server at `url`, with or without `/api/v1`.
+    /// Returns a client of the server at `url`, which may end in `/api/v1`.
     pub(super) fn new(
         url: &str,
         ca: Option<&Path>,
@@ -73,13 +73,13 @@ impl Api {
         &self.base
     }
 
-    /// Returns a request for `path`, below `/api/v1`.
+    /// Returns a request for `path`, which is relative to `/api/v1`.
     pub(super) fn request(&self, method: Method, path: &str, token: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.base));
         if token.is_empty() { request } else { request.header(AUTHORIZATION, token) }
     }
 
-    /// Sends a request, again while it is rate-limited.
+    /// Sends a request, and repeats it while it is rejected by a rate limit.
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, Wrong> {
         let due = Instant::now() + self.run_timeout;
         loop {
@@ -95,7 +95,7 @@ impl Api {
         }
     }
 
-    /// Sends a request and returns the JSON of its answer, which must have this status.
+    /// Sends a request and returns the JSON of the answer, which must have `status`. `what` names the request.
     pub(super) async fn ask(&self, request: RequestBuilder, status: u16, what: &str) -> Result<Value, Wrong> {
         let answer = self.send(request).await?;
         if answer.status().as_u16() != status {
@@ -165,7 +165,7 @@ impl Api {
         receipt(&self.ask(request, 201, "uploading").await?)
     }
 
-    /// Uploads encodings as they are, and returns the receipt token.
+    /// Uploads encodings in the binary format, and returns the receipt token.
     pub(super) async fn upload_binary(
         &self,
         project: &Project,
@@ -176,7 +176,7 @@ impl Api {
         receipt(&self.ask(request, 201, "uploading binary encodings").await?)
     }
 
-    /// Returns a request to upload `count` encodings as they are.
+    /// Returns a request to upload `count` encodings in the binary format.
     pub(super) fn binary(
         &self,
         project: &Project,
@@ -220,13 +220,12 @@ impl Api {
         }
     }
 
-    /// Deletes the projects that were made, and checks that their tokens grant nothing afterwards. Returns
-    /// their number.
+    /// Deletes the created projects, and checks that their tokens are rejected afterwards. Returns their number.
     pub(super) async fn delete_all(&self) -> Result<usize, Wrong> {
         let made = std::mem::take(&mut *self.made.lock());
         let mut first = Ok(());
         for project in &made {
-            // The others are deleted in any case.
+            // After an error the other projects are deleted too.
             first = first.and(self.delete(project).await);
         }
         first.map(|()| made.len())
@@ -244,12 +243,12 @@ impl Api {
 }
 
 impl Run<'_> {
-    /// Returns the result for the owner of the project.
+    /// Returns the result, read with the token of the project's owner.
     pub(super) async fn result(&self) -> Result<Value, Wrong> {
         self.result_for(&self.project.result_token).await
     }
 
-    /// Returns the result for the holder of `token`.
+    /// Returns the result, read with `token`.
     pub(super) async fn result_for(&self, token: &str) -> Result<Value, Wrong> {
         let request = self.api.request(Method::GET, &format!("{}/result", self.path), token);
         self.api.ask(request, 200, "the result of a completed run").await

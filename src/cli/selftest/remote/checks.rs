@@ -12,13 +12,13 @@ use super::people::{Groups, People};
 
 /// The outcome of a check that found nothing wrong.
 pub(super) enum Passed {
-    /// The property holds; the text gives a figure.
+    /// The checked property holds. The text gives details.
     Yes(String),
-    /// The server does not offer this.
+    /// The server does not offer the checked feature. The text gives the reason.
     NotOffered(String),
 }
 
-/// The checks, in order.
+/// The checks, in the order in which they run.
 #[derive(Clone, Copy)]
 pub(super) enum Check {
     Groups,
@@ -56,7 +56,7 @@ impl Check {
     }
 }
 
-/// Checks that the server answers like this API; returns its version.
+/// Checks that the server has this API, and returns its version.
 pub(super) async fn version(api: &Api) -> Result<String, Wrong> {
     let status = api.ask(api.request(Method::GET, "/status", ""), 200, "GET /status").await?;
     if status["status"] != "ok" || !status["project_count"].is_u64() {
@@ -157,7 +157,7 @@ async fn external(api: &Api, people: &People, ca: Option<&Path>) -> Result<Passe
     found(&api.run(&project).await?.result().await?, &people.groups(2, |_| true))
 }
 
-/// Sends requests that must be refused, and that must leave the token usable.
+/// Checks that invalid requests are rejected, and that their token is still valid afterwards.
 async fn refusals(api: &Api, people: &People) -> Result<Passed, Wrong> {
     let project = api.create("groups", 2, false).await?;
     let get = |token: &str| api.request(Method::GET, &project.path, token);

@@ -1,4 +1,4 @@
-//! Uploads by way of the object store that the server names.
+//! Uploads through the object store that the server names.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,14 +17,14 @@ use crate::cli::{answer, trust};
 use crate::system::outgoing;
 use crate::telemetry::chain;
 
-/// The title of the answer of a server that offers no uploads to an object store.
+/// The title of the error of a server that offers no uploads through an object store.
 const DISABLED: &str = "Feature Disabled";
-/// The region that signatures are for.
+/// The region in signatures.
 const REGION: &str = "us-east-1";
 /// The time limit for one request.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The place of a party's files, and its temporary credentials.
+/// The location of a party's files in the object store, with temporary credentials for it.
 pub(super) struct Place {
     pub(super) bucket: String,
     path: String,
@@ -35,7 +35,7 @@ pub(super) struct Place {
     session_token: Zeroizing<String>,
 }
 
-/// Asks for the place of a party's files; `None` if the server does not offer this.
+/// Requests the location of a party's files; `None` if the server does not offer such uploads.
 pub(super) async fn authorize(api: &Api, project: &Project, party: usize) -> Result<Option<Place>, Wrong> {
     let path = format!("{}/authorize-external-upload", project.path);
     let answer = api.send(api.request(Method::GET, &path, project.update_token(party))).await?;
@@ -66,7 +66,7 @@ pub(super) async fn authorize(api: &Api, project: &Project, party: usize) -> Res
 }
 
 impl Place {
-    /// Puts a file of encodings, and returns its key.
+    /// Stores a file of encodings, and returns its key.
     pub(super) async fn put(&self, bytes: Vec<u8>, count: usize, ca: Option<&Path>) -> Result<String, Wrong> {
         let key = format!("{}/encodings.bin", self.path);
         let mut attributes = Attributes::new();

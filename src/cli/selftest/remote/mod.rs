@@ -1,4 +1,4 @@
-//! `entityd selftest --server`: checks a server that runs already, by small projects that it deletes again.
+//! `entityd selftest --server`: checks a running server with small projects, which are deleted afterwards.
 
 mod people;
 mod api;
@@ -25,9 +25,9 @@ use crate::http::admin::TOKEN_CHARS_MIN;
 use crate::runtime::clock::Stopwatch;
 use crate::system::secret;
 
-/// The maximum number of people of each party: every pair is also compared here.
+/// The maximum number of people of each party: this program compares every pair too.
 const PEOPLE_MAX: u32 = 10_000;
-/// People of each party.
+/// The default number of people of each party.
 const PEOPLE: u32 = 64;
 /// The time limit for deleting projects after an interruption.
 const CLEAN_UP: Duration = Duration::from_secs(10);
@@ -82,7 +82,7 @@ impl Options {
         let (version, mut lines) = match checked {
             Ok(checked) => checked,
             Err(failure) => {
-                // Best effort: the interruption is what is reported.
+                // An error here is ignored, since the interruption is reported.
                 let _ = tokio::time::timeout(CLEAN_UP, api.delete_all()).await;
                 return Err(failure);
             }
@@ -107,7 +107,7 @@ impl Options {
     }
 
     async fn check(&self, api: &Api, people: &People) -> Result<(String, Vec<Line>), Failure> {
-        // If the server does not answer, there is no result for the table.
+        // If the server does not answer, no check can run.
         let version = checks::version(api).await.map_err(Failure::Failed)?;
         let mut progress = Progress::new();
         let mut lines = Vec::new();

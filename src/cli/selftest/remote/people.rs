@@ -1,4 +1,4 @@
-//! The people of the checks, and what each linkage of them must find.
+//! The invented people of the checks, and the correct results of their linkages.
 
 use std::collections::BTreeSet;
 
@@ -8,21 +8,21 @@ use serde_json::{Value, json};
 
 use crate::linkage::similarity::dice;
 
-/// Bytes of an encoding.
+/// The size of an encoding in bytes.
 pub(super) const ENCODING_BYTES: usize = 64;
-/// The threshold of every run: people who differ score about 0.5, and the same people at least 0.93.
+/// The threshold of every run: records of different people score about 0.5, and those of one person at least 0.93.
 pub(super) const THRESHOLD: f64 = 0.8;
 
 type Encoding = [u8; ENCODING_BYTES];
 
-/// The people that every party knows.
+/// The people who are in the data of every party.
 #[derive(Clone, Debug)]
 pub(super) struct People {
     encodings: Vec<Encoding>,
 }
 
 impl People {
-    /// Makes `count` people, always the same ones.
+    /// Returns `count` people, the same in every call.
     pub(super) fn new(count: u32) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(7);
         let encodings = (0..count).map(|_| {
@@ -38,8 +38,8 @@ impl People {
         self.encodings.len()
     }
 
-    /// Returns the person of each record of a party: party 0 lists them in order, party 1 backwards, and party 2
-    /// begins with the second.
+    /// Returns the number of the person of each record of a party: ascending for party 0, descending for party 1, and
+    /// ascending from the second person for party 2.
     pub(super) fn order(&self, party: usize) -> Vec<usize> {
         let count = self.count();
         match party {
@@ -49,7 +49,7 @@ impl People {
         }
     }
 
-    /// Returns the encodings of a party: each person as the party has written it down.
+    /// Returns the encodings of a party. Those of one person differ in a few bits between parties.
     pub(super) fn records(&self, party: usize) -> Vec<Encoding> {
         let written = |person: usize| {
             let mut encoding = self.encodings[person];
@@ -61,9 +61,9 @@ impl People {
         self.order(party).into_iter().map(written).collect()
     }
 
-    /// Returns the upload of a party as JSON, in blocks if `with_blocks`.
+    /// Returns the upload of a party as JSON, with blocks if `with_blocks` is set.
     ///
-    /// Parties 0 and 1 put a person with an odd number into different blocks.
+    /// A person with an odd number is in different blocks of parties 0 and 1.
     pub(super) fn json(&self, party: usize, with_blocks: bool) -> Value {
         let texts =
             self.records(party).into_iter().map(|record| base64_simd::STANDARD.encode_to_string(record));
@@ -78,7 +78,7 @@ impl People {
         json!({ "clknblocks": rows.collect::<Vec<_>>() })
     }
 
-    /// Returns the records of `parties` parties that are one person, for the people that `is_found` names.
+    /// Returns the groups of the records of `parties` parties, for the people with numbers that `is_found` accepts.
     pub(super) fn groups(&self, parties: usize, is_found: impl Fn(usize) -> bool) -> Groups {
         let orders: Vec<_> = (0..parties).map(|party| self.order(party)).collect();
         let record = |party: usize, person: usize| {
@@ -105,7 +105,7 @@ impl People {
     }
 }
 
-/// Groups of records: dataset index and record index of each.
+/// Groups of records. A record is a dataset index and a record index.
 pub(super) type Groups = BTreeSet<BTreeSet<(u64, u64)>>;
 
 #[cfg(test)]

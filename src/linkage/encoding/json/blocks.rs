@@ -29,7 +29,7 @@ impl Names {
     }
 }
 
-/// Reads the next block name, of `record`, into `entries`.
+/// Reads the next block name, and adds to `entries` that `record` is in this block.
 pub(super) fn name<R: Read, W: Write>(
     tokens: &mut Tokens<R>,
     names: Names,
@@ -54,7 +54,7 @@ pub(super) fn name<R: Read, W: Write>(
     }
 }
 
-/// The records that have a key, so that duplicates are noticed; compressed, since keys come in any order.
+/// The set of records that have had a key, which reveals duplicates. Compressed, since keys come in any order.
 pub(super) struct Keyed {
     records: RoaringBitmap,
     /// The exclusive upper bound of keys.

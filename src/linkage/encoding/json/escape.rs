@@ -23,7 +23,7 @@ impl Broken {
     }
 }
 
-/// The longest escape: a surrogate pair.
+/// The length of the longest escape: a surrogate pair.
 pub(super) const ESCAPE_BYTES_MAX: usize = 12;
 
 /// Returns the character of the escape at the start of `text`, and the escape's length.

@@ -1,4 +1,4 @@
-//! The objects that an upload may refer to.
+//! Reads the objects that an upload may refer to.
 
 use std::io::{Read, Write};
 
@@ -64,7 +64,8 @@ pub fn blocks(source: impl Read, records: u32, entries: impl Write) -> Result<u6
     Ok(entries.count())
 }
 
-/// Reads a document of which only `member` is needed; its value opens with `open`, and `inside` reads the rest of it.
+/// Reads a document and skips all members except `member`. Its value opens with `open`, and `inside` reads the rest of
+/// the value.
 fn only_member<R: Read>(
     source: R,
     member: &'static str,

@@ -6,7 +6,7 @@ use super::super::{Error, Rejection};
 use super::tokens::Tokens;
 use crate::model::AccessKeys;
 
-/// An object with encodings or blocks, as the sender names it. Whether it may be read is decided elsewhere.
+/// The location of an object with encodings or blocks, as the sender gave it. Other code checks whether it may be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileRef {
     /// The bucket.
@@ -15,13 +15,13 @@ pub struct FileRef {
     pub path: String,
     /// The object store, if the sender names one.
     pub endpoint: Option<String>,
-    /// Set if the client declares that the object store uses TLS.
+    /// True if the client declares that the object store uses TLS.
     pub secure: Option<bool>,
     /// The credentials that the client gives for the object.
     pub keys: Option<Box<AccessKeys>>,
 }
 
-/// A reference, as far as its members were read.
+/// A reference whose members are being read.
 #[derive(Default)]
 pub(super) struct Builder {
     file: Option<FileRef>,
@@ -34,7 +34,7 @@ impl Builder {
         self.file.is_some() || self.keys.is_some()
     }
 
-    /// Reads the value of the member `key`, of the reference that is the top-level member `member`.
+    /// Reads the value of the key `key` of the reference that is the value of the top-level member `member`.
     pub(super) fn member<R: Read>(
         &mut self,
         tokens: &mut Tokens<R>,

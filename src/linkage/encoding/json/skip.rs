@@ -1,4 +1,4 @@
-//! Skips unused values and checks that they are JSON. Uses a few bytes of memory whatever their length.
+//! Skips unused values of any length and checks that they are JSON. Uses a few bytes of memory.
 
 use std::io::Read;
 
@@ -24,7 +24,7 @@ impl<R: Read> Tokens<R> {
         }
     }
 
-    /// Consumes a plain value, or the opening of an array or object; returns the closing bracket of the latter.
+    /// Consumes a scalar value, or the opening bracket of an array or object, whose closing bracket it returns.
     fn enter_or_skip(&mut self) -> Result<Option<u8>, Error> {
         match self.peek()? {
             b'{' => {
@@ -52,7 +52,7 @@ impl<R: Read> Tokens<R> {
         self.skip_key(close)
     }
 
-    /// Closes the arrays and objects that end after a value; returns whether another value follows.
+    /// Closes the arrays and objects that end after a value; returns true if another value follows.
     fn next_sibling(&mut self, closes: &mut Vec<u8>) -> Result<bool, Error> {
         while let Some(&close) = closes.last() {
             if self.item(&mut false, close)? {
@@ -103,7 +103,8 @@ impl<R: Read> Tokens<R> {
 
     /// Returns the length of the whole characters in `plain`: all of it, unless the end of the window cuts one.
     ///
-    /// A fault is reported at its own position: the start of the window depends on how the document arrived.
+    /// An error has the position of the faulty byte, so that it does not depend on the chunks in which the document
+    /// arrived.
     fn plain_length(&self, plain: &[u8], cut: bool) -> Result<usize, Error> {
         let control = plain.iter().position(|&byte| byte < b' ');
         let broken = |broken: Broken, at: usize| Err(broken.at(self.offset() + at as u64).into());

@@ -1,4 +1,4 @@
-//! Compares the reader with its plain definition, and tests every rejection.
+//! Compares the reader of uploads with a simple definition, and tests every rejection.
 
 use std::fmt::Write as _;
 use std::io::Read;
@@ -14,7 +14,7 @@ use crate::model::AccessKeys;
 const PLAIN: Expected = Expected { uses_blocking: false, records_max: 1000 };
 const BLOCKING: Expected = Expected { uses_blocking: true, records_max: 1000 };
 
-/// Yields the bytes in pieces of at most `.1`.
+/// A source that yields the bytes `.0` in pieces of at most `.1` bytes.
 struct Pieces<'a>(&'a [u8], usize);
 
 impl Read for Pieces<'_> {
@@ -60,7 +60,7 @@ fn entry(record: u32, name: &str) -> Entry {
     Entry { block: block::digest(name), record }
 }
 
-/// Returns the meaning of an upload by the plainest reading; `None` if it must be rejected.
+/// Returns the content of an upload, read in the simplest way; `None` if it must be rejected.
 fn by_definition(text: &[u8], expected: Expected) -> Option<Written> {
     let document: Value = serde_json::from_slice(text).ok()?;
     let members = document.as_object()?;
@@ -133,8 +133,8 @@ fn sorted(mut written: Written) -> Written {
     written
 }
 
-/// Returns whether there may be a number that `serde_json::Value` does not keep as it is written: an integer
-/// of many digits, a negative zero, or a large exponent.
+/// Returns true if there may be a number that `serde_json::Value` does not preserve: an integer of many digits, a
+/// negative zero, or a large exponent.
 fn has_number_beyond_the_definition(text: &[u8]) -> bool {
     let digits = |from: &[u8]| from.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let unsigned = |from: &[u8]| digits(from.strip_prefix(b"-").or(from.strip_prefix(b"+")).unwrap_or(from));
@@ -146,7 +146,7 @@ fn has_number_beyond_the_definition(text: &[u8]) -> bool {
     })
 }
 
-/// Writes `value` as JSON with whitespace and escapes as `choices` say.
+/// Writes `value` as JSON; `choices` decide where it has whitespace and escapes.
 fn render(value: &Value, choices: &mut impl Iterator<Item = u8>, out: &mut String) {
     let space =
         |out: &mut String, choice: u8| out.push_str(["", "", "", " ", "\n\t", "\r\n  "][choice as usize % 6]);
@@ -171,7 +171,7 @@ fn render_with(
             out.push(']');
         }
         Value::Object(members) => {
-            // Member order is a choice, too: start anywhere.
+            // A choice also decides which member comes first.
             let start = next() as usize % members.len().max(1);
             out.push('{');
             for (index, (key, item)) in members.iter().cycle().skip(start).take(members.len()).enumerate() {

@@ -1,4 +1,4 @@
-//! The body of an upload, in any of its shapes.
+//! Reads the body of an upload, in any of its shapes.
 
 use std::io::{Read, Write};
 
@@ -13,10 +13,10 @@ const CLKNBLOCKS: &str = "clknblocks";
 const ENCODINGS: &str = "encodings";
 const BLOCKS: &str = "blocks";
 
-/// The requirements of the project.
+/// The requirements that a project places on uploads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// Set if the project uses blocking: then uploads must have blocks, otherwise they must not.
+    /// True if the project uses blocking: then uploads must have blocks, otherwise they must not.
     pub uses_blocking: bool,
     /// The maximum number of records an upload may have.
     pub records_max: u32,
@@ -40,12 +40,12 @@ pub enum Received {
 /// [block entries](super::super::block::Entry).
 ///
 /// The shapes, by their members:
-/// - `clks`, or the same as `encodings`: an array of base64 texts; `blocks` beside it (before or after): for each
-///   record number an array of texts;
+/// - `clks` or `encodings`: an array of base64 texts; beside it, before or after, `blocks`: an object with an array of
+///   block names for each record number;
 /// - `clknblocks`: an array of arrays, each a base64 text followed by block names, texts or integers;
 /// - `encodings` and `blocks` as references to objects.
 ///
-/// Stops at the first fault; whatever was written by then must be discarded.
+/// Stops at the first fault. The caller must then discard what was written.
 ///
 /// # Errors
 /// [`Error::Rejected`] with the fault of the body; otherwise the error of the source or a sink.
@@ -106,7 +106,7 @@ impl Member {
     }
 }
 
-/// The form of a member.
+/// The form of a member's content.
 enum Content<T> {
     Inline(T),
     External(FileRef),
@@ -169,7 +169,7 @@ impl<R: Read, M: Write, E: Write> Reader<R, M, E> {
         if self.expected.uses_blocking { Ok(()) } else { Err(Rejection::BlocksUnwanted { member }) }
     }
 
-    /// Encodings are inline exactly when blocks are, as far as both are known.
+    /// Checks that encodings and blocks are both inline or both references, once both are known.
     fn check_mixture(&self) -> Result<(), Error> {
         match (&self.encodings, &self.blocks) {
             (Some(Content::Inline(())), Some(Content::External(_)))
@@ -231,7 +231,7 @@ impl<R: Read, M: Write, E: Write> Reader<R, M, E> {
         self.check_mixture()
     }
 
-    /// Reads an object of record numbers, or a reference, depending on its members.
+    /// Reads the value of `blocks`. Its first key decides whether it is an object of record numbers or a reference.
     fn blocks_object(&mut self) -> Result<Content<Keyed>, Error> {
         if self.tokens.peek()? != b'{' {
             let offset = self.tokens.offset();
@@ -265,7 +265,7 @@ impl<R: Read, M: Write, E: Write> Reader<R, M, E> {
         Ok(Content::Inline(keyed))
     }
 
-    /// Returns the exclusive upper bound of the keys of `blocks`, as far as it is known.
+    /// Returns the exclusive upper bound of the keys of `blocks`: the number of records, or its limit while unknown.
     fn key_bound(&self) -> u32 {
         match self.encodings {
             Some(Content::Inline(())) => self.rows.records(),

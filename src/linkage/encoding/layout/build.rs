@@ -10,14 +10,14 @@ use super::sort::{self, Limits};
 use super::{Damage, Error, Span};
 use crate::linkage::scratch::Scratch;
 
-/// A dataset as an upload leaves it.
+/// A dataset that has been uploaded and not yet indexed.
 #[derive(Clone, Copy, Debug)]
 pub struct Dataset<M, E> {
     /// The number of the upload; 0 if it has none.
     pub upload: u32,
-    /// Rows of the matrix.
+    /// The number of rows of the matrix.
     pub records: u32,
-    /// Bytes in each row.
+    /// The number of bytes in each row.
     pub encoding_bytes: u32,
     /// The matrix.
     pub matrix: M,
@@ -162,7 +162,7 @@ impl Blocks {
 impl Current {
     fn push(&mut self, record: u32, ids: &mut Section) -> Result<(), Error> {
         if record == self.last {
-            // Listed twice for one record: counted once.
+            // A record that is listed twice in a block counts once.
             return Ok(());
         }
         if self.listed_at.is_none() && record != self.last + 1 {

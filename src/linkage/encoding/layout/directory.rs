@@ -46,7 +46,7 @@ impl Block {
     }
 }
 
-/// Checks that blocks are in order.
+/// Checks that digests ascend.
 #[derive(Default)]
 pub(super) struct Ascending(Option<Digest>);
 
@@ -93,8 +93,7 @@ impl<R: Read> Directory<R> {
         &self.header
     }
 
-    /// Returns the next block, ascending by digest; `None` after the last one, when the checksum has been verified
-    /// too.
+    /// Returns the next block, ascending by digest. Verifies the checksum before it returns `None` after the last one.
     ///
     /// # Errors
     /// [`Error::Damaged`] or [`Error::Source`].

@@ -1,13 +1,13 @@
-//! The first bytes of an index.
+//! The header of an index.
 
 use super::Damage;
 
-/// Bytes of a block in the directory.
+/// The number of bytes of a block in the directory.
 pub(super) const BLOCK_BYTES: usize = 48;
 
-/// Bytes of the matrix under each checksum.
+/// The number of bytes of the matrix under each checksum.
 pub const CHUNK_BYTES: u64 = 1 << 20;
-/// Bytes in a header.
+/// The number of bytes in a header.
 pub(super) const HEADER_BYTES: usize = 64;
 
 const MAGIC: &[u8; 8] = b"entdindx";
@@ -17,15 +17,15 @@ pub(super) const INDEX: &str = "block index";
 /// The header of an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Rows of the matrix.
+    /// The number of rows of the matrix.
     pub records: u32,
-    /// Bytes in each row.
+    /// The number of bytes in each row.
     pub encoding_bytes: u32,
-    /// Blocks in the directory.
+    /// The number of blocks in the directory.
     pub blocks: u64,
-    /// Record ids after the directory.
+    /// The number of record ids after the directory.
     pub ids: u64,
-    /// The number of the upload that it was built for; 0 if none was given.
+    /// The number of the upload for which the index was built; 0 if none was given.
     pub(super) upload: u32,
     pub(super) sums_crc: u32,
     pub(super) directory_crc: u32,
@@ -38,8 +38,8 @@ impl Header {
         self.records as u64 * self.encoding_bytes as u64
     }
 
-    /// Checks that the index was built for this upload, if it names one. The index and matrix of another upload would
-    /// give a wrong result.
+    /// Checks that the index was built for this upload, if it names an upload. The index and matrix of another upload
+    /// would give a wrong result.
     ///
     /// # Errors
     /// [`Damage::Contradiction`].

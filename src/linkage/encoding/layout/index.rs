@@ -20,7 +20,7 @@ impl<'a> Index<'a> {
     /// Parses `bytes`, and checks all of them: checksums, order and ranges. O(length).
     ///
     /// # Errors
-    /// [`Damage`]; never panics, whatever the bytes are.
+    /// [`Damage`]. Never panics, for any bytes.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Damage> {
         let length = |expected| Damage::Length { object: INDEX, expected, found: bytes.len() as u64 };
         let header = bytes.first_chunk().ok_or_else(|| length(HEADER_BYTES as u64))?;
@@ -98,7 +98,7 @@ impl<'a> Index<'a> {
     /// Returns the rows of `span`.
     ///
     /// # Errors
-    /// [`Damage::Contradiction`] if it reaches beyond this index.
+    /// [`Damage::Contradiction`] if `span` reaches beyond this index.
     pub fn rows(&self, span: Span) -> Result<RowIds<'a>, Damage> {
         let rows = match span {
             Span::Rows { first, count } => {
@@ -131,7 +131,7 @@ impl<'a> Index<'a> {
         Ok(())
     }
 
-    /// Returns the chunks of the matrix in which `rows` (all of which exist) lie.
+    /// Returns the chunks of the matrix in which `rows` lie. All rows must exist.
     pub fn chunks_of(&self, rows: Range<u32>) -> Range<u64> {
         if rows.is_empty() {
             return 0..0;
@@ -175,7 +175,7 @@ impl RowIds<'_> {
         }
     }
 
-    /// Returns true if there are none.
+    /// Returns true if there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -30,7 +30,7 @@
 //! | 0 | 32 | BLAKE2b-256 of the block's name |
 //! | 32 | 8 | dense: the first record; else: the position of the first record id |
 //! | 40 | 4 | number of records, at least 1 |
-//! | 44 | 4 | 1 if dense: the records follow one another, and none of their ids is stored; else 0 |
+//! | 44 | 4 | 1 if dense: the records are consecutive, and their ids are not stored; else 0 |
 //!
 //! A dataset without blocks has one dense block, the default block, with all records.
 
@@ -82,7 +82,7 @@ impl Span {
         }
     }
 
-    /// Returns the records from the `start`-th to before the `stop`-th; `start` ≤ `stop` ≤ [`Span::count`].
+    /// Returns the records at positions `start..stop`, where `start` ≤ `stop` ≤ [`Span::count`].
     #[must_use]
     pub const fn part(self, start: u32, stop: u32) -> Self {
         let count = stop - start;
@@ -93,7 +93,7 @@ impl Span {
     }
 }
 
-/// Damage of a stored object, which must be made again.
+/// Damage of a stored object. The object must be made again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each field is named in its variant's message")]
 pub enum Damage {

@@ -32,12 +32,12 @@ impl Section {
         self.items
     }
 
-    /// Returns the state of the checksum of its content.
+    /// Returns the checksum state of the content.
     pub(in crate::linkage) const fn hasher(&self) -> &crc32fast::Hasher {
         &self.hasher
     }
 
-    /// Returns the checksum of its content.
+    /// Returns the checksum of the content.
     pub(in crate::linkage) fn crc(&self) -> u32 {
         self.hasher.clone().finalize()
     }

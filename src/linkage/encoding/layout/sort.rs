@@ -1,4 +1,4 @@
-//! Sorts block entries in bounded memory: sorted runs in a temporary file, merged.
+//! Sorts block entries in bounded memory: writes sorted runs to a temporary file and merges them.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,11 +13,11 @@ use crate::linkage::scratch::{Scratch, ScratchFile};
 /// The memory limit of sorting.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Entries sorted at once.
+    /// The number of entries sorted at once.
     pub(super) run_entries: usize,
-    /// Runs merged at once.
+    /// The number of runs merged at once.
     pub(super) fan_in: usize,
-    /// Bytes read at once of each run.
+    /// The number of bytes read at once of each run.
     pub(super) piece_bytes: usize,
 }
 
@@ -97,7 +97,7 @@ impl<R: Read> Keys<R> {
         Self { source, piece: Vec::with_capacity(piece_bytes) }
     }
 
-    /// Fills `keys` up to `count`, sorted; returns whether the source has ended.
+    /// Fills `keys` up to `count`, and sorts them; returns true if the source has ended.
     fn fill(&mut self, keys: &mut Vec<Key>, count: usize) -> Result<bool, Error> {
         let mut complete = false;
         while keys.len() < count && !complete {

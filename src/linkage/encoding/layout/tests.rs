@@ -1,4 +1,4 @@
-//! Compares the index with its plain definition, and damages it.
+//! Compares the index with a simple definition, and tests damaged indexes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use super::*;
 use crate::linkage::encoding::block::{self, Digest, Entry};
 use crate::linkage::scratch::Memory;
 
-/// So little memory that a few entries need runs, and several passes over them.
+/// Limits so small that a few entries take several runs, and merging them several passes.
 const TINY: Limits = Limits { run_entries: 5, fan_in: 2, piece_bytes: 72 };
 
 const RECORDS: u32 = 40;
@@ -33,7 +33,7 @@ fn built(limits: Limits, records: u32, entries: Option<&[Entry]>) -> Result<Vec<
     Ok(out)
 }
 
-/// Returns the blocks, from an index in memory and from its directory as a stream.
+/// Returns the blocks of an index, read in memory and as a stream, which must agree.
 fn blocks_of(index: &[u8]) -> BTreeMap<Digest, Vec<u32>> {
     let parsed = Index::parse(index).unwrap();
     let mut directory = Directory::open(index).unwrap();

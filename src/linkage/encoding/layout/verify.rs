@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::header::CHUNK_BYTES;
 use super::{Damage, Header, Index, RowIds, Span};
 
-/// The chunks of a matrix that have been verified. Shared between threads; kept as long as the matrix is.
+/// The chunks of a matrix that have been verified. Threads share it, and it is kept as long as the matrix.
 #[derive(Debug)]
 pub struct Verified(Box<[AtomicBool]>);
 
 impl Verified {
-    /// Returns the state for a matrix beside the index with this `header`, with no chunk verified.
+    /// Returns the state for a matrix whose index has this `header`, with no chunk verified.
     pub fn nothing(header: &Header) -> Self {
         Self((0..header.chunks()).map(|_| AtomicBool::new(false)).collect())
     }

@@ -5,7 +5,7 @@ use crate::linkage::pairs::{Reader, Writer};
 use crate::linkage::scratch::Memory;
 use crate::linkage::similarity::{Rows, dice};
 
-/// Returns `count` encodings of `encoding_bytes` bytes, of which adjacent ones are similar.
+/// Returns `count` encodings of `encoding_bytes` bytes. Adjacent ones are similar.
 fn matrix(count: usize, encoding_bytes: usize, seed: u64) -> Vec<u8> {
     let byte = |at: usize| {
         let mixed = (at / 3 + at % encoding_bytes) as u64 ^ seed;

@@ -1,8 +1,8 @@
-//! x86-64 with AMX-INT8: inner products of sixteen rows with sixteen lanes, 64 bytes of each, in an instruction.
+//! For x86-64 with AMX-INT8: one instruction adds the inner products of sixteen rows with sixteen lanes, over 64 bytes.
 //!
-//! A *tile* is a register of 1 KiB: a group in one step. Four of them hold the sums of 32 rows and 32 lanes. Tiles
-//! exist once the thread has configured them, and Linux must have given the process the memory to save them. They
-//! are released at the end of every call, so that a thread that waits has nothing to save.
+//! A *tile* is a register of 1 KiB, which holds a group in one step. Four tiles hold the sums of 32 rows and 32 lanes.
+//! A thread must configure tiles before it uses them, and Linux must have permitted the process to use them. Every call
+//! releases the tiles at its end, so that Linux need not save them when it switches threads.
 
 use std::arch::asm;
 use std::arch::x86_64::{
@@ -21,15 +21,15 @@ use super::unpack::{check_multiplied, check_sifted, unpack_lanes};
 use super::vnni::Vnni;
 use super::{Bytes, Loops, Name, Words};
 
-/// Exists only where the processor has AMX-INT8 and the instructions of [`Avx512`] and [`Vnni`], and where Linux lets
-/// the process use tiles.
+/// Exists only where the processor has AMX-INT8 and the instructions of [`Avx512`] and [`Vnni`], and where Linux
+/// permits the process to use tiles.
 pub(super) struct Amx {
     avx512: &'static Avx512,
     vnni: &'static Vnni,
 }
 
 impl Amx {
-    /// Asks Linux for the tiles, once in a process.
+    /// Returns the kernel, if this process can use it. Asks Linux for permission once in a process.
     pub(super) fn detect() -> Option<&'static Self> {
         static DETECTED: OnceLock<Option<Amx>> = OnceLock::new();
         let detect = || {
@@ -47,19 +47,19 @@ pub(super) fn has_tiles() -> bool {
     if leaves < 0x1d || __cpuid_count(7, 0).edx & BOTH != BOTH {
         return false;
     }
-    // In `eax` the bytes of a tile, in `ebx` the number of tiles and the bytes of a row, in `ecx` the rows of a tile.
+    // `eax` has the bytes of a tile, `ebx` the number of tiles and the bytes of a row, `ecx` the rows of a tile.
     let palette = __cpuid_count(0x1d, 1);
     palette.eax >> 16 == 1024 && palette.ebx == 64 | 8 << 16 && palette.ecx & 0xffff == 16
 }
 
-/// Asks Linux to save the tiles of all threads of the process, for which it needs memory; returns true if it agrees.
+/// Asks Linux for permission to use tiles in all threads of the process; returns true if Linux grants it.
 #[cfg(target_os = "linux")]
 fn may_use_tiles() -> bool {
     const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
     const XFEATURE_XTILEDATA: i64 = 18;
     const SYS_ARCH_PRCTL: i64 = 158;
     let refused: i64;
-    // SAFETY: the call reads and writes no memory of the process. Kernels that do not know it refuse it.
+    // SAFETY: the call reads and writes no memory of the process. A Linux that does not know it returns an error.
     unsafe {
         asm!(
             "syscall",
@@ -184,7 +184,7 @@ impl Products for Amx {
     }
 }
 
-/// Rows, and lanes, of a square of sums.
+/// The number of rows and of lanes of a square of sums.
 const SQUARE: usize = PRODUCT_ROWS;
 
 /// The sums of 32 rows and 32 lanes, row by row.
@@ -197,9 +197,8 @@ impl Default for Square {
     }
 }
 
-/// The bytes of a bundle of rows in one of four steps: the bits of a step become bytes while earlier steps are
-/// multiplied. A tile load cannot take its bytes from stores that are still pending, so bytes are written two steps
-/// before they are read.
+/// The bytes of a bundle of rows in four steps: the bits of a step become bytes while earlier steps are multiplied. A
+/// tile load cannot read stores that are still pending, so bytes are written two steps before they are read.
 #[repr(C, align(16384))]
 struct Ring([[u8; 2048]; 4]);
 
@@ -216,7 +215,7 @@ struct Config([u8; 64]);
 /// Eight tiles of sixteen rows of 64 bytes.
 static CONFIG: Config = {
     let mut bytes = [0; 64];
-    // The palette; then, for each tile, the bytes of a row in two bytes, and the rows.
+    // The palette; then, for each tile, the bytes of a row (u16) and the number of rows (u8).
     bytes[0] = 1;
     let mut tile = 0;
     while tile < 8 {
@@ -247,7 +246,7 @@ macro_rules! store_sums {
     };
 }
 
-/// The tiles of this thread, while they are configured. Stays on its thread.
+/// The configured tiles of this thread. Cannot move to another thread.
 struct Tiles(std::marker::PhantomData<*const ()>);
 
 impl Tiles {
@@ -258,7 +257,7 @@ impl Tiles {
         Self(std::marker::PhantomData)
     }
 
-    /// Writes the start and inner product together of 32 rows from `row` on, with 32 lanes from `lane` on.
+    /// Writes start plus inner product of 32 rows from `row` on with 32 lanes from `lane` on.
     #[expect(clippy::unused_self, reason = "the tiles are configured while it exists")]
     fn multiply(
         &self,
@@ -333,7 +332,7 @@ macro_rules! unpack_rows {
 }
 
 impl Tiles {
-    /// Writes the start and the common bits together of bundle `bundle` of the rows, with 32 lanes from `lane` on.
+    /// Writes start plus common bits of bundle `bundle` of the rows with 32 lanes from `lane` on.
     #[expect(clippy::unused_self, reason = "the tiles are configured while it exists")]
     #[target_feature(enable = "avx512f")]
     fn multiply_bits(
@@ -416,7 +415,7 @@ impl Drop for Tiles {
     }
 }
 
-/// Appends the pairs of a square whose sum reaches what the row needs.
+/// Appends the pairs of a square whose sum reaches the limit of the row.
 #[target_feature(enable = "avx512f,popcnt")]
 fn compare(square: &Square, needed: &[i32; SQUARE], row: u32, lane: u32, survivors: &mut Vec<Candidate>) {
     let mut kept = [0_u64; SQUARE];

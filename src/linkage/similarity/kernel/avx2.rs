@@ -1,4 +1,4 @@
-//! x86-64 with AVX2: sifts 32 bytes at a time, counts by POPCNT.
+//! For x86-64 with AVX2: sifts 32 bytes at a time, counts with POPCNT.
 
 use std::arch::x86_64::{
     __m256i, _mm256_adds_epu8, _mm256_cmpeq_epi8, _mm256_load_si256, _mm256_min_epu8, _mm256_movemask_epi8,

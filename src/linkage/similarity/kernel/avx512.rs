@@ -1,4 +1,4 @@
-//! x86-64 with AVX-512 BW and VPOPCNTDQ: sifts 64 bytes at a time, counts 512 bits an instruction.
+//! For x86-64 with AVX-512 BW and VPOPCNTDQ: sifts 64 bytes at a time, counts 512 bits in one instruction.
 
 use std::arch::x86_64::{
     __m512i, _mm256_storeu_si256, _mm512_add_epi32, _mm512_add_epi64, _mm512_adds_epu8, _mm512_and_si512,
@@ -121,7 +121,7 @@ fn common_bytes(a: &[u8], b: &[u8]) -> u32 {
 
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]
 fn count(left: &Words, right: &Words, pairs: &[Candidate], counts: &mut Vec<u32>) {
-    // The usual sizes are constants, so that the compiler unrolls the loop over the lines.
+    // The usual numbers of lines are constants, so that the compiler unrolls the loop.
     match left.lines_per_row() {
         1 => count_sized::<1>(left, right, pairs, counts),
         2 => count_sized::<2>(left, right, pairs, counts),

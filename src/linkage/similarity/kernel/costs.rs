@@ -1,4 +1,4 @@
-//! The costs of the loops on this processor, measured once in a process; a few milliseconds.
+//! The costs of the loops on this processor. They are measured once in a process, which takes a few milliseconds.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use super::products::{
 };
 use super::sift::{BLOCK_ROWS, Block, RowSignatures, RowWords, WORD_BLOCK_ROWS, WordBlock};
 
-/// The costs of loops, in nanoseconds. Only good for choosing between two ways.
+/// The costs of loops, in nanoseconds. Only precise enough to choose between two methods.
 #[derive(Clone, Copy, Debug)]
 pub struct Costs {
     /// The cost of sifting 64 pairs by signatures: a fixed part, and a part for each part of the signature.
@@ -24,7 +24,7 @@ pub struct Costs {
     pub survivor: Linear,
 }
 
-/// A cost that grows with a number.
+/// A cost that is a linear function of a number of units.
 #[derive(Clone, Copy, Debug)]
 pub struct Linear {
     /// The fixed part of the cost.
@@ -52,11 +52,11 @@ impl Linear {
 
 /// The cost of finding a survivor among others, and of deciding it once its bits are counted.
 const SURVIVOR: f64 = 3.0;
-/// Rows of a measurement.
+/// The number of rows in a measurement.
 const ROWS: usize = 256;
-/// The minimum number of turns of a measurement, of which the shortest counts.
+/// The minimum number of repetitions of a measurement. The shortest one counts.
 const TURNS: usize = 5;
-/// The minimum total time of all turns. A processor takes some of it until wide instructions run at full speed.
+/// The minimum total time of all repetitions: wide instructions run at full speed only after a while.
 const MEASURED: Duration = Duration::from_micros(300);
 
 impl Costs {
@@ -87,7 +87,7 @@ impl Costs {
     }
 }
 
-/// Returns the shortest time of a few turns, in nanoseconds.
+/// Returns the shortest time of a few calls, in nanoseconds.
 #[expect(
     clippy::disallowed_methods,
     reason = "costs are those of this processor; results do not depend on them"
@@ -150,7 +150,7 @@ fn words(loops: &dyn Loops, lines: usize) -> f64 {
     shortest(|| sieve.sift_words(rows, &block, &mut survivors)) / (ROWS * WORD_BLOCK_ROWS / 64) as f64
 }
 
-/// Returns the cost of one pair among others that are spread over a chunk and a block.
+/// Returns the cost of counting one pair, measured on pairs that are spread over a chunk and a block.
 fn count(loops: &dyn Loops, lines: usize) -> f64 {
     let (rows, lanes) = (some_words(ROWS, lines), some_words(BLOCK_ROWS, lines));
     let pairs: Vec<_> =

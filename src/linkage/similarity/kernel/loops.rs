@@ -36,6 +36,6 @@ pub(super) trait Loops: Sync {
 
 /// Counts the common bits of every pair of a block of transposed words.
 pub(super) trait WordSieve {
-    /// Appends the pairs that have the common bits which their row requires.
+    /// Appends the pairs that have at least the common bits that their row requires.
     fn sift_words(&self, rows: RowWords<'_>, block: &WordBlock<'_>, survivors: &mut Vec<Candidate>);
 }

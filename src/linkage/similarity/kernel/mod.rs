@@ -1,10 +1,10 @@
 //! The inner loops, one implementation for each kind of processor. The choice affects the speed, never the results.
 //!
 //! *Counting* finds the common bits of listed pairs of rows. *Sifting* drops pairs that cannot have enough of them,
-//! by their [signatures](super::tuning): up to 64 pairs in an instruction. *Sifting words* counts all pairs of a
-//! block, 16 in an instruction, where the processor has such an instruction. *Products* are inner products of bytes, by
-//! which [projections](super::projection) are sifted, and on some processors bits are counted. The generic form of
-//! sifting is in `sift`; each processor's file defines its vectors.
+//! by their [signatures](super::signature): up to 64 pairs in an instruction. *Sifting words* counts all pairs of a
+//! block, 16 in an instruction, where the processor has such an instruction. *Products* are inner products of bytes.
+//! With them a kernel sifts by [projections](super::projection), and counts bits where that is fastest. The generic
+//! form of sifting is in `sift`; each processor's file defines its vectors.
 
 #![expect(
     unsafe_code,
@@ -72,7 +72,7 @@ impl Kernel {
         kernels.into_iter().map(Self).collect()
     }
 
-    /// Returns the fastest kernel: of the two fastest, the one whose loops took less time when they were measured.
+    /// Returns the fastest kernel. Where that depends on the processor, the loops of the first two are measured.
     pub fn best() -> Self {
         static BEST: OnceLock<Kernel> = OnceLock::new();
         *BEST.get_or_init(|| match Self::available()[..] {
@@ -89,12 +89,12 @@ impl Kernel {
         self.name() == Name::Amx
     }
 
-    /// Returns the cost of 64 pairs of 1024 bits: counted once, and sifted by two steps ten times.
+    /// Returns the cost to count 64 pairs of 1024 bits once and to sift them by two steps ten times.
     fn typical_cost(self) -> f64 {
         self.cost_of_counting(128) + 10.0 * self.cost_of_steps(2, 0.0, 128)
     }
 
-    /// Returns why the process cannot use a kernel that the processor could run, if there is one.
+    /// Returns the reason why this process cannot use a kernel that the processor could run, if there is such a kernel.
     pub fn refusal() -> Option<&'static str> {
         #[cfg(target_arch = "x86_64")]
         if amx::has_tiles() && amx::Amx::detect().is_none() {
@@ -126,13 +126,13 @@ impl Kernel {
         self.costs().lines.of(encoding_bytes.div_ceil(64))
     }
 
-    /// Returns the approximate nanoseconds to compare 64 pairs by a signature of `parts` parts, when the share
-    /// `survival` of them survives.
+    /// Returns the approximate nanoseconds to compare 64 pairs by a signature of `parts` parts, if the share `survival`
+    /// of the pairs survives.
     pub(super) fn cost_of_parts(self, parts: usize, survival: f64, encoding_bytes: usize) -> f64 {
         self.costs().parts.of(parts) + self.cost_of_survivors(survival, encoding_bytes)
     }
 
-    /// Returns the cost of 64 pairs by a projection of this many steps.
+    /// Returns the approximate nanoseconds to compare 64 pairs by a projection of `steps` steps.
     pub(super) fn cost_of_steps(self, steps: usize, survival: f64, encoding_bytes: usize) -> f64 {
         let sifting = self.costs().steps.map_or(f64::INFINITY, |cost| cost.of(steps));
         sifting + self.cost_of_survivors(survival, encoding_bytes)
@@ -180,7 +180,7 @@ impl Kernel {
         self.0.bit_products()
     }
 
-    /// Adds each of the rows, times its factor, to a sum: one for each list of factors. Only kernels with products do.
+    /// For each list of factors, adds every row times its factor to a sum. Needs a kernel with products.
     pub(super) fn combine(self, factors: &[&[f32]], rows: &[[f32; 64]], sums: &mut [[f32; 64]]) {
         let products = self.products().expect("asked before");
         for (factors, sums) in factors.chunks(4).zip(sums.chunks_mut(4)) {

@@ -15,7 +15,7 @@ pub enum Name {
     Popcnt,
     /// For x86-64 with AVX2.
     Avx2,
-    /// x86-64 with AVX-512 BW and VPOPCNTDQ.
+    /// For x86-64 with AVX-512 BW and VPOPCNTDQ.
     Avx512,
     /// For x86-64 with AMX-INT8 and AVX-512.
     Amx,

@@ -1,4 +1,4 @@
-//! x86-64 with POPCNT: counts in hardware, sifts sixteen bytes at a time.
+//! For x86-64 with POPCNT: counts in hardware, sifts sixteen bytes at a time.
 
 use super::portable::{self, Plain};
 use super::sift::sift;

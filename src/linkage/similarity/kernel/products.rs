@@ -1,39 +1,39 @@
 //! Inner products of signed with unsigned bytes, of every row of a list with every lane of a block.
 //!
-//! For common bits, each bit is a byte of 0 or 1. [Projections](super::super::projection) of encodings are bytes too.
-//! Sixteen rows, or sixteen lanes, are a *group*. A *step* has 64 bytes of each row or lane of a group, so that the
-//! bytes that one instruction reads are adjacent. In a group of rows, a line has 64 bytes of one row; in a group of
-//! lanes, a line has four bytes of every lane.
+//! To count common bits, each bit is a byte of 0 or 1. [Projections](super::super::projection) are bytes, too.
+//! Sixteen rows, or sixteen lanes, are a *group*; 32 rows, or 64 lanes, are a *bundle*. A *step* has 64 bytes of each
+//! row or lane of a group, so that the bytes that one instruction reads are adjacent. In a group of rows, a line has 64
+//! bytes of one row; in a group of lanes, a line has four bytes of every lane.
 
 use std::ops::Range;
 
 use super::lines::{Bytes, Words};
 use super::sift::Candidate;
 
-/// Rows or lanes of a group.
+/// The number of rows or lanes of a group.
 pub(in crate::linkage::similarity) const GROUP: usize = 16;
-/// Lanes of a block.
+/// The number of lanes of a block.
 pub(in crate::linkage::similarity) const PRODUCT_BLOCK_ROWS: usize = 256;
 /// The number of lanes that a loop takes at a time: lists of lanes are padded to a multiple.
 pub(in crate::linkage::similarity) const PRODUCT_LANES: usize = 64;
 /// The number of rows that a loop takes at a time: lists of rows are padded to a multiple.
 pub(in crate::linkage::similarity) const PRODUCT_ROWS: usize = 32;
 
-/// Groups of rows: signed bytes.
+/// Groups of rows of signed bytes.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::linkage::similarity) struct ProductRows<'a> {
-    /// Position of the first row.
+    /// The position of the first row.
     pub first: u32,
     /// The bytes, group by group; a multiple of [`PRODUCT_ROWS`] rows.
     pub lines: &'a [Bytes],
-    /// Steps of a row.
+    /// The number of steps of a row.
     pub steps: usize,
 }
 
-/// Groups of lanes: unsigned bytes.
+/// Groups of lanes of unsigned bytes.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::linkage::similarity) struct ProductLanes<'a> {
-    /// Position of the first lane.
+    /// The position of the first lane.
     pub first: u32,
     /// The bytes, group by group; a multiple of [`PRODUCT_LANES`] lanes.
     pub lines: &'a [Bytes],
@@ -43,7 +43,7 @@ pub(in crate::linkage::similarity) struct ProductLanes<'a> {
 
 /// Loops over inner products.
 pub(in crate::linkage::similarity) trait Products: Sync {
-    /// Appends the pairs whose start and inner product together reach what the row needs.
+    /// Appends the pairs whose start plus inner product is at least the value in `needed` of their row.
     fn sift_products(
         &self,
         rows: ProductRows<'_>,
@@ -52,36 +52,37 @@ pub(in crate::linkage::similarity) trait Products: Sync {
         survivors: &mut Vec<Candidate>,
     );
 
-    /// Writes the start and inner product together of every pair, row by row.
+    /// Writes the start plus inner product of every pair, row by row.
     fn multiply(&self, rows: ProductRows<'_>, lanes: ProductLanes<'_>, sums: &mut [i32]);
 
-    /// Replaces `lines` by the bits at these positions as bytes: 64 in a step, in the order of [`bit_of`].
+    /// Replaces `lines` by the encodings at these positions, a byte for each bit: 64 in a step, in the order of
+    /// [`bit_of`].
     fn unpack_rows(&self, words: &Words, rows: Range<usize>, lines: &mut Vec<Bytes>);
 
-    /// Adds each of the rows, times its factor, to the sum; four sums at once, each with factors of its own.
+    /// For each of four lists of factors, adds every row times its factor to a sum.
     fn combine(&self, factors: [&[f32]; 4], rows: &[[f32; 64]], sums: &mut [[f32; 64]; 4]);
 }
 
-/// Rows whose bits become bytes on the way.
+/// Rows as bits, which the loops convert to bytes.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::linkage::similarity) struct BitRows<'a> {
-    /// Position of the first row.
+    /// The position of the first row.
     pub first: u32,
     /// Eight bytes of each row, for each bundle of [`PRODUCT_ROWS`] rows and each step; then [`BITS_READ_AHEAD`]
     /// lines that loops may read ahead.
     pub lines: &'a [Bytes],
-    /// Steps of a row.
+    /// The number of steps of a row.
     pub steps: usize,
 }
 
-/// Lines of a bundle of rows in a step.
+/// The number of lines of a bundle of rows in a step.
 pub(in crate::linkage::similarity) const BIT_LINES: usize = PRODUCT_ROWS / 8;
-/// Lines after the last bundle, which loops may read.
+/// The number of lines after the last bundle, which loops may read.
 pub(in crate::linkage::similarity) const BITS_READ_AHEAD: usize = 2 * BIT_LINES;
 
 /// Loops over inner products of bits, for processors that multiply so fast that no other way to count is faster.
 pub(in crate::linkage::similarity) trait BitProducts: Sync {
-    /// Appends the pairs whose start and common bits together reach what the row needs.
+    /// Appends the pairs whose start plus common bits is at least the value in `needed` of their row.
     fn sift_bits(
         &self,
         rows: BitRows<'_>,
@@ -90,11 +91,11 @@ pub(in crate::linkage::similarity) trait BitProducts: Sync {
         survivors: &mut Vec<Candidate>,
     );
 
-    /// Replaces `lanes` by the bits of a block of transposed words as bytes.
+    /// Replaces `lanes` by a block of transposed words, a byte for each bit.
     fn unpack_lanes(&self, lines: &[Bytes], lanes: &mut Vec<Bytes>);
 }
 
-/// Replaces `lines` by the encodings at these positions, as [`BitRows`] have them.
+/// Replaces `lines` by the encodings at these positions, in the layout of [`BitRows`].
 pub(in crate::linkage::similarity) fn gather_bits(words: &Words, rows: Range<usize>, lines: &mut Vec<Bytes>) {
     let steps = 8 * words.lines_per_row();
     lines.clear();
@@ -108,18 +109,18 @@ pub(in crate::linkage::similarity) fn gather_bits(words: &Words, rows: Range<usi
     }
 }
 
-/// Returns the place of byte `at` of row `of`, if rows have `steps` steps: a line, and a byte of the line.
+/// Returns the place of byte `at` of row `of`, if rows have `steps` steps: the line, and the byte in the line.
 pub(in crate::linkage::similarity) const fn row_place(of: usize, at: usize, steps: usize) -> (usize, usize) {
     ((of / GROUP * steps + at / 64) * GROUP + of % GROUP, at % 64)
 }
 
-/// Returns the place of byte `at` of lane `of`, if rows have `steps` steps: a line, and a byte of the line.
+/// Returns the place of byte `at` of lane `of`, if lanes have `steps` steps: the line, and the byte in the line.
 pub(in crate::linkage::similarity) const fn lane_place(of: usize, at: usize, steps: usize) -> (usize, usize) {
     ((of / GROUP * steps + at / 64) * GROUP + at % 64 / 4, of % GROUP * 4 + at % 4)
 }
 
-/// Returns the bit of an encoding that is at byte `at` of an unpacked row. A step has two words of 32 bits; every
-/// eighth bit of both is taken, shifted by one bit for every eight bytes.
+/// Returns the bit of an encoding that is at byte `at` of an unpacked row. A step has two words of 32 bits. Each group
+/// of eight bytes has every eighth bit of both words; the next group has the bits after those.
 pub(in crate::linkage::similarity) const fn bit_of(at: usize) -> usize {
     let four = at % 64 / 4;
     at / 64 * 64 + four % 2 * 32 + at % 4 * 8 + four / 2

@@ -9,14 +9,14 @@ use super::lines::{Bytes, Words};
 /// A pair of rows, by position on either side.
 pub(in crate::linkage::similarity) type Candidate = (u32, u32);
 
-/// Records of the lane side that are sifted together.
+/// The number of records of the lane side that are sifted together.
 pub(in crate::linkage::similarity) const BLOCK_ROWS: usize = 256;
 const LINES: usize = BLOCK_ROWS / 64;
 
 /// Records of the lane side with similar popcounts, transposed.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::linkage::similarity) struct Block<'a> {
-    /// Position of the first record.
+    /// The position of the first record.
     pub first: u32,
     /// Four lines with one byte for each lane: its start value. Then four lines for the counts of each part.
     lines: &'a [Bytes],
@@ -38,7 +38,7 @@ impl<'a> Block<'a> {
 /// must reach.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::linkage::similarity) struct RowSignatures<'a> {
-    /// Position of the first record.
+    /// The position of the first record.
     pub first: u32,
     /// The counts, each four times in a word, so that it can be broadcast.
     pub counts: &'a [u32],
@@ -46,13 +46,13 @@ pub(in crate::linkage::similarity) struct RowSignatures<'a> {
     pub needed: &'a [u8],
 }
 
-/// Records of the lane side whose words are counted together.
+/// The number of records of the lane side whose words are counted together.
 pub(in crate::linkage::similarity) const WORD_BLOCK_ROWS: usize = 64;
 
 /// Records of the lane side with similar popcounts, their words transposed.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::linkage::similarity) struct WordBlock<'a> {
-    /// Position of the first record.
+    /// The position of the first record.
     pub first: u32,
     /// Four lines for each 32-bit word: that word of 64 records. Lanes without a record have no bits.
     pub lines: &'a [Bytes],
@@ -61,7 +61,7 @@ pub(in crate::linkage::similarity) struct WordBlock<'a> {
 /// Records of the row side, and the common bits that each requires, which are at least 1.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::linkage::similarity) struct RowWords<'a> {
-    /// Position of the first record.
+    /// The position of the first record.
     pub first: u32,
     /// The words of all records.
     pub words: &'a Words,
@@ -69,7 +69,7 @@ pub(in crate::linkage::similarity) struct RowWords<'a> {
     pub needed: &'a [u32],
 }
 
-/// Survivors that are written at once without a branch on their number.
+/// The number of survivors that are always written together, to avoid a branch on the real number.
 pub(super) const AT_ONCE: usize = 4;
 
 /// A vector of bytes. All methods need the processor feature of the implementing type.
@@ -114,8 +114,8 @@ pub(super) unsafe fn sift<V: Lanes, const ROWS: usize, const VECTORS: usize>(
 }
 
 /// # Safety
-/// The processor must have the feature of `V`, and `rows` at least `row + ROWS` rows with as many counts
-/// each as `block` has parts.
+/// The processor must have the feature of `V`. `rows` must have at least `row + ROWS` rows, each with a count for
+/// every part of `block`.
 #[inline(always)]
 unsafe fn sift_rows<V: Lanes, const ROWS: usize, const VECTORS: usize>(
     rows: RowSignatures<'_>,
@@ -127,10 +127,10 @@ unsafe fn sift_rows<V: Lanes, const ROWS: usize, const VECTORS: usize>(
     let lanes: *const u8 = block.lines.as_ptr().cast();
     let counts: [*const u32; ROWS] = std::array::from_fn(|r| rows.counts[(row + r) * parts..].as_ptr());
     for base in (0..BLOCK_ROWS).step_by(VECTORS * V::COUNT) {
-        // SAFETY: `base + VECTORS * COUNT` is at most BLOCK_ROWS, of which `block` has `1 + parts`; each address is
-        // the address of a line plus a multiple of COUNT, which divides 64; `counts[r]` has `parts` items. No vector
-        // has more survivors than lanes, so they fit into the reserved room, and so do the up to AT_ONCE that are
-        // written after the last one.
+        // SAFETY: `base + VECTORS * COUNT` is at most BLOCK_ROWS, and `block` has `1 + parts` times BLOCK_ROWS bytes;
+        // each address is that of a line plus a multiple of COUNT, which divides 64; `counts[r]` has `parts` items. No
+        // vector has more survivors than lanes, so they fit into the reserved room, and so do the up to AT_ONCE that
+        // are written after the last one.
         unsafe {
             let load = |group: usize, v: usize| V::load(lanes.add(group * BLOCK_ROWS + base + v * V::COUNT));
             let starts: [V; VECTORS] = std::array::from_fn(|v| load(0, v));
@@ -144,7 +144,7 @@ unsafe fn sift_rows<V: Lanes, const ROWS: usize, const VECTORS: usize>(
                     }
                 }
             }
-            // Room is reserved for all candidates, and for the writes beyond them, so that the loop need not check.
+            // Reserves room for all candidates, and for the writes beyond them, so that the loop need not check.
             survivors.reserve(ROWS * VECTORS * V::COUNT + AT_ONCE);
             let mut end = survivors.as_mut_ptr().add(survivors.len());
             for r in 0..ROWS {
@@ -160,10 +160,11 @@ unsafe fn sift_rows<V: Lanes, const ROWS: usize, const VECTORS: usize>(
     }
 }
 
-/// Writes a candidate for each bit of `kept`, the first of which is `lane`, and returns the end of the candidates.
+/// Writes a candidate for each bit that is set in `kept`, and returns the end of the candidates. Bit 0 is the lane
+/// `lane`.
 ///
 /// # Safety
-/// After `end` there must be room for as many candidates as `kept` has bits, and [`AT_ONCE`] more.
+/// After `end` there must be room for one candidate for each bit of `kept`, and [`AT_ONCE`] more.
 #[inline(always)]
 pub(super) unsafe fn write_all(
     mut kept: u64,
@@ -172,7 +173,7 @@ pub(super) unsafe fn write_all(
     mut end: *mut Candidate,
 ) -> *mut Candidate {
     while kept != 0 {
-        // A fixed number at once, because the real one is hard to predict.
+        // Writes a fixed number, because a branch on the real number is hard to predict.
         for _ in 0..AT_ONCE {
             // SAFETY: `end` advances by one for each bit, and writes go at most AT_ONCE beyond it.
             unsafe {

@@ -1,17 +1,17 @@
-//! Converts bits into bytes, for the products of x86-64 processors. Also has the other parts that their loops share.
+//! Converts bits into bytes for the kernels with byte products (x86-64), and has other functions that these share.
 
 use std::ops::Range;
 
 use super::lines::{Bytes, Line, Words};
 use super::products::{GROUP, PRODUCT_LANES, PRODUCT_ROWS, ProductLanes, ProductRows};
 
-/// Panics if the lists do not fit together; sifting relies on it.
+/// Panics if the lengths of the lists do not match; the unsafe code of sifting relies on this check.
 pub(super) fn check_sifted(rows: ProductRows<'_>, needed: &[i32], lanes: ProductLanes<'_>) {
     check(rows, lanes);
     assert_eq!(needed.len() * rows.steps, rows.lines.len(), "a sum for each row");
 }
 
-/// Panics if the lists do not fit together; multiplication relies on this check.
+/// Panics if the lengths of the lists do not match; the unsafe code of multiplication relies on this check.
 pub(super) fn check_multiplied(rows: ProductRows<'_>, lanes: ProductLanes<'_>, sums: &[i32]) {
     check(rows, lanes);
     assert_eq!(sums.len(), rows.lines.len() / rows.steps * lanes.starts.len(), "a sum for each pair");
@@ -25,7 +25,7 @@ fn check(rows: ProductRows<'_>, lanes: ProductLanes<'_>) {
     assert_eq!(lanes.lines.len(), lanes.starts.len() * rows.steps, "as many steps on both sides");
 }
 
-/// Bits that are unpacked at once, one to a byte.
+/// A mask of every eighth bit: these bits are unpacked together, one to a byte.
 const EIGHTH: u32 = 0x0101_0101;
 
 #[inline(always)]

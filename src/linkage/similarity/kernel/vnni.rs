@@ -1,4 +1,4 @@
-//! Inner products by AVX-512 VNNI: 64 products of bytes an instruction, added by fours.
+//! Inner products with AVX-512 VNNI: one instruction computes 64 products of bytes and adds them in groups of four.
 
 use std::arch::x86_64::{
     __m512i, _mm512_cmpge_epi32_mask, _mm512_dpbusd_epi32, _mm512_load_si512, _mm512_loadu_si512,
@@ -11,9 +11,9 @@ use super::sift::{AT_ONCE, Candidate, write_all};
 use super::unpack::{check_multiplied, check_sifted, combine, unpack_rows};
 use super::{Bytes, Words};
 
-/// Rows whose sums are in registers.
+/// The number of rows whose sums are in registers.
 const ROWS: usize = 4;
-/// Groups of lanes whose sums are in registers.
+/// The number of groups of lanes whose sums are in registers.
 const GROUPS: usize = 4;
 
 /// Exists only where the processor has AVX-512 F, BW and VNNI, and POPCNT.

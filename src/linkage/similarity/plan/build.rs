@@ -11,7 +11,7 @@ use crate::linkage::encoding::layout::{Block, Damage, Directory, Error, Section}
 use crate::linkage::scratch::Scratch;
 use crate::model::Threshold;
 
-/// Entries bundled in one part.
+/// The maximum number of entries in one part.
 const ENTRIES_MAX: usize = 100_000;
 
 /// The totals of a plan.
@@ -19,15 +19,15 @@ const ENTRIES_MAX: usize = 100_000;
 pub struct Planned {
     /// The number of parts; 0 if no two datasets share a block.
     pub parts: u64,
-    /// Comparisons in all parts.
+    /// The number of comparisons in all parts.
     pub comparisons: u64,
     /// The blocks with the most comparisons.
     pub largest: LargestBlocks,
 }
 
 /// Writes the plan of a run over the datasets whose indexes are `directories` (each read up to its header) to `out`:
-/// every block that two datasets share, cut into parts of about `aim` comparisons. A part is never much larger, and
-/// smaller only where little is left.
+/// every block that two datasets share, cut into parts of about `aim` comparisons. No part is much larger, and a part
+/// is smaller only where few comparisons are left.
 ///
 /// Reads each directory once, side by side. Takes about 4 MiB of memory and temporary files as large as
 /// the plan.
@@ -48,7 +48,7 @@ pub fn build<R: Read>(
     parts.finish(&datasets, threshold, &mut out)
 }
 
-/// Returns the blocks of the datasets whose indexes are `directories` with the most comparisons, as in [`Planned`].
+/// Returns the blocks with the most comparisons, as in [`Planned`], of the datasets whose indexes are `directories`.
 /// Reads each directory once.
 ///
 /// # Errors
@@ -62,7 +62,7 @@ pub fn largest_blocks<R: Read>(mut directories: Vec<Directory<R>>) -> Result<Lar
     Ok(largest)
 }
 
-/// Passes every block with the datasets that have it to `visit`.
+/// Passes every block, with the datasets that have it, to `take`.
 fn each_block<R: Read>(
     directories: &mut [Directory<R>],
     mut take: impl FnMut(&[(u32, Block)]) -> Result<(), Error>,
@@ -84,7 +84,7 @@ fn each_block<R: Read>(
     Ok(())
 }
 
-/// Returns every pair of the datasets that have a block.
+/// Returns an entry for every two of the datasets that share a block.
 fn entries_of(sharing: &[(u32, Block)]) -> impl Iterator<Item = Entry> {
     sharing.iter().enumerate().flat_map(move |(position, &(left_dataset, left))| {
         let others = sharing[position + 1..].iter();

@@ -4,8 +4,8 @@ use super::Entry;
 
 /// Returns the cells of the grid that `entry` is cut into, row by row, each of about `aim` comparisons.
 ///
-/// The grid is the same as in the reference: the left records are cut into about n/√aim rows, and the right records
-/// into as many columns as give cells of about `aim` comparisons. Both numbers are rounded to the nearest integer,
+/// The grid is the same as in the reference library: *n* left records are cut into about n/√aim rows. The number of
+/// columns is chosen so that a cell has about `aim` comparisons. Both numbers are rounded to the nearest integer,
 /// halves to the even one.
 pub(super) fn grid(entry: Entry, aim: u64) -> impl Iterator<Item = Entry> {
     let (left, right) = (entry.left.count(), entry.right.count());

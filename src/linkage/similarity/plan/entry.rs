@@ -1,23 +1,23 @@
-//! Entries of a plan: two sets of records that are compared.
+//! Entries of a plan: two sets of records to compare.
 
 use crate::linkage::encoding::layout::{Span, u32_at, u64_at};
 
-/// Bytes of a stored entry.
+/// The number of bytes of a stored entry.
 pub(super) const ENTRY_BYTES: usize = 32;
 
 /// Set if the records are consecutive.
 const DENSE: u64 = 1 << 63;
 
-/// Records of two datasets, in one block: each is compared with each.
+/// Records of two datasets in one block. Every left record is compared with every right one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The left dataset's index.
     pub left_dataset: u32,
     /// The right dataset's index, which is higher.
     pub right_dataset: u32,
-    /// Records of the left dataset.
+    /// The records of the left dataset.
     pub left: Span,
-    /// Records of the right dataset.
+    /// The records of the right dataset.
     pub right: Span,
 }
 

@@ -3,13 +3,12 @@
 /// The number of blocks that are kept.
 const KEPT_MAX: usize = 5;
 
-/// The comparisons of the largest blocks, the largest first. The blocks are anonymous: their names are digests of
-/// personal data.
+/// The comparisons of the largest blocks, the largest first. Block names are left out: they may reveal personal data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LargestBlocks(Vec<u64>);
 
 impl LargestBlocks {
-    /// Counts a block; one without comparisons is ignored.
+    /// Adds a block, unless it has no comparisons.
     pub(super) fn add(&mut self, comparisons: u64) {
         let place = self.0.partition_point(|kept| *kept >= comparisons);
         if comparisons > 0 && place < KEPT_MAX {

@@ -11,12 +11,12 @@ const DATASET_BYTES: usize = 8;
 pub(super) const PART_BYTES: usize = 24;
 pub(super) const PLAN: &str = "plan";
 
-/// A dataset as a plan knows it.
+/// The properties of a dataset in a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dataset {
     /// The rows of the dataset's matrix.
     pub records: u32,
-    /// Bytes in each row.
+    /// The number of bytes in each row.
     pub encoding_bytes: u32,
 }
 
@@ -46,7 +46,7 @@ pub struct PlanHeader {
 }
 
 impl PlanHeader {
-    /// Returns the header for `datasets`; `parts` has seen all parts.
+    /// Returns the header for `datasets`; `parts` is the checksum state of all parts.
     pub(super) fn to_bytes(self, datasets: &[u8], parts: &crc32fast::Hasher) -> [u8; HEAD_BYTES] {
         let mut bytes = [0; HEAD_BYTES];
         bytes[..8].copy_from_slice(MAGIC);
@@ -114,7 +114,7 @@ impl<'a> Plan<'a> {
     /// Parses the plan in `bytes` and checks everything except its entries, which [`Plan::part`] checks. O(parts).
     ///
     /// # Errors
-    /// [`Damage`]; never panics, whatever the bytes are.
+    /// [`Damage`]. Never panics, for any bytes.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Damage> {
         let found = bytes.len() as u64;
         let length = |expected| Damage::Length { object: PLAN, expected, found };
@@ -136,7 +136,7 @@ impl<'a> Plan<'a> {
         Ok(plan)
     }
 
-    /// Returns the plan that [`Plan::parse`] has read from the same bytes before, without another check. O(1).
+    /// Returns a plan that [`Plan::parse`] has checked before; `header` is that plan's header. O(1).
     ///
     /// # Errors
     /// [`Damage`], if the length does not match.
@@ -194,7 +194,7 @@ impl<'a> Plan<'a> {
         self.datasets.iter().map(read)
     }
 
-    /// Returns the score from which a pair counts.
+    /// Returns the minimum score of a candidate pair.
     pub const fn threshold(&self) -> Threshold {
         self.head.threshold
     }
@@ -239,7 +239,7 @@ impl<'a> Plan<'a> {
         Ok(Some(part))
     }
 
-    /// Returns true if the datasets exist and have the rows; ids are checked by the block index.
+    /// Returns true if the datasets exist and have the rows. The block index checks ids later.
     fn is_sound(&self, entry: &Entry) -> bool {
         let has = |dataset: u32, span: Span| {
             let records = self.datasets.get(dataset as usize).map_or(0, |bytes| u32_at(bytes, 0));

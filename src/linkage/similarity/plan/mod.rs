@@ -1,7 +1,7 @@
 //! The **plan** of a run: the records that are compared with each other, cut into parts of about the same work.
 //!
 //! For every block and every two datasets that both have it, all records of the one are compared with all of the
-//! other. More than a part's worth is cut into a grid, in which each cell is a part; less is bundled.
+//! other. A comparison larger than a part is cut into a grid, in which each cell is a part; smaller ones are bundled.
 //!
 //! # The plan, version 1
 //!
@@ -13,7 +13,7 @@
 //! | 8 | 4 | version, 1 |
 //! | 12 | 4 | number of datasets *d* |
 //! | 16 | 8 | threshold, f64 |
-//! | 24 | 8 | comparisons aimed at in a part |
+//! | 24 | 8 | target number of comparisons in a part |
 //! | 32 | 8 | comparisons in all parts (2⁶⁴ − 1 if there are more) |
 //! | 40 | 8 | number of parts *p* |
 //! | 48 | 8 | number of entries *e* |

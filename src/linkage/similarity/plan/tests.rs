@@ -1,4 +1,4 @@
-//! Plans beside their plain definition, the reference's chunks, and damage.
+//! Compares plans with a plain definition and with chunks of the reference library; tests damaged plans.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
@@ -75,7 +75,7 @@ fn parts_of<'a>(plan: &Plan<'a>) -> Vec<Part<'a>> {
     (0..plan.parts()).map(|number| plan.part(number).unwrap().unwrap()).collect()
 }
 
-/// Returns every comparison of the plan, as often as the plan has it.
+/// Returns every comparison of the plan, duplicates included.
 fn comparisons(plan: &Plan<'_>, indexes: &[Vec<u8>]) -> Vec<[u32; 4]> {
     let indexes: Vec<_> = indexes.iter().map(|index| Index::parse(index).unwrap()).collect();
     let mut found = Vec::new();
@@ -147,7 +147,7 @@ proptest! {
         prop_assert!(Plan::parse(&bytes).is_err());
     }
 
-    /// Checksums are met, but the numbers beneath are anything.
+    /// The checksums are right, but the numbers are arbitrary.
     #[test]
     fn a_plan_that_lies_consistently_does_no_harm(
         datasets in datasets(),
@@ -176,7 +176,7 @@ proptest! {
     }
 }
 
-/// Returns a chunk in the format of the vectors: dataset, first record, last record plus one, twice.
+/// Returns a chunk in the format of the vectors: for each side the dataset, first record, and last record plus one.
 fn chunk(entry: &Entry) -> Value {
     let side = |dataset, span| match span {
         Span::Rows { first, count } => serde_json::json!([dataset, first, first + count]),

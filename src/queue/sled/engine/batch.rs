@@ -1,4 +1,4 @@
-//! A write batch: all of its changes are written, or none.
+//! A write batch: changes that are written atomically.
 
 use bytes::Bytes;
 
@@ -7,14 +7,14 @@ use super::layout::{self, Tag};
 /// The change of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::queue::sled) enum Change {
-    /// The key gets this value. If it is `fresh`, the key has no value in sled, so that removing it later needs no
+    /// The key gets this value. `fresh` means that sled has no value for the key, so removing the key later needs no
     /// write.
     Put { value: Bytes, fresh: bool },
     /// The key is removed.
     Remove,
 }
 
-/// Changes of which all are made, or none.
+/// Changes that are made atomically.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::queue::sled) struct WriteBatch(Vec<(Vec<u8>, Change)>);
 
@@ -23,7 +23,7 @@ impl WriteBatch {
         self.0.is_empty()
     }
 
-    /// Writes a numbered value.
+    /// Writes a value under a tag and a number.
     pub(in crate::queue::sled) fn put(
         &mut self,
         tag: Tag,
@@ -34,7 +34,7 @@ impl WriteBatch {
         self.insert(tag.key(number).to_vec(), layout::encode(value).into(), fresh);
     }
 
-    /// Writes a value. `fresh` means that the key has none so far.
+    /// Writes a value. `fresh` means that the key has no value so far.
     pub(in crate::queue::sled) fn insert(&mut self, key: Vec<u8>, value: Bytes, fresh: bool) {
         self.push(key, Change::Put { value, fresh });
     }

@@ -1,15 +1,15 @@
 //! Large values in chunks that fit sled's segments.
 //!
-//! sled puts a value larger than a quarter of a segment into a file of its own, and never syncs that file; and it
-//! writes a leaf, which has at most twenty values (it splits beyond sixteen), as a whole. A large value is therefore
-//! cut into chunks: the first is stored under the value's key, the others under the key followed by 1, 2, … A chunk
-//! of the full size is always followed by another, which may be empty.
+//! sled stores a value larger than a quarter of a segment in a separate file, and never syncs that file. It also
+//! writes a leaf of its tree, which has at most twenty values (it splits beyond sixteen), as a whole. Large values are
+//! therefore cut into chunks: the first is stored under the value's key, the others under the key followed by 1, 2, …
+//! A chunk of the full size is always followed by another, which may be empty.
 
 use ::sled::IVec;
 
 /// The maximum number of values of a leaf.
 const LEAF_VALUES_MAX: usize = 20;
-/// Bytes that a leaf takes in addition to its values.
+/// The number of bytes that a leaf takes in addition to its values.
 const LEAF_OVERHEAD_BYTES: usize = 2 << 10;
 
 /// The size of a chunk, in bytes.
@@ -38,7 +38,7 @@ impl ChunkBytes {
         (0..).zip(chunks).map(|(number, chunk)| (chunk_key(key, number), chunk))
     }
 
-    /// Joins a value from its first chunk and the following chunks; `None` if one is missing.
+    /// Joins the first chunk of a value and the following ones; returns `None` if a chunk is missing.
     pub(in crate::queue::sled) fn join<E>(
         self,
         first: IVec,

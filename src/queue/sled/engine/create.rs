@@ -1,4 +1,4 @@
-//! Crash-safe creation: an unfinished store is recreated; a directory with other content is rejected.
+//! Crash-safe creation of a store. An unfinished store is created again; a directory with other content is rejected.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -9,11 +9,11 @@ use super::journal;
 use super::tree::{LOG, of_io, storage, sync_all_of};
 use crate::queue::Error;
 
-/// Exists while a store is being created.
+/// The name of a file that exists while a store is being created.
 const MARK: &str = "unfinished";
 
-/// Prepares the directory, and returns whether a store has to be created in it. If one is `expected`, its absence is
-/// damage.
+/// Prepares the directory, and returns true if a store must be created in it. If a store is `expected`, its absence
+/// is damage.
 pub(in crate::queue::sled) fn begin(directory: &Path, expected: bool) -> Result<bool, Error> {
     if let Some(target) = nowhere(directory) {
         return Err(Error::Damaged(
@@ -57,7 +57,7 @@ fn prepare(directory: &Path) -> io::Result<bool> {
 
 /// Marks the store as complete.
 pub(in crate::queue::sled) fn finish(directory: &Path) -> Result<(), Error> {
-    // What was created must be on the disk before the mark is removed.
+    // The store must be on the disk before the mark is removed.
     sync_all_of(directory).map_err(storage)?;
     std::fs::remove_file(directory.join(MARK)).map_err(storage)?;
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(storage)
@@ -71,7 +71,7 @@ pub(super) fn is_of_store(name: &OsStr) -> bool {
         || name.starts_with("snap.")
 }
 
-/// Removes the files of an unfinished store, and leaves others.
+/// Removes the files of an unfinished store, and keeps other files.
 fn remove_unfinished(directory: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;

@@ -1,21 +1,21 @@
-//! The commit log: commits that sled does not have yet.
+//! The commit log: a journal of the commits that sled does not have yet.
 //!
-//! Two files take turns. Each use of a file is an *epoch*. A file is reused only when sled has every commit of its
-//! last epoch. Both files have their full size from the start, so that a commit is one write into allocated space and
-//! one fdatasync, which need not write the file's size or block map.
+//! Two files are written in turn. Each use of a file is an *epoch*. A file is reused only when sled has every commit of
+//! its last epoch. Both files have their full size from the start, so that a commit is one write into allocated space
+//! and one fdatasync, which need not write the file's size or block map.
 //!
 //! ```text
 //! 0      8 bytes  "entityqj"
 //! 8      u32      version, 1
-//! 12     u64      epoch; its parity says which file it is in
+//! 12     u64      epoch: even in one file, odd in the other
 //! 20     u32      CRC-32 of the 20 bytes before
-//! 4096   records, one after another; the first invalid one ends them:
+//! 4096   records, one after another, up to the first invalid one:
 //!        u32 CRC-32 of the rest   u32 bytes of the changes   u64 epoch
 //!        changes: u8 0 remove, 1 put   u16 key bytes   u32 value bytes   key   value
 //! ```
 //!
-//! A power cut can damage the last record only. An invalid record that is followed by a valid one is damage, and so
-//! is an invalid head.
+//! A power cut can damage only the last record. An invalid record before a valid one is damage, and so is an invalid
+//! header.
 //!
 //! All numbers are little-endian.
 
@@ -38,10 +38,10 @@ const HEADER_BYTES: usize = 24;
 const RECORDS_AT: u64 = 4096;
 const PREFIX_BYTES: usize = 16;
 const CHANGE_BYTES: usize = 7;
-/// The distance after the last record in which another is searched for; few records are longer.
+/// The distance after an invalid record in which a valid one is searched for; few records are longer.
 const LOOK_AHEAD_BYTES: u64 = 1 << 20;
 
-/// The two files, one of which is being written.
+/// The two files. One of them is being written.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Journal {
     files: [File; 2],
@@ -52,7 +52,7 @@ pub(in crate::queue::sled) struct Journal {
     buffer: Vec<u8>,
 }
 
-/// An epoch that was found in a file.
+/// An epoch that was read from a file.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Epoch {
     pub(in crate::queue::sled) number: u64,
@@ -73,7 +73,7 @@ impl Journal {
             let mut head = [0; HEADER_BYTES];
             file.read_exact_at(&mut head, 0).map_err(of_io)?;
             let number = header(&head, parity)?.unwrap_or(0);
-            // A file is reused only when sled has its epoch, so at most two are left.
+            // A file is reused only when sled has its epoch, so at most two epochs are missing in sled.
             let latest = applied + 2 - (applied + parity) % 2;
             if ![latest, latest.saturating_sub(2)].contains(&number) {
                 return Err(Error::damaged("a commit log is missing"));
@@ -87,7 +87,7 @@ impl Journal {
         in_a_row.then_some(epochs).ok_or_else(|| Error::damaged("a commit log is missing"))
     }
 
-    /// Begins an epoch in the file whose commits sled has.
+    /// Begins an epoch in its file, whose commits sled must have.
     pub(in crate::queue::sled) fn begin(&mut self, epoch: u64) -> io::Result<()> {
         (self.epoch, self.end) = (epoch, RECORDS_AT);
         if self.file().metadata()?.len() > self.bytes {
@@ -106,7 +106,7 @@ impl Journal {
         self.end == RECORDS_AT
     }
 
-    /// Returns true if these changes do not fit the rest of the file, although they may fit an empty one.
+    /// Returns true if these changes do not fit into the rest of a file that has records.
     pub(in crate::queue::sled) fn is_full_for(&self, writes: &WriteBatch) -> bool {
         !self.is_empty() && self.end + record_bytes(writes) as u64 > self.bytes
     }
@@ -151,7 +151,7 @@ fn open_whole(path: &Path, bytes: u64) -> Result<File, Error> {
     whole.then_some(file).ok_or_else(|| Error::damaged("a commit log was cut"))
 }
 
-/// Returns the epoch of a file, if one was begun in it.
+/// Returns the epoch in the header of a file; `None` if no epoch was begun in the file.
 fn header(header: &[u8; HEADER_BYTES], parity: u64) -> Result<Option<u64>, Error> {
     let damaged = || Error::damaged("the head of a commit log is not what was written");
     if *header == [0; HEADER_BYTES] {
@@ -172,7 +172,7 @@ fn header_of(epoch: u64) -> [u8; HEADER_BYTES] {
     header
 }
 
-/// Reads the commits of an epoch, and little more of the file than was written in it.
+/// Reads the commits of an epoch, and little beyond the last record.
 fn records(mut file: &File, epoch: u64) -> Result<Vec<WriteBatch>, Error> {
     file.seek(io::SeekFrom::Start(RECORDS_AT)).map_err(of_io)?;
     let mut stored = io::BufReader::new(file);
@@ -214,7 +214,7 @@ fn read_record(stored: &mut impl Read, epoch: u64) -> io::Result<Option<WriteBat
     if prefix[8..] != epoch.to_le_bytes() {
         return Ok(None);
     }
-    // A damaged prefix may give any length.
+    // The length may be any number if the record is damaged.
     let mut changes = Vec::new();
     stored.take(length.into()).read_to_end(&mut changes)?;
     let holds = changes.len() == length as usize && crc(&prefix[4..], &changes) == crc_of_rest;
@@ -230,7 +230,7 @@ fn read_changes(mut stored: &[u8]) -> Option<WriteBatch> {
         let (value, rest) = rest.split_at_checked(value_bytes as usize)?;
         let change = match prefix[0] {
             0 => Change::Remove,
-            // sled may have part of the epoch already.
+            // `fresh` would be wrong: sled may already have a part of the epoch.
             1 => Change::Put { value: Bytes::copy_from_slice(value), fresh: false },
             _ => return None,
         };

@@ -1,7 +1,7 @@
-//! The stored formats.
+//! The formats of the values in the store.
 //!
-//! sled uses much memory for a key, so many jobs share a *segment*. Keys are a tag and a number (big-endian, so that
-//! they sort by age); all values of one change are written in one batch.
+//! sled uses much memory for each key, so many jobs share a *segment*. In a segment each job has a *slot*. Jobs of one
+//! queue, group and priority are in one *lane*. A key is a tag and a number (big-endian, so that keys sort by age).
 //!
 //! ```text
 //! 'H' segment   Head   lanes of the jobs, and fingerprints of their names     written once
@@ -27,16 +27,17 @@ use serde::{Deserialize, Serialize};
 use crate::queue::{DeadLetter, Error, Group, NewJob, QueueName};
 use crate::runtime::clock::Timestamp;
 
-/// Version of the layout.
+/// The version of the layout.
 pub(in crate::queue::sled) const FORMAT: u32 = 2;
 /// The version before the commit log. Such a store equals one of this version with an empty commit log.
 pub(in crate::queue::sled) const FORMAT_WITHOUT_JOURNAL: u32 = 1;
 pub(in crate::queue::sled) const FORMAT_KEY: &[u8] = b"Mformat";
-/// The last epoch of the commit log whose commits sled has. Stored in sled alone.
+/// The key of the last epoch of the commit log whose commits sled has. Its value is in sled only, never in the commit
+/// log.
 pub(in crate::queue::sled) const APPLIED_KEY: &[u8] = b"Mapplied";
 pub(in crate::queue::sled) const BOUND_KEY: &[u8] = b"Mbound";
 
-/// First byte of a key.
+/// The first byte of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::queue::sled) enum Tag {
     Head,
@@ -90,20 +91,20 @@ pub(in crate::queue::sled) struct HeadRun {
 pub(in crate::queue::sled) struct Head {
     pub(in crate::queue::sled) enqueued: Timestamp,
     pub(in crate::queue::sled) runs: Vec<HeadRun>,
-    /// A fingerprint for each job, in order.
+    /// The fingerprint of each job's name, in order.
     pub(in crate::queue::sled) prints: Vec<u64>,
-    /// Slots of delayed jobs with the time at which each becomes ready, in order.
+    /// The slots of delayed jobs, each with the end of its delay, in order.
     pub(in crate::queue::sled) delays: Vec<(u16, Timestamp)>,
 }
 
 /// The states of the jobs of a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::queue::sled) struct Marks {
-    /// A bit for each slot, lowest first; set if the job is gone.
+    /// A bit for each slot, lowest first; set if the job was removed.
     pub(in crate::queue::sled) gone: Vec<u8>,
-    /// Slots with the number of attempts begun.
+    /// The slots of jobs that were tried, each with the number of attempts begun.
     pub(in crate::queue::sled) attempts: Vec<(u16, u8)>,
-    /// Slots of delayed jobs. They replace the delays in the head.
+    /// The slots of delayed jobs, each with the end of its delay. They replace the delays in the head.
     pub(in crate::queue::sled) delays: Vec<(u16, Timestamp)>,
 }
 
@@ -134,7 +135,7 @@ pub(in crate::queue::sled) fn damaged() -> Error {
     Error::damaged("a value of the queue does not have its layout")
 }
 
-/// Names and payloads of a segment.
+/// The names and payloads of the jobs of a segment.
 ///
 /// ```text
 /// 0      u16 LE  jobs
@@ -169,7 +170,7 @@ impl Body {
         Self(bytes.into())
     }
 
-    /// Takes bytes that were read. [`Body::name`] and [`Body::payload`] check them.
+    /// Returns the body in stored bytes, unchecked. [`Body::name`] and [`Body::payload`] check them.
     pub(in crate::queue::sled) fn from_stored(bytes: Bytes) -> Self {
         Self(bytes)
     }
@@ -188,7 +189,7 @@ impl Body {
         self.0.get(start..end).and_then(|name| std::str::from_utf8(name).ok()).ok_or_else(damaged)
     }
 
-    /// Returns the payload of a job, which shares memory with the segment.
+    /// Returns the payload of a job. It shares the memory of the body.
     pub(in crate::queue::sled) fn payload(&self, slot: u16) -> Result<Bytes, Error> {
         let (_, start, end) = self.bounds(slot).ok_or_else(damaged)?;
         (start <= end && end <= self.0.len()).then(|| self.0.slice(start..end)).ok_or_else(damaged)

@@ -9,7 +9,7 @@ use super::batch::{Change, WriteBatch};
 pub(in crate::queue::sled) struct Memtable(HashMap<Vec<u8>, Change>);
 
 impl Memtable {
-    /// Applies changes. A key that was added and removed leaves no trace.
+    /// Applies changes. Drops a fresh key that is removed, since sled does not have it.
     pub(in crate::queue::sled) fn apply(&mut self, writes: WriteBatch) {
         for (key, change) in writes.into_changes() {
             let was_fresh = matches!(self.0.get(&key), Some(Change::Put { fresh: true, .. }));

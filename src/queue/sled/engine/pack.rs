@@ -6,28 +6,28 @@ use super::layout::{Body, Head, HeadRun, Marks};
 use crate::queue::{JobId, NewJob};
 use crate::runtime::clock::Timestamp;
 
-/// The largest value, apart from its head.
+/// The maximum size of a segment's names and payloads.
 const SEGMENT_BYTES_MAX: usize = 62 << 10;
-/// The size from which a segment takes no jobs of another lane, because lanes become empty at different times.
+/// The size from which a segment takes no jobs of another lane, because lanes are emptied at different times.
 const SEGMENT_BYTES_AIM: usize = 16 << 10;
 const SEGMENT_JOBS_MAX: usize = 512;
 
-/// A job on its way to the disk.
+/// A job that will be written.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Incoming {
     pub(in crate::queue::sled) job: NewJob,
     pub(in crate::queue::sled) print: u64,
-    /// Set if its fingerprint belongs to another job.
+    /// True if another living job has the same fingerprint.
     pub(in crate::queue::sled) collides: bool,
     pub(in crate::queue::sled) now: Timestamp,
 }
 
-/// A segment on its way to the disk.
+/// A segment that will be written.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Packed {
     pub(in crate::queue::sled) head: Head,
     pub(in crate::queue::sled) body: Body,
-    /// Present if jobs in the segment have been tried before.
+    /// Present if jobs of the segment have been tried before.
     pub(in crate::queue::sled) marks: Option<Marks>,
     pub(in crate::queue::sled) collided: Vec<JobId>,
 }
@@ -49,7 +49,7 @@ fn lane(job: &NewJob) -> impl Ord + '_ {
     (&job.queue, Reverse(job.priority), &job.group, job.attempts_max)
 }
 
-/// Returns the number of jobs that go into the next segment, at least one.
+/// Returns the number of jobs for the next segment, at least one.
 fn cut(jobs: &[Incoming]) -> usize {
     let mut bytes = jobs[0].job.size_bytes();
     for (count, pair) in (1..).zip(jobs.windows(2)) {

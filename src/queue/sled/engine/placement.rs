@@ -1,4 +1,4 @@
-//! The directory of the store, which its successor can replace by a rename.
+//! Chooses the directory of the store, so that a rename can replace it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use super::succession;
 use crate::system::file_system::is_mount_point;
 
-/// The store's directory inside a queue directory that is a mount point, which cannot be renamed.
+/// The name of the store's directory in a queue directory that is a mount point: mount points cannot be renamed.
 const INSIDE: &str = "store";
 /// A file that every store has.
 const MARK: &str = "conf";
 
-/// Returns the directory of the store: the queue directory itself, the directory that it links to, or a directory
-/// inside it if it is on a file system of its own. A store that an earlier version created at a mount point stays
-/// there.
+/// Returns the directory of the store: the queue directory, the target of its symbolic link, or, if that is a mount
+/// point, a directory in it. A store that an earlier version created directly at a mount point stays there.
 pub(in crate::queue::sled) fn directory(queue: &Path) -> PathBuf {
     let queue = followed(queue);
     let inside = queue.join(INSIDE);
@@ -21,7 +20,7 @@ pub(in crate::queue::sled) fn directory(queue: &Path) -> PathBuf {
     if is_inside { inside } else { queue }
 }
 
-/// Follows a link to a directory, or to the place where a crash has left a predecessor.
+/// Follows a symbolic link to a store, or to the path of a store whose replacement a crash interrupted.
 fn followed(queue: &Path) -> PathBuf {
     let Ok(target) = fs::read_link(queue) else { return queue.to_owned() };
     let target = queue.parent().map_or_else(|| target.clone(), |parent| parent.join(&target));

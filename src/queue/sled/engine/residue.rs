@@ -1,12 +1,12 @@
-//! Removes the names and payloads of finished jobs from segments that other jobs keep.
+//! Removes the names and payloads of finished jobs from segments that still have living jobs.
 
 use bytes::Bytes;
 
 use super::layout::{Body, Head, Marks, Tag, decode, encode};
 use crate::queue::{Error, Group};
 
-/// Returns a stored value without the names and payloads of removed jobs, if it has any. `marks` tells which jobs are
-/// removed.
+/// Returns a copy of a stored head or body without the names and payloads of removed jobs; `None` for other values, or
+/// if the segment has no `marks`.
 pub(in crate::queue::sled) fn without(
     key: &[u8],
     value: &[u8],
@@ -23,7 +23,7 @@ pub(in crate::queue::sled) fn without(
     }
 }
 
-/// Returns a head without the groups of which no job is left. Nothing is looked up by them.
+/// Returns a head without the names of groups that have no living job. No lookup needs these names.
 fn unnamed(mut head: Head, marks: &Marks) -> Head {
     let mut first = 0;
     for run in &mut head.runs {
@@ -51,7 +51,7 @@ mod tests {
         };
         let packed = pack([(1, "one"), (2, "two"), (3, "three")].into_iter().map(incoming).collect());
         let [packed] = &packed[..] else { panic!("they share a segment") };
-        // In the order of their groups: one, three, two.
+        // The slots are sorted by group: one, three, two.
         let marks = Marks { gone: vec![0b101], ..Marks::default() };
         let body = without(b"B", packed.body.as_bytes(), Some(&marks)).unwrap().unwrap();
         let head = without(b"H", &encode(&packed.head), Some(&marks)).unwrap().unwrap();

@@ -1,10 +1,10 @@
-//! A cache of segments that will be claimed soon.
+//! A cache of segments whose jobs will be claimed soon.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::layout::Body;
 
-/// Bodies of segments, the oldest entry dropped first.
+/// The cached bodies of segments. The oldest entry is evicted first.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Cache {
     bodies: HashMap<u64, Body>,
@@ -22,7 +22,7 @@ impl Cache {
         self.bodies.get(&segment).cloned()
     }
 
-    /// Caches a segment that was read, in place of older ones.
+    /// Caches a segment that was read, and evicts older ones if necessary.
     pub(in crate::queue::sled) fn insert(&mut self, segment: u64, body: Body) {
         self.bytes += body.as_bytes().len();
         if let Some(before) = self.bodies.insert(segment, body) {
@@ -37,7 +37,7 @@ impl Cache {
         }
     }
 
-    /// Caches a segment that was written, if there is room: jobs that wait already are needed earlier.
+    /// Caches a segment that was written, if there is room. Evicts none: older jobs are needed earlier.
     pub(in crate::queue::sled) fn offer(&mut self, segment: u64, body: Body) {
         if self.bytes + body.as_bytes().len() <= self.bytes_max {
             self.insert(segment, body);
@@ -47,8 +47,7 @@ impl Cache {
     /// Drops a segment that will not be needed again.
     pub(in crate::queue::sled) fn remove(&mut self, segment: u64) {
         self.drop_body(segment);
-        // Names of dropped segments are removed from the order when they reach its front, or here when there are too
-        // many.
+        // The order may contain segments that were removed. They leave it at its front, or here if they are many.
         if self.order.len() > 2 * self.bodies.len() + 64 {
             self.order.retain(|segment| self.bodies.contains_key(segment));
         }

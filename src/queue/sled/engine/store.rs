@@ -2,7 +2,7 @@
 //!
 //! A commit is appended to the [`Journal`] with one fdatasync, and applied to a memtable. When the journal's file is
 //! full, another thread writes the memtable into sled while the next file and the next memtable are filled. A job
-//! that is finished by then never reaches sled, which makes a queue cheap as long as workers keep up with it.
+//! that is finished before that is never written to sled, which saves most of the work as long as workers keep up.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -30,7 +30,7 @@ use crate::system::place::{self, Place};
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Store {
     tree: Arc<Tree>,
-    /// The identity of the store's files when they were opened.
+    /// The store's files as they were when they were opened.
     places: [Place; 3],
     tables: Arc<Mutex<Tables>>,
     log: Mutex<Log>,
@@ -64,7 +64,7 @@ struct Log {
 impl Store {
     /// Opens the store of a directory; creates it if it does not exist.
     pub(in crate::queue::sled) fn open(directory: &Path, settings: &Settings) -> Result<Self, Error> {
-        // Other files beside the store are ignored.
+        // Files that do not belong to the store are ignored.
         succession::settle(directory).map_err(storage)?;
         let new = create::begin(directory, settings.expected)?;
         let tree = Tree::open(directory, settings.segment_bytes)?;
@@ -95,8 +95,7 @@ impl Store {
     /// Checks that the files of the store are still the files that were opened.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if a file was removed or replaced: waiting does not bring it back. [`Error::Storage`] where
-    /// that cannot be determined.
+    /// [`Error::Damaged`] if a file was removed or replaced; [`Error::Storage`] if that cannot be determined.
     pub(in crate::queue::sled) fn in_place(&self) -> Result<(), Error> {
         place::check_all(&self.places).map_err(|error| {
             if place::is_displaced(&error) { Error::Damaged(error.into()) } else { storage(error) }
@@ -127,8 +126,8 @@ impl Store {
         Ok(())
     }
 
-    /// Switches to the other file once sled has the commits of that file, and begins to write the commits of this
-    /// file into sled.
+    /// Switches to the journal's other file, once sled has the commits of that file. Starts a thread that writes the
+    /// commits of the present file into sled.
     fn rotate(&self, log: &mut Log) -> Result<(), Error> {
         log.join()?;
         let epoch = log.journal.epoch();
@@ -149,14 +148,14 @@ impl Store {
         log.journal.begin(epoch + 1).map_err(storage)
     }
 
-    /// Writes all remaining values into another directory, without any trace of removed ones.
+    /// Writes all values into a new store in another directory, without any data of removed jobs.
     pub(in crate::queue::sled) fn copy_to(&self, directory: &Path, settings: &Settings) -> Result<(), Error> {
         let mut log = self.log();
         self.rotate(&mut log)?;
         log.join()?;
         let strip = |key: &[u8], value: &[u8]| residue::without(key, value, self.marks_of(key)?.as_ref());
         self.tree.copy_to(directory, settings.segment_bytes, strip)?;
-        // Both files of the journal are begun, as if each had had its turn.
+        // Begins an epoch in each file of the journal, so that both are valid.
         let mut journal = Journal::open(directory, settings.journal_bytes, true)?;
         let epoch = log.journal.epoch();
         journal.begin(epoch - 1).and_then(|()| journal.begin(epoch)).map_err(storage)
@@ -199,12 +198,12 @@ impl Store {
         Ok(self.get(&Tag::Body.key(segment))?.map(Body::from_stored))
     }
 
-    /// Returns every value under a tag as of the opening of the store, by key.
+    /// Returns every value that sled has under a tag, by key. Complete only right after the store is opened.
     pub(in crate::queue::sled) fn scan(&self, tag: Tag) -> impl Iterator<Item = Result<(IVec, IVec), Error>> {
         self.tree.scan(&[tag.byte()])
     }
 
-    /// Returns the limit below which numbers of segments and sequences may be in use.
+    /// Returns the exclusive upper bound of the numbers that segments and dead letters may have.
     pub(in crate::queue::sled) fn bound(&self) -> Result<u64, Error> {
         Ok(number(&self.tree, BOUND_KEY)?.unwrap_or(1))
     }
@@ -216,7 +215,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        // sled must be dropped when this returns; errors were reported before.
+        // The thread uses sled, which must not outlive the store. Its errors were reported before.
         let _ = self.log().join();
     }
 }
@@ -250,7 +249,7 @@ fn write_format(tree: &Tree) -> Result<(), Error> {
     tree.commit(batch)
 }
 
-/// Writes into sled the commits that only the commit log has; returns the last epoch.
+/// Writes the commits into sled that only the commit log has; returns the last epoch.
 fn recover(tree: &Tree, journal: &Journal) -> Result<u64, Error> {
     let applied = number(tree, APPLIED_KEY)?.unwrap_or(0);
     let mut last = applied;

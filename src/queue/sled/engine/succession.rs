@@ -1,8 +1,8 @@
 //! Rewrites the store: a successor is written beside it and replaces it.
 //!
-//! The successor is complete before the old directory is renamed, and the old directory is removed after that. At any
-//! moment one of the two is complete, and no change is made in between. Files in the old directory that do not belong
-//! to the store move to the successor.
+//! The successor is completed before the old directory is renamed, and the old directory is removed last. At any moment
+//! one of the two is complete, and the queue makes no change during the replacement. Files in the old directory that do
+//! not belong to the store are moved to the successor.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -16,15 +16,14 @@ use crate::system::file_system::is_mount_point;
 use crate::system::identity;
 use crate::system::permission::explained;
 
-/// The suffix of the successor's directory, beside the store's. It is removed, so no operator may choose this name
-/// for a copy of the queue.
+/// The suffix of the successor's directory, which is beside the store's. A left-over directory of this name is removed,
+/// so an operator must not choose it for a copy of the queue.
 const SUCCESSOR: &str = ".being-written";
-/// The suffix of the predecessor's directory, which is removed as well.
+/// The suffix of the old store's directory during the replacement. A left-over directory is removed, too.
 const PREDECESSOR: &str = ".being-replaced";
 
-/// Completes or undoes a replacement that a crash interrupted. The old store is restored only if the successor had
-/// not taken its place: if there is no successor, it had taken the place of the old store, which lacks the changes
-/// made since.
+/// Completes or undoes a replacement that a crash interrupted. Restores the old store only if the successor is still
+/// beside it. Otherwise the successor had already replaced the old store, which may lack later changes.
 pub(in crate::queue::sled) fn settle(directory: &Path) -> io::Result<()> {
     let (predecessor, successor) = (beside(directory, PREDECESSOR), beside(directory, SUCCESSOR));
     if is_there(&predecessor)? && is_there(&successor)? && !is_there(directory)? {
@@ -36,12 +35,12 @@ pub(in crate::queue::sled) fn settle(directory: &Path) -> io::Result<()> {
     remove(&successor)
 }
 
-/// Returns the path of the predecessor while it is being replaced.
+/// Returns the path of the old store's directory during a replacement.
 pub(super) fn predecessor(directory: &Path) -> PathBuf {
     beside(directory, PREDECESSOR)
 }
 
-/// Lets `fill` create a successor, with the identity of the store. If that fails, nothing of it is left.
+/// Creates a successor, which `fill` fills, with the identity of the store. Removes it if that fails.
 pub(in crate::queue::sled) fn prepare(
     directory: &Path,
     fill: impl FnOnce(&Path) -> Result<(), Error>,
@@ -63,12 +62,12 @@ pub(in crate::queue::sled) fn prepare(
         .and_then(|()| identity::copy(directory, &successor).map_err(storage))
         .and_then(|()| sync_all_of(&successor).map_err(storage));
     prepared.inspect_err(|_| {
-        // The next replacement, or the next start, removes the remaining files.
+        // Remaining files are removed at the next replacement or start.
         let _ = remove(&successor);
     })
 }
 
-/// Puts the successor in the place of the store, which must be closed.
+/// Replaces the store, which must be closed, by the successor.
 pub(in crate::queue::sled) fn replace(directory: &Path) -> io::Result<()> {
     let predecessor = beside(directory, PREDECESSOR);
     remove(&predecessor)?;
@@ -80,14 +79,14 @@ pub(in crate::queue::sled) fn replace(directory: &Path) -> io::Result<()> {
     sync_parent(directory)
 }
 
-/// Moves entries that do not belong to the store from a directory that will be removed, if there is one, into
-/// `directory`.
+/// Moves the entries of `predecessor` that do not belong to the store to `directory`. Does nothing if there is no
+/// predecessor.
 fn carry_over(predecessor: &Path, directory: &Path) -> io::Result<()> {
     if !directory.is_dir() {
         return Ok(());
     }
     let entries = match fs::read_dir(predecessor) {
-        // A file cannot hold anything.
+        // A file in place of the directory has no entries.
         Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => {
             return Ok(());
         }
@@ -166,7 +165,7 @@ mod tests {
         settle(&directory).unwrap();
         assert_eq!(content(), "second");
         assert!(prepare(&directory, |_| Err(Error::Closed)).is_err());
-        // The newer store is missing: the older one is not restored in any case.
+        // The successor is missing, so the old store is outdated and is not restored.
         fs::remove_dir_all(&directory).unwrap();
         fs::create_dir(beside(&directory, PREDECESSOR)).unwrap();
         settle(&directory).unwrap();

@@ -1,4 +1,4 @@
-//! sled, and the fsync that sled leaves out.
+//! Wraps sled, and adds the fsync calls that sled leaves out.
 
 use std::fs::File;
 use std::io;
@@ -17,23 +17,23 @@ use crate::queue::Error;
 use crate::runtime::compute::panic_text;
 use crate::system::{disk, regular};
 
-/// Memory of sled's page cache.
+/// The size of sled's page cache.
 const CACHE_BYTES: u64 = 16 << 20;
 /// The size of sled's segments before values were stored in chunks.
 const SEGMENT_BYTES_BEFORE: usize = 8 << 20;
-/// The number of batches that fill a segment; a sync follows each batch. sled reuses a segment once the content that
-/// replaces it has been followed by a whole segment of other writes. With less than a segment between two syncs, the
-/// replacement is on the disk by then.
+/// A batch is a segment divided by this number, and a sync follows each batch. sled reuses a segment of its file once a
+/// whole segment of other writes has followed the data that replaces its content. Syncs at intervals of less than a
+/// segment ensure that the replacement is on the disk by then.
 const BATCHES_A_SEGMENT: usize = 4;
-/// Attempts to open a store: its lock may still be held for a moment after it was closed.
+/// The maximum number of attempts to open a store, since its lock may be held for a moment after it was closed.
 const LOCK_TRIES: usize = 100;
-/// The pause between the attempts.
+/// The pause between two attempts.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// sled's tree. What was written is on the disk.
+/// sled's tree. Each write waits until it is on the disk.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Tree {
-    /// Held until this is dropped.
+    /// The open database. It is `None` only while this value is dropped.
     db: Option<Db>,
     log: File,
     batch_bytes: usize,
@@ -47,13 +47,13 @@ impl Tree {
         sync_before_open(directory).map_err(of_io)?;
         remove_unfinished_snapshots(directory).map_err(of_io)?;
         let (db, segment_bytes) = match open_db(directory, segment_bytes) {
-            // The size of segments never changes after the store was created.
+            // An older store has segments of another size, which it keeps.
             Err(SledError::Unsupported(_)) => {
                 (open_db(directory, SEGMENT_BYTES_BEFORE).map_err(of_sled)?, SEGMENT_BYTES_BEFORE)
             }
             opened => (opened.map_err(of_sled)?, segment_bytes),
         };
-        // sled has written a snapshot that refers to its log; both must survive a power cut.
+        // sled has written a snapshot that refers to its log, so both must survive a power cut.
         sync_all_of(directory).map_err(of_io)?;
         let log = File::open(directory.join(LOG)).map_err(of_io)?;
         let chunk_bytes = ChunkBytes::for_segments(segment_bytes);
@@ -67,7 +67,7 @@ impl Tree {
     pub(in crate::queue::sled) fn get(&self, key: &[u8]) -> Result<Option<IVec>, Error> {
         let Some(first) = self.chunk(key, 0)? else { return Ok(None) };
         let value = self.chunk_bytes.join(first, |number| self.chunk(key, number))?;
-        // A reader may see part of a value that is being removed.
+        // The chunks may be those of a value that is just being removed.
         if value.is_none() && self.chunk(key, 0)?.is_some() {
             return Err(damaged());
         }
@@ -103,8 +103,8 @@ impl Tree {
         })
     }
 
-    /// Makes the changes of an epoch, and waits until they are on the disk. They are made in steps: if this is
-    /// interrupted, they have to be made again.
+    /// Makes the changes of an epoch in several steps, and waits until they are on the disk. After an interruption all
+    /// of them must be made again.
     pub(in crate::queue::sled) fn accept(&self, table: &Memtable, epoch: u64) -> Result<(), Error> {
         let (mut batch, mut bytes) = (Batch::default(), 0);
         for (key, change) in table.sorted() {
@@ -124,7 +124,7 @@ impl Tree {
         self.commit(batch)
     }
 
-    /// Writes every value into a new tree in another directory. `other` returns the replacement of a value.
+    /// Writes every value into a new tree in another directory. `other` may return a replacement of a value.
     pub(in crate::queue::sled) fn copy_to(
         &self,
         directory: &Path,
@@ -182,7 +182,7 @@ impl Drop for Tree {
     }
 }
 
-/// sled's file.
+/// The name of sled's file.
 pub(in crate::queue::sled) const LOG: &str = "db";
 
 pub(in crate::queue::sled) fn storage(error: impl Into<crate::queue::BoxError>) -> Error {
@@ -215,7 +215,7 @@ fn of_sled(error: SledError) -> Error {
     }
 }
 
-/// Converts an I/O error. Trying again cannot turn a file into a directory, or make a file longer.
+/// Converts an I/O error. An error that would recur, such as a file in place of a directory, counts as damage.
 pub(in crate::queue::sled) fn of_io(error: io::Error) -> Error {
     match error.kind() {
         _ if regular::is_no_file(&error) => Error::Damaged(error.into()),
@@ -232,7 +232,7 @@ fn is_lock(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || error.to_string().contains("could not acquire lock")
 }
 
-/// Checks that sled opens nothing that blocks: only regular files, and one directory.
+/// Checks that all files are regular, except one directory, because opening other kinds could block sled.
 fn all_are_files(directory: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
@@ -241,7 +241,7 @@ fn all_are_files(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Syncs the files before sled builds a snapshot on them: a process that was killed may have left writes in the page
+/// Syncs the files before sled makes a snapshot that relies on them: writes of a killed process may be in the page
 /// cache only.
 fn sync_before_open(directory: &Path) -> io::Result<()> {
     match regular::open(&directory.join(LOG)) {
@@ -251,8 +251,8 @@ fn sync_before_open(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// sled treats an unfinished snapshot (full disk, kill) as a damaged one. The previous snapshot is removed only when
-/// the next is complete.
+/// Removes snapshots that were not completed because of a full disk or a kill: sled would treat them as damage. The
+/// previous snapshot is still there, since sled removes it only after the next is complete.
 fn remove_unfinished_snapshots(directory: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
@@ -263,7 +263,7 @@ fn remove_unfinished_snapshots(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Drops cached pages of the files that the disk may not have, as far as the system does that.
+/// Asks the system to drop the cached pages of the files: after a failed write they may differ from the disk.
 pub(in crate::queue::sled) fn forget_cached(directory: &Path) {
     let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
     files.for_each(|entry| disk::forget_cached(&entry.path()));

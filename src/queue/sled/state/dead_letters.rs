@@ -19,7 +19,7 @@ impl DeadLetters {
         self.letters.insert(letter.sequence, letter);
     }
 
-    /// Removes a letter.
+    /// Removes a dead letter.
     pub(in crate::queue::sled) fn remove(&mut self, sequence: u64) {
         if let Some(letter) = self.letters.remove(&sequence) {
             self.by_job.remove(&letter.job);
@@ -33,7 +33,7 @@ impl DeadLetters {
         self.by_job.contains_key(job)
     }
 
-    /// Returns the sequences of the dead jobs among these, each once.
+    /// Returns the sequence numbers of those of the jobs that are dead letters, each once.
     pub(in crate::queue::sled) fn find(&self, jobs: &[JobId]) -> Vec<u64> {
         let mut found: Vec<u64> = jobs.iter().filter_map(|job| self.by_job.get(job).copied()).collect();
         found.sort_unstable();
@@ -41,7 +41,7 @@ impl DeadLetters {
         found
     }
 
-    /// Returns the sequences of a group.
+    /// Returns the sequence numbers of the dead letters of a group.
     pub(in crate::queue::sled) fn of_group(&self, group: &Group) -> Vec<u64> {
         self.letters.values().filter(|letter| letter.group == *group).map(|letter| letter.sequence).collect()
     }

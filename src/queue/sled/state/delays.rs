@@ -1,4 +1,4 @@
-//! Delayed jobs.
+//! The delays of jobs.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::super::engine::layout::Head;
 use super::segment::Place;
 use crate::runtime::clock::Timestamp;
 
-/// The end of a delay.
+/// A delay of a job.
 #[derive(Clone, Copy, Debug)]
 struct Delay {
     until: Timestamp,
@@ -41,13 +41,13 @@ impl Delays {
         self.by_place.get(&place).map(|delay| delay.until)
     }
 
-    /// Returns the job whose delay ends next, with the time.
+    /// Returns the next end of a delay: the time, and the job.
     pub(in crate::queue::sled) fn first(&self) -> Option<(Timestamp, Place)> {
         self.timers.first().copied()
     }
 
-    /// Shortens delays that were stored by a clock that was ahead: counted from now, none lasts longer than
-    /// requested. Returns the jobs whose delay ends at another time than before.
+    /// Shortens delays that were stored while the clock was ahead, so that none lasts longer from now on than was
+    /// requested. Returns the jobs whose delay was shortened.
     pub(in crate::queue::sled) fn bound(&mut self, now: Timestamp) -> Vec<Place> {
         let mut bounded = Vec::new();
         for (place, Delay { until, longest }) in &mut self.by_place {
@@ -63,9 +63,9 @@ impl Delays {
     }
 }
 
-/// Returns an upper bound of the delay of a stored job: the job waits until the time `until`, after this many
-/// attempts. No pause after a failed attempt is longer than `backoff_longest`. A mark may be rewritten with a time of
-/// another clock; a head keeps the requested time.
+/// Returns an upper bound of the delay of a stored job, which waits until `until` and has had `attempts` attempts. No
+/// pause after a failed attempt is longer than `backoff_longest`. The head keeps the requested time, even if the mark
+/// was rewritten with the time of another clock.
 pub(in crate::queue::sled) fn longest(
     head: &Head,
     (slot, until): (u16, Timestamp),

@@ -1,17 +1,17 @@
-//! The index of the names in the queue, with nine bytes for a job.
+//! The index of the names in the queue, which takes nine bytes for each job.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::queue::JobId;
 
-/// Parts of the index. Each grows by itself, so that growing never needs much memory at once.
+/// The number of parts of the index. Each grows independently, so that growing never needs much memory at once.
 const SHARDS: u64 = 4096;
 
-/// Finds the segment that a name may be in.
+/// The index, which finds the segments that may contain a name.
 ///
-/// The index has 44 bits of a hash of each name; a match is confirmed with the name in the segment. A name whose
-/// fingerprint belongs to another living job is stored in full.
+/// It has a fingerprint of each name, 44 bits of a hash. The caller must compare the name itself with those in the
+/// segment. A name whose fingerprint belongs to another living job is stored in full.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Ids {
     shards: Vec<HashMap<u32, u32, BuildHasherDefault<Spread>>>,
@@ -25,14 +25,14 @@ impl Default for Ids {
 }
 
 impl Ids {
-    /// Returns the segments that a name may be in.
+    /// Returns the segments that may contain a name.
     pub(in crate::queue::sled) fn find(&self, print: u64, job: &JobId) -> impl Iterator<Item = u32> {
         let by_print = self.shards[shard(print)].get(&rest(print)).copied();
         let by_name = if self.collided.is_empty() { None } else { self.collided.get(job).copied() };
         by_print.into_iter().chain(by_name)
     }
 
-    /// Returns the segment that has this fingerprint.
+    /// Returns the segment to which this fingerprint is assigned.
     pub(in crate::queue::sled) fn holder(&self, print: u64) -> Option<u32> {
         self.shards[shard(print)].get(&rest(print)).copied()
     }
@@ -42,12 +42,12 @@ impl Ids {
         self.shards[shard(print)].insert(rest(print), segment);
     }
 
-    /// Keeps a name whose fingerprint belongs to another living job.
+    /// Stores a name whose fingerprint belongs to another living job.
     pub(in crate::queue::sled) fn insert_collided(&mut self, job: JobId, segment: u32) {
         self.collided.insert(job, segment);
     }
 
-    /// Forgets a segment.
+    /// Removes a segment and those of these fingerprints that are assigned to it.
     pub(in crate::queue::sled) fn remove(&mut self, segment: u32, prints: &[u64]) {
         for &print in prints {
             let shard = &mut self.shards[shard(print)];
@@ -67,9 +67,8 @@ const fn rest(print: u64) -> u32 {
     (print / SHARDS) as u32
 }
 
-/// Returns the fingerprint of a name, 44 bits. It is stored: it must never change.
-///
-/// FNV-1a with the finalizer of `MurmurHash3`.
+/// Returns the fingerprint of a name, 44 bits: FNV-1a with the finalizer of `MurmurHash3`. Fingerprints are stored, so
+/// this function must never change.
 pub(in crate::queue::sled) fn print(name: &str) -> u64 {
     let fnv = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

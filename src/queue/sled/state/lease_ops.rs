@@ -13,7 +13,7 @@ use crate::queue::{
 use crate::runtime::clock::Timestamp;
 use crate::runtime::entropy::Entropy;
 
-/// A claimed job, without the data on the disk.
+/// A claimed job, without its name and payload, which are on the disk.
 #[derive(Clone, Debug)]
 pub(in crate::queue::sled) struct Claimed {
     pub(in crate::queue::sled) address: Address,
@@ -44,8 +44,8 @@ impl QueueState {
         picked
     }
 
-    /// Returns the next job of a queue, and the time at which it became ready. A job that has used its attempts
-    /// because the process was stopped becomes a dead letter instead.
+    /// Returns the next job of a queue, and the time at which it became ready. A ready job may have used its attempts,
+    /// because a restart counts as an attempt; such a job becomes a dead letter instead.
     fn next_of(&mut self, queue: u32, now: Timestamp) -> Option<(Place, Timestamp)> {
         loop {
             let range = self.scheduler.take(queue)?;
@@ -78,7 +78,7 @@ impl QueueState {
         Claimed { address, fence, until, attempt, enqueued, ready, queue, group: lane.group.clone() }
     }
 
-    /// Processes a heartbeat; `length` is for a lease from before a restart.
+    /// Processes a heartbeat. A lease from before a restart is renewed with the length `length`.
     pub(in crate::queue::sled) fn heartbeat(
         &mut self,
         beat: &Heartbeat,
@@ -97,7 +97,7 @@ impl QueueState {
         }
     }
 
-    /// Renews the lease of a job without a holder, for the worker that still works on it.
+    /// Gives a job that no worker holds back to the worker of an earlier lease, which still works on it.
     fn take_up(&mut self, address: Address, number: u64, length: Duration, now: Timestamp) -> Pulse {
         let Some(place) = self.place_of(address) else { return Pulse::Lost };
         let slot = self.segments.slot(place);
@@ -127,7 +127,7 @@ impl QueueState {
         self.place_of(address).filter(|place| self.segments.slot(*place).state != State::Gone)
     }
 
-    /// Ends a lease; returns whether its job was cancelled.
+    /// Ends a lease; returns the address of its job, and true if the job was cancelled.
     fn end_lease(&mut self, fence: Fence) -> Option<(Address, bool)> {
         let (address, number) = read(fence);
         let cancelled = self.leases.get(address).filter(|lease| lease.number == number)?.cancelled;
@@ -172,7 +172,7 @@ impl QueueState {
         }
     }
 
-    /// Removes a group.
+    /// Removes all jobs of a group.
     pub(in crate::queue::sled) fn cancel_group(&mut self, group: &Group) -> Cancelled {
         let mut cancelled = Cancelled::default();
         for place in self.places_of(group) {
@@ -215,7 +215,7 @@ impl QueueState {
         }
     }
 
-    /// Takes dead letters out; the committer redrives them.
+    /// Removes dead letters, and returns their sequence numbers. The committer enqueues their jobs.
     pub(in crate::queue::sled) fn redrive(&mut self, jobs: &[JobId]) -> Vec<u64> {
         let letters = self.dead.find(jobs);
         for letter in &letters {

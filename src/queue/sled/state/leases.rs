@@ -1,8 +1,8 @@
-//! Leases. They are in memory only.
+//! Leases, which are in memory only.
 //!
-//! Leases run by a clock of their own, which advances with the calls: of a longer gap between two calls only
-//! [`UNSEEN_MAX`] counts. During such a gap the process or the machine was stopped, or its clock was set, and no
-//! holder could send a heartbeat.
+//! Leases have a separate clock, which calls of the queue advance. A gap between two calls advances it by at most
+//! [`UNSEEN_MAX`]: in a longer gap the process or the machine was stopped, or its clock was set, so no worker could
+//! send a heartbeat.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::runtime::entropy::Entropy;
 /// The identity of a job on the disk: segment and slot. Unlike a place, it is never reused.
 pub(in crate::queue::sled) type Address = (u64, u16);
 
-/// Bits of a fence that distinguish leases of the same job.
+/// The number of bits of a fence that distinguish leases of the same job.
 const NUMBER_BITS: u32 = 48;
 const SLOT_BITS: u32 = 16;
-/// The longest time for which calls overtake each other.
+/// The longest time by which a call may be late because others overtook it. If a call is later, the clock was set back.
 const LATE_MAX: Duration = Duration::from_mins(1);
 
 /// A lease of a job.
@@ -29,20 +29,20 @@ pub(in crate::queue::sled) struct LeaseEntry {
     pub(in crate::queue::sled) until: Duration,
     pub(in crate::queue::sled) length: Duration,
     pub(in crate::queue::sled) progress: Progress,
-    /// Set if the job is gone and its holder does not know yet.
+    /// True if the job was cancelled and its worker does not know that yet.
     pub(in crate::queue::sled) cancelled: bool,
 }
 
 /// All leases.
 ///
-/// A fence consists of the address of the job and a counter that starts at random: a lease that an earlier process
-/// gave for the same job has the same number with a probability of 2^-48.
+/// A fence consists of the address of the job and a counter that starts at a random number. So a lease of the same job
+/// from an earlier process has the same number with a probability of only 2^-48.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Leases {
     entries: HashMap<Address, LeaseEntry>,
     deadlines: BTreeSet<(Duration, Address)>,
     number: u64,
-    /// The clock of the leases.
+    /// The time of the clock that leases expire by. It counts at most [`UNSEEN_MAX`] between two calls.
     clock: Duration,
     /// The time of the latest call.
     latest: Option<Timestamp>,
@@ -60,8 +60,8 @@ impl Leases {
         }
     }
 
-    /// Advances the clock of the leases to a call at `now`. Concurrent calls may come out of order; a clock that was
-    /// set back is followed.
+    /// Advances the clock of the leases for a call at `now`. Concurrent calls may come out of order; a larger step back
+    /// means that the clock was set, and counting continues from the new time.
     fn see(&mut self, now: Timestamp) {
         let latest = *self.latest.get_or_insert(now);
         self.clock += now.since(latest).min(UNSEEN_MAX);
@@ -76,7 +76,7 @@ impl Leases {
         latest.after(lease.until.saturating_sub(self.clock)).before(self.clock.saturating_sub(lease.until))
     }
 
-    /// Hands out a job.
+    /// Grants a lease of a job; returns its fence and its end.
     pub(in crate::queue::sled) fn grant(
         &mut self,
         address: Address,
@@ -90,7 +90,7 @@ impl Leases {
         (Fence::from_bits(place | u128::from(self.number)), until)
     }
 
-    /// Restores a lease with the number that it had; returns the time at which it ends.
+    /// Restores a lease with its earlier number; returns its end.
     pub(in crate::queue::sled) fn adopt(
         &mut self,
         address: Address,
@@ -107,7 +107,7 @@ impl Leases {
         now.after(length)
     }
 
-    /// Keeps a lease of the earlier state.
+    /// Takes over a lease of the earlier state.
     pub(in crate::queue::sled) fn keep(&mut self, address: Address, lease: LeaseEntry) {
         self.deadlines.insert((lease.until, address));
         self.entries.insert(address, lease);
@@ -140,7 +140,7 @@ impl Leases {
         Some(now.after(lease.length))
     }
 
-    /// Marks the holder's job as cancelled.
+    /// Marks the job of a lease as cancelled.
     pub(in crate::queue::sled) fn cancel(&mut self, address: Address) {
         if let Some(lease) = self.entries.get_mut(&address) {
             lease.cancelled = true;
@@ -154,7 +154,7 @@ impl Leases {
         Some(lease)
     }
 
-    /// Ends one of the leases that have expired.
+    /// Ends and returns a lease that has expired, if there is one.
     pub(in crate::queue::sled) fn pop_expired(&mut self, now: Timestamp) -> Option<(Address, LeaseEntry)> {
         self.see(now);
         let (until, address) = *self.deadlines.first()?;
@@ -164,7 +164,7 @@ impl Leases {
         self.remove(address).map(|lease| (address, lease))
     }
 
-    /// Returns all leases, in no order.
+    /// Returns all leases, in no particular order.
     pub(in crate::queue::sled) fn iter(&self) -> impl Iterator<Item = (Address, &LeaseEntry)> {
         self.entries.iter().map(|(address, lease)| (*address, lease))
     }

@@ -9,12 +9,12 @@ use super::queue_state::QueueState;
 use crate::queue::{Backoff, Error};
 use crate::runtime::entropy::Entropy;
 
-/// The stored state.
+/// The state that was read from the store.
 pub(in crate::queue::sled) struct Opened {
     /// The state, until it is taken out.
     pub(in crate::queue::sled) state: Option<QueueState>,
     pub(in crate::queue::sled) ids: Ids,
-    /// The limit below which numbers may be in use.
+    /// The exclusive upper bound of the numbers that may be in use.
     pub(in crate::queue::sled) bound: u64,
 }
 
@@ -61,7 +61,7 @@ fn read_segments(store: &Store, state: &mut QueueState, ids: &mut Ids) -> Result
     Ok(())
 }
 
-/// Checks that every slot that the marks name exists.
+/// Checks that every slot in the marks and the delays exists.
 fn check(head: &Head, marks: Option<&Marks>) -> Result<(), Error> {
     let count = head.prints.len();
     let runs: usize = head.runs.iter().map(|run| usize::from(run.count)).sum();

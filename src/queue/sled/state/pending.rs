@@ -9,14 +9,14 @@ use super::leases::Address;
 use crate::queue::{Error, Group, JobId, NewJob, QueueName};
 use crate::runtime::clock::Timestamp;
 
-/// New jobs.
+/// A request to write new jobs.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Request {
     pub(in crate::queue::sled) jobs: Vec<NewJob>,
     /// The dead letters that are redriven with these jobs.
     pub(in crate::queue::sled) redriven: Vec<u64>,
     pub(in crate::queue::sled) now: Timestamp,
-    /// Receives the number of jobs that were new, once they are on the disk.
+    /// The sender that gets the number of new jobs after they are on disk.
     pub(in crate::queue::sled) answer: oneshot::Sender<usize>,
 }
 
@@ -24,7 +24,7 @@ pub(in crate::queue::sled) struct Request {
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Lookup {
     pub(in crate::queue::sled) job: JobId,
-    /// Receives the place of a living job of this name.
+    /// The sender that gets the address of the living job with this name; `None` if there is none.
     pub(in crate::queue::sled) answer: oneshot::Sender<Option<Address>>,
 }
 
@@ -48,11 +48,11 @@ pub(in crate::queue::sled) struct Batch {
     pub(in crate::queue::sled) requests: Vec<Request>,
     pub(in crate::queue::sled) lookups: Vec<Lookup>,
     pub(in crate::queue::sled) dead_letters: Vec<NewDeadLetter>,
-    /// Segments whose marks on the disk are out of date.
+    /// The segments whose marks on the disk are out of date.
     pub(in crate::queue::sled) dirty: Vec<u32>,
-    /// Other keys that are written or removed.
+    /// Other keys, each with true if it is written and false if it is removed.
     pub(in crate::queue::sled) keys: Vec<(Vec<u8>, bool)>,
-    /// Receives the result when the store has been rewritten without removed data.
+    /// The senders that get the result when the store has been rewritten without removed data.
     pub(in crate::queue::sled) erasures: Vec<oneshot::Sender<Result<(), Error>>>,
 }
 
@@ -63,7 +63,7 @@ impl Batch {
     }
 }
 
-/// The number of callers with which the batch is written without a delay.
+/// The number of callers from which the batch is written without a delay.
 const CALLERS_MANY: usize = 4;
 
 /// The urgency of the next flush.
@@ -83,10 +83,10 @@ pub(in crate::queue::sled) enum FlushUrgency {
 pub(in crate::queue::sled) struct PendingWrites {
     batch: Batch,
     waiting: Vec<oneshot::Sender<()>>,
-    /// Callers whose changes are being written; `None` if none are.
+    /// The callers whose changes are being written; `None` if no batch is being written.
     writing: Option<Vec<oneshot::Sender<()>>>,
     urgency: FlushUrgency,
-    /// Set if the committer sleeps until it is notified; otherwise it wakes up soon.
+    /// True if the committer waits without a timeout until it is notified.
     pub(in crate::queue::sled) asleep: bool,
     /// The failure after which the store must be reopened.
     failure: Option<Error>,
@@ -115,7 +115,7 @@ impl PendingWrites {
         self.batch.dead_letters.push(letter);
     }
 
-    /// Writes a key without a value, or removes one.
+    /// Writes a key with an empty value, or removes the key if `present` is false.
     pub(in crate::queue::sled) fn add_key(&mut self, key: Vec<u8>, present: bool) {
         self.wake_if_asleep();
         self.batch.keys.push((key, present));
@@ -178,7 +178,7 @@ impl PendingWrites {
         self.batch.is_empty()
     }
 
-    /// Takes the batch, to be written.
+    /// Takes the batch, which the committer will write.
     pub(in crate::queue::sled) fn take(&mut self) -> Batch {
         self.urgency = FlushUrgency::None;
         self.writing = Some(std::mem::take(&mut self.waiting));

@@ -21,7 +21,7 @@ use crate::runtime::entropy::Entropy;
 /// The lane of a run without living jobs.
 const NO_LANE: u32 = u32::MAX;
 
-/// The reason for which the queue rejects calls.
+/// The reason why the queue rejects calls.
 #[derive(Clone, Debug)]
 pub(in crate::queue::sled) enum Ended {
     Closed,
@@ -50,9 +50,9 @@ pub(in crate::queue::sled) struct QueueState {
     pub(in crate::queue::sled) pending: PendingWrites,
     pub(in crate::queue::sled) ended: Option<Ended>,
     delays: Delays,
-    /// Leases that expired since the last one that counted as an attempt, for jobs that have any.
+    /// For each job with expired leases: their number since the last one that counted as an attempt.
     lapses: HashMap<Place, u8>,
-    /// Set once a call has given the time.
+    /// True after the first call with a time.
     timed: bool,
     /// The longest pause after a failed attempt.
     backoff_longest: Duration,
@@ -61,8 +61,8 @@ pub(in crate::queue::sled) struct QueueState {
 }
 
 impl QueueState {
-    /// Creates an empty state; `work` is notified when there is something to write. No failed job waits for longer
-    /// than `backoff_longest`.
+    /// Creates an empty state, which notifies `work` when there is something to write. `backoff_longest` is the longest
+    /// pause after a failed attempt.
     pub(in crate::queue::sled) fn new(
         entropy: &Entropy,
         next_number: u64,
@@ -90,12 +90,12 @@ impl QueueState {
         self.next_number - 1
     }
 
-    /// Makes sure that no number below this one is given out.
+    /// Ensures that no number below this one is assigned.
     pub(in crate::queue::sled) fn count_on_from(&mut self, number: u64) {
         self.next_number = self.next_number.max(number);
     }
 
-    /// Returns the limit below which numbers may be in use.
+    /// Returns the exclusive upper bound of the numbers that may be in use.
     pub(in crate::queue::sled) fn next_number(&self) -> u64 {
         self.next_number
     }
@@ -184,7 +184,7 @@ impl QueueState {
         (self.segments.get(place.segment).key, place.slot)
     }
 
-    /// Returns the run that a living job belongs to.
+    /// Returns the run to which a living job belongs.
     pub(in crate::queue::sled) fn run_of(&self, place: Place) -> Run {
         self.segments.get(place.segment).run_of(place.slot)
     }
@@ -287,7 +287,7 @@ impl QueueState {
     /// Advances the time: leases expire and delays end.
     pub(in crate::queue::sled) fn advance(&mut self, now: Timestamp) {
         if !std::mem::replace(&mut self.timed, true) {
-            // The next start continues from here, whatever its clock says.
+            // The shortened delays are stored, so that the next start continues from them.
             for place in self.delays.bound(now) {
                 self.mark_dirty(place);
             }
@@ -304,8 +304,8 @@ impl QueueState {
         }
     }
 
-    /// Ends the delay of a job on the disk too, so that a clock that is set back before the next start does not make
-    /// it wait again.
+    /// Ends the delay of a job, also on the disk: if the clock is set back before the next start, the job does not wait
+    /// again.
     fn end_delay(&mut self, place: Place, until: Timestamp) {
         // A job that was tried before goes first; others keep their order.
         if self.segments.slot(place).attempts > 0 {
@@ -318,8 +318,8 @@ impl QueueState {
         self.mark_dirty(place);
     }
 
-    /// Takes a job from a worker whose lease ended at `until`. The job itself may be fine: only one lapse in
-    /// [`LAPSES_PER_ATTEMPT`] counts as an attempt.
+    /// Takes a job back after its lease expired at `until`. Only one lapse in [`LAPSES_PER_ATTEMPT`] counts as an
+    /// attempt, since the cause may be the worker.
     fn abandon(&mut self, place: Place, until: Timestamp, now: Timestamp) {
         let (slot, run) = (self.segments.slot(place), self.run_of(place));
         self.scheduler.queue_of(run.lane).failed.add(now, 1);
@@ -343,8 +343,8 @@ impl QueueState {
         }
     }
 
-    /// Takes back a lapse of a lease that is still in use, and its effect on the attempts; returns whether there was
-    /// a lapse.
+    /// Undoes the last lapse of a job, whose worker still works on it, and its effect on the attempts; returns true if
+    /// there was a lapse.
     pub(in crate::queue::sled) fn forgive_lapse(&mut self, place: Place) -> bool {
         let Some(lapses) = self.lapses.get_mut(&place) else { return false };
         *lapses -= 1;
@@ -362,7 +362,7 @@ impl QueueState {
         delay.into_iter().chain(self.leases.next_deadline()).min()
     }
 
-    /// Returns a receiver that fires once all changes so far are on the disk; `None` if they are.
+    /// Returns a receiver that fires once all changes so far are on the disk; `None` if they already are.
     pub(in crate::queue::sled) fn ticket(&mut self) -> Option<oneshot::Receiver<()>> {
         self.pending.ticket()
     }

@@ -1,4 +1,4 @@
-//! Rotation of the lanes that hold ready jobs. Families of groups take turns, and so do the lanes of a family.
+//! The rotation of the lanes with ready jobs. Families of groups take turns, and so do the lanes of a family.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -8,12 +8,12 @@ use crate::queue::Group;
 #[derive(Debug, Default)]
 pub(in crate::queue::sled) struct Rotation {
     families: VecDeque<Group>,
-    /// The lanes of each family that has any.
+    /// The lanes of each family, in the order of their turns.
     by_family: HashMap<Group, VecDeque<u32>>,
 }
 
 impl Rotation {
-    /// Puts a lane behind the others of its family, and the family behind the others if it is new.
+    /// Adds a lane after the others of its family, and the family after the others if it has no lane yet.
     pub(in crate::queue::sled) fn push_back(&mut self, family: &Group, lane: u32) {
         if let Some(lanes) = self.by_family.get_mut(family) {
             lanes.push_back(lane);

@@ -17,7 +17,7 @@ const AGING: Duration = Duration::from_secs(10);
 /// The stride of a queue of weight 1.
 const STRIDE: u64 = 1 << 20;
 
-/// Consecutive jobs of one segment that were ready when they were added. Some may be gone since.
+/// Consecutive jobs of one segment that were ready when they were added. Some may have been removed since.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::queue::sled) struct SlotRange {
     pub(in crate::queue::sled) segment: u32,
@@ -39,7 +39,7 @@ pub(in crate::queue::sled) struct Lane {
     pub(in crate::queue::sled) group: Group,
     family: Group,
     ready: VecDeque<SlotRange>,
-    /// Jobs that are not gone.
+    /// The number of living jobs.
     live: u64,
 }
 
@@ -55,7 +55,7 @@ pub(in crate::queue::sled) struct Queue {
     pub(in crate::queue::sled) failed: Meter,
     /// Lanes with ready jobs, by priority.
     priorities: BTreeMap<Reverse<i8>, Rotation>,
-    /// The queue's pass in stride scheduling: the queue with the smallest pass is next.
+    /// The *pass* of stride scheduling: the queue with the smallest pass is next.
     paid: u64,
 }
 
@@ -111,7 +111,7 @@ impl Scheduler {
         queue
     }
 
-    /// Takes over the meters of the scheduler that this one replaces.
+    /// Takes over the meters of the scheduler `before`, which this one replaces.
     pub(in crate::queue::sled) fn keep_meters_of(&mut self, before: &mut Self) {
         for old in before.queues.drain(..) {
             let index = self.queue(&old.name);
@@ -133,13 +133,13 @@ impl Scheduler {
         &mut self.queues[queue as usize]
     }
 
-    /// Returns the queue that a lane belongs to.
+    /// Returns the queue of a lane.
     pub(in crate::queue::sled) fn queue_of(&mut self, lane: u32) -> &mut Queue {
         let queue = self.lane(lane).queue;
         self.queue_mut(queue)
     }
 
-    /// Returns the lane of this group; adds it if there is none.
+    /// Returns the lane of this queue, priority and group; adds it if there is none.
     pub(in crate::queue::sled) fn find_or_make(&mut self, queue: u32, priority: i8, group: &Group) -> u32 {
         let is_it = |lane: &&u32| (self.lane(**lane).queue, self.lane(**lane).priority) == (queue, priority);
         if let Some(lane) = self.of_group(group).iter().find(is_it) {
@@ -166,22 +166,22 @@ impl Scheduler {
         self.entries[lane as usize].as_mut().expect("runs with living jobs keep their lane")
     }
 
-    /// Returns a lane, if there is one. A run without living jobs may have lost its lane, and another may have it.
+    /// Returns a lane, if it exists. The lane of a run without living jobs may have been dropped and its index reused.
     pub(in crate::queue::sled) fn find_lane(&self, lane: u32) -> Option<&Lane> {
         self.entries.get(lane as usize)?.as_ref()
     }
 
-    /// Returns the lanes of a group; none, if it has no job.
+    /// Returns the lanes of a group; an empty list if it has no job.
     pub(in crate::queue::sled) fn of_group(&self, group: &Group) -> &[u32] {
         self.by_group.get(group).map_or(&[], Vec::as_slice)
     }
 
-    /// Adds to the count of living jobs.
+    /// Adds `jobs` to the count of living jobs: those that are ready, delayed or leased.
     pub(in crate::queue::sled) fn add_live(&mut self, lane: u32, jobs: u64) {
         self.lane_mut(lane).live += jobs;
     }
 
-    /// Subtracts a living job from the count; a lane without any is dropped.
+    /// Subtracts a living job from the count; drops a lane without living jobs.
     pub(in crate::queue::sled) fn drop_live(&mut self, lane: u32) {
         let entry = self.lane_mut(lane);
         entry.live -= 1;
@@ -223,7 +223,7 @@ impl Scheduler {
         self.lane_mut(lane).ready.push_front(range);
     }
 
-    /// Gives a lane that gets its first ready job a turn, after the others.
+    /// Adds a lane to the rotation, after the others, if it has no ready job yet.
     fn line_up(&mut self, lane: u32) {
         let entry = self.lane(lane);
         if entry.ready.is_empty() {
@@ -251,7 +251,7 @@ impl Scheduler {
         Some(*queue)
     }
 
-    /// Takes the next job of a queue: the `first` of the returned range. It may have ended since it was
+    /// Takes the next job of a queue: the `first` of the returned range. The job may have been removed since it was
     /// added.
     pub(in crate::queue::sled) fn take(&mut self, queue: u32) -> Option<SlotRange> {
         let priority = self.next_priority(queue)?;
@@ -273,8 +273,8 @@ impl Scheduler {
         Some(taken)
     }
 
-    /// Returns the priority that is next: the one whose first job is due earliest after the correction for its
-    /// priority.
+    /// Returns the priority whose turn it is: the one whose first job is oldest, where each level of priority adds
+    /// [`AGING`] to the age.
     fn next_priority(&self, queue: u32) -> Option<Reverse<i8>> {
         let priorities = &self.queues[queue as usize].priorities;
         if priorities.len() == 1 {

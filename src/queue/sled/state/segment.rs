@@ -6,7 +6,7 @@ use std::num::NonZeroU8;
 use super::super::engine::layout::Marks;
 use crate::runtime::clock::Timestamp;
 
-/// The position of a job in memory.
+/// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::queue::sled) enum State {
     Ready,
@@ -16,7 +16,7 @@ pub(in crate::queue::sled) enum State {
     Gone,
 }
 
-/// A job.
+/// A job in memory.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::queue::sled) struct Slot {
     pub(in crate::queue::sled) state: State,
@@ -30,7 +30,7 @@ pub(in crate::queue::sled) struct Place {
     pub(in crate::queue::sled) slot: u16,
 }
 
-/// Consecutive jobs that wait in one lane.
+/// Consecutive slots of one lane.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::queue::sled) struct Run {
     pub(in crate::queue::sled) first: u16,
@@ -45,7 +45,7 @@ impl Run {
     }
 }
 
-/// A segment: one value on the disk.
+/// A segment in memory.
 #[derive(Debug)]
 pub(in crate::queue::sled) struct Segment {
     /// The number of the segment on the disk, which is never reused.
@@ -53,16 +53,16 @@ pub(in crate::queue::sled) struct Segment {
     pub(in crate::queue::sled) enqueued: Timestamp,
     /// The number of jobs that have not been removed.
     pub(in crate::queue::sled) live: u16,
-    /// Set if the disk has an older state.
+    /// True if the marks on the disk are out of date.
     pub(in crate::queue::sled) dirty: bool,
-    /// Set if the disk has marks for the segment.
+    /// True if the disk has marks for the segment.
     pub(in crate::queue::sled) marked: bool,
     pub(in crate::queue::sled) runs: Box<[Run]>,
     pub(in crate::queue::sled) slots: Box<[Slot]>,
 }
 
 impl Segment {
-    /// Returns the run that a slot belongs to.
+    /// Returns the run to which a slot belongs.
     pub(in crate::queue::sled) fn run_of(&self, slot: u16) -> Run {
         let after = self.runs.partition_point(|run| run.first <= slot);
         self.runs[after - 1]
@@ -114,7 +114,7 @@ impl Segments {
         }
     }
 
-    /// Returns the segment with this number on the disk.
+    /// Returns the index of the segment with this number on the disk.
     pub(in crate::queue::sled) fn find(&self, key: u64) -> Option<u32> {
         self.by_key.get(&key).copied()
     }
@@ -127,7 +127,7 @@ impl Segments {
         self.entries[index as usize].as_mut().expect("places point at segments that are there")
     }
 
-    /// Returns the segment, unless another has taken its place.
+    /// Returns the segment at `index` with this tag; `None` if another segment is there now.
     pub(in crate::queue::sled) fn get_if(&self, index: u32, tag: u32) -> Option<&Segment> {
         self.entries[index as usize].as_ref().filter(|segment| tag_of(segment.key) == tag)
     }
@@ -140,18 +140,18 @@ impl Segments {
         &mut self.get_mut(place.segment).slots[usize::from(place.slot)]
     }
 
-    /// Returns the segments from this number on, in the order of the disk, with their places.
+    /// Returns the segments from this number on, in the order of their numbers, with their indexes.
     pub(in crate::queue::sled) fn starting_at(&self, key: u64) -> impl Iterator<Item = (u32, &Segment)> {
         self.by_key.range(key..).map(|(_, index)| (*index, self.get(*index)))
     }
 
-    /// Returns the segments with their places.
+    /// Returns the segments with their indexes.
     pub(in crate::queue::sled) fn iter(&self) -> impl Iterator<Item = (u32, &Segment)> {
         (0..).zip(&self.entries).filter_map(|(index, entry)| Some((index, entry.as_ref()?)))
     }
 }
 
-/// Returns a number that distinguishes a segment from an earlier one in the same place.
+/// Returns a tag, which distinguishes a segment from an earlier one at the same index.
 pub(in crate::queue::sled) const fn tag_of(key: u64) -> u32 {
     key as u32
 }

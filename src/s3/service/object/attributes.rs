@@ -1,4 +1,4 @@
-//! `GetObjectAttributes`.
+//! The operation `GetObjectAttributes`.
 
 use s3s::dto::{
     Checksum as Sums, GetObjectAttributesInput, GetObjectAttributesOutput, GetObjectAttributesParts,
@@ -21,7 +21,7 @@ impl Service {
         request: S3Request<GetObjectAttributesInput>,
     ) -> S3Result<S3Response<GetObjectAttributesOutput>> {
         let input = request.input;
-        // `s3s` treats a list on one line as one name.
+        // `s3s` parses a list in one header line as one name.
         let asked: Vec<&str> =
             input.object_attributes.iter().flat_map(|line| line.as_str().split(',').map(str::trim)).collect();
         if asked.iter().any(|name| !NAMES.contains(name)) {
@@ -52,7 +52,7 @@ fn sums(checksum: &Checksum) -> Sums {
     with_checksum_and_type!(fields, Sums {})
 }
 
-/// Returns parts of an object. They are listed if they have checksums, as in AWS.
+/// Returns a page of the parts of an object. As in AWS, they are listed only if they have checksums.
 fn page(parts: &[Part], after: u32, max: u32, more: bool, count: u32) -> GetObjectAttributesParts {
     let summed = parts.iter().all(|part| part.checksum.is_some());
     GetObjectAttributesParts {

@@ -1,4 +1,4 @@
-//! `CopyObject` and `UploadPartCopy`.
+//! The operations `CopyObject` and `UploadPartCopy`.
 
 use std::ops::Range;
 
@@ -87,7 +87,7 @@ impl Service {
         Ok(S3Response::new(output))
     }
 
-    /// Opens the object to copy, if the conditions on it hold.
+    /// Opens the source of a copy, if the conditions on it hold.
     async fn source(&self, bucket: &str, key: &str, conditions: &Conditions<'_>) -> S3Result<Contents> {
         let contents = self.buckets.get(bucket, key).await.map_err(refusal)?;
         match conditions.decide(&contents.object.etag, contents.object.modified)? {
@@ -100,7 +100,7 @@ impl Service {
     }
 }
 
-/// Returns the condition on the target, which `s3s` does not parse for copies.
+/// Returns the condition on the target from the headers, since `s3s` does not parse it for copies.
 fn wanted(headers: &HeaderMap) -> S3Result<Condition> {
     let read = |name: HeaderName| -> S3Result<Option<ETagCondition>> {
         let Some(value) = headers.get(&name) else { return Ok(None) };
@@ -110,7 +110,7 @@ fn wanted(headers: &HeaderMap) -> S3Result<Condition> {
     condition(read(header::IF_MATCH)?.as_ref(), read(header::IF_NONE_MATCH)?.as_ref())
 }
 
-/// Returns bucket and key of the source.
+/// Returns the bucket and the key of the source.
 fn source(source: &CopySource) -> S3Result<(&str, &str)> {
     match source {
         CopySource::Bucket { version_id: Some(version), .. } if &**version != "null" => {
@@ -121,7 +121,7 @@ fn source(source: &CopySource) -> S3Result<(&str, &str)> {
     }
 }
 
-/// Returns the range of the source that becomes a part: `bytes=first-last`, both within the object.
+/// Parses the range of the source to copy, `bytes=first-last`, which must be within the object.
 fn copied_range(asked: Option<&str>, size: u64) -> S3Result<Range<u64>> {
     let Some(asked) = asked else { return Ok(0..size) };
     let invalid = || {

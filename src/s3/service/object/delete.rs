@@ -1,4 +1,4 @@
-//! `DeleteObject` and `DeleteObjects`.
+//! The operations `DeleteObject` and `DeleteObjects`.
 
 use futures::{StreamExt, stream};
 use s3s::dto::{
@@ -15,7 +15,7 @@ use crate::s3::service::convert::{condition, refusal};
 
 /// The maximum number of keys in one request.
 const KEYS_MAX: usize = 1_000;
-/// Keys that are deleted concurrently; they share syncs of the disk.
+/// The number of keys that are deleted concurrently. Concurrent deletions share syncs of the disk.
 const AT_ONCE: usize = 64;
 
 impl Service {
@@ -73,7 +73,7 @@ impl Service {
         if object.version_id.as_ref().is_some_and(|version| version != "null") {
             return Err(s3_error!(NotImplemented, "Versions are not supported."));
         }
-        // An ignored condition would remove the object that it protects.
+        // If these conditions were ignored, an object would be removed that they protect.
         if object.last_modified_time.is_some() || object.size.is_some() {
             return Err(s3_error!(
                 NotImplemented,

@@ -1,4 +1,4 @@
-//! `GetObject`, `HeadObject` and `GetObjectTagging`.
+//! The operations `GetObject`, `HeadObject` and `GetObjectTagging`.
 
 use std::ops::Range;
 use std::pin::Pin;
@@ -25,7 +25,7 @@ use crate::s3::service::convert::{
 };
 use crate::s3::service::ranges;
 
-/// The type of an object that was stored without one.
+/// The content type of an object that was stored without one.
 const CONTENT_TYPE: &str = "binary/octet-stream";
 
 impl Service {
@@ -48,7 +48,7 @@ impl Service {
         }))
     }
 
-    /// Returns the checksum of a score file, if the project of the caller's credentials has its run.
+    /// Returns the checksum of a score file, if the run that wrote it belongs to the project of the credentials.
     async fn known_checksum(&self, file: &Key, rights: Option<&Rights>) -> S3Result<Option<Checksum>> {
         match rights.and_then(Rights::project) {
             Some(project) => self.owners.checksum(project, file).await,
@@ -108,7 +108,7 @@ impl Service {
         }))
     }
 
-    /// Returns the requested part of an object, if the conditions on it hold, and its response.
+    /// Returns the requested bytes of an object and the response for them, if the conditions hold.
     async fn selected(
         &self,
         bucket: &str,
@@ -148,7 +148,7 @@ struct Selection {
     described: GetObjectOutput,
 }
 
-/// Returns the response to a caller that has the object already: a status and the identifying headers.
+/// Returns the response 304 for a caller that has the object already, with the headers that identify the object.
 fn not_modified(object: &Object) -> S3Error {
     let mut headers = HeaderMap::new();
     let known = [
@@ -168,9 +168,9 @@ fn not_modified(object: &Object) -> S3Error {
 /// The requested bytes.
 struct SelectedRange {
     range: Range<u64>,
-    /// Set if the request names a part of the object.
+    /// True if the request has a range or a part number.
     partial: bool,
-    /// Set if these are all bytes of the object.
+    /// True if these are all bytes of the object.
     whole: bool,
     parts: Option<i32>,
 }
@@ -201,7 +201,7 @@ impl SelectedRange {
     }
 }
 
-/// Returns the response for an object, without its bytes.
+/// Returns the response for an object, without the body.
 fn described(object: &Object, with_checksum: bool) -> GetObjectOutput {
     let head = object.head.clone();
     let Head { content_type, content_encoding, content_disposition, content_language, cache_control, .. } =
@@ -231,7 +231,7 @@ pub(in crate::s3::service) fn body(contents: Contents, range: Range<u64>) -> Str
     StreamingBlob::new(Sized { chunks: contents.stream(range), left })
 }
 
-/// A stream that knows the number of bytes left.
+/// A stream with the number of remaining bytes.
 struct Sized {
     chunks: Chunks,
     left: u64,

@@ -1,4 +1,4 @@
-//! The operations on objects, a file for each verb.
+//! The operations on objects.
 
 mod attributes;
 mod copy;

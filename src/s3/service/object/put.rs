@@ -1,4 +1,4 @@
-//! `PutObject`.
+//! The operation `PutObject`.
 
 use axum::http::HeaderMap;
 use futures::StreamExt;
@@ -43,14 +43,14 @@ impl Service {
 }
 
 impl Service {
-    /// Rejects a body of the declared length before any of it is read, if too little of the disk would stay free.
+    /// Fails, before the body is read, if a body of the declared length would leave too little disk space free.
     pub(in crate::s3::service) async fn leaves_free(&self, declared: Option<u64>) -> S3Result<()> {
         let bytes = declared.unwrap_or_default();
         self.spool.leaves_free(bytes).await.map_err(|why| refusal(Error::Full(why.into())))
     }
 }
 
-/// Receives a body of the declared length; also returns the headers after it, if it was decoded here.
+/// Writes a body of the declared length. Also returns the headers after it, if it was decoded here.
 pub(in crate::s3::service) async fn receive(
     body: Option<StreamingBlob>,
     mut incoming: Incoming,
@@ -77,8 +77,8 @@ pub(in crate::s3::service) async fn receive(
     }
 }
 
-/// Converts the error of a body that is incomplete or does not match its signature. The errors of `s3s` have no public
-/// type; their text begins with their name.
+/// Converts the error for a body that is incomplete or does not match its signature. The errors of `s3s` have no public
+/// type, but their text begins with their name.
 fn broken(error: &StdError) -> S3Error {
     let reason = error.to_string();
     if reason.contains("Sha256Mismatch") {

@@ -233,7 +233,7 @@ fn a_running_server_refuses_a_database_that_lacks_confirmed_changes() {
         let store = open(&settings, &owner(1), marks.path()).await.unwrap();
         conformance::put(&store, &conformance::project(8)).await;
         // The standby takes the place of the primary.
-        rename("promoted", "primary").await;
+        rename("promoted", "former").await;
         rename("behind", "promoted").await;
         for _ in 0..2 {
             let refused = store
@@ -247,7 +247,7 @@ fn a_running_server_refuses_a_database_that_lacks_confirmed_changes() {
         }
         // The primary comes back.
         rename("promoted", "behind").await;
-        rename("primary", "promoted").await;
+        rename("former", "promoted").await;
         assert!(store.project(conformance::project(8).id, Runs::None).await.unwrap().is_some());
     });
 }

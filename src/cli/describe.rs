@@ -75,10 +75,25 @@ impl Describe {
 
 /// Describes the columns of a schema, one in each line.
 fn in_words(schema: &Schema) -> String {
-    let folded = if schema.folds > 0 { format!(", folded {} times", schema.folds) } else { String::new() };
+    let folded = match schema.folds {
+        0 => String::new(),
+        1 => ", folded once".to_owned(),
+        folds => format!(", folded {folds} times"),
+    };
     let lines =
         schema.features.iter().map(|feature| format!("  {}: {}\n", feature.identifier, feature.summary()));
-    format!("encodings of {} bits{folded}\n{}", schema.bits, lines.collect::<String>())
+    let hardening = if schema.hardening.is_some() {
+        format!("hardening, which all parties need\n{}", options(schema))
+    } else {
+        String::new()
+    };
+    let bits = schema.encoding_bits();
+    format!("encodings of {bits} bits{folded}\n{}{hardening}", lines.collect::<String>())
+}
+
+/// Returns the options against attacks, one in each line.
+pub(super) fn options(schema: &Schema) -> String {
+    schema.hardening_in_words().iter().flat_map(|line| ["  ", line, "\n"]).collect()
 }
 
 /// Formats the profiles of columns, one in each line.

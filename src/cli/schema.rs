@@ -2,10 +2,11 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::slice::from_ref;
 
 use clap::{Args, Subcommand};
 
-use super::describe::Describe;
+use super::describe::{Describe, options};
 use super::destination::Destination;
 use super::exit::Failure;
 use super::interrupt::Unfinished;
@@ -29,7 +30,8 @@ enum Command {
 
 /// Lists the mistakes in a schema, with line and column
 ///
-/// Prints the mistakes, which encoding would refuse, and warnings about what would be silently ignored.
+/// Prints the mistakes, which encoding would refuse, warnings about what would be silently ignored, and for "hardening" a note
+/// that clkhash does not have it.
 /// Exits with 3 if there is a mistake, or with --strict a warning.
 #[derive(Debug, Args)]
 struct Check {
@@ -83,13 +85,18 @@ impl Check {
             }
             Ok(schema) => {
                 print("warning", &schema.notes)?;
+                let note = schema.hardening.as_ref().map(|hardening| from_ref(&hardening.note));
+                print("note", note.unwrap_or_default())?;
                 if self.strict && !schema.notes.is_empty() {
                     return Err(refuse(schema.notes.len(), "warning"));
                 }
-                let (encoded, bits) =
-                    (schema.features.iter().filter(|feature| feature.hashing.is_some()).count(), schema.bits);
+                let (encoded, bits) = (
+                    schema.features.iter().filter(|feature| feature.hashing.is_some()).count(),
+                    schema.encoding_bits(),
+                );
                 output::print(&format!(
-                    "{path}: a valid schema: {encoded} columns become encodings of {bits} bits\n"
+                    "{path}: a valid schema: {encoded} columns become encodings of {bits} bits\n{}",
+                    options(&schema)
                 ))
             }
         }

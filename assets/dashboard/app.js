@@ -277,7 +277,8 @@ async function download(act) {
 async function post(form) {
   const body = {};
   for (const field of form.elements) {
-    if (field.name) body[field.name] = 'number' in field.dataset ? Number(field.value) : field.value;
+    const { name, type, checked, value, dataset } = field;
+    if (name) body[name] = type === 'checkbox' ? checked : 'number' in dataset ? Number(value) : value;
   }
   const { project } = here();
   const response = await send(form, `api/v1/${form.dataset.post}`, tokens.token(project), JSON.stringify(body));

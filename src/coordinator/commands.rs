@@ -28,6 +28,19 @@ pub struct NewProject {
     pub encoding_bytes: Option<u32>,
 }
 
+/// A valid request for a run.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// The name given by the owner.
+    pub name: String,
+    /// The notes of the owner.
+    pub notes: String,
+    /// The lowest score at which a pair counts.
+    pub threshold: Threshold,
+    /// Set if the result keeps the scores of the pairs within each group.
+    pub with_scores: bool,
+}
+
 /// A project that was created, with its tokens, which are shown once and not stored.
 #[derive(Debug)]
 pub struct CreatedProject {
@@ -123,15 +136,10 @@ impl Coordinator {
     }
 
     /// Creates a run. It starts by itself once the data of all parties is ready.
-    pub async fn post_run(
-        &self,
-        project: ProjectId,
-        name: String,
-        notes: String,
-        threshold: Threshold,
-    ) -> Result<Run, Error> {
+    pub async fn post_run(&self, project: ProjectId, new: NewRun) -> Result<Run, Error> {
         let id = RunId::from_bytes(self.0.entropy.bytes());
-        let run = Run { name, notes, ..Run::asked_for(id, threshold, self.0.clock.now()) };
+        let NewRun { name, notes, threshold, with_scores } = new;
+        let run = Run { name, notes, with_scores, ..Run::asked_for(id, threshold, self.0.clock.now()) };
         let after = self.apply(project, Event::RunPosted(Box::new(run))).await?;
         Ok(after.as_ref().and_then(|project| project.run(id)).ok_or(Refused::Absent)?.clone())
     }

@@ -84,6 +84,7 @@ pub(super) fn of_run(project: &ProjectState, run: &Run, rules: &Rules) -> Vec<Jo
             parts: progress.parts,
             solver_pairs_max: rules.solver_pairs_max,
             pairs: progress.pairs,
+            with_scores: run.with_scores,
         }],
         _ => Vec::new(),
     };

@@ -36,7 +36,7 @@ use crate::runtime::clock::{Clock, Timestamp};
 use crate::runtime::entropy::Entropy;
 use crate::runtime::outage::OutageTimer;
 
-pub use commands::{CreatedProject, NewProject};
+pub use commands::{CreatedProject, NewProject, NewRun};
 pub use dispatch::{Assignment, Secret};
 pub use error::Error;
 pub use event::{Effect, Event, Refused, Report, Rules, Upkeep};

@@ -102,6 +102,7 @@ refusals! {
     /// The error responses to a request for a result.
     NoResult {
         404: "The run has no result yet.",
+        409: "The scores within groups are asked for, and were not kept.",
         500: "The run failed, and its status says why. Or the stored result is missing or damaged, or the server failed.",
         503: "The object store, which issues the credentials, is unavailable.",
     }

@@ -58,6 +58,8 @@ pub(super) enum Content {
     Groups,
     /// Two records and their score.
     Scores,
+    /// For each group the pairs within it: two records and their score.
+    GroupScores,
     /// The bits of a mask.
     Mask,
     /// The new positions of records.
@@ -79,6 +81,7 @@ impl Content {
         match self {
             Self::Groups => "group,dataset,record\r\n",
             Self::Scores => "dataset_a,record_a,dataset_b,record_b,score\r\n",
+            Self::GroupScores => "group,dataset_a,record_a,dataset_b,record_b,score\r\n",
             Self::Mask => "row,match\r\n",
             Self::Permutation => "row,new_row\r\n",
         }
@@ -93,7 +96,8 @@ pub(super) fn converted<E: Send + 'static>(
 ) -> impl Stream<Item = Result<Bytes, E>> + Send {
     let begin = if form == ResultForm::Csv { content.names() } else { "" };
     let writer = Writer { form, content, elements: 0 };
-    let state = (chunks, Elements::default(), writer, Vec::from(begin));
+    let elements = if content == Content::GroupScores { Elements::of_second() } else { Elements::default() };
+    let state = (chunks, elements, writer, Vec::from(begin));
     stream::unfold(state, |(mut chunks, mut elements, mut writer, mut out)| async move {
         loop {
             match chunks.next().await {
@@ -145,6 +149,7 @@ impl Writer {
         match self.content {
             Content::Groups => fields.chunks_exact(2).for_each(|record| line(Some(&number), record)),
             Content::Scores => line(None, &fields),
+            Content::GroupScores => fields.chunks_exact(5).for_each(|pair| line(Some(&number), pair)),
             Content::Mask | Content::Permutation => line(Some(&number), &fields),
         }
     }
@@ -161,6 +166,8 @@ pub(super) struct Elements {
     depth: usize,
     /// True after the end of the array.
     is_over: bool,
+    /// Set while the array is passed over: another one follows.
+    is_skipped: bool,
     element: Vec<u8>,
 }
 
@@ -168,6 +175,11 @@ impl Elements {
     /// Returns the state within the array.
     pub(super) fn within() -> Self {
         Self { depth: 1, ..Self::default() }
+    }
+
+    /// Begins before the first of two arrays, and finds the elements of the second.
+    fn of_second() -> Self {
+        Self { is_skipped: true, ..Self::default() }
     }
 
     /// Reads a piece, and calls `each` with every element that ends in it.
@@ -187,7 +199,7 @@ impl Elements {
                     self.depth = self.depth.saturating_sub(1);
                     if self.depth == 0 {
                         self.end(&mut each);
-                        self.is_over = true;
+                        self.is_over = !std::mem::take(&mut self.is_skipped);
                     } else {
                         self.element.push(byte);
                     }
@@ -201,10 +213,10 @@ impl Elements {
     }
 
     fn end(&mut self, each: &mut impl FnMut(&[u8])) {
-        if !self.element.is_empty() {
+        if !self.element.is_empty() && !self.is_skipped {
             each(&self.element);
-            self.element.clear();
         }
+        self.element.clear();
     }
 }
 
@@ -246,6 +258,18 @@ mod tests {
                     "2\n0\n1\n",
                 ),
                 (r#"{"groups": []}"#, Content::Groups, "group,dataset,record\r\n", ""),
+                (
+                    r#"{"groups": [[[0, 6], [1, 8], [2, 9]], [[0, 7], [1, 1]]], "scores": [[[[0, 6], [1, 8], 1.0], [[0, 6], [2, 9], 0.9]], [[[0, 7], [1, 1], 0.8]]]}"#,
+                    Content::GroupScores,
+                    "group,dataset_a,record_a,dataset_b,record_b,score\r\n0,0,6,1,8,1.0\r\n0,0,6,2,9,0.9\r\n1,0,7,1,1,0.8\r\n",
+                    "[[[0, 6], [1, 8], 1.0], [[0, 6], [2, 9], 0.9]]\n[[[0, 7], [1, 1], 0.8]]\n",
+                ),
+                (
+                    r#"{"groups": [], "scores": []}"#,
+                    Content::GroupScores,
+                    "group,dataset_a,record_a,dataset_b,record_b,score\r\n",
+                    "",
+                ),
             ] {
                 assert_eq!(made(json, ResultForm::Csv, content, piece).await, csv);
                 assert_eq!(made(json, ResultForm::Ndjson, content, piece).await, ndjson);

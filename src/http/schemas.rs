@@ -116,8 +116,18 @@ impl PartialSchema for ResultBody {
             "minimum": 0,
             "description": "Rows of the permuted data that count: the length of the mask.",
         });
+        let mut groups = one(
+            "groups",
+            "Of a `groups` project: records that are the same person, at most one of a dataset.",
+            group,
+        );
+        groups["properties"]["scores"] = json!({
+            "type": "array",
+            "description": "With `scores=true`, for each group the pairs within it.",
+            "items": {"type": "array", "items": pair},
+        });
         schema(json!({"oneOf": [
-            one("groups", "Of a `groups` project: records that are the same person, at most one of a dataset.", group),
+            groups,
             one("similarity_scores", "Of a `similarity_scores` project.", pair),
             one(
                 "mask",

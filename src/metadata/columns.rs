@@ -88,6 +88,7 @@ pub(super) fn run(row: &impl Columns) -> Result<Run, Error> {
         name: text(row, "name")?,
         notes: text(row, "notes")?,
         threshold: row.get("threshold")?,
+        with_scores: row.get("with_scores")?,
         added: row.get("added")?,
         started: row.get("started")?,
         ended: row.get("ended")?,

@@ -116,6 +116,7 @@ fn run(number: u8, index: u8, state: RunState) -> Run {
         name: format!("run {index}"),
         notes: "notes".to_owned(),
         threshold: Threshold::new(0.1 + 0.2).unwrap(),
+        with_scores: index.is_multiple_of(2),
         added: at(1),
         started: (index > 1).then(|| at(2)),
         ended: (index > 3).then(|| at(500_002)),

@@ -88,6 +88,10 @@ pub enum Task {
         /// The number of candidate pairs of all parts; a pair in several blocks counts each time.
         #[serde(default)]
         pairs: u64,
+        /// Set if a result of groups gets a second object with the scores within each group. Older workers do not know
+        /// it and make none.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        with_scores: bool,
     },
     /// Maintains the stores; belongs to no project.
     Chore {
@@ -276,6 +280,30 @@ impl Job {
             Task::Plan { .. } | Task::Compare { .. } => "compute",
             Task::Finalize { .. } => "highmemory",
             Task::Purge(_) | Task::Chore { .. } => PURGES,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_without_scores_is_as_earlier_versions_wrote_it() {
+        let task = |with_scores| Task::Finalize {
+            run: RunId::from_bytes([1; 24]),
+            result_type: ResultType::Groups,
+            records: vec![1, 2],
+            parts: 3,
+            solver_pairs_max: 4,
+            pairs: 5,
+            with_scores,
+        };
+        let written = serde_json::to_string(&task(false)).unwrap();
+        assert!(!written.contains("scores"), "{written}");
+        for task in [task(false), task(true)] {
+            let written = serde_json::to_string(&task).unwrap();
+            assert_eq!(serde_json::from_str::<Task>(&written).unwrap(), task);
         }
     }
 }

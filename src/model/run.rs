@@ -24,6 +24,8 @@ pub struct Run {
     pub notes: String,
     /// The minimum score of a candidate pair.
     pub threshold: Threshold,
+    /// Set if the result keeps the scores of the pairs within each group.
+    pub with_scores: bool,
     /// The time of the request.
     pub added: Timestamp,
     /// The time at which work started.
@@ -149,13 +151,14 @@ impl Summary {
 }
 
 impl Run {
-    /// Returns a new run without a name, notes or progress.
+    /// Returns a new run without a name, notes, scores of groups or progress.
     pub fn asked_for(id: RunId, threshold: Threshold, added: Timestamp) -> Self {
         Self {
             id,
             name: String::new(),
             notes: String::new(),
             threshold,
+            with_scores: false,
             added,
             started: None,
             ended: None,

@@ -7,6 +7,7 @@
 //! projects/{project}/runs/{run}/plan                            the comparisons to make, in parts
 //!                              /pairs/{part}                    candidate pairs of one part
 //!                              /result/groups.json              the result, ready to send
+//!                                     /groups-with-scores.json  the groups again, with the scores within each
 //!                                     /scores.json
 //!                                     /mask.json
 //!                                     /permutation-{party}.json
@@ -163,6 +164,11 @@ pub fn pairs(project: ProjectId, run: RunId, part: u32) -> Key {
 /// Returns the key of the groups that a run found.
 pub fn groups(project: ProjectId, run: RunId) -> Key {
     Key(format!("projects/{project}/runs/{run}/result/groups.json"))
+}
+
+/// Returns the key of the groups that a run found, with the scores of the pairs within each.
+pub fn groups_with_scores(project: ProjectId, run: RunId) -> Key {
+    Key(format!("projects/{project}/runs/{run}/result/groups-with-scores.json"))
 }
 
 /// Returns the key of the scores that a run found.

@@ -120,7 +120,7 @@ const PIECES_MAX: u32 = 1 << 28;
 
 /// Returns the maximum demand of a job. Only finalize jobs need much.
 fn demand(job: &Job) -> Demand {
-    let Task::Finalize { result_type, records, pairs, solver_pairs_max, .. } = &job.task else {
+    let Task::Finalize { result_type, records, pairs, solver_pairs_max, with_scores, .. } = &job.task else {
         return Demand::default();
     };
     let parties = records.len();
@@ -133,6 +133,14 @@ fn demand(job: &Job) -> Demand {
         ResultType::Groups | ResultType::Permutations => {
             let counted = if parties > 2 { *pairs.min(solver_pairs_max) } else { 0 };
             let merged = pairs.saturating_mul(MERGED_PAIR_BYTES);
+            // Every record may be in a group with a record of each other party.
+            let within = (*pairs).min(records.saturating_mul(parties.saturating_sub(1) as u64) / 2);
+            let scores = if *with_scores {
+                let groups = records.saturating_mul(RESULT_ENTRY_BYTES);
+                groups.saturating_add(within.saturating_mul(MERGED_PAIR_BYTES + RESULT_ENTRY_BYTES))
+            } else {
+                0
+            };
             Demand {
                 memory: records
                     .saturating_mul(if parties > PARTIES_FEW {
@@ -141,7 +149,10 @@ fn demand(job: &Job) -> Demand {
                         BYTES_PER_RECORD
                     })
                     .saturating_add(counted.saturating_mul(BYTES_PER_PAIR)),
-                disk: records.saturating_mul(RESULT_ENTRY_BYTES).saturating_add(merged),
+                disk: records
+                    .saturating_mul(RESULT_ENTRY_BYTES)
+                    .saturating_add(merged)
+                    .saturating_add(scores),
             }
         }
     }
@@ -164,6 +175,7 @@ mod tests {
             parts: 1,
             pairs,
             solver_pairs_max: 1_000_000_000,
+            with_scores: false,
         };
         let lease = Lease {
             id: LeaseId { job: "job".into(), fence: Fence::from_bits(1) },
@@ -206,6 +218,20 @@ mod tests {
         assert!(matches!(admission.admit(&third).await, Err(Error::Cancelled)));
         drop(first);
         assert!(tokio::time::timeout(wait, admission.admit(&active(1_000_000, 2, 0))).await.is_ok());
+    }
+
+    #[test]
+    fn the_scores_of_groups_take_room_on_the_disk_where_they_are_wanted() {
+        let needed = |scores: bool, parties: usize| {
+            let mut job = active(1_000, parties, 1_000_000).job().clone();
+            if let Task::Finalize { with_scores, .. } = &mut job.task {
+                *with_scores = scores;
+            }
+            demand(&job)
+        };
+        let more = |parties| needed(true, parties).disk - needed(false, parties).disk;
+        assert_eq!((more(2), more(3)), (2_000 * 64 + 1_000 * 88, 3_000 * 64 + 3_000 * 88));
+        assert_eq!(needed(true, 3).memory, needed(false, 3).memory);
     }
 
     #[tokio::test]

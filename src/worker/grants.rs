@@ -40,8 +40,8 @@ pub fn writable(job: &Job, text: &str) -> Option<Key> {
         Task::Ingest { party, upload } => vec![keys::index(project, *party, upload.upload)],
         Task::Plan { run, .. } => vec![keys::plan(project, *run)],
         Task::Compare { run, part, .. } => vec![keys::pairs(project, *run, *part)],
-        Task::Finalize { run, result_type, records, .. } => match result_type {
-            ResultType::Groups => vec![keys::groups(project, *run)],
+        Task::Finalize { run, result_type, records, with_scores, .. } => match result_type {
+            ResultType::Groups => groups(project, *run, *with_scores),
             ResultType::SimilarityScores => vec![keys::scores(project, *run), keys::score_file(*run)],
             ResultType::Permutations => (0..records.len() as u32)
                 .map(|party| keys::permutation(project, *run, party))
@@ -78,9 +78,13 @@ pub fn made(job: &Job, outcome: &Outcome) -> Option<Vec<Key>> {
         (Task::Compare { run, part, .. }, Outcome::Compared { .. }) => {
             Some(vec![keys::pairs(project, *run, *part)])
         }
-        (Task::Finalize { run, result_type, records, .. }, Outcome::Finalized(_)) => {
+        (Task::Finalize { run, result_type, records, .. }, Outcome::Finalized(summary)) => {
             Some(match result_type {
-                ResultType::Groups => vec![keys::groups(project, *run)],
+                // A worker of an older version makes no scores.
+                ResultType::Groups => {
+                    let scores = keys::groups_with_scores(project, *run);
+                    groups(project, *run, summary.checksum(scores.name()).is_some())
+                }
                 ResultType::SimilarityScores => vec![keys::scores(project, *run)],
                 ResultType::Permutations => (0..records.len() as u32)
                     .map(|party| keys::permutation(project, *run, party))
@@ -90,6 +94,12 @@ pub fn made(job: &Job, outcome: &Outcome) -> Option<Vec<Key>> {
         }
         _ => None,
     }
+}
+
+/// Returns the keys of the objects of a result of groups.
+fn groups(project: ProjectId, run: RunId, with_scores: bool) -> Vec<Key> {
+    let scores = with_scores.then(|| keys::groups_with_scores(project, run));
+    std::iter::once(keys::groups(project, run)).chain(scores).collect()
 }
 
 fn named(keys: Vec<Key>, text: &str) -> Option<Key> {
@@ -105,7 +115,7 @@ fn pairs(project: ProjectId, run: RunId, parts: u32, text: &str) -> Option<Key> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Dataset, Upload};
+    use crate::model::{Checksum, Dataset, Summary, Upload};
 
     const PROJECT: ProjectId = ProjectId::from_bytes([1; 24]);
     const RUN: RunId = RunId::from_bytes([2; 24]);
@@ -141,8 +151,15 @@ mod tests {
     #[test]
     fn a_result_is_made_of_the_pairs_of_its_run() {
         let (result_type, records) = (ResultType::Permutations, vec![5, 5]);
-        let finalize =
-            job(Task::Finalize { run: RUN, result_type, records, parts: 2, solver_pairs_max: 9, pairs: 0 });
+        let finalize = job(Task::Finalize {
+            run: RUN,
+            result_type,
+            records,
+            parts: 2,
+            solver_pairs_max: 9,
+            pairs: 0,
+            with_scores: false,
+        });
         assert!(readable(&finalize, keys::pairs(PROJECT, RUN, 1).as_str()).is_some());
         for other in
             [keys::pairs(PROJECT, RUN, 2), keys::groups(PROJECT, RUN), keys::permutation(PROJECT, RUN, 2)]
@@ -151,6 +168,30 @@ mod tests {
         }
         assert!(writable(&finalize, keys::permutation(PROJECT, RUN, 1).as_str()).is_some());
         assert_eq!(readable(&finalize, &format!("projects/{PROJECT}/runs/{RUN}/pairs/01")), None);
+    }
+
+    #[test]
+    fn scores_of_groups_are_made_where_they_are_wanted() {
+        let finalize = |with_scores| {
+            let (result_type, records) = (ResultType::Groups, vec![5, 5]);
+            job(Task::Finalize {
+                run: RUN,
+                result_type,
+                records,
+                parts: 2,
+                solver_pairs_max: 9,
+                pairs: 0,
+                with_scores,
+            })
+        };
+        let (groups, scores) = (keys::groups(PROJECT, RUN), keys::groups_with_scores(PROJECT, RUN));
+        assert!(writable(&finalize(true), scores.as_str()).is_some());
+        assert!(writable(&finalize(false), scores.as_str()).is_none());
+        let checksum = Checksum { object: scores.name().to_owned(), bytes: 1, crc32: 1 };
+        let done = |checksums| Outcome::Finalized(Summary { checksums, ..Summary::default() });
+        assert_eq!(made(&finalize(true), &done(vec![checksum])), Some(vec![groups.clone(), scores]));
+        // A worker of an older version does not know them.
+        assert_eq!(made(&finalize(true), &done(Vec::new())), Some(vec![groups]));
     }
 
     #[test]

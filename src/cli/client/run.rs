@@ -49,6 +49,10 @@ enum Action {
         /// Notes about the run
         #[arg(long, default_value = "")]
         notes: String,
+        /// Keep the scores of the pairs within each group, for `entityd result get --scores`; for projects of the
+        /// result type `groups`, on a server of this program
+        #[arg(long)]
+        scores: bool,
         /// Wait until the run has ended
         #[arg(long)]
         watch: bool,
@@ -93,9 +97,15 @@ impl Arguments {
 impl Action {
     async fn run(&self, session: &Session) -> Result<(), Failure> {
         match self {
-            Self::Create { threshold, name, notes, watch } => {
-                let body = json!({ "threshold": threshold.get(), "name": name, "notes": notes });
+            Self::Create { threshold, name, notes, scores, watch } => {
+                let mut body = json!({ "threshold": threshold.get(), "name": name, "notes": notes });
+                if *scores {
+                    body["scores"] = json!(true);
+                }
                 let answer = create(session, &body).await?;
+                if *scores && answer["scores"] != json!(true) {
+                    output::note("the server has started the run, but keeps no scores of groups (--scores)");
+                }
                 show(&answer, session.json && !watch, |answer| format!("{}\n", cell(&answer["run_id"])))?;
                 if !watch {
                     return Ok(());

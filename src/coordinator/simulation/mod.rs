@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{Assignment, Coordinator, Error, NewProject, Refused, Rules};
+use super::{Assignment, Coordinator, Error, NewProject, NewRun, Refused, Rules};
 use crate::metadata::{Runs, Sqlite};
 use crate::model::job::PURGES;
 use crate::model::{
@@ -253,8 +253,13 @@ impl Simulation {
     async fn post(&mut self) {
         let chosen = self.pick(PROJECTS_MAX);
         let Some(project) = self.known.get(chosen).filter(|known| known.run.is_none()) else { return };
-        let threshold = Threshold::new(0.8).unwrap();
-        let posted = self.coordinator().post_run(project.id, String::new(), String::new(), threshold).await;
+        let new = NewRun {
+            name: String::new(),
+            notes: String::new(),
+            threshold: Threshold::new(0.8).unwrap(),
+            with_scores: false,
+        };
+        let posted = self.coordinator().post_run(project.id, new).await;
         if let Ok(run) = posted {
             self.known[chosen].run = Some(run.id);
         }

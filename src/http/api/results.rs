@@ -1,14 +1,16 @@
 //! The result of a run, in the form for each caller.
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures::TryStreamExt;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::runs::NO_GROUPS;
 use crate::edge::ClientIp;
 use crate::edge::PublicHost;
 use crate::external::CredentialError;
@@ -33,6 +35,13 @@ pub(in crate::http) struct Address {
     object: ObjectLocation,
 }
 
+/// The additions that a client asks for.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(in crate::http) struct ResultWish {
+    #[serde(default)]
+    scores: bool,
+}
+
 /// The result of a run
 ///
 /// In `permutations` projects the result token gets the mask and a receipt token the permutation of its
@@ -40,10 +49,12 @@ pub(in crate::http) struct Address {
 /// answers with the location of its scores in the object store; without an object store, or if that issues no
 /// credentials, the header is ignored. Clients on other machines that accept gzip or zstd get the result
 /// compressed. A client that asks for `text/csv` or `application/x-ndjson` by `Accept` gets the same elements as
-/// comma-separated values or one in each line, an addition to the reference service.
+/// comma-separated values or one in each line, an addition to the reference service. Another addition is
+/// `scores=true`: the groups of a run that was posted with `scores`, and for each the pairs within it with their scores.
 #[utoipa::path(get, path = "/api/v1/projects/{project_id}/runs/{run_id}/result", tag = "runs", operation_id = "runResult",
     params(("project_id" = String, Path, description = "The project."),
            ("run_id" = String, Path, description = "The run."),
+           ("scores" = Option<bool>, Query, description = "Ask for the scores within groups, in a member `scores` beside `groups`; as lines, a line has a pair (CSV) or the pairs of a group (NDJSON)."),
            ("RETURN-OBJECT-STORE-ADDRESS" = Option<String>, Header, description = "Ask for the address of the scores.")),
     security(("result_token" = []), ("receipt_token" = [])),
     responses((status = 200, description = "The result.", content((ResultBody = "application/json"), (String = "text/csv"), (String = "application/x-ndjson"))), Guarded, NoResult))]
@@ -52,10 +63,15 @@ pub(in crate::http) async fn result(
     caller: Caller,
     client: Option<Extension<ClientIp>>,
     PublicHost(host): PublicHost,
+    wish: Result<Query<ResultWish>, QueryRejection>,
     asked: HeaderMap,
 ) -> Result<Response, Problem> {
     let (project, role) = caller.reader(&state).await?;
     let run = caller.run(&project)?;
+    let Query(wish) = wish.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    if wish.scores {
+        require_scores(&project, run)?;
+    }
     require_result(run)?;
     if let Some(external) = state.external.as_ref()
         && project.result_type == ResultType::SimilarityScores
@@ -64,7 +80,7 @@ pub(in crate::http) async fn result(
     {
         return Ok(address);
     }
-    let key = key(&project, run, role);
+    let key = key(&project, run, role, wish.scores);
     let opened = match run.checksum(key.name()) {
         Some(checksum) => state.objects.stream_checked(&key, checksum).await,
         None => state.objects.stream(&key).await,
@@ -81,7 +97,11 @@ pub(in crate::http) async fn result(
         let headers = [content_type, (header::CONTENT_LENGTH, size.to_string()), vary];
         (headers, Body::from_stream(chunks)).into_response()
     } else {
-        let content = Content::of(project.result_type, matches!(role, Role::Contributor(_)));
+        let content = if wish.scores {
+            Content::GroupScores
+        } else {
+            Content::of(project.result_type, matches!(role, Role::Contributor(_)))
+        };
         let chunks = converted(Box::pin(chunks), form, content);
         ([content_type, vary], Body::from_stream(chunks)).into_response()
     };
@@ -129,10 +149,29 @@ fn require_result(run: &Run) -> Result<(), Problem> {
     }
 }
 
+/// Refuses scores within groups where there are none.
+fn require_scores(project: &ProjectState, run: &Run) -> Result<(), Problem> {
+    if project.result_type != ResultType::Groups {
+        return Err(Problem::bad_request(NO_GROUPS));
+    }
+    if !run.with_scores {
+        let detail = "the run was posted without `scores`, so that its scores were not kept; post another run with \
+                      `\"scores\": true`";
+        return Err(Problem::new(StatusCode::CONFLICT, detail));
+    }
+    let is_completed = matches!(run.state, RunState::Completed(_));
+    if is_completed && run.checksum(keys::groups_with_scores(project.id, run.id).name()).is_none() {
+        let detail = "a server or worker of an older version, which keeps no scores, has finished the run; post another run";
+        return Err(Problem::new(StatusCode::CONFLICT, detail));
+    }
+    Ok(())
+}
+
 /// Returns the key of the object with this caller's result.
-fn key(project: &ProjectState, run: &Run, role: Role) -> Key {
+fn key(project: &ProjectState, run: &Run, role: Role, with_scores: bool) -> Key {
     let (project, result_type, run) = (project.id, project.result_type, run.id);
     match (result_type, role) {
+        (ResultType::Groups, _) if with_scores => keys::groups_with_scores(project, run),
         (ResultType::Groups, _) => keys::groups(project, run),
         (ResultType::SimilarityScores, _) => keys::scores(project, run),
         (ResultType::Permutations, Role::Contributor(party)) => keys::permutation(project, run, party),

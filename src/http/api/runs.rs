@@ -10,12 +10,17 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::run_status::state_name;
+use crate::coordinator;
 use crate::http::ApiState;
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::problem::Problem;
 use crate::http::responses::{Fault, Guarded, ProjectInError, SmallBody, WriteFault};
-use crate::model::{Run, Threshold};
+use crate::model::{ResultType, Run, Threshold};
+
+/// The refusal of scores within groups where there are no groups.
+pub(super) const NO_GROUPS: &str =
+    "`scores`: the scores within groups exist in projects with the result type `groups`; leave it out";
 
 /// A run to create.
 #[derive(Deserialize, ToSchema)]
@@ -33,6 +38,11 @@ pub(in crate::http) struct NewRun {
     #[serde(default)]
     #[schema(default = "")]
     notes: String,
+    /// Keep the similarity scores of the pairs within each group, for `?scores=true` at the result: an addition to the
+    /// reference service, for projects with the result type `groups`.
+    #[serde(default)]
+    #[schema(default = false)]
+    scores: bool,
 }
 
 /// A run as it was posted.
@@ -44,6 +54,9 @@ pub(in crate::http) struct PostedRun {
     notes: String,
     #[schema(schema_with = crate::http::schemas::threshold)]
     threshold: f64,
+    /// Set if the scores within groups are kept; absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    scores: bool,
 }
 
 /// A run in the list of its project.
@@ -64,6 +77,7 @@ impl From<&Run> for PostedRun {
             name: run.name.clone(),
             notes: run.notes.clone(),
             threshold: run.threshold.get(),
+            scores: run.with_scores,
         }
     }
 }
@@ -102,8 +116,12 @@ pub(in crate::http) async fn post(
     body::Json(new): body::Json<NewRun>,
 ) -> Result<(StatusCode, Json<PostedRun>), Problem> {
     let project = caller.owner(&state).await?;
-    let NewRun { threshold, name, notes } = new;
-    let run = state.coordinator.post_run(project.id, name, notes, threshold).await?;
+    let NewRun { threshold, name, notes, scores: with_scores } = new;
+    if with_scores && project.result_type != ResultType::Groups {
+        return Err(Problem::bad_request(NO_GROUPS));
+    }
+    let new = coordinator::NewRun { name, notes, threshold, with_scores };
+    let run = state.coordinator.post_run(project.id, new).await?;
     Ok((StatusCode::CREATED, Json(PostedRun::from(&run))))
 }
 
@@ -187,12 +205,29 @@ mod tests {
     }
 
     #[test]
+    fn scores_are_wanted_or_not() {
+        let read = |scores: &str| {
+            let body = format!("{{\"threshold\": 0.8{scores}}}");
+            body::parse::<NewRun>(body.as_bytes()).map(|new| new.scores)
+        };
+        assert_eq!(
+            [r#", "scores": true"#, r#", "scores": false"#, ""].map(read),
+            [Ok(true), Ok(false), Ok(false)]
+        );
+        for wrong in [r#", "scores": "yes""#, r#", "scores": 1"#, r#", "scores": null"#] {
+            let problem = format!("{:?}", read(wrong).err());
+            assert!(problem.contains("scores"), "{wrong}: {problem}");
+        }
+    }
+
+    #[test]
     fn a_threshold_comes_back_as_a_float() {
         let posted = PostedRun {
             run_id: String::new(),
             name: String::new(),
             notes: String::new(),
             threshold: read("1").unwrap(),
+            scores: false,
         };
         assert!(serde_json::to_string(&posted).unwrap().ends_with(r#""threshold":1.0}"#));
     }

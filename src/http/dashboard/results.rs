@@ -59,15 +59,20 @@ pub(super) async fn view(
         return Err(Problem::new(axum::http::StatusCode::NOT_FOUND, "the run has no result yet"));
     };
     let (id, run_id) = (project.id, run.id);
+    let has_scores = keeps_scores(project, run);
     let (key, known) = match project.result_type {
+        ResultType::Groups if has_scores => (keys::groups_with_scores(id, run_id), Some(summary.groups)),
         ResultType::Groups => (keys::groups(id, run_id), Some(summary.groups)),
         ResultType::SimilarityScores => (keys::scores(id, run_id), Some(summary.pairs)),
         ResultType::Permutations => (keys::mask(id, run_id), None),
     };
     let blob = state.objects.blob(&key).await?;
-    let matrices = matrices(state, project).await?;
+    let matrices = if has_scores { Vec::new() } else { matrices(state, project).await? };
     let result_type = project.result_type;
-    let made = compute::run_blocking(move || Made::of(&blob, result_type, wish.page, known, &matrices)).await;
+    let made = compute::run_blocking(move || {
+        Made::of(&blob, (result_type, has_scores), wish.page, known, &matrices)
+    })
+    .await;
     let made = made.map_err(|_| Problem::unexplained())?;
     let heads = |heads: &[(&'static str, bool)]| {
         heads.iter().map(|(label, is_number)| Head { label, is_number: *is_number }).collect()
@@ -78,6 +83,9 @@ pub(super) async fn view(
         project: id.to_string(),
         run: run_id.to_string(),
         heads: match result_type {
+            ResultType::Groups if has_scores => {
+                heads(&[("Group", true), ("Records", false), ("Scores", project.parties.len() == 2)])
+            }
             ResultType::Groups => heads(&[("Group", true), ("Records", false), ("Least similarity", true)]),
             ResultType::SimilarityScores => heads(&[("Pair", true), ("Records", false), ("Score", true)]),
             ResultType::Permutations => heads(&[("Row", true), ("Same person", false)]),
@@ -91,6 +99,11 @@ pub(super) async fn view(
         next: Some(page + 1).filter(|next| *next <= end),
         end,
     })
+}
+
+/// Returns whether the result of a run has the scores within its groups.
+pub(super) fn keeps_scores(project: &ProjectState, run: &Run) -> bool {
+    run.with_scores && run.checksum(keys::groups_with_scores(project.id, run.id).name()).is_some()
 }
 
 /// The encodings of each party, and the bytes of one.
@@ -119,7 +132,7 @@ impl Made {
     /// Reads a page. Blocks.
     fn of(
         json: &[u8],
-        result_type: ResultType,
+        (result_type, has_scores): (ResultType, bool),
         page: u64,
         known: Option<u64>,
         matrices: &[(Blob, usize)],
@@ -128,24 +141,55 @@ impl Made {
         let is_flat = result_type == ResultType::Permutations;
         let total = known.unwrap_or_else(|| count(list));
         let page = page.min(total.saturating_sub(1) / PAGE);
-        let start = offset(list, page * PAGE, is_flat);
-        let mut elements = Vec::new();
-        let mut reader = Elements::within();
-        // Elements are short: the first chunks contain a page of them.
-        for piece in list[start..].chunks(16 << 10) {
-            reader.read(piece, |element| {
-                if (elements.len() as u64) < PAGE {
-                    elements.push(element.to_vec());
-                }
-            });
-            if elements.len() as u64 == PAGE {
-                break;
+        let on_page = elements(list, offset(list, page * PAGE, if is_flat { b"," } else { b"[[" }));
+        let rows = (page * PAGE..).zip(&on_page).map(|(at, element)| row(result_type, at, element, matrices));
+        let mut rows: Vec<Vec<String>> = rows.collect();
+        if has_scores && let Some(list) = scores(json) {
+            let within = elements(list, offset(list, page * PAGE, b"[[["));
+            for (row, pairs) in rows.iter_mut().zip(&within) {
+                row.truncate(2);
+                row.push(scores_of(pairs));
             }
         }
-        let rows =
-            (page * PAGE..).zip(&elements).map(|(at, element)| row(result_type, at, element, matrices));
-        let rows = rows.collect();
         Self { total, rows }
+    }
+}
+
+/// Returns a page of the elements from this position on.
+fn elements(list: &[u8], start: usize) -> Vec<Vec<u8>> {
+    let mut elements = Vec::new();
+    let mut reader = Elements::within();
+    // Elements are short: the first chunks contain a page of them.
+    for piece in list[start..].chunks(16 << 10) {
+        reader.read(piece, |element| {
+            if (elements.len() as u64) < PAGE {
+                elements.push(element.to_vec());
+            }
+        });
+        if elements.len() as u64 == PAGE {
+            break;
+        }
+    }
+    elements
+}
+
+/// Returns the list of the pairs within each group, from behind its bracket, if the result has it.
+fn scores(json: &[u8]) -> Option<&[u8]> {
+    const BEGIN: &[u8] = b"\"scores\": [";
+    memmem::find(json, BEGIN).map(|at| &json[at + BEGIN.len()..])
+}
+
+/// Returns the scores of the pairs within a group, each with its datasets where there are several.
+fn scores_of(pairs: &[u8]) -> String {
+    let text = |number: &[u8]| String::from_utf8_lossy(number).into_owned();
+    let fields: Vec<&[u8]> = numbers(pairs).collect();
+    let (pairs, _) = fields.as_chunks::<5>();
+    match pairs {
+        [[.., score]] => text(score),
+        pairs => {
+            let one = |[d, _, e, _, score]: &[&[u8]; 5]| format!("{}–{}: {}", text(d), text(e), text(score));
+            pairs.iter().map(one).collect::<Vec<_>>().join(", ")
+        }
     }
 }
 
@@ -162,14 +206,13 @@ fn count(list: &[u8]) -> u64 {
     if list.is_empty() { 0 } else { memchr::memchr_iter(b',', list).count() as u64 + 1 }
 }
 
-/// Returns the position of an element.
-fn offset(list: &[u8], element: u64, is_flat: bool) -> usize {
+/// Returns the position of an element. All begin with `mark` and no other place has it, or commas separate them.
+fn offset(list: &[u8], element: u64, mark: &[u8]) -> usize {
     let element = usize::try_from(element).unwrap_or(usize::MAX);
-    let found = match (element, is_flat) {
+    let found = match (element, mark) {
         (0, _) => Some(0),
-        (element, true) => memchr::memchr_iter(b',', list).nth(element - 1).map(|at| at + 1),
-        // Only elements begin with two brackets.
-        (element, false) => memmem::find_iter(list, b"[[").nth(element),
+        (element, b",") => memchr::memchr_iter(b',', list).nth(element - 1).map(|at| at + 1),
+        (element, mark) => memmem::find_iter(list, mark).nth(element),
     };
     found.unwrap_or(list.len())
 }
@@ -228,7 +271,7 @@ mod tests {
     use super::*;
 
     fn made(json: &str, result_type: ResultType, page: u64, known: Option<u64>) -> Made {
-        Made::of(json.as_bytes(), result_type, page, known, &[])
+        Made::of(json.as_bytes(), (result_type, json.contains("scores\": [[[[")), page, known, &[])
     }
 
     #[test]
@@ -243,6 +286,20 @@ mod tests {
         }
 
         let pairs: Vec<String> = (0..60).map(|at| format!("[[0, {at}], [1, 7], 0.95]")).collect();
+        let within: Vec<String> = (0..120).map(|at| format!("[[[0, {at}], [1, {}], 0.9]]", at + 1)).collect();
+        let json = format!("{{\"groups\": [{}], \"scores\": [{}]}}", groups.join(", "), within.join(", "));
+        for (page, count, first) in [(0, 50, "0: 0, 1: 1"), (2, 20, "0: 100, 1: 101")] {
+            let made = made(&json, ResultType::Groups, page, Some(120));
+            assert_eq!(
+                (made.rows.len(), &made.rows[0][1..]),
+                (count, &[first.to_owned(), "0.9".to_owned()][..])
+            );
+        }
+        assert_eq!(
+            scores_of(b"[[[0, 6], [1, 8], 1.0], [[0, 6], [2, 9], 0.9], [[1, 8], [2, 9], 0.8]]"),
+            "0–1: 1.0, 0–2: 0.9, 1–2: 0.8"
+        );
+
         let json = format!("{{\"similarity_scores\": [{}]}}", pairs.join(","));
         let made_pairs = made(&json, ResultType::SimilarityScores, 1, Some(60));
         assert_eq!(made_pairs.rows[0], ["50", "0: 50, 1: 7", "0.95"]);

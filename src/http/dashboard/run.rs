@@ -3,7 +3,7 @@
 use askama::Template;
 
 use super::figures::{self, Moment};
-use super::runs;
+use super::{results, runs};
 use crate::model::{ProjectState, ResultType, Run, RunState};
 use crate::runtime::clock::Timestamp;
 
@@ -26,9 +26,11 @@ pub(super) struct View {
 
 /// A form in which the result can be downloaded.
 struct Form {
-    label: &'static str,
+    label: String,
     media_type: &'static str,
     file: String,
+    /// The query of the address.
+    query: &'static str,
 }
 
 /// The part of the view that changes.
@@ -66,12 +68,6 @@ struct Block {
 
 /// Returns the view.
 pub(super) fn view(project: &ProjectState, run: &Run, now: Timestamp) -> View {
-    let file = |ending: &str| format!("{}-{}.{ending}", project.result_type.name(), &run.id.to_string()[..8]);
-    let form = |(label, media_type, ending): (&'static str, &'static str, &str)| Form {
-        label,
-        media_type,
-        file: file(ending),
-    };
     View {
         project: project.id.to_string(),
         project_name: figures::beginning(&project.name, 80),
@@ -82,15 +78,29 @@ pub(super) fn view(project: &ProjectState, run: &Run, now: Timestamp) -> View {
         added: run.added.into(),
         is_completed: matches!(run.state, RunState::Completed(_)),
         has_ended: run.has_ended(),
-        forms: [
+        forms: forms(project, run),
+        changing: changing(project, run, now),
+    }
+}
+
+/// Returns the forms in which the result can be downloaded, without and with the scores within groups.
+fn forms(project: &ProjectState, run: &Run) -> Vec<Form> {
+    let scores = results::keeps_scores(project, run).then_some(("?scores=true", " with scores", "-scores"));
+    let form = |(query, words, part): (&'static str, &str, &str)| {
+        let begin = format!("{}{part}-{}", project.result_type.name(), &run.id.to_string()[..8]);
+        [
             ("CSV", "text/csv", "csv"),
             ("NDJSON", "application/x-ndjson", "ndjson"),
             ("JSON", "application/json", "json"),
         ]
-        .map(form)
-        .into(),
-        changing: changing(project, run, now),
-    }
+        .map(|(label, media_type, ending)| Form {
+            label: format!("{label}{words}"),
+            media_type,
+            file: format!("{begin}.{ending}"),
+            query,
+        })
+    };
+    std::iter::once(("", "", "")).chain(scores).flat_map(form).collect()
 }
 
 /// Returns the part of the view that changes.

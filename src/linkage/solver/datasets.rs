@@ -1,6 +1,7 @@
 //! Numbers the records of all datasets consecutively, dataset 0 first.
 
 use super::Error;
+use crate::linkage::pairs::Pair;
 
 /// One record of one dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,6 +59,12 @@ impl Datasets {
             _ => return Err(refused),
         };
         if record < end - start { Ok(start + record) } else { Err(refused) }
+    }
+
+    /// Returns the numbers of both records of a pair among all records.
+    pub(super) fn numbers(&self, pair: &Pair) -> Result<[u32; 2], Error> {
+        let number = |side: usize| self.number(pair.datasets[side], pair.records[side]);
+        Ok([number(0)?, number(1)?])
     }
 
     /// Returns the record with this number.

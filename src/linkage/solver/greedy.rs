@@ -34,11 +34,6 @@ pub fn solve(
     }
 }
 
-fn numbers(datasets: &Datasets, pair: &Pair) -> Result<[u32; 2], Error> {
-    let number = |side: usize| datasets.number(pair.datasets[side], pair.records[side]);
-    Ok([number(0)?, number(1)?])
-}
-
 /// Solves for two datasets: a pair is accepted if neither of its records has been matched.
 fn two_party(
     datasets: Datasets,
@@ -47,7 +42,7 @@ fn two_party(
     let mut groups = Groups::none(datasets);
     let mut taken = Bits::new(groups.datasets.records());
     for pair in pairs {
-        let [a, b] = numbers(&groups.datasets, &pair?)?;
+        let [a, b] = groups.datasets.numbers(&pair?)?;
         if !taken.has(a) && !taken.has(b) {
             taken.set(a);
             taken.set(b);
@@ -118,7 +113,7 @@ impl<M: Mask> Solver<M> {
         loop {
             ahead.clear();
             for pair in pairs.by_ref().take(AHEAD) {
-                ahead.push(numbers(&self.datasets, &pair?)?);
+                ahead.push(self.datasets.numbers(&pair?)?);
             }
             if ahead.is_empty() {
                 return Ok(self.into_groups());

@@ -32,14 +32,18 @@ impl Groups {
         })
     }
 
+    /// Returns the first record of each group, in canonical order.
+    pub(super) fn firsts(&self) -> impl Iterator<Item = u32> {
+        (0..self.datasets.records()).filter(|first| {
+            self.ring[*first as usize] != *first && self.members(*first).all(|member| member >= *first)
+        })
+    }
+
     /// Calls `visit` with each group in canonical order: records by dataset, then index; groups by their first record.
     /// Returns the first error.
     pub fn try_for_each<E>(&self, mut visit: impl FnMut(&[Record]) -> Result<(), E>) -> Result<(), E> {
         let mut group = Vec::new();
-        for first in 0..self.datasets.records() {
-            if self.ring[first as usize] == first || self.members(first).any(|member| member < first) {
-                continue;
-            }
+        for first in self.firsts() {
             group.clear();
             group.extend(self.members(first).map(|member| self.datasets.record(member)));
             group.sort_unstable();

@@ -164,9 +164,9 @@ fn store_run(project: ProjectId, run: &Run) -> Statement {
     let upsert = "INSERT INTO entityd.runs (project, id, name, notes, threshold, added, started, ended, settled, state,
                                             stage, message, found_pairs, groups, checksums, parts, applied,
                                             comparisons_total, largest_blocks, comparisons, pairs, seed, ready,
-                                            compared, latest, worked)
+                                            compared, latest, worked, with_scores)
                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-                          $21, $22, $23, $24, $25, $26)
+                          $21, $22, $23, $24, $25, $26, $27)
                   ON CONFLICT (id) DO UPDATE SET started = excluded.started, ended = excluded.ended,
                       settled = excluded.settled, state = excluded.state, stage = excluded.stage,
                       message = excluded.message, found_pairs = excluded.found_pairs, groups = excluded.groups,
@@ -176,7 +176,7 @@ fn store_run(project: ProjectId, run: &Run) -> Statement {
                       ready = excluded.ready, compared = excluded.compared, latest = excluded.latest,
                       worked = excluded.worked";
     let record = RunRecord::from(run);
-    let values: [Value; 26] = [
+    let values: [Value; 27] = [
         project.as_bytes().as_slice().into(),
         record.id.as_slice().into(),
         escaped(&record.name).as_str().into(),
@@ -203,6 +203,7 @@ fn store_run(project: ProjectId, run: &Run) -> Statement {
         record.compared.into(),
         record.latest.into(),
         record.worked.into(),
+        record.with_scores.into(),
     ];
     Statement::new(upsert, values)
 }

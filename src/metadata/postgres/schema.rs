@@ -6,10 +6,11 @@ use super::error::{Fault, Kind};
 use crate::metadata::store::Error;
 
 /// The migration from each version to the next.
-pub const MIGRATIONS: [&str; 3] = [
+pub const MIGRATIONS: [&str; 4] = [
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
     include_str!("migrations/0003.sql"),
+    include_str!("migrations/0004.sql"),
 ];
 
 /// The oldest schema version whose programs can use the tables of this version. A migration that only adds columns or

@@ -27,7 +27,7 @@ use crate::system::sqlite::{self, Database};
 pub const SCHEMA: u32 = MIGRATIONS.len() as u32;
 
 /// The migration from each version of the file to the next.
-pub const MIGRATIONS: [&str; 11] = [
+pub const MIGRATIONS: [&str; 12] = [
     include_str!("../migrations/0001.sql"),
     include_str!("../migrations/0002.sql"),
     include_str!("../migrations/0003.sql"),
@@ -39,6 +39,7 @@ pub const MIGRATIONS: [&str; 11] = [
     include_str!("../migrations/0009.sql"),
     include_str!("../migrations/0010.sql"),
     include_str!("../migrations/0011.sql"),
+    include_str!("../migrations/0012.sql"),
 ];
 
 /// The metadata in one `SQLite` file. Cheap to clone.

@@ -168,10 +168,10 @@ fn store_run(connection: &Connection, project: ProjectId, run: &Run) -> Result<(
         .prepare_cached(
             "INSERT INTO runs (project, id, name, notes, threshold, added, started, ended, state, stage, message,
                                found_pairs, groups, checksums, parts, applied, comparisons_total, comparisons,
-                               pairs, seed, ready, compared, latest, worked, settled, largest_blocks)
+                               pairs, seed, ready, compared, latest, worked, settled, largest_blocks, with_scores)
              VALUES (:project, :id, :name, :notes, :threshold, :added, :started, :ended, :state, :stage, :message,
                      :found_pairs, :groups, :checksums, :parts, :applied, :comparisons_total, :comparisons,
-                     :pairs, :seed, :ready, :compared, :latest, :worked, :settled, :largest_blocks)
+                     :pairs, :seed, :ready, :compared, :latest, :worked, :settled, :largest_blocks, :with_scores)
              ON CONFLICT (id) DO UPDATE SET
                  started = excluded.started, ended = excluded.ended, state = excluded.state,
                  stage = excluded.stage, message = excluded.message, found_pairs = excluded.found_pairs,
@@ -212,6 +212,7 @@ fn store_run(connection: &Connection, project: ProjectId, run: &Run) -> Result<(
             ":worked": record.worked,
             ":settled": record.settled,
             ":largest_blocks": record.largest_blocks,
+            ":with_scores": record.with_scores,
         })
         .map(drop)
         .map_err(unavailable)

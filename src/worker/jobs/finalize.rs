@@ -26,20 +26,20 @@ pub(super) struct CandidatePairs {
 
 /// Merges the pairs of all parts as a stream, solves, and publishes the result in the form that clients receive.
 ///
-/// Takes 4 bytes of memory for each record, and the memory of the solver; pairs are not in memory. The same pairs and
-/// seed give the same bytes.
+/// Takes 4 bytes of memory for each record, and the memory of the solver; pairs are not in memory. The scores within groups,
+/// if wanted, take 4 bytes more for each record and a second merge. The same pairs and seed give the same bytes.
 pub(super) async fn work(
     context: &JobContext,
     active: &Arc<ActiveJob>,
     run: RunId,
-    result_type: ResultType,
+    (result_type, with_scores): (ResultType, bool),
     records: &[u32],
     pairs: CandidatePairs,
 ) -> Result<Outcome, Error> {
     // Clients can download a score file only if there is an upload bucket.
     let scores_as_file = context.client_files.bucket.is_some();
     let (objects, active_job) = (context.objects.clone(), Arc::clone(active));
-    let task = FinalizeTask { objects, active: active_job, run, pairs, scores_as_file };
+    let task = FinalizeTask { objects, active: active_job, run, pairs, scores_as_file, with_scores };
     let records = records.to_vec();
     let made = compute::run_blocking(move || task.make(result_type, &records)).await;
     let Made { pairs, groups, results } = made.map_err(|text| Error::panicked(&text))??;
@@ -79,6 +79,7 @@ struct FinalizeTask {
     run: RunId,
     pairs: CandidatePairs,
     scores_as_file: bool,
+    with_scores: bool,
 }
 
 impl FinalizeTask {
@@ -116,6 +117,11 @@ impl FinalizeTask {
         let (mut out, mut results) = (self.stage()?, Results::default());
         solver::write_groups(&solved, &mut out)?;
         results.add(keys::groups(self.project(), self.run), out);
+        if self.with_scores {
+            let (mut out, scratch) = (self.stage()?, Cancellable::new(self.objects.clone(), &self.active));
+            solver::write_groups_with_scores(&solved, self.merged()?, &scratch, &mut out)?;
+            results.add(keys::groups_with_scores(self.project(), self.run), out);
+        }
         Ok(Made { pairs, groups, results })
     }
 

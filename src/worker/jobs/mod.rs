@@ -30,9 +30,9 @@ pub(super) async fn execute(context: &JobContext, active: &Arc<ActiveJob>) -> Re
         Task::Compare { run, uploads, part, pairs_max } => {
             compare::work(context, active, *run, uploads, *part, *pairs_max).await
         }
-        Task::Finalize { run, result_type, records, parts, solver_pairs_max, .. } => {
+        Task::Finalize { run, result_type, records, parts, solver_pairs_max, with_scores, .. } => {
             let pairs = finalize::CandidatePairs { parts: *parts, solver_max: *solver_pairs_max };
-            finalize::work(context, active, *run, *result_type, records, pairs).await
+            finalize::work(context, active, *run, (*result_type, *with_scores), records, pairs).await
         }
         Task::Chore { chore, .. } => sweep::work(context, active, *chore).await,
         Task::Purge(purge) => purge::work(context, active, project, purge).await,

@@ -123,6 +123,7 @@ async fn scores_come_as_a_file_too_where_somebody_can_fetch_it() {
         parts: 0,
         solver_pairs_max: 1,
         pairs: 0,
+        with_scores: false,
     };
     let (with, _) = fixture();
     with.work(finalize.clone()).await.unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::people::{People, compare, finalize, groups_by_definition, pairs_by_definition};
 use super::{Fixture, PROJECT, RUN, assignment};
-use crate::linkage::pairs::{ENTRY_BYTES, HEADER};
+use crate::linkage::pairs::{ENTRY_BYTES, HEADER, Pair};
 use crate::model::{Outcome, Purge, ResultType, Summary, Task};
 use crate::objects::{Key, keys};
 use crate::worker::Error;
@@ -47,6 +47,56 @@ async fn a_run_of_jobs_brings_the_groups_of_the_definition() {
                 as u64
         );
     }
+}
+
+/// Returns the job that finishes a run of groups with their scores.
+fn with_scores(parties: &[People], parts: u32) -> Task {
+    let mut task = finalize(parties, ResultType::Groups, parts);
+    if let Task::Finalize { with_scores, .. } = &mut task {
+        *with_scores = true;
+    }
+    task
+}
+
+#[tokio::test]
+async fn groups_have_the_scores_of_the_definition_where_they_are_wanted() {
+    for (count, blocking) in [(2, false), (3, true)] {
+        let (fixture, parties) = (Fixture::new(), parties(count, blocking));
+        let parts = compared(&fixture, &parties, 1_000).await;
+        let scores = keys::groups_with_scores(PROJECT, RUN);
+        fixture.finalize(&parties, ResultType::Groups, parts).await;
+        assert!(!fixture.objects.exists(&scores).await.unwrap());
+        let groups = fixture.get(&keys::groups(PROJECT, RUN)).await;
+
+        let outcome = fixture.work(with_scores(&parties, parts)).await.unwrap();
+        let Outcome::Finalized(summary) = &outcome else { panic!("{outcome:?}") };
+        let made = fixture.get(&scores).await;
+        let known = summary.checksum(scores.name()).unwrap();
+        assert_eq!((known.bytes, known.crc32), (made.len() as u64, crc32fast::hash(&made)));
+        assert!(made.starts_with(&groups[..groups.len() - 1]), "the groups are the same");
+        let answer: serde_json::Value = serde_json::from_slice(&made).unwrap();
+        let pairs = pairs_by_definition(&parties);
+        for (group, edges) in std::iter::zip(array(&answer["groups"]), array(&answer["scores"])) {
+            let ends = |at: usize, pair: &Pair| serde_json::json!([pair.datasets[at], pair.records[at]]);
+            let within =
+                pairs.iter().filter(|pair| [0, 1].iter().all(|at| array(group).contains(&ends(*at, pair))));
+            let expected: Vec<_> =
+                within.map(|pair| serde_json::json!([ends(0, pair), ends(1, pair), pair.score])).collect();
+            assert_eq!(array(edges), &expected);
+        }
+        assert_eq!(array(&answer["groups"]).len(), array(&answer["scores"]).len());
+        // The state is that after a crash between the publication of the two objects.
+        assert!(fixture.objects.delete(&scores).await.unwrap());
+        assert_eq!(fixture.work(with_scores(&parties, parts)).await.unwrap(), outcome);
+        assert_eq!(fixture.get(&scores).await, made);
+        assert_eq!(std::fs::read_dir(fixture.dir.path().join("spool")).unwrap().count(), 0);
+        fixture.work(Task::Purge(Purge::Run(RUN))).await.unwrap();
+        assert!(!fixture.objects.exists(&scores).await.unwrap());
+    }
+}
+
+fn array(value: &serde_json::Value) -> &Vec<serde_json::Value> {
+    value.as_array().unwrap()
 }
 
 #[tokio::test]
@@ -191,7 +241,15 @@ async fn too_many_pairs_are_refused_with_the_limit_and_what_helps() {
     let refused = fixture.work(few).await;
     assert!(matches!(&refused, Err(Error::Rejected(why)) if why.contains("limit of 1;")), "{refused:?}");
     fixture.work(compare(&parties, 0)).await.unwrap();
-    let few = Task::Finalize { run, result_type, records, parts, solver_pairs_max: 5, pairs: 0 };
+    let few = Task::Finalize {
+        run,
+        result_type,
+        records,
+        parts,
+        solver_pairs_max: 5,
+        pairs: 0,
+        with_scores: false,
+    };
     let refused = fixture.work(few).await;
     assert!(
         matches!(&refused, Err(Error::Rejected(why)) if why.contains("limit of 5; a higher threshold or blocking")),

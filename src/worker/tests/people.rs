@@ -142,5 +142,13 @@ pub(super) fn compare(parties: &[People], part: u32) -> Task {
 
 pub(super) fn finalize(parties: &[People], result_type: ResultType, parts: u32) -> Task {
     let records = parties.iter().map(People::records).collect();
-    Task::Finalize { run: RUN, result_type, records, parts, solver_pairs_max: 1_000_000, pairs: 0 }
+    Task::Finalize {
+        run: RUN,
+        result_type,
+        records,
+        parts,
+        solver_pairs_max: 1_000_000,
+        pairs: 0,
+        with_scores: false,
+    }
 }

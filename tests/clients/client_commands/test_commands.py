@@ -109,6 +109,37 @@ def test_scores_equal_the_csv_of_the_server(commands, api, tables):
         assert id_a == tables[0][0][int(left)][2] and id_b == tables[0][1][int(right)][0]
 
 
+def test_the_scores_within_groups(commands, folder, tables):
+    rows, encoded = tables
+    analyst = study(commands, parties=3, files=["0.json", "1.bin", "2.json"], flags=["--encoding-bytes", 128])
+    commands.done("run", "create", "--threshold", THRESHOLD, "--watch", *analyst)
+    get = ["result", "get", "--scores", *analyst]
+    assert "without `scores`" in commands.refused(3, *get)
+    run = json.loads(commands.done("run", "create", "--threshold", THRESHOLD, "--scores", "--json", *analyst))
+    assert run["scores"] is True
+    commands.done("result", "get", "--wait", *analyst)
+    answer = json.loads(commands.done(*get))
+    wanted = Answer(encoded, THRESHOLD).group_scores(answer["groups"])
+    assert answer["scores"] == wanted and any(len(pairs) == 3 for pairs in wanted)
+    ndjson = commands.done(*get, "--format", "ndjson")
+    assert [json.loads(line) for line in ndjson.splitlines()] == wanted
+    flat = [[str(at), *map(str, [*a, *b]), repr(score)] for at, pairs in enumerate(wanted) for a, b, score in pairs]
+    head, *body = lines(commands.done(*get, "--format", "csv"))
+    assert head == ["group", "dataset_a", "record_a", "dataset_b", "record_b", "score"] and body == flat
+    joined = commands.done(*get, "--with", "0=0.csv", "--with", "2=2.csv", "--id", "rec_id")
+    head, *body = lines(joined)
+    assert head == ["group", "dataset_a", "record_a", "id_a", "dataset_b", "record_b", "id_b", "score"]
+
+    def identity(dataset, record):
+        return "" if dataset == "1" else rows[int(dataset)][int(record)][0]
+
+    assert body == [[g, d, r, identity(d, r), e, s, identity(e, s), score] for g, d, r, e, s, score in flat]
+    assert "cannot be used with" in commands.run(*get, "--mask", "mask.json", "--with", "0=0.csv").stderr
+    commands.done("project", "create", "--save", "other", "--result-type", "similarity_scores")
+    create = ["run", "create", "--threshold", THRESHOLD, "--scores", "--profile", "other/analyst.toml"]
+    assert "`scores`" in commands.refused(3, *create)
+
+
 def test_a_permutation_is_applied_with_the_mask(commands, folder, tables):
     (folder / "0.bin").write_bytes((folder / "0.bin").read_bytes()[: 128 * 150])
     rows = [tables[0][0][:150], tables[0][1]]

@@ -48,6 +48,7 @@ await analyst.look('project-new');
 
 // A run that is posted before the data waits.
 await page.getByLabel('Threshold').fill('0.85');
+if (kind === 'groups') await page.getByLabel('Scores').check();
 await page.getByRole('button', { name: 'Start the run' }).click();
 await page.getByRole('heading', { level: 1, name: 'Run at 0.85' }).waitFor();
 await page.getByText('waiting', { exact: true }).waitFor();
@@ -98,7 +99,7 @@ for (const party of [0, 1]) {
 }
 
 // The analyst's page has updated itself meanwhile.
-await page.getByRole('button', { name: 'Download CSV' }).waitFor();
+await page.getByRole('button', { name: 'Download CSV', exact: true }).waitFor();
 assert.ok(await page.getByText('completed', { exact: true }).first().isVisible());
 await page.locator('#result table').first().waitFor();
 await analyst.look('run-completed');
@@ -111,6 +112,15 @@ const json = JSON.parse(await download(page, 'Download JSON'));
 const lines = (await download(page, 'Download NDJSON')).trimEnd().split('\n').map((line) => JSON.parse(line));
 assert.deepEqual(lines, Object.values(json)[0]);
 if (kind === 'groups') assert.deepEqual(csv.slice(1), json.groups.flatMap((group, at) => group.map(([dataset, record]) => `${at},${dataset},${record}`)));
+if (kind === 'groups') {
+  const scored = JSON.parse(await download(page, 'Download JSON with scores'));
+  assert.deepEqual(scored.groups, json.groups);
+  const pairs = (await download(page, 'Download CSV with scores')).trimEnd().split('\r\n').slice(1);
+  assert.deepEqual(pairs.map((line) => line.slice(0, line.lastIndexOf(','))), scored.scores.flatMap((group, at) => group.map(([a, b]) => [at, a, b].join(','))));
+  const shown = await page.locator('#result tbody tr').first().locator('td').allInnerTexts();
+  assert.equal(shown[1], scored.groups[0].map((record) => record.join(': ')).join(', '));
+  assert.equal(Number(shown[2]), scored.scores[0][0][2]);
+}
 if (kind === 'similarity_scores') assert.equal(csv.length - 1, json.similarity_scores.length);
 fs.writeFileSync(files.result, JSON.stringify(json));
 if (kind === 'permutations') {

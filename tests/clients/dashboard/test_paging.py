@@ -59,6 +59,28 @@ def test_pages_of_a_result(tmp_path, chance):
         assert max(times) < PAGE_S
 
 
+def test_pages_of_groups_have_the_scores_that_were_kept(server, api, chance):
+    people = [chance.randbytes(SIZE) for _ in range(130)]
+    for parties in (2, 3):
+        project = api.project("groups", parties=parties)
+        for party in range(parties):
+            project.upload_binary(party, [row[:-1] + bytes([party]) for row in people[party:]])
+        run = project.run(0.8, scores=True)
+        run.complete()
+        result = run.get_result(params={"scores": "true"}).json()
+        for page in range(3):
+            view = f"{server.origin}/dashboard/view{run.path}/result?page={page}"
+            text = requests.get(view, headers={"Authorization": project.token}, timeout=60).text
+            rows = re.findall(r'<td class="num">(\d+)</td><td>([^<]+)</td><td[^>]*>([^<]+)</td>', text)
+            expected = []
+            for at in range(50 * page, min(50 * page + 50, len(result["groups"]))):
+                records = ", ".join(f"{dataset}: {record}" for dataset, record in result["groups"][at])
+                pairs = [(f"{a[0]}–{b[0]}: ", repr(score)) for a, b, score in result["scores"][at]]
+                shown = pairs[0][1] if len(pairs) == 1 else ", ".join(name + score for name, score in pairs)
+                expected.append((str(at), records, shown))
+            assert rows == expected and rows
+
+
 def table(text, name):
     """The rows of a table of a view."""
     found = re.search(rf'aria-label="{name}">.*?<tbody>(.*?)</tbody>', text, re.S)

@@ -147,8 +147,8 @@ def test_the_variables_of_the_reference_service_name_the_database(postgres, data
         "POSTGRES_PASSWORD": PASSWORD,
     }
     done = command("migrate", "apply", "--database", "postgres:", environment=variables)
-    assert done.returncode == 0 and "from version 0 to 2" in done.stdout, done.stderr
-    assert postgres.sql(database, "SELECT version FROM entityd.schema_version") == ["2"]
+    assert done.returncode == 0 and "from version 0 to 4" in done.stdout, done.stderr
+    assert postgres.sql(database, "SELECT version FROM entityd.schema_version") == ["4"]
     # Without --database they have no effect.
     shown = command("config", "show", "--json", environment=variables)
     settings = {entry["key"]: entry["value"] for entry in json.loads(shown.stdout)}
@@ -163,7 +163,7 @@ def test_servers_and_migrations_that_start_at_once(postgres, database, tmp_path)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         done = list(pool.map(migrate, range(8)))
     assert all(one.returncode == 0 for one in done), [one.stderr for one in done]
-    assert sum("from version 0 to 2" in one.stdout for one in done) == 1
+    assert sum("from version 0 to 4" in one.stdout for one in done) == 1
     status = command("migrate", "status", "--database", url, environment=with_password())
     assert "up to date" in status.stdout
     # Servers with data directories of their own: the first one owns the database.

@@ -22,13 +22,13 @@ def blocks_of(rng, rows):
     return [[str(rng.randrange(5)), f"b{rng.randrange(3)}"] for _ in range(rows)]
 
 
-def links(project, parties, blocks, threshold):
+def links(project, parties, blocks, threshold, **fields):
     form = "clknblocks" if blocks else "binary"
     receipts = [
         upload(project, party, form, encodings, blocks[party] if blocks else None)
         for party, encodings in enumerate(parties)
     ]
-    run = project.run(threshold)
+    run = project.run(threshold, **fields)
     run.receipts = receipts
     return run
 
@@ -46,10 +46,10 @@ def cases(seed, rows=300):
                 yield f"{kind}-{parties}-{'blocks' if blocking else 'all'}", kind, datasets, blocks, 0.8
 
 
-def start(api, case):
+def start(api, case, **fields):
     _, kind, datasets, blocks, threshold = case
     project = api.project(kind, parties=len(datasets), blocking=blocks is not None)
-    return links(project, datasets, blocks, threshold)
+    return links(project, datasets, blocks, threshold, **fields)
 
 
 def outcome(run, case, timeout_s=120):

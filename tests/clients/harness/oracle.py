@@ -42,6 +42,16 @@ class Answer:
         columns = zip(scores, *datasets, *records)
         return [[[d0, r0], [d1, r1], score] for score, d0, d1, r0, r1 in columns]
 
+    def group_scores(self, groups):
+        """For each of these groups, in their order, the pairs within it in the order of the API."""
+
+        def order(pair):
+            (d0, r0), (d1, r1), score = pair
+            return -score, d0, d1, r0, r1
+
+        pairs = sorted(self.scores(), key=order)
+        return [[pair for pair in pairs if pair[0] in group and pair[1] in group] for group in groups]
+
     def groups(self):
         return as_sets(greedy_solve(self.candidates))
 

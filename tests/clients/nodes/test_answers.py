@@ -43,6 +43,15 @@ def test_every_kind_of_result_is_that_of_one_process(split, whole, seed):
         assert linkages.outcome(far, case) == linkages.outcome(near, case), case[0]
 
 
+def test_the_scores_within_groups_are_those_of_one_process(split, whole, seed):
+    cases = [case for case in linkages.cases(seed) if case[1] == "groups"]
+    runs = [[linkages.start(api, case, scores=True) for case in cases] for api in (split, whole)]
+    for case, far, near in zip(cases, *runs):
+        assert linkages.outcome(far, case) == linkages.outcome(near, case), case[0]
+        answers = [run.get_result(params={"scores": "true"}) for run in (far, near)]
+        assert answers[0].json()["scores"] and answers[0].content == answers[1].content, case[0]
+
+
 def test_files_of_clients_are_read_by_workers(nodes, whole, seed):
     # The S3 client of the tests does not trust a self-signed certificate.
     with cluster(nodes[0].folder.parent / "plain", workers=1, tls=False) as (node, _), node.client() as api:

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from harness.api import Api
+from harness.api import Api, assert_problem
 from harness.fleet import SpreadApi, fleet
 from harness.persistent import delete, linked
 from harness.redis import needs_redis
@@ -86,3 +86,20 @@ def test_a_rolling_upgrade_and_back_loses_nothing(tmp_path, first):
         for worker in workers:
             assert "the API node rejects" not in worker.said(), worker.tail()
         print(f"{load.done} linkages")
+
+
+def test_a_worker_of_the_old_version_finishes_a_run_without_its_scores(tmp_path):
+    seed = int(os.environ["TESTS_SEED"])
+    case = next(case for case in linkages.cases(seed, ROWS) if case[1] == "groups")
+    with fleet(tmp_path, binary=Path(OLD)) as (_, nodes, workers):
+        for node in nodes:
+            replace(node, BINARY)
+        with SpreadApi(nodes) as api:
+            run = linkages.start(api, case, scores=True)
+            groups = linkages.outcome(run, case)
+            assert_problem(run.get_result(params={"scores": "true"}), 409, "older version")
+            for worker in workers:
+                replace(worker, BINARY)
+            again = run.project.run(case[4], scores=True)
+            assert linkages.outcome(again, case) == groups
+            assert again.get_result(params={"scores": "true"}).json()["scores"]

@@ -71,6 +71,8 @@ def test_the_link_command(tmp_path, linkage):
         assert bit_patterns(scores) == bit_patterns(expected.scores())
     groups = json.loads(link(files, linkage.threshold, "groups", "json"))["groups"]
     assert as_sets(groups) == expected.groups()
+    scored = json.loads(link(files, linkage.threshold, "groups", "json", "--scores"))
+    assert scored == {"groups": groups, "scores": expected.group_scores(groups)}
 
 
 def write(folder, linkage, party):
@@ -84,8 +86,8 @@ def write(folder, linkage, party):
     return path
 
 
-def link(files, threshold, result, shape):
-    command = [BINARY, "link", *files, "--threshold", repr(threshold), "--result", result, "--format", shape]
+def link(files, threshold, result, shape, *flags):
+    command = [BINARY, "link", *files, "--threshold", repr(threshold), "--result", result, "--format", shape, *flags]
     done = subprocess.run(
         command, capture_output=True, timeout=60, check=False, text=True, env=clean_environment()
     )

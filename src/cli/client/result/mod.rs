@@ -16,9 +16,10 @@ use reqwest::header::ACCEPT;
 use reqwest::{Method, Response};
 use tokio::time::timeout;
 
+use self::read::{Kind, Member};
 use self::reorder::Numbers;
 use self::write::{Form, Writer};
-use super::access::{Access, CODES, Kind, Session};
+use super::access::{self, Access, CODES, Session};
 use super::block_on;
 use super::refusal::{self, Asked, Shape};
 use super::run::{Watching, Which};
@@ -65,6 +66,10 @@ struct Get {
     /// Form of the result [default: json; csv with --with]
     #[arg(long, value_enum)]
     format: Option<Form>,
+    /// Also fetch the scores within each group, of a run that was created with --scores: in JSON a member `scores`
+    /// beside `groups`, in CSV a line for each pair, in NDJSON a line with the pairs of each group
+    #[arg(long, conflicts_with = "mask")]
+    scores: bool,
     /// Write to this file, which appears when it is complete, instead of standard output
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
@@ -115,6 +120,11 @@ impl Get {
         self.format.unwrap_or(if self.with.is_empty() { Form::Json } else { Form::Csv })
     }
 
+    /// Returns the member of the result that is read.
+    const fn member(&self) -> Member {
+        if self.scores { Member::GroupScores } else { Member::First }
+    }
+
     async fn run(&self, session: &Session) -> Result<(), Failure> {
         let path = self.run.path(session).await?;
         if self.wait {
@@ -122,14 +132,20 @@ impl Get {
         }
         let mut progress = Progress::new();
         let destination = Destination::open(self.output.as_deref(), &Unfinished::default())?;
-        let mut result = fetch(session, &path, &mut progress).await?;
+        let mut result = fetch(session, &path, self.scores, &mut progress).await?;
         let mut out = BufWriter::new(destination);
+        if self.scores && !starts_with(&mut result, self.member(), Kind::GroupScores)? {
+            return Err(Failure::Failed(
+                "--scores: the server has sent the groups without their scores; it does not know them"
+                    .to_owned(),
+            ));
+        }
         if self.form() == Form::Json {
             io::copy(&mut result, &mut out).map_err(|error| Failure::output(&error))?;
             progress.finish();
             return finish(out);
         }
-        let is_partys = starts_with_permutation(&mut result)?;
+        let is_partys = starts_with(&mut result, self.member(), Kind::Permutation)?;
         let out = if is_partys && !self.with.is_empty() {
             self.reorder(&result, session, out, &mut progress)?
         } else {
@@ -162,7 +178,7 @@ impl Get {
             }
         }
         let mut writer = Writer::new(self.form(), ids, out);
-        match read::read(BufReader::new(result), &mut writer) {
+        match read::read(BufReader::new(result), self.member(), &mut writer) {
             Ok(_) => Ok(writer.out),
             Err(said) => Err(writer.failure(&said)),
         }
@@ -188,7 +204,7 @@ impl Get {
         let path = numbered(text, session).map_or_else(|_| PathBuf::from(text), |(_, path)| path);
         let refused = |said: String| Failure::Input(format!("the permutation: {said}"));
         let mut places = Numbers::default();
-        read::read(BufReader::new(result), &mut places).map_err(refused)?;
+        read::read(BufReader::new(result), Member::First, &mut places).map_err(refused)?;
         let mask = self.mask.as_deref().map(reorder::mask).transpose()?;
         let own = Own::read(&path, &self.reading(0), progress)?;
         let order = reorder::order(&places.numbers, &own, mask.as_deref()).map_err(refused)?;
@@ -216,10 +232,15 @@ fn numbered(text: &str, session: &Session) -> Result<(u64, PathBuf), Failure> {
 }
 
 /// Downloads a result to a file without a name, again from the beginning if the connection breaks.
-async fn fetch(session: &Session, run: &str, progress: &mut Progress) -> Result<File, Failure> {
+async fn fetch(
+    session: &Session,
+    run: &str,
+    with_scores: bool,
+    progress: &mut Progress,
+) -> Result<File, Failure> {
     let api = &session.api;
-    let token = session.token(Kind::ResultOrReceipt, None)?;
-    let path = format!("{run}/result");
+    let token = session.token(access::Kind::ResultOrReceipt, None)?;
+    let path = format!("{run}/result{}", if with_scores { "?scores=true" } else { "" });
     let asked = Asked {
         missing: "the run has no result yet: it has not completed; `entityd run watch` shows its progress",
         ..Asked::new("fetching the result", Shape::Nothing)
@@ -290,11 +311,11 @@ async fn download(mut response: Response, progress: &mut Progress) -> Result<Fil
     out.into_inner().map_err(|error| Broken::Local(error.into_error()))
 }
 
-/// Returns whether a result is a party's permutation; leaves the file at its beginning.
-fn starts_with_permutation(result: &mut File) -> Result<bool, Failure> {
-    struct First(Option<read::Kind>);
+/// Returns whether the elements of a result are of this kind; leaves the file at its beginning.
+fn starts_with(result: &mut File, member: Member, kind: Kind) -> Result<bool, Failure> {
+    struct First(Option<Kind>);
     impl read::Sink for First {
-        fn begin(&mut self, kind: read::Kind) -> Result<(), String> {
+        fn begin(&mut self, kind: Kind) -> Result<(), String> {
             self.0 = Some(kind);
             Err(String::new())
         }
@@ -305,9 +326,9 @@ fn starts_with_permutation(result: &mut File) -> Result<bool, Failure> {
     }
     let mut first = First(None);
     // This read always ends early; the actual read reports errors.
-    let _ = read::read(BufReader::new(&*result), &mut first);
+    let _ = read::read(BufReader::new(&*result), member, &mut first);
     result.rewind().or_fail()?;
-    Ok(first.0 == Some(read::Kind::Permutation))
+    Ok(first.0 == Some(kind))
 }
 
 fn finish(out: BufWriter<Destination>) -> Result<(), Failure> {

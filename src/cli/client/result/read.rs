@@ -16,6 +16,8 @@ pub(super) struct Record(pub(super) u64, pub(super) u64);
 pub(super) enum Element {
     Group(Vec<Record>),
     Score(Record, Record, f64),
+    /// The pairs within a group.
+    GroupScores(Vec<(Record, Record, f64)>),
     /// A row of a mask: 1 or 0.
     Match(u64),
     /// The new place of a row.
@@ -27,17 +29,28 @@ pub(super) enum Element {
 pub(super) enum Kind {
     Groups,
     Scores,
+    GroupScores,
     Mask,
     Permutation,
 }
 
-impl Kind {
-    fn named(name: &str) -> Option<Self> {
-        match name {
-            "groups" => Some(Self::Groups),
-            "similarity_scores" => Some(Self::Scores),
-            "mask" => Some(Self::Mask),
-            "permutation" => Some(Self::Permutation),
+/// The member of a result whose elements are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Member {
+    /// The first one that is a result.
+    First,
+    /// The scores within the groups.
+    GroupScores,
+}
+
+impl Member {
+    fn kind(self, name: &str) -> Option<Kind> {
+        match (self, name) {
+            (Self::First, "groups") => Some(Kind::Groups),
+            (Self::First, "similarity_scores") => Some(Kind::Scores),
+            (Self::First, "mask") => Some(Kind::Mask),
+            (Self::First, "permutation") => Some(Kind::Permutation),
+            (Self::GroupScores, "scores") => Some(Kind::GroupScores),
             _ => None,
         }
     }
@@ -62,11 +75,12 @@ pub(super) trait Sink {
 ///
 /// # Errors
 /// A sentence: the error of the sink, or that this is not a result.
-pub(super) fn read(json: impl Read, sink: &mut impl Sink) -> Result<Kind, String> {
+pub(super) fn read(json: impl Read, member: Member, sink: &mut impl Sink) -> Result<Kind, String> {
     let sink = RefCell::new((sink, None));
     let mut deserializer = serde_json::Deserializer::from_reader(json);
-    let read =
-        deserializer.deserialize_map(Document(&sink)).and_then(|kind| deserializer.end().map(|()| kind));
+    let read = deserializer
+        .deserialize_map(Document(&sink, member))
+        .and_then(|kind| deserializer.end().map(|()| kind));
     read.map_err(|error| match sink.into_inner().1 {
         Some(said) => said,
         None => format!("line {}, column {}: this is not the result of a run", error.line(), error.column()),
@@ -83,7 +97,7 @@ fn refused<S, E: Error>(sink: &Shared<'_, S>, done: Result<(), String>) -> Resul
     })
 }
 
-struct Document<'a, 'b, S>(&'a Shared<'b, S>);
+struct Document<'a, 'b, S>(&'a Shared<'b, S>, Member);
 
 impl<'de, S: Sink> Visitor<'de> for Document<'_, '_, S> {
     type Value = Kind;
@@ -95,7 +109,7 @@ impl<'de, S: Sink> Visitor<'de> for Document<'_, '_, S> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Kind, A::Error> {
         let mut found = None;
         while let Some(name) = members.next_key::<String>()? {
-            match Kind::named(&name) {
+            match self.1.kind(&name) {
                 Some(kind) if found.is_none() => {
                     let begun = self.0.borrow_mut().0.begin(kind);
                     refused(self.0, begun)?;
@@ -133,6 +147,7 @@ impl<'de, S: Sink> Visitor<'de> for Elements<'_, '_, S> {
                 Kind::Scores => elements
                     .next_element::<(Record, Record, f64)>()?
                     .map(|(a, b, score)| Element::Score(a, b, score)),
+                Kind::GroupScores => elements.next_element()?.map(Element::GroupScores),
                 Kind::Mask => elements.next_element()?.map(Element::Match),
                 Kind::Permutation => elements.next_element()?.map(Element::Place),
             };
@@ -166,7 +181,7 @@ mod tests {
 
     fn all(json: &str) -> Result<(Kind, Vec<Element>), String> {
         let mut sink = All::default();
-        read(json.as_bytes(), &mut sink).map(|kind| (kind, sink.0))
+        read(json.as_bytes(), Member::First, &mut sink).map(|kind| (kind, sink.0))
     }
 
     #[test]
@@ -181,6 +196,17 @@ mod tests {
             all(r#"{"rows": 2, "permutation": [1, 0], "x": {"mask": []}}"#),
             Ok((Kind::Permutation, places))
         );
+    }
+
+    #[test]
+    fn the_scores_within_groups_are_another_member() {
+        let json = r#"{"groups": [[[0, 1], [1, 2]]], "scores": [[[[0, 1], [1, 2], 0.9]]]}"#;
+        let mut sink = All::default();
+        assert_eq!(read(json.as_bytes(), Member::GroupScores, &mut sink), Ok(Kind::GroupScores));
+        assert_eq!(sink.0, [Element::GroupScores(vec![(Record(0, 1), Record(1, 2), 0.9)])]);
+        assert_eq!(all(json).unwrap().0, Kind::Groups);
+        let groups = r#"{"groups": []}"#.as_bytes();
+        assert!(read(groups, Member::GroupScores, &mut All::default()).is_err());
     }
 
     #[test]

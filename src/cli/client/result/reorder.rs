@@ -22,7 +22,7 @@ impl Sink for Numbers {
         self.kind = Some(kind);
         match kind {
             Kind::Permutation | Kind::Mask => Ok(()),
-            Kind::Groups | Kind::Scores => Err(
+            Kind::Groups | Kind::Scores | Kind::GroupScores => Err(
                 "it has no permutation; --id and the numbers of the datasets give ids to groups and scores"
                     .to_owned(),
             ),
@@ -42,7 +42,8 @@ pub(super) fn mask(path: &Path) -> Result<Vec<u64>, Failure> {
     let refused = |problem: &str| Failure::Input(format!("--mask {}: {problem}", path.display()));
     let file = std::fs::File::open(path).map_err(|error| cannot_read(path, &error))?;
     let mut found = Numbers::default();
-    read::read(std::io::BufReader::new(file), &mut found).map_err(|said| refused(&said))?;
+    read::read(std::io::BufReader::new(file), read::Member::First, &mut found)
+        .map_err(|said| refused(&said))?;
     if found.kind != Some(Kind::Mask) {
         return Err(refused("it is not a mask; the analyst gets it with `entityd result get`"));
     }

@@ -90,6 +90,10 @@ impl Writer {
                 let line = format!("{},{},{score:?}", record(self, *a)?, record(self, *b)?);
                 self.line(&line)
             }
+            Element::GroupScores(pairs) => pairs.iter().try_for_each(|(a, b, score)| {
+                let line = format!("{count},{},{},{score:?}", record(self, *a)?, record(self, *b)?);
+                self.line(&line)
+            }),
             Element::Match(value) | Element::Place(value) => self.line(&format!("{count},{value}")),
         }
     }
@@ -106,6 +110,10 @@ impl Writer {
         let value = match element {
             Element::Group(records) => records.iter().map(record).collect::<Result<Value, _>>()?,
             Element::Score(a, b, score) => json!([record(a)?, record(b)?, score]),
+            Element::GroupScores(pairs) => pairs
+                .iter()
+                .map(|(a, b, score)| Ok(json!([record(a)?, record(b)?, score])))
+                .collect::<Result<Value, String>>()?,
             Element::Match(value) | Element::Place(value) => json!(value),
         };
         self.line(&value.to_string())
@@ -126,6 +134,8 @@ impl Sink for Writer {
             (Kind::Groups, true) => "group,dataset,record,id",
             (Kind::Scores, false) => "dataset_a,record_a,dataset_b,record_b,score",
             (Kind::Scores, true) => "dataset_a,record_a,id_a,dataset_b,record_b,id_b,score",
+            (Kind::GroupScores, false) => "group,dataset_a,record_a,dataset_b,record_b,score",
+            (Kind::GroupScores, true) => "group,dataset_a,record_a,id_a,dataset_b,record_b,id_b,score",
             (Kind::Mask, _) => "row,match",
             (Kind::Permutation, _) => "row,new_row",
         })

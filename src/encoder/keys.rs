@@ -19,6 +19,9 @@ pub struct KeyDerivation {
 /// of a column depend on its position.
 const KEYS_EACH: usize = 2;
 
+/// Bytes of a key for another purpose.
+const SINGLE_BYTES: usize = 32;
+
 /// The two keys of a column.
 pub(super) type KeyPair = [Zeroizing<Vec<u8>>; KEYS_EACH];
 
@@ -39,15 +42,46 @@ pub(super) fn check(derivation: &KeyDerivation, features: usize) -> Result<(), S
 
 /// Derives the keys of `features` columns, which [`check`] has accepted.
 pub(super) fn derive(derivation: &KeyDerivation, secret: &[u8], features: usize) -> Vec<KeyPair> {
-    let size = derivation.key_bytes;
-    let mut bytes = Zeroizing::new(vec![0; features * KEYS_EACH * size]);
+    pairs(derivation, &[], secret, features)
+}
+
+/// Derives the keys of `features` columns of records with a salt: those of clkhash with a longer `info`.
+pub(super) fn salted(
+    derivation: &KeyDerivation,
+    secret: &[u8],
+    features: usize,
+    salt: &[u8],
+) -> Vec<KeyPair> {
+    pairs(derivation, &[b"\0entityd salt\0", salt], secret, features)
+}
+
+/// Derives a key for a purpose other than tokens.
+pub(super) fn single(
+    derivation: &KeyDerivation,
+    secret: &[u8],
+    purpose: &[u8],
+) -> Zeroizing<[u8; SINGLE_BYTES]> {
+    let mut key = Zeroizing::new([0; SINGLE_BYTES]);
+    expand(derivation, &[b"\0entityd ", purpose], secret, &mut *key);
+    key
+}
+
+/// Fills `bytes` with keys. `more` follows `info`.
+fn expand(derivation: &KeyDerivation, more: &[&[u8]], secret: &[u8], bytes: &mut [u8]) {
     let salt = derivation.salt.as_deref();
+    let info = [&[derivation.info.as_slice()], more].concat();
     let expanded = if derivation.is_sha512 {
-        Hkdf::<Sha512>::new(salt, secret).expand(&derivation.info, &mut bytes)
+        Hkdf::<Sha512>::new(salt, secret).expand_multi_info(&info, bytes)
     } else {
-        Hkdf::<Sha256>::new(salt, secret).expand(&derivation.info, &mut bytes)
+        Hkdf::<Sha256>::new(salt, secret).expand_multi_info(&info, bytes)
     };
     expanded.expect("the length was checked with the schema");
+}
+
+fn pairs(derivation: &KeyDerivation, more: &[&[u8]], secret: &[u8], features: usize) -> Vec<KeyPair> {
+    let size = derivation.key_bytes;
+    let mut bytes = Zeroizing::new(vec![0; features * KEYS_EACH * size]);
+    expand(derivation, more, secret, &mut bytes);
     let key = |at: usize| Zeroizing::new(bytes[at * size..][..size].to_vec());
     (0..features).map(|feature| [key(feature * KEYS_EACH), key(feature * KEYS_EACH + 1)]).collect()
 }

@@ -1,14 +1,15 @@
 //! Encodes records.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use zeroize::Zeroizing;
 
 use super::cache::{Cache, packed};
 use super::csv::{Batch, Row};
+use super::folding::Folding;
 use super::format::Format;
 use super::grams::{Grams, Insertions};
+use super::hardening::{Balance, Noise, Salts};
 use super::hash::Hasher;
 use super::keys;
 use super::schema::{Charset, Hashing, Schema, Strategy};
@@ -26,6 +27,12 @@ pub(super) struct RecordEncoder {
     /// Words of a filter.
     words: usize,
     folding: Folding,
+    salts: Option<Salts>,
+    /// The number of each row's salt in a block.
+    salt_numbers: Vec<usize>,
+    noise: Option<Noise>,
+    balance: Option<Balance>,
+    encoding_bytes: usize,
     refusals: Vec<Option<Refusal>>,
 }
 
@@ -62,18 +69,27 @@ impl RecordEncoder {
         let columns =
             columns.map(|(feature, keys)| feature.hashing.as_ref().map(|hashing| column(hashing, keys)));
         let words = bits.div_ceil(64);
+        let hardening = schema.hardening.as_ref();
+        let salt = hardening.and_then(|hardening| hardening.salt.as_ref());
+        let blip = hardening.and_then(|hardening| hardening.blip);
+        let is_balanced = hardening.is_some_and(|hardening| hardening.is_balanced);
         Self {
             columns: columns.collect(),
             filters: vec![0; BLOCK_ROWS * words],
             words,
             folding: Folding::new(schema.bits, schema.folds > 0),
+            salts: salt.map(|salt| Salts::new(salt, schema, secret)),
+            salt_numbers: Vec::new(),
+            noise: blip.map(|blip| Noise::new(blip, &schema.keys, secret)),
+            balance: is_balanced.then(|| Balance::new(&schema.keys, secret, schema.bits)),
+            encoding_bytes: schema.encoding_bytes(),
             refusals: Vec::new(),
         }
     }
 
     /// Bytes of an encoding.
     pub(super) const fn encoding_bytes(&self) -> usize {
-        self.folding.bits.div_ceil(8)
+        self.encoding_bytes
     }
 
     /// Appends the encodings of these rows to `out`; rows that cannot be encoded go to `refused`, each with its first
@@ -91,10 +107,28 @@ impl RecordEncoder {
             for (number, row) in block.enumerate() {
                 match self.refusals[number].take() {
                     Some(refusal) => refused.push((row, refusal)),
-                    None => self.folding.write(&self.filters[number * self.words..][..self.words], out),
+                    None => self.write(number, batch.row(row), out),
                 }
             }
         }
+    }
+
+    /// Appends the encoding of a row of a block to `out`.
+    fn write(&mut self, number: usize, row: Row<'_>, out: &mut Vec<u8>) {
+        let filter = self.folding.apply(&mut self.filters[number * self.words..][..self.words]);
+        if let Some(noise) = &self.noise {
+            noise.add(row.field(noise.column), filter);
+        }
+        let encoding = match &mut self.balance {
+            Some(balance) => balance.apply(filter),
+            None => filter,
+        };
+        let start = out.len();
+        out.resize(start + encoding.len() * 8, 0);
+        let (words, _) = out[start..].as_chunks_mut::<8>();
+        words.iter_mut().zip(encoding).for_each(|(bytes, word)| *bytes = word.to_be_bytes());
+        // The last word may have more bits than necessary.
+        out.truncate(start + self.encoding_bytes);
     }
 
     /// Fills the filters of a block.
@@ -108,61 +142,42 @@ impl RecordEncoder {
         self.refusals.clear();
         self.refusals.extend(block.clone().map(|row| width(batch.row(row))));
         self.filters[..block.len() * self.words].fill(0);
+        self.name(batch, block.clone());
         for (at, column) in self.columns.iter_mut().enumerate() {
             let Some(column) = column else { continue };
             let filters = self.filters.chunks_exact_mut(self.words);
-            for ((row, filter), refusal) in block.clone().zip(filters).zip(&mut self.refusals) {
-                if refusal.is_none()
-                    && let Err(rule) = column.insert(batch.row(row).field(at), filter)
-                {
-                    *refusal = Some(Refusal { column: Some(at), rule });
-                }
+            let rows = block.clone().zip(filters).zip(&mut self.refusals).enumerate();
+            for (number, ((row, filter), refusal)) in rows.filter(|(_, (_, refusal))| refusal.is_none()) {
+                let value = batch.row(row).field(at);
+                let inserted = match &self.salts {
+                    None => column.insert(value, filter),
+                    Some(salts) => {
+                        column.insert_salted(value, salts.keys(self.salt_numbers[number], at), filter)
+                    }
+                };
+                *refusal = inserted.err().map(|rule| Refusal { column: Some(at), rule });
             }
         }
     }
-}
 
-/// Converts filters into encodings.
-struct Folding {
-    bits: usize,
-    is_folded: bool,
-    folded: Vec<u64>,
-}
-
-impl Folding {
-    fn new(bits: usize, is_folded: bool) -> Self {
-        Self { bits, is_folded, folded: vec![0; bits.div_ceil(64)] }
-    }
-
-    /// Appends the encoding that a filter folds to.
-    fn write(&mut self, filter: &[u64], out: &mut Vec<u8>) {
-        let filter = if self.is_folded {
-            self.fold(filter);
-            &self.folded
-        } else {
-            filter
-        };
-        let start = out.len();
-        out.resize(start + filter.len() * 8, 0);
-        let (words, _) = out[start..].as_chunks_mut::<8>();
-        words.iter_mut().zip(filter).for_each(|(bytes, word)| *bytes = word.to_be_bytes());
-        // The last word may have more bits than necessary.
-        out.truncate(start + self.bits.div_ceil(8));
-    }
-
-    /// Bits at a distance of the length of the encoding are combined by parity.
-    fn fold(&mut self, filter: &[u64]) {
-        self.folded.fill(0);
-        if self.bits.is_multiple_of(64) {
-            for part in filter.chunks_exact(self.folded.len()) {
-                self.folded.iter_mut().zip(part).for_each(|(word, part)| *word ^= part);
+    /// Finds the salts of the rows of a block, and refuses rows without salt or without a name for their noise.
+    fn name(&mut self, batch: &Batch, block: Range<usize>) {
+        if let Some(salts) = &mut self.salts {
+            salts.reserve(block.len());
+            self.salt_numbers.clear();
+            for (row, refusal) in block.clone().zip(&mut self.refusals) {
+                let column = salts.column();
+                let found = refusal.is_none().then(|| salts.number(batch.row(row).field(column)));
+                let refused = |rule| *refusal = Some(Refusal { column: Some(column), rule });
+                self.salt_numbers.push(found.and_then(|found| found.map_err(refused).ok()).unwrap_or_default());
             }
-            return;
         }
-        let is_set = |bit: &usize| filter[bit / 64] >> (63 - bit % 64) & 1 == 1;
-        for bit in (0..filter.len() * 64).filter(is_set) {
-            let bit = bit % self.bits;
-            self.folded[bit / 64] ^= 1 << (63 - bit % 64);
+        let Some(noise) = &self.noise else { return };
+        for (row, refusal) in block.zip(&mut self.refusals) {
+            if refusal.is_none() && batch.row(row).field(noise.column).is_empty() {
+                let rule = "the value names the record for hardening.blip and must not be empty".to_owned();
+                *refusal = Some(Refusal { column: Some(noise.column), rule });
+            }
         }
     }
 }
@@ -213,14 +228,7 @@ impl Column {
     /// Cuts a value and sets the bits of its tokens.
     fn insert_cut(&mut self, value: &str, filter: &mut [u64]) -> Result<(), String> {
         let hashing = &self.hashing;
-        let text = match &hashing.missing {
-            Some(missing) if missing.sentinel == value => Cow::Borrowed(missing.replacement.as_str()),
-            _ if !hashing.charset.can_write(value) => return Err("the value must be ASCII".to_owned()),
-            _ => hashing.format.apply(value)?,
-        };
-        if !hashing.charset.can_write(&text) {
-            return Err("the replacement of a missing value must be ASCII".to_owned());
-        }
+        let text = hashing.normalized(value)?;
         if let Some(grams) = &mut self.grams
             && text.is_ascii()
         {
@@ -237,6 +245,25 @@ impl Column {
             self.bytes.clear();
             hashing.charset.write(self.tokens.get(at), &mut self.bytes);
             self.token_bits.insert(&self.bytes, each + u32::from(at < once_more), filter)?;
+        }
+        Ok(())
+    }
+
+    /// Sets the bits of a value in a record with these keys. Nothing is cached: few records share their keys.
+    fn insert_salted(
+        &mut self,
+        value: &str,
+        keys: &keys::KeyPair,
+        filter: &mut [u64],
+    ) -> Result<(), String> {
+        let hashing = &self.hashing;
+        self.tokens.cut(&hashing.normalized(value)?, &hashing.comparison)?;
+        let (each, once_more) = hashing.strategy.insertions(self.tokens.len());
+        let hasher = Hasher::new(hashing.function, keys, each + u32::from(once_more > 0));
+        for at in 0..self.tokens.len() {
+            self.bytes.clear();
+            hashing.charset.write(self.tokens.get(at), &mut self.bytes);
+            hasher.insert(&self.bytes, each + u32::from(at < once_more), filter, self.token_bits.bits())?;
         }
         Ok(())
     }

@@ -34,6 +34,11 @@ impl TokenBits {
         &self.hasher
     }
 
+    /// Bits of a filter.
+    pub(super) const fn bits(&self) -> usize {
+        self.bits
+    }
+
     /// Sets the bits of a token that is inserted `count` times.
     ///
     /// # Errors

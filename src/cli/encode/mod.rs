@@ -119,7 +119,7 @@ impl Arguments {
         let unfinished = Unfinished::watch(&runtime);
         let (mut reader, done) = self.table.open(&self.data)?;
         let destination = Destination::open(self.output.as_deref(), &unfinished)?;
-        let encoding_bytes = schema.bits.div_ceil(8);
+        let encoding_bytes = schema.encoding_bytes();
         let quality = self.report.as_deref().map(|path| Quality::open(path, encoding_bytes, &unfinished));
         let mut run = Run {
             writer: Writer::new(destination, self.output.as_deref(), self.format, encoding_bytes)?,

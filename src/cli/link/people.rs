@@ -40,7 +40,7 @@ impl Encoding<'_> {
         progress: &mut Progress,
     ) -> Result<Option<Encoded>, Failure> {
         let (mut reader, done) = self.table.open(path)?;
-        let encoding_bytes = self.schema.bits.div_ceil(8);
+        let encoding_bytes = self.schema.encoding_bytes();
         let task = format!("encoding {}", path.display());
         let mut rows = Rows {
             matrix: workspace.stage().or_fail()?,

@@ -13,6 +13,7 @@ pub(super) fn check(node: &Node, version: Version) -> Result<(), Vec<Diagnostic>
     let root = Place::root(node);
     checker.object(&root, &["version", "clkConfig", "features"], None);
     checker.each(&root, "clkConfig", clk_config);
+    checker.each(&root, "hardening", hardening);
     checker.array(&root, "features").iter().for_each(|place| feature(&checker, place));
     checker.finish()
 }
@@ -33,6 +34,29 @@ fn clk_config(checker: &Checker, config: &Place<'_>) {
         checker.one_of(kdf, "hash", &["SHA256", "SHA512"]);
         checker.strings(kdf, &["salt", "info"]);
         checker.integer(kdf, "keySize", 1);
+    });
+}
+
+/// The options that are additions to the format.
+fn hardening(checker: &Checker, hardening: &Place<'_>) {
+    checker.object(hardening, &[], Some(&["salt", "xorFolds", "balance", "blip"]));
+    checker.each(hardening, "salt", |checker, salt| {
+        checker.object(salt, &["column"], Some(&["column", "characters", "missingValue"]));
+        checker.strings(salt, &["column"]);
+        checker.integer(salt, "characters", 1);
+        checker.each(salt, "missingValue", |checker, missing| {
+            let members = ["sentinel", "replaceWith"];
+            checker.object(missing, &members, Some(&members));
+            checker.strings(missing, &members);
+        });
+    });
+    checker.integer(hardening, "xorFolds", 0);
+    checker.boolean(hardening, "balance");
+    checker.each(hardening, "blip", |checker, blip| {
+        let members = ["epsilon", "column"];
+        checker.object(blip, &members, Some(&members));
+        checker.strings(blip, &["column"]);
+        checker.number(blip, "epsilon", |_| true, "is finite");
     });
 }
 

@@ -2,6 +2,7 @@
 
 use super::definition::{Charset, Feature, HashFunction, Hashing, Missing, Schema, Strategy};
 use super::diagnostic::Diagnostic;
+use super::hardening;
 use crate::encoder::format::Format;
 use crate::encoder::json::Node;
 use crate::encoder::keys::{self, KeyDerivation};
@@ -10,6 +11,8 @@ use crate::encoder::tokens::{Comparison, Numeric};
 
 /// The most bits of an encoding before it is folded, and the most insertions of a token or a feature.
 const BITS_MAX: usize = 1 << 24;
+/// The most times that a filter is folded.
+const FOLDS_MAX: usize = 24;
 /// The default length of a key, in bytes.
 const KEY_BYTES: usize = 64;
 /// The longest key of `BLAKE2b`, in bytes.
@@ -30,6 +33,11 @@ pub(super) fn compile(schema: &Node) -> Result<Schema, Vec<Diagnostic>> {
             Err(mistake) => mistakes.push(mistake),
         }
     }
+    let bits = config.as_ref().map(|(bits, ..)| *bits);
+    let hardening = hardening::compile(schema, bits).unwrap_or_else(|found| {
+        mistakes.extend(found);
+        None
+    });
     let Some((bits, folds, keys)) = config else { return Err(mistakes) };
     if let Err(rule) = keys::check(&keys, features.len()) {
         mistakes.push(Diagnostic::new(schema, "features", rule));
@@ -37,7 +45,7 @@ pub(super) fn compile(schema: &Node) -> Result<Schema, Vec<Diagnostic>> {
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
-    Ok(Schema { bits, folds, keys, features, notes: Vec::new() })
+    Ok(Schema { bits, folds, keys, features, hardening, notes: Vec::new() })
 }
 
 type Config = (usize, u32, KeyDerivation);
@@ -45,7 +53,7 @@ type Config = (usize, u32, KeyDerivation);
 fn config(schema: &Node) -> Result<Config, Diagnostic> {
     let config = schema.get("clkConfig").unwrap_or(schema);
     let bits: usize = whole(config, "clkConfig", "l", BITS_MAX)?.unwrap_or_default();
-    let folds = whole(config, "clkConfig", "xor_folds", 24)?.unwrap_or_default() as u32;
+    let folds = folds(schema, config)?;
     if bits << folds > BITS_MAX {
         return Err(Diagnostic::new(
             config,
@@ -63,6 +71,18 @@ fn config(schema: &Node) -> Result<Config, Diagnostic> {
     Ok((bits, folds, keys))
 }
 
+/// The number of times that filters are folded: `xor_folds` is what clkhash reads, `hardening.xorFolds` the documented way.
+fn folds(schema: &Node, config: &Node) -> Result<u32, Diagnostic> {
+    let known = whole(config, "clkConfig", "xor_folds", FOLDS_MAX)?.unwrap_or_default();
+    let Some(node) = schema.get("hardening") else { return Ok(known as u32) };
+    let own = whole(node, "hardening", "xorFolds", FOLDS_MAX)?.unwrap_or_default();
+    if known > 0 && own > 0 {
+        let rule = "clkConfig.xor_folds folds already: keep one of the two";
+        return Err(Diagnostic::new(node.get("xorFolds").unwrap_or(node), "hardening.xorFolds", rule));
+    }
+    Ok(known.max(own) as u32)
+}
+
 fn decoded(kdf: &Node, name: &str) -> Result<Option<Vec<u8>>, Diagnostic> {
     let Some(node) = kdf.get(name) else { return Ok(None) };
     let bytes = base64::decode(node.text().unwrap_or_default());
@@ -70,7 +90,7 @@ fn decoded(kdf: &Node, name: &str) -> Result<Option<Vec<u8>>, Diagnostic> {
 }
 
 /// A member that is a whole number of at most `most`, written without a fraction.
-fn whole(node: &Node, path: &str, name: &str, most: usize) -> Result<Option<usize>, Diagnostic> {
+pub(super) fn whole(node: &Node, path: &str, name: &str, most: usize) -> Result<Option<usize>, Diagnostic> {
     let Some(member) = node.get(name) else { return Ok(None) };
     let value = member.integer::<usize>().filter(|value| *value <= most);
     let refuse = || {
@@ -114,7 +134,7 @@ fn charset(format: &Node) -> Charset {
     }
 }
 
-fn missing(node: &Node) -> Missing {
+pub(super) fn missing(node: &Node) -> Missing {
     let sentinel = node.get("sentinel").and_then(Node::text).unwrap_or_default().to_owned();
     let replacement = node.get("replaceWith").and_then(Node::text).map(ToOwned::to_owned);
     Missing { replacement: replacement.unwrap_or_else(|| sentinel.clone()), sentinel }

@@ -37,6 +37,9 @@ fn v1_to_v2(mut schema: Node) -> Node {
     let mut converted = schema.beside(Value::Object(Vec::new()));
     converted.set("version", schema.beside(Value::Null));
     converted.set("clkConfig", kept);
+    if let Some(hardening) = schema.take("hardening") {
+        converted.set("hardening", hardening);
+    }
     converted.set("features", schema.take("features").unwrap_or_else(|| schema.beside(Value::Null)));
     with_features(converted, 2, |feature| feature_v1(feature, weight_one, hash.as_ref()))
 }

@@ -1,6 +1,9 @@
 //! Schemas in the form of the encoder.
 
+use std::borrow::Cow;
+
 use super::diagnostic::Diagnostic;
+use super::hardening::Hardening;
 use crate::encoder::format::Format;
 use crate::encoder::keys::KeyDerivation;
 use crate::encoder::tokens::Comparison;
@@ -8,7 +11,7 @@ use crate::encoder::tokens::Comparison;
 /// A schema, ready to encode with.
 #[derive(Clone, Debug)]
 pub struct Schema {
-    /// Bits of an encoding, after folding.
+    /// Bits of a filter, after folding.
     pub bits: usize,
     /// The number of times that a filter is folded.
     pub folds: u32,
@@ -16,6 +19,8 @@ pub struct Schema {
     pub keys: KeyDerivation,
     /// The columns in their order.
     pub features: Vec<Feature>,
+    /// Options against attacks.
+    pub hardening: Option<Hardening>,
     /// Warnings: settings that have no effect, or another one than their name suggests.
     pub notes: Vec<Diagnostic>,
 }
@@ -72,6 +77,24 @@ pub(in crate::encoder) struct Missing {
     pub(in crate::encoder) replacement: String,
 }
 
+impl Schema {
+    /// Bits of an encoding.
+    pub fn encoding_bits(&self) -> usize {
+        self.hardening.as_ref().map_or(self.bits, |hardening| hardening.encoding_bits(self.bits))
+    }
+
+    /// Bytes of an encoding.
+    pub fn encoding_bytes(&self) -> usize {
+        self.encoding_bits().div_ceil(8)
+    }
+
+    /// Describes each option against attacks in words.
+    pub fn hardening_in_words(&self) -> Vec<String> {
+        let hardening = self.hardening.as_ref();
+        hardening.map(|hardening| hardening.in_words(self.bits, self.folds, &self.features)).unwrap_or_default()
+    }
+}
+
 impl Feature {
     /// Returns whether a value stands for a missing one.
     pub fn is_missing(&self, value: &str) -> bool {
@@ -92,6 +115,24 @@ impl Feature {
             HashFunction::Double { prevent_singularity: false } => "doubleHash",
         };
         format!("{}, {}, {bits}, {function}", hashing.format.name(), hashing.comparison.name())
+    }
+}
+
+impl Hashing {
+    /// Returns the form of a value that is cut into tokens.
+    ///
+    /// # Errors
+    /// The rule that the value breaks.
+    pub(in crate::encoder) fn normalized<'a>(&'a self, value: &'a str) -> Result<Cow<'a, str>, String> {
+        let text = match &self.missing {
+            Some(missing) if missing.sentinel == value => Cow::Borrowed(missing.replacement.as_str()),
+            _ if !self.charset.can_write(value) => return Err("the value must be ASCII".to_owned()),
+            _ => self.format.apply(value)?,
+        };
+        if !self.charset.can_write(&text) {
+            return Err("the replacement of a missing value must be ASCII".to_owned());
+        }
+        Ok(text)
     }
 }
 

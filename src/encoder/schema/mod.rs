@@ -8,6 +8,7 @@ mod compile;
 mod convert;
 mod definition;
 mod diagnostic;
+mod hardening;
 mod notes;
 mod version;
 
@@ -15,6 +16,8 @@ use self::compile::compile;
 pub(super) use self::definition::{Charset, HashFunction, Strategy};
 pub use self::definition::{Feature, Hashing, Schema};
 pub use self::diagnostic::{Diagnostic, Diagnostics};
+pub(super) use self::hardening::{Blip, Salt};
+pub use self::hardening::Hardening;
 pub use self::version::Version;
 
 use self::check::check;
@@ -54,6 +57,7 @@ pub fn read(text: &str) -> Result<Schema, Diagnostics> {
     let (version, Converted(latest)) = parse(text)?;
     let mut schema = compile(&latest).map_err(|mistakes| Diagnostics::new(text, mistakes))?;
     schema.notes = notes::of(&original, version, &schema);
-    schema.notes.iter_mut().for_each(|note| note.locate(text));
+    let hardening = schema.hardening.iter_mut().map(|hardening| &mut hardening.note);
+    schema.notes.iter_mut().chain(hardening).for_each(|note| note.locate(text));
     Ok(schema)
 }

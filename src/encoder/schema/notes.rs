@@ -33,7 +33,7 @@ fn folds(node: &Node, notes: &mut Vec<Diagnostic>) {
     let member = |name| config.and_then(|config| config.get(name));
     if let Some(folds) = member("xorFolds").filter(|folds| folds.float() != Some(0.0)) {
         let rule =
-            "clkhash checks xorFolds and does not read it, so nothing is folded; xor_folds is what it reads";
+            "clkhash checks xorFolds and does not read it, so nothing is folded here either; hardening.xorFolds folds";
         notes.push(Diagnostic::new(folds, "clkConfig.xorFolds", rule));
     }
 }
@@ -57,7 +57,7 @@ fn unread(node: &Node, version: Version, notes: &mut Vec<Diagnostic>) {
             notes.push(Diagnostic::new(member, &path, "this has no effect"));
         }
     };
-    note(node, "", &["version", "clkConfig", "features", "$schema", "description", "title"]);
+    note(node, "", &["version", "clkConfig", "features", "hardening", "$schema", "description", "title"]);
     let Some(config) = node.get("clkConfig") else { return };
     let first: &[&str] = if version == Version::V1 { &["k", "hash"] } else { &[] };
     note(config, "clkConfig", &[&["l", "kdf", "xorFolds", "xor_folds"], first].concat());

@@ -1,0 +1,9 @@
+//! Options against attacks on encodings: salts, noise, balance.
+
+mod balance;
+mod noise;
+mod salts;
+
+pub(super) use self::balance::Balance;
+pub(super) use self::noise::Noise;
+pub(super) use self::salts::Salts;

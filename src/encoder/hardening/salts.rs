@@ -1,0 +1,91 @@
+//! Keys of salted records: a value of the record takes part in the derivation of the keys.
+
+use zeroize::Zeroizing;
+
+use crate::encoder::keys::{self, KeyDerivation, KeyPair};
+use crate::encoder::schema::{Hashing, Salt, Schema};
+
+/// The most salts whose keys are kept.
+const KNOWN_MAX: usize = 1_024;
+
+/// Derives the keys of each salt, and keeps those that came.
+pub(in crate::encoder) struct Salts {
+    salt: Salt,
+    /// The format of the column; `None` if it is ignored.
+    hashing: Option<Hashing>,
+    derivation: KeyDerivation,
+    secret: Zeroizing<Vec<u8>>,
+    features: usize,
+    known: Vec<Known>,
+}
+
+/// A salt and the keys of all columns.
+struct Known {
+    salt: Zeroizing<String>,
+    keys: Vec<KeyPair>,
+}
+
+impl Salts {
+    pub(in crate::encoder) fn new(salt: &Salt, schema: &Schema, secret: &[u8]) -> Self {
+        Self {
+            salt: salt.clone(),
+            hashing: schema.features[salt.column].hashing.clone(),
+            derivation: schema.keys.clone(),
+            secret: Zeroizing::new(secret.to_vec()),
+            features: schema.features.len(),
+            known: Vec::new(),
+        }
+    }
+
+    /// The column with the salts.
+    pub(in crate::encoder) const fn column(&self) -> usize {
+        self.salt.column
+    }
+
+    /// Makes room for the salts of this many rows, whose numbers stay valid until the next call.
+    pub(in crate::encoder) fn reserve(&mut self, rows: usize) {
+        if self.known.len() + rows > KNOWN_MAX {
+            self.known.clear();
+        }
+    }
+
+    /// Returns the number of the salt of a record with this value.
+    ///
+    /// # Errors
+    /// The rule that the value breaks.
+    pub(in crate::encoder) fn number(&mut self, value: &str) -> Result<usize, String> {
+        let salt = self.salt(value)?;
+        if let Some(number) = self.known.iter().position(|known| *known.salt == *salt) {
+            return Ok(number);
+        }
+        let keys = keys::salted(&self.derivation, &self.secret, self.features, salt.as_bytes());
+        self.known.push(Known { salt, keys });
+        Ok(self.known.len() - 1)
+    }
+
+    /// The keys of a column with the salt of this number.
+    pub(in crate::encoder) fn keys(&self, number: usize, column: usize) -> &KeyPair {
+        &self.known[number].keys[column]
+    }
+
+    /// Returns the salt of a record with this value.
+    fn salt(&self, value: &str) -> Result<Zeroizing<String>, String> {
+        if let Some(missing) = self.salt.missing.as_ref().filter(|missing| missing.sentinel == value) {
+            return Ok(Zeroizing::new(missing.replacement.clone()));
+        }
+        let text = match &self.hashing {
+            Some(hashing) => hashing.normalized(value)?,
+            None => value.into(),
+        };
+        if text.is_empty() {
+            return Err("the value is the salt of the record and must not be empty; \
+                        hardening.salt.missingValue replaces it"
+                .to_owned());
+        }
+        let salt = match self.salt.characters {
+            Some(characters) => text.chars().take(characters).collect(),
+            None => text.into_owned(),
+        };
+        Ok(Zeroizing::new(salt))
+    }
+}

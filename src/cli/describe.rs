@@ -78,7 +78,14 @@ fn in_words(schema: &Schema) -> String {
     let folded = if schema.folds > 0 { format!(", folded {} times", schema.folds) } else { String::new() };
     let lines =
         schema.features.iter().map(|feature| format!("  {}: {}\n", feature.identifier, feature.summary()));
-    format!("encodings of {} bits{folded}\n{}", schema.bits, lines.collect::<String>())
+    let hardening = schema.hardening_in_words().into_iter().map(|line| format!("  {line}\n"));
+    let hardening = if schema.hardening.is_some() {
+        format!("hardening, which all parties need\n{}", hardening.collect::<String>())
+    } else {
+        String::new()
+    };
+    let bits = schema.encoding_bits();
+    format!("encodings of {bits} bits{folded}\n{}{hardening}", lines.collect::<String>())
 }
 
 /// Formats the profiles of columns, one in each line.

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::slice::from_ref;
 
 use clap::{Args, Subcommand};
 
@@ -83,13 +84,18 @@ impl Check {
             }
             Ok(schema) => {
                 print("warning", &schema.notes)?;
+                let note = schema.hardening.as_ref().map(|hardening| from_ref(&hardening.note));
+                print("note", note.unwrap_or_default())?;
                 if self.strict && !schema.notes.is_empty() {
                     return Err(refuse(schema.notes.len(), "warning"));
                 }
-                let (encoded, bits) =
-                    (schema.features.iter().filter(|feature| feature.hashing.is_some()).count(), schema.bits);
+                let (encoded, bits) = (
+                    schema.features.iter().filter(|feature| feature.hashing.is_some()).count(),
+                    schema.encoding_bits(),
+                );
                 output::print(&format!(
-                    "{path}: a valid schema: {encoded} columns become encodings of {bits} bits\n"
+                    "{path}: a valid schema: {encoded} columns become encodings of {bits} bits\n{}",
+                    schema.hardening_in_words().iter().map(|line| format!("  {line}\n")).collect::<String>()
                 ))
             }
         }

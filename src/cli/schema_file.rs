@@ -26,6 +26,16 @@ pub(super) fn read_schema(path: &Path, strict: bool) -> Result<Schema, Failure> 
     Ok(schema)
 }
 
+/// Reads a schema to encode with, and prints what its options against attacks do.
+pub(super) fn read_schema_for_encoding(path: &Path, strict: bool) -> Result<Schema, Failure> {
+    let schema = read_schema(path, strict)?;
+    if let Some(hardening) = &schema.hardening {
+        complain(&format!("note: {}: {}", path.display(), hardening.note));
+    }
+    schema.hardening_in_words().iter().for_each(|line| complain(&format!("note: {line}")));
+    Ok(schema)
+}
+
 /// Reads the text of a schema; `-` is standard input.
 pub(super) fn read_text(path: &Path) -> Result<String, Failure> {
     let mut bytes = Vec::new();

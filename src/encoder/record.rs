@@ -169,7 +169,8 @@ impl RecordEncoder {
                 let column = salts.column();
                 let found = refusal.is_none().then(|| salts.number(batch.row(row).field(column)));
                 let refused = |rule| *refusal = Some(Refusal { column: Some(column), rule });
-                self.salt_numbers.push(found.and_then(|found| found.map_err(refused).ok()).unwrap_or_default());
+                self.salt_numbers
+                    .push(found.and_then(|found| found.map_err(refused).ok()).unwrap_or_default());
             }
         }
         let Some(noise) = &self.noise else { return };
@@ -250,12 +251,7 @@ impl Column {
     }
 
     /// Sets the bits of a value in a record with these keys. Nothing is cached: few records share their keys.
-    fn insert_salted(
-        &mut self,
-        value: &str,
-        keys: &keys::KeyPair,
-        filter: &mut [u64],
-    ) -> Result<(), String> {
+    fn insert_salted(&mut self, value: &str, keys: &keys::KeyPair, filter: &mut [u64]) -> Result<(), String> {
         let hashing = &self.hashing;
         self.tokens.cut(&hashing.normalized(value)?, &hashing.comparison)?;
         let (each, once_more) = hashing.strategy.insertions(self.tokens.len());

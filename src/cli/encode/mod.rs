@@ -16,7 +16,7 @@ use super::destination::{Destination, differs};
 use super::exit::Failure;
 use super::interrupt::Unfinished;
 use super::progress::Progress;
-use super::schema_file::read_schema;
+use super::schema_file::read_schema_for_encoding;
 use super::table::{Done, TableArguments};
 use super::{context, output, secret};
 use crate::encoder::schema::Schema;
@@ -33,6 +33,10 @@ use crate::runtime::compute::Pool;
 ///
 /// Everyone who links with this data must use the same schema and the same secret. The secret is text in a
 /// file; the line end after it does not count. Keep it from the server and from everyone else.
+///
+/// Options against attacks on the encodings are in the schema, since they must be the same for everyone: its member
+/// "hardening" can have "salt", "xorFolds", "balance" and "blip". The page Encoding of the documentation describes
+/// them; the page Attacks says what they are good for.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// CSV with a record in each row; - is standard input
@@ -110,7 +114,7 @@ enum OnError {
 impl Arguments {
     pub(super) fn run(&self) -> Result<(), Failure> {
         self.check_outputs()?;
-        let schema = read_schema(&self.schema, self.strict)?;
+        let schema = read_schema_for_encoding(&self.schema, self.strict)?;
         self.check_features(&schema)?;
         let secret = self.secret()?;
         let pool = Pool::new(self.threads.into())
@@ -120,7 +124,7 @@ impl Arguments {
         let (mut reader, done) = self.table.open(&self.data)?;
         let destination = Destination::open(self.output.as_deref(), &unfinished)?;
         let encoding_bytes = schema.encoding_bytes();
-        let quality = self.report.as_deref().map(|path| Quality::open(path, encoding_bytes, &unfinished));
+        let quality = self.report.as_deref().map(|path| Quality::open(path, &schema, &unfinished));
         let mut run = Run {
             writer: Writer::new(destination, self.output.as_deref(), self.format, encoding_bytes)?,
             quality: quality.transpose()?,

@@ -9,21 +9,24 @@ use serde_json::{Value, json};
 use crate::cli::destination::Destination;
 use crate::cli::exit::Failure;
 use crate::cli::interrupt::Unfinished;
+use crate::encoder::schema::Schema;
 use crate::encoder::statistics::{Counter, Statistics};
 
 /// Counts the encodings, and writes a report about them.
 pub(super) struct Quality {
     counter: Counter,
+    hardening: Vec<String>,
     destination: Destination,
     is_json: bool,
 }
 
 impl Quality {
     /// Opens the report at `path`: JSON if it ends in `.json`, text otherwise.
-    pub(super) fn open(path: &Path, encoding_bytes: usize, unfinished: &Unfinished) -> Result<Self, Failure> {
+    pub(super) fn open(path: &Path, schema: &Schema, unfinished: &Unfinished) -> Result<Self, Failure> {
         let is_json = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
         Ok(Self {
-            counter: Counter::new(encoding_bytes),
+            counter: Counter::new(schema.encoding_bytes()),
+            hardening: schema.hardening_in_words(),
             destination: Destination::open(Some(path), unfinished)?,
             is_json,
         })
@@ -36,14 +39,18 @@ impl Quality {
     /// Writes the report.
     pub(super) fn finish(self) -> Result<(), Failure> {
         let statistics = self.counter.statistics();
-        let text = if self.is_json { format!("{:#}\n", json(&statistics)) } else { text(&statistics) };
+        let text = if self.is_json {
+            format!("{:#}\n", json(&statistics, &self.hardening))
+        } else {
+            text(&statistics, &self.hardening)
+        };
         let mut destination = self.destination;
         destination.write_all(text.as_bytes()).map_err(|error| Failure::output(&error))?;
         destination.finish()
     }
 }
 
-fn json(statistics: &Statistics) -> Value {
+fn json(statistics: &Statistics, hardening: &[String]) -> Value {
     let Statistics { encodings, bits, mean, percentiles, empty, distinct, duplicated, most_frequent } =
         statistics;
     let percentiles: Vec<_> = percentiles
@@ -54,17 +61,25 @@ fn json(statistics: &Statistics) -> Value {
         .iter()
         .map(|frequent| json!({"occurrences": frequent.occurrences, "first_encoding": frequent.first}))
         .collect();
-    json!({
+    let mut report = json!({
         "encodings": encodings, "bits": bits, "mean_popcount": mean, "popcounts": percentiles, "empty": empty,
         "distinct": distinct, "duplicated": duplicated, "most_frequent": most_frequent,
-    })
+    });
+    if !hardening.is_empty() {
+        report["hardening"] = json!(hardening);
+    }
+    report
 }
 
-fn text(statistics: &Statistics) -> String {
+fn text(statistics: &Statistics, hardening: &[String]) -> String {
     let Statistics { encodings, bits, mean, percentiles, empty, distinct, duplicated, most_frequent } =
         statistics;
     let share = |part: f64, whole: f64| if whole > 0.0 { 100.0 * part / whole } else { 0.0 };
-    let mut text = format!("{encodings} encodings of {bits} bits\n\npopcounts\n");
+    let mut text = format!("{encodings} encodings of {bits} bits\n");
+    for line in hardening {
+        let _ = writeln!(text, "{line}");
+    }
+    text.push_str("\npopcounts\n");
     for (percent, popcount) in percentiles {
         let name = match percent {
             0 => "minimum".to_owned(),

@@ -21,7 +21,7 @@ use crate::cli::exit::{Failure, OrFail};
 use crate::cli::interrupt::Unfinished;
 use crate::cli::own::{Own, Reading};
 use crate::cli::progress::Progress;
-use crate::cli::schema_file::read_schema;
+use crate::cli::schema_file::read_schema_for_encoding;
 use crate::cli::table::TableArguments;
 use crate::cli::{output, secret};
 use crate::encoder::schema::Schema;
@@ -120,8 +120,11 @@ impl Options {
         if self.id.len() > 1 && self.id.len() != files.len() {
             return Err(Failure::Usage("--id: give one column for all files, or one for each".to_owned()));
         }
-        let schemas =
-            self.schema.iter().map(|path| read_schema(path, false)).collect::<Result<Vec<_>, _>>()?;
+        let schemas = self
+            .schema
+            .iter()
+            .map(|path| read_schema_for_encoding(path, false))
+            .collect::<Result<Vec<_>, _>>()?;
         let secret = match &self.secret_file {
             Some(path) => secret::read(path)?,
             None => Zeroizing::new(LOCAL_SECRET.to_vec()),

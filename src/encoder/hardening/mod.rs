@@ -3,6 +3,8 @@
 mod balance;
 mod noise;
 mod salts;
+#[cfg(test)]
+mod tests;
 
 pub(super) use self::balance::Balance;
 pub(super) use self::noise::Noise;

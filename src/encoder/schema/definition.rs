@@ -91,7 +91,9 @@ impl Schema {
     /// Describes each option against attacks in words.
     pub fn hardening_in_words(&self) -> Vec<String> {
         let hardening = self.hardening.as_ref();
-        hardening.map(|hardening| hardening.in_words(self.bits, self.folds, &self.features)).unwrap_or_default()
+        hardening
+            .map(|hardening| hardening.in_words(self.bits, self.folds, &self.features))
+            .unwrap_or_default()
     }
 }
 

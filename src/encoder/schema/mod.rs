@@ -16,8 +16,8 @@ use self::compile::compile;
 pub(super) use self::definition::{Charset, HashFunction, Strategy};
 pub use self::definition::{Feature, Hashing, Schema};
 pub use self::diagnostic::{Diagnostic, Diagnostics};
-pub(super) use self::hardening::{Blip, Salt};
 pub use self::hardening::Hardening;
+pub(super) use self::hardening::{Blip, Salt};
 pub use self::version::Version;
 
 use self::check::check;

@@ -32,8 +32,7 @@ fn folds(node: &Node, notes: &mut Vec<Diagnostic>) {
     let config = node.get("clkConfig");
     let member = |name| config.and_then(|config| config.get(name));
     if let Some(folds) = member("xorFolds").filter(|folds| folds.float() != Some(0.0)) {
-        let rule =
-            "clkhash checks xorFolds and does not read it, so nothing is folded here either; hardening.xorFolds folds";
+        let rule = "clkhash checks xorFolds and does not read it, so nothing is folded here either; hardening.xorFolds folds";
         notes.push(Diagnostic::new(folds, "clkConfig.xorFolds", rule));
     }
 }

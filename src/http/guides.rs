@@ -20,6 +20,7 @@ struct Guide {
 }
 
 const GUIDES: &[Guide] = &[
+    Guide { name: "attacks", markdown: include_str!("../../assets/docs/attacks.md") },
     Guide { name: "backup", markdown: include_str!("../../assets/docs/backup.md") },
     Guide { name: "client", markdown: include_str!("../../assets/docs/client.md") },
     Guide { name: "compatibility", markdown: include_str!("../../assets/docs/compatibility.md") },

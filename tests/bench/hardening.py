@@ -1,0 +1,275 @@
+#!/usr/bin/env python3
+"""What each option against attacks costs, and what it is good for: linkage and attacks on the two files of febrl4.
+
+    cargo build --release && tests/run venv
+    target/venv/bin/python tests/bench/hardening.py
+
+Cost: both files of 5,000 people are encoded with nine columns and linked by `entityd link --truth`, at 21 thresholds; the best F
+counts. Attacks: the surnames of the first file are encoded alone. The attacker has these encodings, knows the schema, and has the
+surnames of the second file (the same people, with typing errors) as a public list. The figure is the share of the 5,000 records whose
+surname is guessed. The attacks:
+
+frequency   equal encodings are counted, and their ranks are aligned with the ranks of names. With noise, encodings that lie close
+            together count as equal. With salts, the list has names and salts.
+patterns    bits that are set together belong to a bigram. These groups and the bigrams of the list are aligned by how frequent they
+            are and how often they occur together; then the name closest to the bigrams of each encoding is taken.
+graph       the most frequent encodings and names are nodes, and similarities are edges; the graphs are aligned.
+dictionary  the attacker has the secret too, encodes the whole list, and takes the closest encoding.
+"""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import numpy
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.optimize import quadratic_assignment
+from scipy.spatial.distance import squareform
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/clients"))
+
+from harness import people  # noqa: E402
+
+BINARY = os.environ.get("BINARY", ROOT / "target/release/entityd")
+SURNAME = people.COLUMNS.index("surname")
+BORN = people.COLUMNS.index("date_of_birth")
+NODES = 150
+SALT = {"salt": {"column": "date_of_birth", "characters": 4, "missingValue": {"sentinel": "", "replaceWith": "none"}}}
+
+
+def blip(epsilon):
+    return {"blip": {"epsilon": epsilon, "column": "rec_id"}}
+
+
+OPTIONS = {
+    "none": {},
+    "salt: year of birth": SALT,
+    "`xorFolds` 1": {"xorFolds": 1},
+    "`xorFolds` 2": {"xorFolds": 2},
+    "`balance`": {"balance": True},
+    "BLIP, epsilon 6": blip(6),
+    "BLIP, epsilon 4": blip(4),
+    "BLIP, epsilon 3": blip(3),
+    "BLIP, epsilon 2": blip(2),
+    "BLIP, epsilon 1": blip(1),
+    "`xorFolds` 1, `balance`, BLIP 4": {"xorFolds": 1, "balance": True, **blip(4)},
+    "salt, `balance`, BLIP 4": {**SALT, "balance": True, **blip(4)},
+}
+
+
+def single(hardening):
+    """The schema that encodes the surname alone."""
+    hashing = {"comparison": {"type": "ngram", "n": 2}, "strategy": {"bitsPerToken": 10}, "hash": {"type": "blakeHash"}}
+    features = [{"identifier": name, "ignored": True} for name in people.COLUMNS]
+    features[SURNAME] = {"identifier": "surname", "format": {"type": "string"}, "hashing": hashing}
+    return {**people.SCHEMA, "features": features, "hardening": hardening}
+
+
+class Bench:
+    def __init__(self, folder):
+        self.folder = folder
+        (folder / "secret").write_text(people.SECRET)
+        self.tables, self.truth = people.tables()
+        for party, rows in enumerate(self.tables):
+            people.write_csv(folder / f"{party}.csv", rows)
+        with (folder / "truth.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["person", "party", "record"])
+            for person, pair in enumerate(sorted(self.truth)):
+                writer.writerows([person, party, record] for party, record in enumerate(pair))
+        self.names = [row[SURNAME] for row in self.tables[0]]
+        self.list = Counter(row[SURNAME] for row in self.tables[1] if row[SURNAME])
+
+    def run(self, *arguments):
+        ended = subprocess.run([BINARY, *map(str, arguments)], capture_output=True, text=True)
+        if ended.returncode:
+            sys.exit(ended.stderr)
+        return ended.stderr
+
+    def encode(self, schema, rows):
+        """The encodings of rows as a matrix of bits."""
+        (self.folder / "schema.json").write_text(json.dumps(schema))
+        people.write_csv(self.folder / "rows.csv", rows)
+        out = self.folder / "out.bin"
+        self.run("encode", self.folder / "rows.csv", "--schema", self.folder / "schema.json", "--secret-file",
+                 self.folder / "secret", "--few-features", "-o", out)
+        return numpy.unpackbits(numpy.frombuffer(out.read_bytes(), numpy.uint8).reshape(len(rows), -1), axis=1)
+
+    def linked(self, hardening):
+        """The threshold with the best F, with precision, recall and F."""
+        schema = {**people.SCHEMA, "hardening": hardening}
+        left, right = (self.encode(schema, rows) for rows in self.tables)
+        scores = similarities(left, right).ravel()
+        # Thresholds begin where there are five candidates for each record.
+        lowest = numpy.partition(scores, -25_000)[-25_000]
+        said = self.run("link", self.folder / "0.csv", self.folder / "1.csv", "--schema", self.folder / "schema.json",
+                        "--secret-file", self.folder / "secret", "--truth", self.folder / "truth.csv",
+                        "--threshold", f"{lowest:.2f}", "-o", self.folder / "linked.csv")
+        lines = said.splitlines()
+        start = next(at for at, line in enumerate(lines) if line.startswith("threshold"))
+        table = [[float(word) for word in line.split()] for line in lines[start + 1:start + 22]]
+        best = max(table, key=lambda line: line[5])
+        return best[0], best[3], best[4], best[5]
+
+    def share(self, guesses):
+        return sum(guess == name for guess, name in zip(guesses, self.names)) / len(self.names)
+
+
+def similarities(left, right):
+    left, right = left.astype(numpy.float32), right.astype(numpy.float32)
+    return 2 * (left @ right.T) / numpy.maximum(left.sum(1)[:, None] + right.sum(1)[None, :], 1)
+
+
+def flip_probability(hardening):
+    return 1 / (1 + numpy.exp(hardening["blip"]["epsilon"])) if "blip" in hardening else 0.0
+
+
+def clusters(bits, hardening):
+    """The number of each encoding's cluster: equal encodings, or with noise those that lie close together."""
+    flip = flip_probability(hardening)
+    if flip == 0:
+        return numpy.unique(bits, axis=0, return_inverse=True)[1].ravel()
+    apart = 2 * flip * (1 - flip)
+    # In a balanced encoding both copies of a bit differ.
+    copies = 2 if hardening.get("balance") else 1
+    own = bits.shape[1] / copies
+    most = copies * (own * apart + 4 * (own * apart * (1 - apart)) ** 0.5)
+    matrix = bits.astype(numpy.float32)
+    ones = matrix.sum(1)
+    close = ones[:, None] + ones[None, :] - 2 * (matrix @ matrix.T) <= most
+    number, found = 0, numpy.full(len(bits), -1)
+    for record in numpy.argsort(-close.sum(1), kind="stable"):
+        if found[record] < 0:
+            found[close[record] & (found < 0)] = number
+            number += 1
+    return found
+
+
+def frequency(bench, bits, hardening):
+    by_record = clusters(bits, hardening)
+    if "salt" in hardening:
+        known = Counter((row[SURNAME], row[BORN][:4]) for row in bench.tables[1] if row[SURNAME])
+        ranked = [name for (name, _), _ in known.most_common()]
+    else:
+        ranked = [name for name, _ in bench.list.most_common()]
+    ranks = [cluster for cluster, _ in Counter(by_record.tolist()).most_common()]
+    guess = dict(zip(ranks, ranked))
+    return bench.share([guess.get(cluster) for cluster in by_record.tolist()])
+
+
+def bigrams(name):
+    padded = f" {name} "
+    return {padded[at:at + 2] for at in range(len(padded) - 1)}
+
+
+def aligned(ours, theirs, weight_ours, weight_theirs):
+    """Aligns two graphs: nodes of similar weight first, then by their edges."""
+    start = numpy.argsort(numpy.argsort(-weight_ours, kind="stable"), kind="stable")
+    order = numpy.argsort(-weight_theirs, kind="stable")
+    first = numpy.zeros((len(ours), len(ours)))
+    first[numpy.arange(len(ours)), order[start]] = 1
+    first = 0.5 * first + 0.5 / len(ours)
+    found = quadratic_assignment(ours, theirs, method="faq", options={"maximize": True, "P0": first, "maxiter": 100})
+    return found.col_ind
+
+
+def patterns(bench, bits, hardening):
+    records = len(bits)
+    flip = flip_probability(hardening)
+    support = bits.mean(0)
+    columns = bits[:, (support > flip + 0.002) & (support < 0.5)].astype(numpy.float32)
+    if columns.shape[1] < 2:
+        return 0.0
+    typical = 0.02 * (1 - 0.02)
+    noisy = 0.02 * (1 - 2 * flip) + flip
+    cut = max(0.5 * (1 - 2 * flip) ** 2 * typical / (noisy * (1 - noisy)), 5 / records**0.5)
+    distance = numpy.clip(1 - numpy.corrcoef(columns.T), 0, 2)
+    numpy.fill_diagonal(distance, 0)
+    groups = fcluster(linkage(squareform(distance, checks=False), "average"), 1 - cut, "distance")
+    sizes = Counter(groups.tolist())
+    # A bigram sets up to ten bits; single ones are chance.
+    marks = [(columns[:, groups == group].mean(1) > 0.5) for group, size in sizes.items() if size >= 3]
+    marks.sort(key=lambda mark: -mark.sum())
+    known = Counter()
+    for name, count in bench.list.items():
+        known.update(dict.fromkeys(bigrams(name), count))
+    grams = [gram for gram, _ in known.most_common(len(marks))][:NODES]
+    marks = numpy.array(marks[:len(grams)], numpy.float64)
+    if len(marks) < 2:
+        return 0.0
+    has = numpy.array([[gram in bigrams(name) for gram in grams] for name in bench.list], numpy.float64)
+    counts = numpy.array(list(bench.list.values()), numpy.float64)
+    together = (has * counts[:, None]).T @ has / counts.sum()
+    ours = marks @ marks.T / records
+    order = aligned(ours, together, ours.diagonal(), together.diagonal())
+    found = marks.T[:, numpy.argsort(order)]
+    scores = similarities(found, has)
+    names = numpy.array(list(bench.list))
+    # Of names that fit equally well, the more frequent is likelier.
+    best = (scores + 1e-4 * counts / counts.max()).argmax(1)
+    return bench.share([names[at] if marked else None for at, marked in zip(best, found.any(1))])
+
+
+def graph(bench, bits, hardening):
+    by_record = clusters(bits, hardening)
+    nodes = [cluster for cluster, _ in Counter(by_record.tolist()).most_common(NODES)]
+    ranked = bench.list.most_common(len(nodes))
+    # Noise averages out within a cluster.
+    centers = numpy.array([bits[by_record == node].mean(0) > 0.5 for node in nodes])
+    has = sorted(set().union(*(bigrams(name) for name, _ in ranked)))
+    known = numpy.array([[gram in bigrams(name) for gram in has] for name, _ in ranked])
+    ours, theirs = similarities(centers, centers), similarities(known, known)
+    for matrix in (ours, theirs):
+        numpy.fill_diagonal(matrix, 0)
+        matrix -= matrix.mean()
+        matrix /= matrix.std() or 1
+    weights = numpy.array([(by_record == node).sum() for node in nodes]), numpy.array([count for _, count in ranked])
+    order = aligned(ours.astype(float), theirs.astype(float), *weights)
+    guess = {node: ranked[at][0] for node, at in zip(nodes, order)}
+    return bench.share([guess.get(cluster) for cluster in by_record.tolist()])
+
+
+def dictionary(bench, bits, hardening):
+    without = {name: option for name, option in hardening.items() if name != "blip"}
+    salts = sorted({row[BORN][:4] for row in bench.tables[1]}) if "salt" in hardening else [""]
+    names = sorted(bench.list)
+    rows = []
+    for salt in salts:
+        for name in names:
+            row = [""] * len(people.COLUMNS)
+            row[SURNAME], row[BORN] = name, salt
+            rows.append(row)
+    known = bench.encode(single(without), rows)
+    best, score = numpy.zeros(len(bits), int), numpy.full(len(bits), -1.0)
+    for start in range(0, len(rows), 20_000):
+        found = similarities(bits, known[start:start + 20_000])
+        at = found.argmax(1)
+        here = found[numpy.arange(len(bits)), at]
+        better = here > score
+        best[better], score[better] = start + at[better], here[better]
+    return bench.share([rows[at][SURNAME] for at in best])
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder))
+        usual = bench.list.most_common(1)[0][0]
+        print(f"the most frequent name, guessed for all records: {100 * bench.share([usual] * len(bench.names)):.1f} %\n")
+        print("| options | bits | threshold | precision | recall | F | frequency | patterns | graph | dictionary |")
+        print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+        for name, hardening in OPTIONS.items():
+            threshold, precision, recall, f = bench.linked(hardening)
+            bits = bench.encode(single(hardening), bench.tables[0])
+            shares = [attack(bench, bits, hardening) for attack in (frequency, patterns, graph, dictionary)]
+            shares = " | ".join(f"{100 * share:.1f} %" for share in shares)
+            print(f"| {name} | {bits.shape[1]} | {threshold:.2f} | {precision:.3f} | {recall:.3f} | {f:.3f} | {shares} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

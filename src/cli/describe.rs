@@ -75,7 +75,11 @@ impl Describe {
 
 /// Describes the columns of a schema, one in each line.
 fn in_words(schema: &Schema) -> String {
-    let folded = if schema.folds > 0 { format!(", folded {} times", schema.folds) } else { String::new() };
+    let folded = match schema.folds {
+        0 => String::new(),
+        1 => ", folded once".to_owned(),
+        folds => format!(", folded {folds} times"),
+    };
     let lines =
         schema.features.iter().map(|feature| format!("  {}: {}\n", feature.identifier, feature.summary()));
     let hardening = schema.hardening_in_words().into_iter().map(|line| format!("  {line}\n"));

@@ -149,12 +149,9 @@ impl RecordEncoder {
             let rows = block.clone().zip(filters).zip(&mut self.refusals).enumerate();
             for (number, ((row, filter), refusal)) in rows.filter(|(_, (_, refusal))| refusal.is_none()) {
                 let value = batch.row(row).field(at);
-                let inserted = match &self.salts {
-                    None => column.insert(value, filter),
-                    Some(salts) => {
-                        column.insert_salted(value, salts.keys(self.salt_numbers[number], at), filter)
-                    }
-                };
+                let salts = self.salts.as_ref();
+                let keys = salts.map(|salts| salts.keys(self.salt_numbers[number], at));
+                let inserted = column.insert(value, keys, filter);
                 *refusal = inserted.err().map(|rule| Refusal { column: Some(at), rule });
             }
         }
@@ -204,10 +201,17 @@ impl Column {
         }
     }
 
-    /// Sets the bits of a value.
-    fn insert(&mut self, value: &str, filter: &mut [u64]) -> Result<(), String> {
-        let Some(values) = &self.values else { return self.insert_cut(value, filter) };
-        let Some(key) = packed(value.as_bytes()) else { return self.insert_cut(value, filter) };
+    /// Sets the bits of a value in a record with `keys`, if it has other ones than the column. Their bits are not cached: few
+    /// records share their keys.
+    fn insert(
+        &mut self,
+        value: &str,
+        keys: Option<&keys::KeyPair>,
+        filter: &mut [u64],
+    ) -> Result<(), String> {
+        let values = self.values.as_ref().filter(|_| keys.is_none());
+        let Some(values) = values else { return self.insert_cut(value, keys, filter) };
+        let Some(key) = packed(value.as_bytes()) else { return self.insert_cut(value, keys, filter) };
         let vacancy = match values.find(key) {
             Ok(mask) => {
                 add(mask, filter);
@@ -217,7 +221,7 @@ impl Column {
         };
         let mut mask = std::mem::take(&mut self.value_mask);
         mask.fill(0);
-        let inserted = self.insert_cut(value, &mut mask);
+        let inserted = self.insert_cut(value, keys, &mut mask);
         if inserted.is_ok() {
             add(&mask, filter);
             self.values.iter_mut().for_each(|values| values.keep(vacancy, &mask));
@@ -227,10 +231,16 @@ impl Column {
     }
 
     /// Cuts a value and sets the bits of its tokens.
-    fn insert_cut(&mut self, value: &str, filter: &mut [u64]) -> Result<(), String> {
+    fn insert_cut(
+        &mut self,
+        value: &str,
+        keys: Option<&keys::KeyPair>,
+        filter: &mut [u64],
+    ) -> Result<(), String> {
         let hashing = &self.hashing;
         let text = hashing.normalized(value)?;
         if let Some(grams) = &mut self.grams
+            && keys.is_none()
             && text.is_ascii()
         {
             let text = text.as_bytes();
@@ -242,24 +252,16 @@ impl Column {
         }
         self.tokens.cut(&text, &hashing.comparison)?;
         let (each, once_more) = hashing.strategy.insertions(self.tokens.len());
+        let most = each + u32::from(once_more > 0);
+        let salted = keys.map(|keys| Hasher::new(hashing.function, keys, most));
         for at in 0..self.tokens.len() {
             self.bytes.clear();
             hashing.charset.write(self.tokens.get(at), &mut self.bytes);
-            self.token_bits.insert(&self.bytes, each + u32::from(at < once_more), filter)?;
-        }
-        Ok(())
-    }
-
-    /// Sets the bits of a value in a record with these keys. Nothing is cached: few records share their keys.
-    fn insert_salted(&mut self, value: &str, keys: &keys::KeyPair, filter: &mut [u64]) -> Result<(), String> {
-        let hashing = &self.hashing;
-        self.tokens.cut(&hashing.normalized(value)?, &hashing.comparison)?;
-        let (each, once_more) = hashing.strategy.insertions(self.tokens.len());
-        let hasher = Hasher::new(hashing.function, keys, each + u32::from(once_more > 0));
-        for at in 0..self.tokens.len() {
-            self.bytes.clear();
-            hashing.charset.write(self.tokens.get(at), &mut self.bytes);
-            hasher.insert(&self.bytes, each + u32::from(at < once_more), filter, self.token_bits.bits())?;
+            let count = each + u32::from(at < once_more);
+            match &salted {
+                Some(hasher) => hasher.insert(&self.bytes, count, filter, self.token_bits.bits())?,
+                None => self.token_bits.insert(&self.bytes, count, filter)?,
+            }
         }
         Ok(())
     }
@@ -312,8 +314,8 @@ mod tests {
                 // Neither tables nor caches.
                 let mut column_without = Column { grams: None, ..column() };
                 let (mut filter, mut expected) = (vec![1; words], vec![1; words]);
-                column_with.insert(&value, &mut filter).unwrap();
-                column_without.insert(&value, &mut expected).unwrap();
+                column_with.insert(&value, None, &mut filter).unwrap();
+                column_without.insert(&value, None, &mut expected).unwrap();
                 assert!(filter == expected, "{value:?} in {text}");
             }
         }

@@ -1,8 +1,9 @@
 //! Compiles a checked schema of version 3 into the form that the encoder uses.
 
-use super::definition::{Charset, Feature, HashFunction, Hashing, Missing, Schema, Strategy};
+use super::definition::{Charset, Feature, HashFunction, Hashing, Schema, Strategy};
 use super::diagnostic::Diagnostic;
 use super::hardening;
+use super::members::{missing, whole};
 use crate::encoder::format::Format;
 use crate::encoder::json::Node;
 use crate::encoder::keys::{self, KeyDerivation};
@@ -89,17 +90,6 @@ fn decoded(kdf: &Node, name: &str) -> Result<Option<Vec<u8>>, Diagnostic> {
     bytes.map(Some).map_err(|rule| Diagnostic::new(node, &format!("clkConfig.kdf.{name}"), rule))
 }
 
-/// A member that is a whole number of at most `most`, written without a fraction.
-pub(super) fn whole(node: &Node, path: &str, name: &str, most: usize) -> Result<Option<usize>, Diagnostic> {
-    let Some(member) = node.get(name) else { return Ok(None) };
-    let value = member.integer::<usize>().filter(|value| *value <= most);
-    let refuse = || {
-        let rule = format!("this must be a whole number of at most {most}, without a fraction");
-        Diagnostic::new(member, &format!("{path}.{name}"), rule)
-    };
-    value.ok_or_else(refuse).map(Some)
-}
-
 fn feature(node: &Node, path: &str, config: Option<&Config>) -> Result<Feature, Diagnostic> {
     let identifier = node.get("identifier").and_then(Node::text).unwrap_or_default().to_owned();
     if node.get("ignored").and_then(Node::boolean) == Some(true) {
@@ -132,12 +122,6 @@ fn charset(format: &Node) -> Charset {
         Some("utf-32") => Charset::Utf32,
         _ => Charset::Utf8,
     }
-}
-
-pub(super) fn missing(node: &Node) -> Missing {
-    let sentinel = node.get("sentinel").and_then(Node::text).unwrap_or_default().to_owned();
-    let replacement = node.get("replaceWith").and_then(Node::text).map(ToOwned::to_owned);
-    Missing { replacement: replacement.unwrap_or_else(|| sentinel.clone()), sentinel }
 }
 
 fn strategy(node: &Node, path: &str) -> Result<Strategy, Diagnostic> {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::diagnostic::Diagnostic;
 use super::hardening::Hardening;
+use super::members::Missing;
 use crate::encoder::format::Format;
 use crate::encoder::keys::KeyDerivation;
 use crate::encoder::tokens::Comparison;
@@ -70,13 +71,6 @@ pub(in crate::encoder) enum HashFunction {
     Blake,
 }
 
-/// The value that marks a missing value, and its replacement.
-#[derive(Clone, Debug)]
-pub(in crate::encoder) struct Missing {
-    pub(in crate::encoder) sentinel: String,
-    pub(in crate::encoder) replacement: String,
-}
-
 impl Schema {
     /// Bits of an encoding.
     pub fn encoding_bits(&self) -> usize {
@@ -91,9 +85,7 @@ impl Schema {
     /// Describes each option against attacks in words.
     pub fn hardening_in_words(&self) -> Vec<String> {
         let hardening = self.hardening.as_ref();
-        hardening
-            .map(|hardening| hardening.in_words(self.bits, self.folds, &self.features))
-            .unwrap_or_default()
+        hardening.map(|hardening| hardening.in_words(self.bits, self.folds)).unwrap_or_default()
     }
 }
 

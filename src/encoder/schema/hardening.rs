@@ -1,8 +1,7 @@
 //! The member `hardening` of a schema: options against attacks on encodings. They are additions to the format.
 
-use super::compile::{missing, whole};
-use super::definition::{Feature, Missing};
 use super::diagnostic::Diagnostic;
+use super::members::{Missing, missing, whole};
 use crate::encoder::json::Node;
 
 /// The most bits of an encoding that a server accepts, whatever its settings.
@@ -33,6 +32,7 @@ pub struct Hardening {
 #[derive(Clone, Debug)]
 pub(in crate::encoder) struct Salt {
     pub(in crate::encoder) column: usize,
+    name: String,
     /// Characters that count, from the first on; `None` if all do.
     pub(in crate::encoder) characters: Option<usize>,
     pub(in crate::encoder) missing: Option<Missing>,
@@ -63,7 +63,7 @@ impl Hardening {
     }
 
     /// Describes each option in words, for filters of `bits` bits that were folded `folds` times.
-    pub(super) fn in_words(&self, bits: usize, folds: u32, features: &[Feature]) -> Vec<String> {
+    pub(super) fn in_words(&self, bits: usize, folds: u32) -> Vec<String> {
         let mut lines = Vec::new();
         if let Some(salt) = &self.salt {
             let part = match salt.characters {
@@ -71,7 +71,7 @@ impl Hardening {
                 Some(characters) => format!("the first {characters} characters of "),
                 None => String::new(),
             };
-            let name = &features[salt.column].identifier;
+            let name = &salt.name;
             lines.push(format!("salt: {part}{name}; records with different salts are not found"));
         }
         if folds > 0 {
@@ -149,6 +149,7 @@ fn salt(schema: &Node, node: &Node) -> Result<Salt, Diagnostic> {
     }
     Ok(Salt {
         column: column(schema, node, path)?,
+        name: node.get("column").and_then(Node::text).unwrap_or_default().to_owned(),
         characters: whole(node, path, "characters", CHARACTERS_MAX)?,
         missing,
     })

@@ -9,6 +9,7 @@ mod convert;
 mod definition;
 mod diagnostic;
 mod hardening;
+mod members;
 mod notes;
 mod version;
 

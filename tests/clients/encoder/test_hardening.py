@@ -233,7 +233,7 @@ def test_the_report_and_the_notes_name_the_options(tmp_path):
     assert checked.returncode == 0 and "encodings of 2048 bits" in checked.stdout
     assert "note: line 1, column" in checked.stdout and "that clkhash ignores: all parties must" in checked.stdout
     described = schemas.run("schema", "describe", tmp_path / "schema.json").stdout
-    assert "encodings of 2048 bits, folded 1 times" in described and "epsilon 4 for each bit" in described
+    assert "encodings of 2048 bits, folded once" in described and "epsilon 4 for each bit" in described
     converted = schemas.run("schema", "convert", tmp_path / "schema.json").stdout
     assert json.loads(converted)["hardening"] == ALL
     text = encode(tmp_path, with_hardening(ALL), as_text(rows), "--report", tmp_path / "report.txt")

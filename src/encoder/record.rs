@@ -142,7 +142,7 @@ impl RecordEncoder {
         self.refusals.clear();
         self.refusals.extend(block.clone().map(|row| width(batch.row(row))));
         self.filters[..block.len() * self.words].fill(0);
-        self.name(batch, block.clone());
+        self.prepare(batch, block.clone());
         for (at, column) in self.columns.iter_mut().enumerate() {
             let Some(column) = column else { continue };
             let filters = self.filters.chunks_exact_mut(self.words);
@@ -158,7 +158,7 @@ impl RecordEncoder {
     }
 
     /// Finds the salts of the rows of a block, and refuses rows without salt or without a name for their noise.
-    fn name(&mut self, batch: &Batch, block: Range<usize>) {
+    fn prepare(&mut self, batch: &Batch, block: Range<usize>) {
         if let Some(salts) = &mut self.salts {
             salts.reserve(block.len());
             self.salt_numbers.clear();

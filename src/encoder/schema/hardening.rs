@@ -81,9 +81,8 @@ impl Hardening {
             let (epsilon, threshold) = (blip.epsilon, f64::from(blip.threshold()));
             lines.push(format!(
                 "BLIP: epsilon {epsilon} for each bit, which is flipped with probability {:.6}; for records whose filters \
-                 differ in k bits, epsilon is {epsilon} times k; for any two records, up to {}",
-                threshold / 2.0_f64.powi(32),
-                epsilon * bits as f64
+                 differ in k bits, epsilon is {epsilon} times k; for any two records, up to {epsilon} times {bits}",
+                threshold / 2.0_f64.powi(32)
             ));
         }
         if self.is_balanced {

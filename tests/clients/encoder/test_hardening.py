@@ -227,7 +227,7 @@ def test_the_report_and_the_notes_name_the_options(tmp_path):
         assert "salt: the first 4 characters of date_of_birth" in said
         assert "folding: filters of 2048 bits become 1024 bits" in said
         assert "epsilon 4 for each bit, which is flipped with probability 0.017986" in said
-        assert "epsilon is 4 times k; for any two records, up to 4096" in said
+        assert "epsilon is 4 times k; for any two records, up to 4 times 1024" in said
         assert "balance: each encoding has 1024 of 2048 bits set" in said
     checked = schemas.run("schema", "check", "--strict", tmp_path / "schema.json")
     assert checked.returncode == 0 and "encodings of 2048 bits" in checked.stdout

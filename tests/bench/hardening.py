@@ -203,7 +203,7 @@ def patterns(bench, bits, hardening):
     marks.sort(key=lambda mark: -mark.sum())
     known = Counter()
     for name, count in bench.list.items():
-        known.update(dict.fromkeys(bigrams(name), count))
+        known.update(dict.fromkeys(sorted(bigrams(name)), count))
     grams = [gram for gram, _ in known.most_common(min(len(marks), NODES))]
     marks = numpy.array(marks[:len(grams)], numpy.float64)
     if len(marks) < 2:
@@ -231,6 +231,9 @@ def graph(bench, bits, hardening):
     centers = numpy.array([bits[by_record == node].mean(0) > 0.5 for node in nodes])
     has = sorted(set().union(*(bigrams(name) for name, _ in ranked)))
     known = numpy.array([[gram in bigrams(name) for gram in has] for name, _ in ranked])
+    if hardening.get("balance"):
+        # Complements change the similarities of names as they change those of encodings.
+        known = numpy.concatenate([known, ~known], axis=1)
     ours, theirs = similarities(centers, centers), similarities(known, known)
     for matrix in (ours, theirs):
         apart = matrix[~numpy.eye(len(nodes), dtype=bool)]

@@ -52,7 +52,7 @@ fn collect(hardening: &str, rows: &str) -> (Collected, usize) {
 fn encodings_are_those_of_the_definitions() {
     for (hardening, expected) in [
         (
-            r#"{}"#,
+            "{}",
             [
                 "5200060039840000005504012a4600e0",
                 "5200060039840000005504012a4600e0",

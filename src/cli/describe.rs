@@ -82,14 +82,18 @@ fn in_words(schema: &Schema) -> String {
     };
     let lines =
         schema.features.iter().map(|feature| format!("  {}: {}\n", feature.identifier, feature.summary()));
-    let hardening = schema.hardening_in_words().into_iter().map(|line| format!("  {line}\n"));
     let hardening = if schema.hardening.is_some() {
-        format!("hardening, which all parties need\n{}", hardening.collect::<String>())
+        format!("hardening, which all parties need\n{}", options(schema))
     } else {
         String::new()
     };
     let bits = schema.encoding_bits();
     format!("encodings of {bits} bits{folded}\n{}{hardening}", lines.collect::<String>())
+}
+
+/// Returns the options against attacks, one in each line.
+pub(super) fn options(schema: &Schema) -> String {
+    schema.hardening_in_words().iter().flat_map(|line| ["  ", line, "\n"]).collect()
 }
 
 /// Formats the profiles of columns, one in each line.

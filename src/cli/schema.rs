@@ -6,7 +6,7 @@ use std::slice::from_ref;
 
 use clap::{Args, Subcommand};
 
-use super::describe::Describe;
+use super::describe::{Describe, options};
 use super::destination::Destination;
 use super::exit::Failure;
 use super::interrupt::Unfinished;
@@ -96,7 +96,7 @@ impl Check {
                 );
                 output::print(&format!(
                     "{path}: a valid schema: {encoded} columns become encodings of {bits} bits\n{}",
-                    schema.hardening_in_words().iter().map(|line| format!("  {line}\n")).collect::<String>()
+                    options(&schema)
                 ))
             }
         }

@@ -132,24 +132,43 @@ def flip_probability(hardening):
     return 1 / (1 + numpy.exp(hardening["blip"]["epsilon"])) if "blip" in hardening else 0.0
 
 
+def distances(left, right):
+    left, right = left.astype(numpy.float32), right.astype(numpy.float32)
+    return left.sum(1)[:, None] + right.sum(1)[None, :] - 2 * (left @ right.T)
+
+
 def clusters(bits, hardening):
     """The number of each encoding's cluster: equal encodings, or with noise those that lie close together."""
     flip = flip_probability(hardening)
     if flip == 0:
         return numpy.unique(bits, axis=0, return_inverse=True)[1].ravel()
-    apart = 2 * flip * (1 - flip)
-    # In a balanced encoding both copies of a bit differ.
+    # In a balanced encoding both copies of a bit are flipped.
     copies = 2 if hardening.get("balance") else 1
     own = bits.shape[1] / copies
-    most = copies * (own * apart + 4 * (own * apart * (1 - apart)) ** 0.5)
-    matrix = bits.astype(numpy.float32)
-    ones = matrix.sum(1)
-    close = ones[:, None] + ones[None, :] - 2 * (matrix @ matrix.T) <= most
+
+    def within(share, deviations):
+        return copies * (own * share + deviations * (own * share * (1 - share)) ** 0.5)
+
+    close = distances(bits, bits) <= within(2 * flip * (1 - flip), 2)
     number, found = 0, numpy.full(len(bits), -1)
     for record in numpy.argsort(-close.sum(1), kind="stable"):
         if found[record] < 0:
             found[close[record] & (found < 0)] = number
             number += 1
+    # Noise averages out in the center of a cluster, and each encoding goes to the closest center.
+    for _ in range(4):
+        centers = numpy.zeros((0, bits.shape[1]), bool)
+        for cluster, size in Counter(found.tolist()).most_common():
+            if size < 3:
+                break
+            center = bits[found == cluster].mean(0) > 0.5
+            if not len(centers) or (centers ^ center).sum(1).min() > copies * own * 0.02:
+                centers = numpy.vstack([centers, center])
+        if not len(centers):
+            break
+        apart = distances(bits, centers)
+        near = apart.min(1) <= within(flip, 4)
+        found = numpy.where(near, apart.argmin(1), len(centers) + numpy.arange(len(bits)))
     return found
 
 
@@ -187,16 +206,18 @@ def aligned(ours, theirs, weights_ours, weights_theirs):
 def patterns(bench, bits, hardening):
     records = len(bits)
     flip = flip_probability(hardening)
-    support = bits.mean(0)
-    columns = bits[:, (support > flip + 0.002) & (support < 0.5)].astype(numpy.float32)
+    # The shares and the correlations of bits before the noise; those that the noise makes uncertain are left out.
+    share = (bits.mean(0) - flip) / (1 - 2 * flip)
+    spread = numpy.sqrt(numpy.maximum(share * (1 - share), 1e-9)) * (1 - 2 * flip)
+    noisy = bits.mean(0)
+    certain = noisy * (1 - noisy) / spread**2 / records**0.5 < 0.15
+    kept = (share > 0.002) & (share < 0.5) & certain
+    columns, spread = bits[:, kept].astype(numpy.float32), spread[kept]
     if columns.shape[1] < 2:
         return 0.0
-    typical = 0.02 * (1 - 0.02)
-    noisy = 0.02 * (1 - 2 * flip) + flip
-    cut = max(0.5 * (1 - 2 * flip) ** 2 * typical / (noisy * (1 - noisy)), 5 / records**0.5)
-    distance = numpy.clip(1 - numpy.corrcoef(columns.T), 0, 2)
+    distance = numpy.clip(1 - numpy.cov(columns.T) / numpy.outer(spread, spread), 0, 2)
     numpy.fill_diagonal(distance, 0)
-    groups = fcluster(linkage(squareform(distance, checks=False), "average"), 1 - cut, "distance")
+    groups = fcluster(linkage(squareform(distance, checks=False), "average"), 0.5, "distance")
     sizes = Counter(groups.tolist())
     # A bigram sets up to ten bits; single ones are chance.
     marks = [(columns[:, groups == group].mean(1) > 0.5) for group, size in sizes.items() if size >= 3]

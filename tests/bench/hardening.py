@@ -38,12 +38,14 @@ from harness import people  # noqa: E402
 
 BINARY = os.environ.get("BINARY", ROOT / "target/release/entityd")
 SURNAME = people.COLUMNS.index("surname")
-BORN = people.COLUMNS.index("date_of_birth")
 # Nodes of a graph, rounds of an alignment, and how much the weights of nodes count in it beside their edges.
 NODES = 300
 ROUNDS = 30
 WEIGHT = 0.1
-SALT = {"salt": {"column": "date_of_birth", "characters": 4, "missingValue": {"sentinel": "", "replaceWith": "none"}}}
+
+
+def salt(column, **more):
+    return {"salt": {"column": column, "missingValue": {"sentinel": "", "replaceWith": "none"}, **more}}
 
 
 def blip(epsilon):
@@ -52,17 +54,18 @@ def blip(epsilon):
 
 OPTIONS = {
     "none": {},
-    "salt: year of birth": SALT,
+    "`salt`: year of birth": salt("date_of_birth", characters=4),
+    "`salt`: state": salt("state"),
     "`xorFolds` 1": {"xorFolds": 1},
     "`xorFolds` 2": {"xorFolds": 2},
     "`balance`": {"balance": True},
-    "BLIP, epsilon 6": blip(6),
-    "BLIP, epsilon 4": blip(4),
-    "BLIP, epsilon 3": blip(3),
-    "BLIP, epsilon 2": blip(2),
-    "BLIP, epsilon 1": blip(1),
-    "`xorFolds` 1, `balance`, BLIP 4": {"xorFolds": 1, "balance": True, **blip(4)},
-    "salt, `balance`, BLIP 4": {**SALT, "balance": True, **blip(4)},
+    "`blip`: epsilon 6": blip(6),
+    "`blip`: epsilon 4": blip(4),
+    "`blip`: epsilon 3": blip(3),
+    "`blip`: epsilon 2": blip(2),
+    "`blip`: epsilon 1": blip(1),
+    "`xorFolds` 1, `balance`, `blip`: epsilon 4": {"xorFolds": 1, "balance": True, **blip(4)},
+    "`salt`: year, `balance`, `blip`: epsilon 4": {**salt("date_of_birth", characters=4), "balance": True, **blip(4)},
 }
 
 
@@ -123,6 +126,11 @@ class Bench:
         return sum(guess == name for guess, name in zip(guesses, self.names[::step], strict=True)) / len(guesses)
 
 
+def salt_of(row, hardening):
+    options = hardening.get("salt")
+    return row[people.COLUMNS.index(options["column"])][:options.get("characters")] if options else ""
+
+
 def similarities(left, right):
     left, right = left.astype(numpy.float32), right.astype(numpy.float32)
     return 2 * (left @ right.T) / numpy.maximum(left.sum(1)[:, None] + right.sum(1)[None, :], 1)
@@ -175,7 +183,7 @@ def clusters(bits, hardening):
 def frequency(bench, bits, hardening):
     by_record = clusters(bits, hardening)
     if "salt" in hardening:
-        known = Counter((row[SURNAME], row[BORN][:4]) for row in bench.tables[1] if row[SURNAME])
+        known = Counter((row[SURNAME], salt_of(row, hardening)) for row in bench.tables[1] if row[SURNAME])
         ranked = [name for (name, _), _ in known.most_common()]
     else:
         ranked = [name for name, _ in bench.list.most_common()]
@@ -268,13 +276,15 @@ def graph(bench, bits, hardening):
 
 def dictionary(bench, bits, hardening):
     without = {name: option for name, option in hardening.items() if name != "blip"}
-    salts = sorted({row[BORN][:4] for row in bench.tables[1]}) if "salt" in hardening else [""]
+    salts = sorted({salt_of(row, hardening) for row in bench.tables[1]})
     names = sorted(bench.list)
     rows = []
     for salt in salts:
         for name in names:
             row = [""] * len(people.COLUMNS)
-            row[SURNAME], row[BORN] = name, salt
+            row[SURNAME] = name
+            if "salt" in hardening:
+                row[people.COLUMNS.index(hardening["salt"]["column"])] = salt
             rows.append(row)
     known = bench.encode(single(without), rows)
     if without == hardening:

@@ -1,6 +1,6 @@
 //! Balanced encodings: a filter and its complement, permuted by the secret. All have the same popcount.
 //!
-//! Source: Schnell & Borgs (2016), doi:10.1109/ICDMW.2016.0038.
+//! Source: Schnell & Borgs (2016), "Randomized response and balanced Bloom filters for privacy preserving record linkage".
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;

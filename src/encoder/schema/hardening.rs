@@ -40,8 +40,8 @@ pub(in crate::encoder) struct Salt {
 
 /// Randomised response: each bit is flipped with the same probability.
 ///
-/// Source: Schnell & Borgs (2016), doi:10.1109/ICDMW.2016.0038; Alaggan, Gambs & Kermarrec (2012),
-/// doi:10.1007/978-3-642-33536-5_21.
+/// Source: Alaggan, Gambs & Kermarrec (2012), "BLIP: non-interactive differentially-private similarity computation on Bloom
+/// filters"; Schnell & Borgs (2016), "Randomized response and balanced Bloom filters for privacy preserving record linkage".
 #[derive(Clone, Copy, Debug)]
 pub(in crate::encoder) struct Blip {
     pub(in crate::encoder) epsilon: f64,

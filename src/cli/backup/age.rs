@@ -54,14 +54,13 @@ pub(super) fn encrypt(content: &[u8], passphrase: &str, entropy: &Entropy) -> Ve
     let (salt, nonce): ([u8; RANDOM_BYTES], [u8; RANDOM_BYTES]) = (entropy.bytes(), entropy.bytes());
     let mut wrapped = file_key.to_vec();
     seal(&derived(passphrase, &salt, LOG_COST), [0; NONCE_LEN], &mut wrapped);
-    let mut header = format!(
+    let header = format!(
         "{VERSION}\n{RECIPIENT}{} {LOG_COST}\n{}\n{CODE}",
         STANDARD_NO_PAD.encode_to_string(salt),
         STANDARD_NO_PAD.encode_to_string(&wrapped)
     );
     let code = header_code(file_key.as_slice(), &header).finalize().into_bytes();
-    header.push_str(&format!(" {}\n", STANDARD_NO_PAD.encode_to_string(code)));
-    let mut encrypted = header.into_bytes();
+    let mut encrypted = format!("{header} {}\n", STANDARD_NO_PAD.encode_to_string(code)).into_bytes();
     encrypted.extend(nonce);
     let key = expanded(file_key.as_slice(), &nonce, b"payload");
     // An empty content is one empty chunk.

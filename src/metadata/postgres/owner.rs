@@ -67,7 +67,7 @@ struct Stored {
     /// The latest number that was drawn, or a later one.
     drawn: u64,
     /// The latest number that was stored with a change.
-    stored: u64,
+    latest: u64,
     /// True if every writer stored its latest number.
     is_numbered: bool,
 }
@@ -75,7 +75,7 @@ struct Stored {
 impl Stored {
     /// Returns the number of the latest change. If programs that store no numbers write, it may be too high.
     const fn commits(&self) -> u64 {
-        if self.is_numbered { self.stored } else { self.drawn }
+        if self.is_numbered { self.latest } else { self.drawn }
     }
 }
 
@@ -90,7 +90,7 @@ async fn begun(client: &Client, begin: &str) -> Result<Stored, tokio_postgres::E
     Ok(Stored {
         identity: identity.map(|row| row.get(0)),
         drawn: drawn.cast_unsigned(),
-        stored: numbers.get::<_, Option<i64>>(0).unwrap_or(0).cast_unsigned(),
+        latest: numbers.get::<_, Option<i64>>(0).unwrap_or(0).cast_unsigned(),
         is_numbered: numbers.get::<_, Option<bool>>(1).unwrap_or(false),
     })
 }
@@ -146,7 +146,7 @@ async fn settle(
     if stored.drawn < latest {
         client.batch_execute(&format!("SELECT setval('entityd.commit_numbers', {latest})")).await?;
     }
-    if stored.stored < latest {
+    if stored.latest < latest {
         // The row of no writer.
         client
             .batch_execute(&format!(

@@ -32,7 +32,7 @@ pub(super) fn left_out(manifest: &Manifest) -> String {
     if !manifest.keys_encrypted.is_empty() {
         let _ = writeln!(
             text,
-            "with encrypted keys: {}; restore them with --keys-passphrase-file, or the next start makes new ones",
+            "with encrypted keys: {}; without --keys-passphrase-file a restore leaves them out, and the next start makes new ones",
             manifest.keys_encrypted.join(", ")
         );
     }

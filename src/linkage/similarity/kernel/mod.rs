@@ -18,7 +18,9 @@
 
 mod lines;
 mod name;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only kernels of x86-64 have these loops"))]
 mod sift;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only kernels of x86-64 have these loops"))]
 mod products;
 mod loops;
 mod costs;
@@ -42,8 +44,12 @@ use std::fmt;
 use std::sync::OnceLock;
 
 pub use costs::{Costs, Linear};
-pub(super) use lines::{Bytes, Line, Words};
-use loops::{Loops, WordSieve};
+#[cfg(target_arch = "x86_64")]
+pub(super) use lines::Line;
+pub(super) use lines::{Bytes, Words};
+use loops::Loops;
+#[cfg(target_arch = "x86_64")]
+use loops::WordSieve;
 pub use name::Name;
 pub(super) use products::{
     BIT_LINES, BITS_READ_AHEAD, BitProducts, BitRows, PRODUCT_BLOCK_ROWS, PRODUCT_LANES, PRODUCT_ROWS,

@@ -5,21 +5,21 @@ use std::path::PathBuf;
 
 use clap::Args;
 use tar::{Archive, Builder, Header};
-use tokio::io::AsyncReadExt;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 use super::age;
+use super::copy::copy;
 use super::manifest::{KEYS, Manifest};
 use super::source::Source;
-use super::stored::Stored;
+use super::stored::{Stored, damaged};
 use crate::app::snapshot::{Listed, is_key};
 use crate::cli::Failure;
 use crate::cli::exit::OrFail;
 use crate::runtime::entropy::Entropy;
 use crate::system::secret;
 
-/// The largest file with keys, and the largest archive of them.
+/// The most bytes of all files with keys.
 const BYTES_MAX: u64 = 1 << 20;
 
 /// The option that names the file with the passphrase.
@@ -58,10 +58,17 @@ pub(super) async fn encrypted(
     files: &[Listed],
     passphrase: &Passphrase,
 ) -> Result<Vec<u8>, Failure> {
+    let bytes: u64 = files.iter().map(|file| file.bytes).sum();
+    if bytes > BYTES_MAX {
+        return Err(Failure::Failed(format!(
+            "the files with keys have {bytes} bytes, more than {BYTES_MAX}"
+        )));
+    }
     let mut archive = Builder::new(Vec::new());
     for file in files {
         let mut content = Zeroizing::new(Vec::new());
-        source.open(&file.path).await?.take(BYTES_MAX).read_to_end(&mut content).await.or_fail()?;
+        let copied = copy(source.open(&file.path).await?, &mut *content, file.bytes).await;
+        copied.map_err(|error| Failure::Failed(format!("cannot copy {}: {error}", file.path)))?;
         let mut header = Header::new_ustar();
         header.set_size(content.len() as u64);
         header.set_mode(0o600);
@@ -88,11 +95,8 @@ pub(super) async fn decrypted(
             manifest.backup
         )));
     };
-    let damaged = |why: &str| {
-        Failure::Input(format!("the backup is damaged at the entry {KEYS}: {why}; use another backup"))
-    };
     if entry.bytes > 2 * BYTES_MAX {
-        return Err(damaged("it is too large"));
+        return Err(damaged(entry, "it is too large"));
     }
     let mut encrypted = Vec::new();
     stored.copy(entry, &mut encrypted).await?;
@@ -104,9 +108,9 @@ pub(super) async fn decrypted(
             passphrase.file.display(),
             manifest.backup
         )),
-        error => damaged(&error.to_string()),
+        error => damaged(entry, &error.to_string()),
     })?;
-    unpacked(&content).map_err(|why| damaged(&why))
+    unpacked(&content).map_err(|why| damaged(entry, &why))
 }
 
 /// Returns the files of an archive.

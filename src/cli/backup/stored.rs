@@ -115,6 +115,7 @@ impl<W: io::Write> io::Write for Sink<'_, W> {
     }
 }
 
-fn damaged(entry: &Entry, why: &str) -> Failure {
+/// Returns the failure of a damaged entry.
+pub(super) fn damaged(entry: &Entry, why: &str) -> Failure {
     Failure::Input(format!("the backup is damaged at the entry {}: {why}; use another backup", entry.path))
 }

@@ -2,7 +2,7 @@
 
 use super::texts::{Numbering, Texts};
 
-/// Groups rows by key. Groups have numbers in the order in which their keys came.
+/// Groups rows by key. Groups are numbered in the order in which their keys first occur.
 #[derive(Debug, Default)]
 pub(super) struct Grouping {
     keys: Numbering,
@@ -32,7 +32,7 @@ impl Grouping {
         self.sizes[group as usize] as usize
     }
 
-    /// The keys of the groups, by their numbers.
+    /// The keys of the groups, indexed by group number.
     pub(super) const fn keys(&self) -> &Texts {
         self.keys.texts()
     }

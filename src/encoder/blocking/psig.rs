@@ -1,4 +1,4 @@
-//! P-Sig: records that share a signature are in a block. Blocks whose size the filter rejects are left out.
+//! P-Sig: records that share a signature form a block. The filter drops blocks that are too small or too large.
 
 use std::fmt::Write;
 
@@ -19,11 +19,11 @@ pub struct PSig {
     pub(super) filter: Filter,
     pub(super) functions: u32,
     pub(super) bits: u32,
-    /// The column with the number of the record, if rows are not counted.
+    /// The column with the record number; `None` if the number of the row is used.
     pub(super) record_column: Option<usize>,
 }
 
-/// The sizes of blocks that are kept, excluding the limits themselves.
+/// The limits on the size of a block. Both are exclusive.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Filter {
     pub(super) is_ratio: bool,
@@ -42,7 +42,7 @@ impl Filter {
 pub struct Building<'a> {
     settings: &'a PSig,
     strategies: Vec<Grouping>,
-    /// The numbers of the records, if rows are not counted.
+    /// The record numbers; empty if the number of the row is used.
     records: Vec<u64>,
     rows: usize,
     signature: Zeroizing<String>,
@@ -51,17 +51,17 @@ pub struct Building<'a> {
 /// The statistics of one strategy.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct StrategyStatistics {
-    /// Figures of its blocks.
+    /// The statistics of its blocks.
     #[serde(flatten)]
     pub blocks: Statistics,
-    /// Records that are in none.
+    /// The number of records that are in no block.
     pub num_filtered_elements: usize,
-    /// The share of records that are in one.
+    /// The share of records that are in a block.
     pub coverage: f64,
 }
 
 impl PSig {
-    /// Begins to make blocks.
+    /// Starts to collect records.
     pub fn begin(&self) -> Building<'_> {
         let strategies = self.strategies.iter().map(|_| Grouping::default()).collect();
         Building { settings: self, strategies, records: Vec::new(), rows: 0, signature: Zeroizing::default() }
@@ -69,7 +69,7 @@ impl PSig {
 }
 
 impl Building<'_> {
-    /// Adds the record of a row; blanks around its values do not count.
+    /// Adds the record of a row. The values must be trimmed.
     ///
     /// # Errors
     /// [`Error::Row`], without the value.
@@ -86,7 +86,7 @@ impl Building<'_> {
         Ok(())
     }
 
-    /// The blocks, and the figures of each strategy.
+    /// Returns the blocks, and the statistics of each strategy.
     ///
     /// # Errors
     /// [`Error::Nothing`].
@@ -121,7 +121,7 @@ impl Building<'_> {
     }
 }
 
-/// Writes the signature of a row, for the strategy of this number.
+/// Writes the signature of a row for strategy `number`.
 fn sign(number: usize, parts: &[Part], row: &[&str], signature: &mut String) -> Result<(), Error> {
     signature.clear();
     // Writing to a string does not fail.
@@ -131,7 +131,7 @@ fn sign(number: usize, parts: &[Part], row: &[&str], signature: &mut String) -> 
         let column = part.column();
         let value =
             row.get(column).ok_or_else(|| Error::Row(format!("there is no column {}", column + 1)))?;
-        let refuse = || Error::Row(format!("column {}: the value has no such character", column + 1));
+        let refuse = || Error::Row(format!("column {}: the value is too short for a position", column + 1));
         let before = signature.len();
         if part.write(value, signature).ok_or_else(refuse)? {
             signature.push('_');

@@ -1,4 +1,4 @@
-//! Many short texts in one piece of memory.
+//! Many short texts in one allocation.
 
 use zeroize::Zeroize;
 
@@ -10,7 +10,7 @@ pub struct Texts {
 }
 
 impl Texts {
-    /// Text `number`.
+    /// Returns text `number`.
     pub fn get(&self, number: usize) -> &str {
         let start = if number == 0 { 0 } else { self.ends[number - 1] };
         &self.text[start..self.ends[number]]
@@ -21,7 +21,7 @@ impl Texts {
         self.ends.len()
     }
 
-    /// Returns whether there are none.
+    /// Returns whether the list is empty.
     pub const fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
@@ -38,12 +38,12 @@ impl Texts {
     }
 }
 
-/// Numbers different texts in the order in which they come.
+/// Assigns numbers to distinct texts, in the order in which they first occur.
 #[derive(Debug, Default)]
 pub(super) struct Numbering {
     texts: Texts,
     hashes: Vec<u64>,
-    /// One more than a number, at the place that the hash of its text says or after it; 0 is free. At most half is used.
+    /// An open-addressing hash table of numbers, each plus one. 0 is a free slot. At most half of the slots are used.
     index: Vec<u32>,
 }
 
@@ -68,12 +68,12 @@ impl Numbering {
         self.texts.len() as u32 - 1
     }
 
-    /// The texts, by their numbers.
+    /// The texts, indexed by number.
     pub(super) const fn texts(&self) -> &Texts {
         &self.texts
     }
 
-    /// The texts, without what finds them.
+    /// Returns the texts and drops the hash table.
     pub(super) fn into_texts(mut self) -> Texts {
         std::mem::take(&mut self.texts)
     }
@@ -92,7 +92,7 @@ impl Numbering {
     }
 }
 
-/// Texts that are numbered are made of personal data.
+/// The texts are derived from personal data.
 impl Drop for Numbering {
     fn drop(&mut self) {
         self.texts.text.zeroize();
@@ -101,7 +101,7 @@ impl Drop for Numbering {
 
 /// Hashes eight bytes at a time.
 fn hash(bytes: &[u8]) -> u64 {
-    /// An odd number without a pattern: fractional digits of pi.
+    /// An odd multiplier: fractional digits of pi.
     const MIX: u64 = 0x243f_6a88_85a3_08d3;
     let (words, rest) = bytes.as_chunks::<8>();
     let mut last = [0; 8];

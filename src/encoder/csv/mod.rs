@@ -1,8 +1,8 @@
-//! CSV in the dialect of Python's `csv` module: separated by one character, quoted with `"`, with quotes doubled
-//! inside.
+//! CSV in the dialect of Python's `csv` module: one character separates fields, fields may be quoted with `"`, and
+//! a quote inside a quoted field is doubled.
 //!
-//! Input that Python accepts but that must be a mistake is an error here: a quote that is never closed, a NUL
-//! character, and bytes that are not text.
+//! Some input that Python accepts is almost certainly a mistake and is rejected here: a quote that is never closed,
+//! a NUL character, and bytes that are invalid in the charset.
 
 mod batch;
 mod error;
@@ -18,12 +18,12 @@ use std::io::Read;
 use self::parser::Parser;
 use self::source::Source;
 
-/// The form of a file.
+/// The format of a file.
 #[derive(Clone, Copy, Debug)]
 pub struct Dialect {
     /// The character between columns.
     pub delimiter: u8,
-    /// The charset of its text.
+    /// The charset of the text.
     pub charset: Charset,
     /// The longest field, in characters.
     pub field_max: usize,
@@ -33,8 +33,9 @@ pub struct Dialect {
 pub struct Reader<R> {
     source: Source<R>,
     parser: Parser,
-    /// The text that was decoded and not parsed yet, from this position on.
+    /// Decoded text.
     piece: String,
+    /// The position in `piece` up to which the text is parsed.
     at: usize,
     is_done: bool,
 }
@@ -51,10 +52,10 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Fills an empty batch with up to `rows` rows; with none at the end of the file.
+    /// Fills an empty batch with up to `rows` rows. The batch stays empty at the end of the file.
     ///
     /// # Errors
-    /// [`Error`], once the rows before it were returned.
+    /// [`Error`]; the batch then holds the rows before the error.
     pub fn fill(&mut self, batch: &mut Batch, rows: usize) -> Result<(), Error> {
         while !self.is_done && !batch.is_full(rows) {
             if self.at == self.piece.len() {

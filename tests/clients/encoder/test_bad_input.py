@@ -96,7 +96,7 @@ def test_settings_that_would_be_ignored(encode):
     assert warned.returncode == 0 and "warning" in warned.stderr and "clkConfig.xorFolds" in warned.stderr
     assert warned.output == encode(HEADER + "a,b,1\n").output
     refused = encode(HEADER + "a,b,1\n", "--strict", schema=schema)
-    assert refused.returncode == 3 and "clkhash checks xorFolds and does not read it" in refused.stderr
+    assert refused.returncode == 3 and "clkhash accepts xorFolds but does not use it" in refused.stderr
 
 
 def test_mistakes_in_a_schema_have_positions(encode, tmp_path):

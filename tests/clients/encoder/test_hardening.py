@@ -293,7 +293,7 @@ def blip(epsilon, column="rec_id"):
 
 
 REFUSED = {
-    "unknown option": ({"salted": {}}, "hardening.salted: there is no salted here; known are salt, xorFolds, balance, blip"),
+    "unknown option": ({"salted": {}}, "hardening.salted: there is no member salted here; the members are salt, xorFolds, balance, blip"),
     "not an object": (True, "hardening: this must be an object"),
     "unknown column": ({"salt": {"column": "yob"}}, 'hardening.salt.column: no column is named "yob"; the columns are rec_id,'),
     "no column": ({"salt": {}}, "hardening.salt: column is missing"),
@@ -329,7 +329,7 @@ def test_mistakes_are_refused_in_one_line(tmp_path, name):
     ({"l": 1000}, {}, "clkConfig.l: with hardening l must be a multiple of 64, such as 1024"),
     ({"l": 32768}, {"balance": True}, "encodings of at most 32768 bits, and balance doubles l: with this hardening l is at most 16384"),
     ({"l": 65536}, {}, "encodings of at most 32768 bits: with this hardening l is at most 32768"),
-    ({"l": 1024, "xor_folds": 1}, {"xorFolds": 2}, "clkConfig.xor_folds folds already: keep one of the two"),
+    ({"l": 1024, "xor_folds": 1}, {"xorFolds": 2}, "clkConfig.xor_folds is set too: keep one of the two"),
 ])
 def test_lengths_that_no_server_accepts(tmp_path, config, hardening, said):
     double = {"hashing": {**people.SCHEMA["features"][1]["hashing"], "hash": {"type": "doubleHash"}}}

@@ -174,7 +174,7 @@ def test_a_redirect_of_a_store_is_not_followed(tmp_path, store):
     with answering(307, {"Location": target}) as (endpoint, asked), listing(tmp_path, endpoint) as (_, api):
         project = api.project()
         assert project.post_clks(0, {"encodings": store.reference(endpoint=endpoint)}).status_code == 201
-        assert "given up after several attempts" in external.wait_for_error(project, 60)
+        assert "failed after several attempts" in external.wait_for_error(project, 60)
         assert asked
 
 
@@ -185,7 +185,7 @@ def test_requests_to_an_unavailable_store_are_retried(tmp_path, store):
         project = api.project()
         assert project.post_clks(0, {"encodings": store.reference(endpoint=endpoint)}).status_code == 201
         said = external.wait_for_error(project, 90)
-        assert "given up after several attempts" in said and endpoint in said
+        assert "failed after several attempts" in said and endpoint in said
 
 
 def test_a_file_larger_than_an_upload_may_be_is_not_read(tmp_path, store):

@@ -364,7 +364,7 @@ def test_attempts_are_counted_although_the_queue_is_lost_after_each(tmp_path, se
             run = linkages.start(api, case)
             said = lambda words: node.log.read_text(errors="replace").count(words)
             for attempt in (1, 2):
-                until(lambda: said("job failed and is tried again") == attempt, "an attempt fails", 60)
+                until(lambda: said("job failed and will be retried") == attempt, "an attempt fails", 60)
                 ask(engines.sentinels.leader()[0].port, "FLUSHALL")
             until(lambda: run.get_status().json()["state"] == "error", "the run has failed", 60)
-            assert said("job failed and is tried again") == 2 and said("job failed for good") == 1
+            assert said("job failed and will be retried") == 2 and said("job failed and will not be retried") == 1

@@ -54,7 +54,7 @@ pub(super) struct Options {
     /// File with the admin token [default: the token in `ENTITYD_ADMIN_TOKEN`]
     #[arg(long, global = true, value_name = "FILE", env = TOKEN_FILE)]
     token_file: Option<PathBuf>,
-    /// Certificate of a server with TLS, or of its CA; `tls/certificate.pem` in its data directory if it is
+    /// TLS certificate of the server, or of its CA; `tls/certificate.pem` in its data directory if it is
     /// self-signed
     #[arg(long, global = true, value_name = "FILE", env = CA)]
     ca: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! The commands of an analyst and of data providers: they talk to a server that speaks the API, ours or the reference
+//! The commands of analysts and data providers. They talk to a server that implements the API: entityd or the reference
 //! service.
 
 mod access;
@@ -36,7 +36,7 @@ fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
     })
 }
 
-/// Returns a text of the server, for a line or a cell.
+/// Formats a value from the server for a line or a table cell.
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),

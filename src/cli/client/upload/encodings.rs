@@ -1,4 +1,4 @@
-//! The file to upload: read and checked before anything is sent.
+//! The file to upload, which is read and checked before anything is sent.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,11 +25,11 @@ pub(super) struct Encodings {
     pub(super) summary: Summary,
     /// Rows of bytes.
     rows: File,
-    /// The file as JSON, if it has blocks in it.
+    /// The file, if it is JSON with blocks.
     json: Option<File>,
 }
 
-/// A body: the file that is read from its beginning, and its length.
+/// The body of a request: a file at its beginning, and its length.
 pub(super) struct Body {
     pub(super) file: File,
     pub(super) bytes: u64,
@@ -39,7 +39,7 @@ pub(super) struct Body {
 pub(super) struct Blocks(BTreeMap<u32, Vec<String>>);
 
 impl Encodings {
-    /// Reads the file at `path`, unpacked if it is compressed; rows of bytes have `encoding_bytes` each.
+    /// Reads the file at `path`, which may be compressed. Rows of bytes have `encoding_bytes` bytes each.
     pub(super) fn read(path: &Path, encoding_bytes: Option<u32>) -> Result<Self, Failure> {
         let unpacked = open(path)?;
         let explain = |error: &Error| {
@@ -128,7 +128,7 @@ impl Blocks {
             // The parser's message may quote a block.
             let (line, column) = (error.line(), error.column());
             refused(format!(
-                "line {line}, column {column}: this is no JSON of the form {{\"blocks\": {{\"0\": [...]}}}}"
+                "line {line}, column {column}: this is not JSON of the form {{\"blocks\": {{\"0\": [...]}}}}"
             ))
         })?;
         let mut blocks = BTreeMap::new();
@@ -136,14 +136,14 @@ impl Blocks {
             let record = key.parse().ok().filter(|record| *record < records);
             let record = record.ok_or_else(|| {
                 refused(format!(
-                    "`blocks` has a record that is none of the {records} encodings, which count from 0"
+                    "`blocks` has a record that does not exist; the {records} encodings are numbered from 0"
                 ))
             })?;
             let names = names.into_iter().map(|name| match name {
                 Value::String(name) => Ok(name),
                 Value::Number(name) => Ok(name.to_string()),
                 _ => Err(refused(format!(
-                    "`blocks`: record {record} has a block that is neither a text nor a number"
+                    "`blocks`: record {record} has a block that is neither a string nor a number"
                 ))),
             });
             blocks.insert(record, names.collect::<Result<_, _>>()?);
@@ -179,7 +179,7 @@ fn body(file: &File) -> Result<Body, Failure> {
     Ok(Body { file, bytes })
 }
 
-/// Opens a file, unpacked if it is compressed.
+/// Opens a file, and decompresses it if it is compressed.
 fn open(path: &Path) -> Result<File, Failure> {
     let failed = |error: io::Error| cannot_read(path, &error);
     let refused = |problem: &str| Failure::Input(format!("{}: {problem}", path.display()));
@@ -206,7 +206,7 @@ fn open(path: &Path) -> Result<File, Failure> {
     }
 }
 
-/// Makes an unnamed file that `write` fills, to be read from its beginning.
+/// Creates an unnamed file, fills it with `write`, and rewinds it.
 fn copied(write: impl FnOnce(&File) -> io::Result<u64>) -> io::Result<File> {
     let mut copy = tempfile::tempfile()?;
     write(&copy)?;
@@ -214,7 +214,7 @@ fn copied(write: impl FnOnce(&File) -> io::Result<u64>) -> io::Result<File> {
     Ok(copy)
 }
 
-/// Returns how many rows of bytes a file has.
+/// Returns the number of rows of bytes in a file, and their size.
 fn size(path: &Path, file: &File, encoding_bytes: Option<u32>) -> Result<Summary, Failure> {
     let encoding_bytes = encoding_bytes.ok_or_else(|| {
         Failure::Usage(format!(
@@ -229,7 +229,7 @@ fn size(path: &Path, file: &File, encoding_bytes: Option<u32>) -> Result<Summary
         .filter(|records| *records > 0 && bytes.is_multiple_of(u64::from(encoding_bytes)))
         .ok_or_else(|| {
         Failure::Input(format!(
-            "{}: has {bytes} bytes, which are no 1 to {RECORDS_MAX} encodings of {encoding_bytes} bytes",
+            "{}: has {bytes} bytes, which is not the size of 1 to {RECORDS_MAX} encodings of {encoding_bytes} bytes",
             path.display()
         ))
     })?;

@@ -24,7 +24,7 @@ enum Command {
 /// Checks that no line of audit.log was altered, removed or inserted
 ///
 /// Prints the number of lines and the hash of the last line. Keep this hash elsewhere: it shows whether the end of
-/// the file was cut off later. A server may run meanwhile.
+/// the file was cut off later. A server may run at the same time.
 #[derive(Debug, Args)]
 struct Verify {
     /// Data directory

@@ -1,4 +1,4 @@
-//! `entityd debug bundle`: writes the state of a server to one file, for reports of faults.
+//! `entityd debug bundle`: writes the state of a server to one file, for bug reports.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -22,7 +22,7 @@ use crate::runtime::clock::Clock;
 /// The maximum number of bytes taken from the end of a log.
 const LOG_BYTES: u64 = 1 << 20;
 
-/// Collects the information that helps to find a fault
+/// Collects information for a bug report
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -36,16 +36,16 @@ enum Action {
 
 /// Writes settings, versions, checks, metrics, queues and the end of a log into one file
 ///
-/// Takes the flags, the environment and the file that `serve` takes, and works while the server is down: the
-/// bundle names what could not be read. Nothing else is taken: no encodings, results, names of projects,
-/// tokens or keys. Secrets of the settings and the environment are struck out wherever they occur, and so are
-/// words that look like tokens. Look through the file before you send it.
+/// Uses the same flags, environment and file as `serve`, and works while the server is down: the bundle says what could
+/// not be read. It contains no encodings, results, names of projects, tokens or keys. Secrets of the settings and the
+/// environment are redacted wherever they occur, and so are words that look like tokens. Review the file before you
+/// send it.
 #[derive(Debug, Args)]
 struct Bundle {
     /// The file to write [default: entityd-debug-TIME.tar.gz]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// A log of the server; its last MiB is taken
+    /// Log of the server; its last MiB is included
     #[arg(long = "log-file", value_name = "FILE")]
     log_file: Option<PathBuf>,
     #[command(flatten)]
@@ -101,7 +101,7 @@ impl Bundle {
         output::print(&format!("{}: {}\n", path.display(), names.join(", ")))
     }
 
-    /// Returns the answers of the server, as files with their names; the text of the error if it does not answer.
+    /// Returns the responses of the server as named files. A file has the text of the error if there is no response.
     async fn asked(&self, redactor: &mut Redactor) -> Vec<(&'static str, String)> {
         let options = self.server.options();
         let client = match Client::without_token(&options) {

@@ -73,7 +73,7 @@ impl Destination {
     }
 }
 
-/// Fails if `path` is one of the input files `read`, also by another name such as a link.
+/// Fails if `path` is one of the input files `read`, even under another name such as a link.
 pub(super) fn differs(path: &Path, read: &[&Path]) -> Result<(), Failure> {
     let file = |path: &Path| {
         let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
@@ -103,8 +103,8 @@ pub(super) fn followed(path: &Path) -> io::Result<PathBuf> {
     Err(rustix::io::Errno::LOOP.into())
 }
 
-/// Makes a temporary file in the folder of `path`. Its mode is `mode` within the umask, or, unless the mode is private,
-/// that of the file that it will replace.
+/// Creates a temporary file in the folder of `path`. Its mode is that of the file that it will replace. If there is no
+/// such file or `mode` is private, its mode is `mode`, reduced by the umask.
 fn beside(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut builder = tempfile::Builder::new();

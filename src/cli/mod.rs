@@ -92,7 +92,7 @@ enum Command {
     Manual(manual::Arguments),
 }
 
-/// Runs the command that the arguments of the process name.
+/// Runs the command in the arguments of the process.
 pub fn main() -> ExitCode {
     signals::set_mask();
     threads::with_enough_stack(parse_and_run).unwrap_or_else(|error| {

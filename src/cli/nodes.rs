@@ -15,8 +15,8 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Lists the nodes of a service, and takes workers out of it
 ///
-/// Calls the listener for operations of an API node, which requires the admin token. The node knows the workers that
-/// it has heard from since its start, and with PostgreSQL all nodes that use the database.
+/// Calls the operations listener of an API node, which requires the admin token. The node knows the workers that it
+/// has heard from since its start, and with PostgreSQL all nodes that use the database.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -32,7 +32,7 @@ pub(super) struct Arguments {
 enum Action {
     /// Lists the nodes
     List,
-    /// Hands out no more jobs to a worker, and waits until it holds no job
+    /// Assigns no more jobs to a worker, and waits until it has no job
     Drain {
         /// Node id, as listed, or its first characters
         node: String,
@@ -84,7 +84,7 @@ fn find(answer: &Value, start: &str) -> Result<String, Failure> {
             Err(Failure::Input(format!("no worker {start} has joined; `entityd nodes list` lists all")))
         }
         (Some(_), Some(_)) => {
-            Err(Failure::Input(format!("several workers begin with {start}; give more of the id")))
+            Err(Failure::Input(format!("several worker ids begin with {start}; give more of the id")))
         }
     }
 }
@@ -104,7 +104,7 @@ async fn drain(client: &Client, node: &str) -> Result<Value, Failure> {
             return Ok(answer);
         }
         most = left.max(most);
-        progress.show("waiting for jobs under way", 1.0 - left as f64 / most as f64);
+        progress.show("waiting for jobs in progress", 1.0 - left as f64 / most as f64);
         tokio::time::sleep(LOOK).await;
         answer = list(client).await?;
     }

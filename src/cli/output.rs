@@ -12,8 +12,8 @@ use super::Failure;
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
 ctor::declarative::ctor! {
-    /// Detects a closed output. Runs before the standard library, which replaces a closed output by /dev/null, so that
-    /// everything written is lost silently.
+    /// Detects a closed output. Runs before the standard library, which replaces a closed output by /dev/null and so
+    /// loses the output silently.
     #[ctor(unsafe)]
     fn look() {
         CLOSED.store(fcntl_getfd(rustix::stdio::stdout()) == Err(Errno::BADF), Ordering::Relaxed);
@@ -34,7 +34,7 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| Failure::output(&error))
 }
 
-/// Prints the answer of a server as JSON, or as text made by `text`.
+/// Prints the response of a server as JSON, or as text made by `text`.
 pub(super) fn answer(answer: &Value, json: bool, text: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
     print(&if json { format!("{answer:#}\n") } else { text(answer) })
 }

@@ -42,8 +42,8 @@ pub(super) fn head(file: &File) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// Returns the compression of a file that begins with `head`. A file of rows may begin with any bytes: if its name is
-/// that of rows, the extension must also name the compression.
+/// Returns the compression of a file that begins with `head`. A file of rows may begin with any bytes, so its extension
+/// must also name the compression.
 pub(super) fn coding(path: &Path, head: &[u8]) -> Option<Coding> {
     let (coding, name) = match head {
         [0x1f, 0x8b, 8, ..] => (Coding::Gzip, "gz"),

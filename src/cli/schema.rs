@@ -30,9 +30,8 @@ enum Command {
 
 /// Lists the mistakes in a schema, with line and column
 ///
-/// Prints the mistakes, which encoding would refuse, warnings about what would be silently ignored, and for "hardening" a note
-/// that clkhash does not have it.
-/// Exits with 3 if there is a mistake, or with --strict a warning.
+/// Also prints warnings about settings that would be silently ignored, and a note if the schema uses "hardening", which
+/// clkhash does not have. Exits with 3 if there is a mistake, or with --strict a warning.
 #[derive(Debug, Args)]
 struct Check {
     /// Linkage schema; - is standard input

@@ -41,7 +41,7 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     }
     if bytes.trim_ascii() != bytes.as_slice() {
         complain(&format!(
-            "warning: {}: the blanks around the secret are part of it; check that every party has them",
+            "warning: {}: the whitespace around the secret is part of it; check that every party has it",
             path.display()
         ));
     }

@@ -264,7 +264,7 @@ async fn a_damaged_backup_is_refused_naming_the_entry_and_leaves_nothing() {
         }
     };
     let damages: [(&str, &dyn Fn()); 3] = [
-        ("its SHA-256 is another", &|| {
+        ("its SHA-256 does not match", &|| {
             fs::File::options().write(true).open(&blob).unwrap().write_all_at(b"!", 3).unwrap();
         }),
         ("it has 3 of", &|| fs::write(&blob, &whole[..3]).unwrap()),
@@ -280,7 +280,7 @@ async fn a_damaged_backup_is_refused_naming_the_entry_and_leaves_nothing() {
     }
     let sealed = fs::read_to_string(&manifest).unwrap();
     fs::write(&manifest, sealed.replacen("\"bytes\":", "\"bytes\":1", 1)).unwrap();
-    refused("its root is not that of its content", &shelf);
+    refused("its root hash does not match its content", &shelf);
     fs::write(&manifest, sealed.replacen("\"format\":1", "\"format\":3", 1)).unwrap();
     refused("use a newer entityd", &shelf);
     fs::write(&manifest, &sealed).unwrap();
@@ -297,7 +297,7 @@ async fn a_damaged_backup_is_refused_naming_the_entry_and_leaves_nothing() {
     // Changes a byte of the content, which follows the block with the name.
     altered[(name / 512 + 1) * 512 + 1] ^= 1;
     fs::write(&tar, altered).unwrap();
-    refused("/matrix: its SHA-256 is another", &tar);
+    refused("/matrix: its SHA-256 does not match", &tar);
     fs::write(&tar, &archive).unwrap();
     said(&verify(&tar));
 }
@@ -340,7 +340,7 @@ async fn a_refused_command_prints_one_line_and_changes_nothing() {
         .env("ENTITYD_ADMIN_TOKEN", &token)
         .output()
         .unwrap();
-    assert!(refusal(&open, 2).contains("the server sends keys"));
+    assert!(refusal(&open, 2).contains("the server sends the keys unencrypted"));
     let missing = entityd()
         .args(["restore", "x", "--into", "y", "--keys-passphrase-file", "/nowhere"])
         .output()

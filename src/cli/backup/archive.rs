@@ -16,7 +16,7 @@ use crate::cli::destination::followed;
 
 /// The name of the entry with the manifest.
 const MANIFEST: &str = "entityd-backup.json";
-/// The bytes of a block: each entry of a tar archive is padded to a multiple of it.
+/// The size of a block in bytes. Each entry of a tar archive is padded to a multiple of it.
 const BLOCK: u64 = 512;
 
 /// Writes an archive to a temporary file in the directory of its final path.
@@ -50,7 +50,7 @@ impl Writer {
         self.path.display().to_string()
     }
 
-    /// Begins an entry; its bytes and [`Self::end`] follow.
+    /// Begins an entry. The caller then writes its bytes and calls [`Self::end`].
     pub(super) fn begin(&mut self, path: &str, bytes: u64) -> io::Result<()> {
         let mut header = Header::new_ustar();
         header.set_entry_type(EntryType::Regular);

@@ -28,7 +28,7 @@ pub(in crate::cli) struct Manifest {
     pub(in crate::cli) about: About,
     /// The entries, in the order of their paths.
     pub(in crate::cli) entries: Vec<Entry>,
-    /// The files with keys that the entry [`KEYS`] has.
+    /// The key files that the entry [`KEYS`] contains.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(in crate::cli) keys_encrypted: Vec<String>,
     /// The SHA-256 of the manifest without this member.
@@ -47,7 +47,7 @@ pub(in crate::cli) struct Entry {
 }
 
 impl Manifest {
-    /// Sets the lowest version that has all its members, and the root hash.
+    /// Sets the root hash, and the lowest format version that has all members of this manifest.
     pub(in crate::cli) fn seal(mut self) -> Self {
         self.format = if self.keys_encrypted.is_empty() { 1 } else { FORMAT };
         self.root = self.computed_root();
@@ -76,7 +76,7 @@ impl Manifest {
         }
         let manifest: Self = serde_json::from_slice(bytes).map_err(|error| damaged(&error.to_string()))?;
         if manifest.computed_root() != manifest.root {
-            return Err(damaged("its root is not that of its content"));
+            return Err(damaged("its root hash does not match its content"));
         }
         let is_plain = |entry: &Entry| {
             let mut parts = Path::new(&entry.path).components();

@@ -71,7 +71,7 @@ impl Repository {
         Ok(Some(Self::Bucket { store, name: text.trim_end_matches('/').to_owned() }))
     }
 
-    /// Locks a directory for writing, and removes the files of incomplete backups from it. Returns the manifests too.
+    /// Locks a directory for writing, and removes the files of incomplete backups from it. Also returns the manifests.
     pub(super) async fn write(&self) -> Result<(Writing, Vec<Manifest>), Failure> {
         let Self::Directory(home) = self else {
             return Ok((Writing { _lock: None, made: false }, self.manifests().await?));
@@ -95,7 +95,7 @@ impl Repository {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(Failure::Failed(format!(
-                    "another backup writes to {}; wait for its end",
+                    "another backup is writing to {}; wait until it ends",
                     home.display()
                 )));
             }
@@ -374,7 +374,7 @@ pub(super) fn check_outside(path: &Path) -> Result<(), Failure> {
     });
     home.map_or(Ok(()), |home| {
         Err(Failure::Usage(format!(
-            "--to {} is in the data directory {}, with which it would be lost; give another directory",
+            "--to {} is in the data directory {}, so both would be lost together; give another directory",
             path.display(),
             home.display()
         )))

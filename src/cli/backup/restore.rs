@@ -1,8 +1,8 @@
-//! `entityd restore`: makes a data directory from a backup.
+//! `entityd restore`: creates a data directory from a backup.
 //!
 //! The directory is filled in place, since it may be a mount point. The file `restoring` is created first and is
 //! renamed to `format` at the end: a server rejects a directory without `format`, and a restore empties one with
-//! `restoring` and starts again. The file `restored` explains the missing queue to the first start of the server.
+//! `restoring` and starts again. The file `restored` tells the first start of the server why the queue is missing.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -42,7 +42,7 @@ const TOP: [&str; 10] = [
     "tls",
 ];
 
-/// Makes a data directory from a backup
+/// Creates a data directory from a backup
 ///
 /// The directory must be new or empty; a restore that was killed may be repeated there. The restored directory has
 /// the identity of the one that was backed up: never run two servers on copies of one data directory.
@@ -125,7 +125,7 @@ pub(super) fn verify(
         let held = app::restored::check(&path, manifest.about.objects.is_empty()).await;
         let held = held.map_err(|error| {
             let why = crate::telemetry::chain(&error);
-            Failure::Input(format!("the backup {} was restored and is not intact: {why}", manifest.backup))
+            Failure::Input(format!("the backup {} was restored but is not intact: {why}", manifest.backup))
         })?;
         let mut said = describe(&manifest);
         said["projects"] = json!(held.projects);
@@ -166,14 +166,14 @@ async fn restore(stored: &Stored, manifest: &Manifest, keys: &[Key], into: &Path
 /// A directory that is being restored.
 struct Place {
     path: PathBuf,
-    /// The locked file: its lock prevents concurrent restores.
+    /// The marker file, whose lock prevents concurrent restores.
     _marker: File,
     /// True if this restore created the directory.
     made: bool,
 }
 
 impl Place {
-    /// Checks that a backup may be restored here.
+    /// Checks that a backup may be restored into `path`.
     fn check(path: &Path, manifest: &Manifest) -> Result<(), Failure> {
         let failed = |error: io::Error| cannot_use(path, &error);
         let existing = path.ancestors().find(|ancestor| ancestor.is_dir()).unwrap_or(Path::new("."));
@@ -194,7 +194,7 @@ impl Place {
         let needed = manifest.bytes();
         if free < needed {
             return Err(Failure::Failed(format!(
-                "the backup needs {needed} bytes, and {free} bytes are free at {}",
+                "the backup needs {needed} bytes, but only {free} bytes are free at {}",
                 existing.display()
             )));
         }
@@ -213,7 +213,7 @@ impl Place {
         match marker.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(Failure::Failed(format!("another restore fills {}", path.display())));
+                return Err(Failure::Failed(format!("another restore is writing to {}", path.display())));
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
@@ -252,7 +252,7 @@ impl Place {
         stored.copy(entry, &mut file).await
     }
 
-    /// Creates a file, with its folder.
+    /// Creates a file, and its folder if that is missing.
     fn create(&self, path: &str) -> Result<File, Failure> {
         let path = self.path.join(path);
         let failed = |error: io::Error| cannot_use(&path, &error);

@@ -45,7 +45,7 @@ impl Stored {
                 let manifest = index.manifest().await?;
                 match backup.filter(|name| *name != manifest.backup) {
                     Some(name) => Err(Failure::Input(format!(
-                        "the file holds the backup {}, and not {name}",
+                        "the file holds the backup {}, not {name}",
                         manifest.backup
                     ))),
                     None => Ok(manifest),
@@ -54,7 +54,7 @@ impl Stored {
         }
     }
 
-    /// Checks that every entry exists with its size.
+    /// Checks that every entry exists and has the right size.
     pub(in crate::cli) async fn check_sizes(&self, manifest: &Manifest) -> Result<(), Failure> {
         for entry in &manifest.entries {
             let found = match self {
@@ -89,13 +89,13 @@ impl Stored {
         }
         match copied {
             Ok(sha256) if sha256 == entry.sha256 => Ok(()),
-            Ok(_) => Err(damaged(entry, "its SHA-256 is another")),
+            Ok(_) => Err(damaged(entry, "its SHA-256 does not match")),
             Err(error) => Err(damaged(entry, &error.to_string())),
         }
     }
 }
 
-/// Passes bytes to a writer, and records that an error is a write error rather than a read error.
+/// Passes bytes to a writer, and keeps its error, which tells write errors from read errors.
 struct Sink<'a, W> {
     writer: &'a mut W,
     failure: Option<io::Error>,

@@ -18,10 +18,9 @@ use crate::encoder::blocking::Statistics;
 
 /// Puts the records of a CSV into blocks, so that only records of a block are compared
 ///
-/// The configuration is the one of blocklib 0.1, and the blocks are the same: P-Sig (with feature-value, characters-at and
-/// metaphone) on a CSV, lambda-fold on a CSV or on encodings. Blanks around values do not count. The result is JSON with
-/// the blocks of each record, numbered from 0, as anonlink-client writes it and as an upload takes it beside the
-/// encodings.
+/// The configuration and the blocks are those of blocklib 0.1: P-Sig (with feature-value, characters-at and metaphone) on
+/// a CSV, lambda-fold on a CSV or on encodings. Whitespace around values is ignored. The result is JSON with the blocks of
+/// each record, numbered from 0, as anonlink-client writes it and as an upload accepts it beside the encodings.
 ///
 /// Block names are hashes of personal data without a key: anyone who can guess a value can check the guess. With
 /// --keyed they also depend on a secret. This is incompatible with blocklib: every party must use --keyed.

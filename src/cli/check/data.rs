@@ -29,7 +29,7 @@ const AHEAD: Duration = Duration::from_mins(1);
 pub(super) fn check(settings: &Settings) -> Vec<Finding> {
     let home = &settings.data_dir;
     let Some(existing) = home.ancestors().map(or_current).find(|path| path.is_dir()) else {
-        return vec![Finding::failed("data directory", format!("{} cannot be made", home.display()))];
+        return vec![Finding::failed("data directory", format!("{} cannot be created", home.display()))];
     };
     let mut findings = vec![used(home, existing)];
     if home.is_dir() {
@@ -44,7 +44,7 @@ pub(super) fn check(settings: &Settings) -> Vec<Finding> {
                 kind("objects: file system", found),
             ]),
             None => {
-                findings.push(Finding::failed("objects", format!("{} cannot be made", objects.display())));
+                findings.push(Finding::failed("objects", format!("{} cannot be created", objects.display())));
             }
         }
     }
@@ -75,9 +75,9 @@ fn used(home: &Path, existing: &Path) -> Finding {
     }
     if !home.exists() {
         return match data_dir::check_folder(existing) {
-            Ok(()) => Finding::ok(name, format!("{path} does not exist yet; serve makes it")),
+            Ok(()) => Finding::ok(name, format!("{path} does not exist yet; serve creates it")),
             Err(error) => {
-                Finding::failed(name, format!("{path} does not exist, and cannot be made: {error}"))
+                Finding::failed(name, format!("{path} does not exist, and cannot be created: {error}"))
             }
         };
     }
@@ -140,7 +140,7 @@ fn version(home: &Path) -> Finding {
     if older {
         Finding::warning(
             name,
-            format!("{said}: the next start of this version brings it up to date; back it up first"),
+            format!("{said}: the next start of this version upgrades it; back it up first"),
         )
     } else {
         Finding::ok(name, said)
@@ -166,8 +166,8 @@ fn sync(existing: &Path) -> Finding {
     let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
     let per_second = 1.0 / median.as_secs_f64().max(1e-6);
     let said = format!(
-        "{median:.2?} as a rule, {worst:.2?} at worst: about {per_second:.0} jobs or changes a second one after the other; \
-         those that wait together share a sync"
+        "median {median:.2?}, worst {worst:.2?}: about {per_second:.0} jobs or changes a second one after the other; \
+         concurrent ones share a sync"
     );
     if median > SLOW {
         Finding::warning(name, format!("{said}; a local SSD is faster"))
@@ -219,14 +219,14 @@ fn kind(name: &'static str, path: &Path) -> Finding {
     }
     match file_system::name(path) {
         Some(kind @ ("tmpfs" | "ramfs")) => {
-            Finding::warning(name, format!("{kind}: everything is lost with a restart"))
+            Finding::warning(name, format!("{kind}: everything is lost at a restart"))
         }
         Some(kind @ "overlay") => Finding::warning(
             name,
             format!("{kind}: a container's own layer is lost with the container; mount a volume"),
         ),
         Some(kind) => Finding::ok(name, kind),
-        None => Finding::ok(name, "local, of a kind that is not known here"),
+        None => Finding::ok(name, "local, of an unknown type"),
     }
 }
 
@@ -242,7 +242,7 @@ fn clock(home: &Path) -> Finding {
     match latest {
         Some(latest) if latest > now.after(AHEAD) => Finding::warning(
             name,
-            format!("{now} UTC, and files were written at {latest}: the clock is behind"),
+            format!("{now} UTC, but files were written at {latest}: the clock is behind"),
         ),
         _ => Finding::ok(name, format!("{now} UTC")),
     }

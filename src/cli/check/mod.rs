@@ -16,14 +16,14 @@ use crate::config::{self, Flags, Settings};
 
 /// Checks the machine, the data directory and the settings
 ///
-/// Takes the flags, the environment and the file that `serve` takes. Needs no server, and does not disturb one that
-/// uses the same data directory: it writes one temporary file there, to measure how long a sync takes. A warning
-/// names what works and may cause trouble; a failure keeps a server from starting or from keeping data.
+/// Uses the same flags, environment and file as `serve`. Needs no server, and does not disturb one that uses the same
+/// data directory: it only writes a temporary file there, to measure how long a sync takes. A warning reports something
+/// that works but may cause trouble; a failure would prevent a server from starting or from keeping data.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit codes:
   0  nothing has failed
-  1  a check has failed, or with --strict one warns
+  1  a check has failed, or with --strict has warned
   2  the command line or a setting is wrong")]
 pub(super) struct Arguments {
     /// Print one JSON object
@@ -82,7 +82,7 @@ impl Arguments {
         match (failed, warnings) {
             (0, 0) => Ok(()),
             (0, _) if !self.strict => Ok(()),
-            _ => Err(Failure::Failed(format!("{failed} checks failed, and {warnings} warn"))),
+            _ => Err(Failure::Failed(format!("{failed} checks failed, and {warnings} warned"))),
         }
     }
 }

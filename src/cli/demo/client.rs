@@ -13,7 +13,7 @@ use crate::cli::exit::OrFail;
 use crate::model::Threshold;
 use crate::system::outgoing;
 
-/// A client of one server.
+/// A client for one server.
 pub(super) struct Client {
     http: reqwest::Client,
     /// The URL up to and including `/api/v1`.
@@ -49,11 +49,11 @@ struct StageProgress {
     relative: f64,
 }
 
-/// Groups of records that are one person. A record is a dataset index and a record index.
+/// Groups of records that belong to one person. A record is a dataset index and a record index.
 pub(super) type Groups = Vec<Vec<(usize, usize)>>;
 
 impl Client {
-    /// Returns a client of the API at `base`.
+    /// Returns a client for the API at `base`.
     pub(super) fn new(base: String) -> Result<Self, Failure> {
         Ok(Self { http: outgoing::client().build().or_fail()?, base })
     }
@@ -138,7 +138,7 @@ impl Client {
             return Err(Failure::Failed(format!("the server answered {path} with {status}: {detail}")));
         }
         serde_json::from_slice(&body).map_err(|error| {
-            Failure::Failed(format!("the server answered {path} with something else: {error}"))
+            Failure::Failed(format!("the server answered {path} with an unexpected body: {error}"))
         })
     }
 }

@@ -67,7 +67,7 @@ fn failed(what: &str, error: &io::Error) -> Failure {
 fn spreadsheet(register: &Register) -> String {
     let mut text = String::from("record,given,family,born,place,person\n");
     for (record, (who, person)) in register.people.iter().zip(&register.truth).enumerate() {
-        // Writing to a string cannot fail; no name has a comma or a quote in it.
+        // Writing to a string cannot fail; no name contains a comma or a quote.
         let _ = writeln!(text, "{record},{},{},{},{},{person}", who.given, who.family, who.born, who.place);
     }
     text

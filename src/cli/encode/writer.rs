@@ -1,4 +1,4 @@
-//! Encodings as files: JSON as an upload has it, or rows of bytes; compressed if the name says so.
+//! Writes files of encodings: JSON for an upload, or rows of bytes; compressed if the name says so.
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -11,7 +11,7 @@ use flate2::write::GzEncoder;
 use crate::cli::destination::Destination;
 use crate::cli::exit::Failure;
 
-/// Form of a file of encodings.
+/// Format of a file of encodings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     /// `{"clks": [...]}`, in base64
@@ -20,7 +20,7 @@ pub(super) enum Format {
     Bin,
 }
 
-/// Level of zstd.
+/// The compression level of zstd.
 const ZSTD_LEVEL: i32 = 3;
 
 /// Writes encodings.
@@ -39,8 +39,8 @@ enum Coding {
 }
 
 impl Writer {
-    /// Writes encodings of `encoding_bytes` bytes; the format and the compression follow from the name, if `format`
-    /// is not given.
+    /// Writes encodings of `encoding_bytes` bytes. The compression follows from the name, and so does the format if
+    /// `format` is not given.
     pub(super) fn new(
         destination: Destination,
         path: Option<&Path>,
@@ -83,7 +83,7 @@ impl Writer {
         self.out.write_all(&self.text)
     }
 
-    /// Completes the file. Returns how many encodings are in it, and how many bytes each has.
+    /// Completes the file. Returns the number of encodings in it, and the size of an encoding.
     pub(super) fn finish(mut self) -> Result<(u64, usize), Failure> {
         if self.format == Format::Json {
             self.out.write_all(b"]}\n").map_err(|error| Failure::output(&error))?;
@@ -93,7 +93,7 @@ impl Writer {
     }
 }
 
-/// Returns whether the name of a file ends in this.
+/// Returns whether `ending` is the extension of a file.
 fn ends_in(path: &Path, ending: &str) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(ending))
 }

@@ -10,7 +10,7 @@ use crate::cli::own::{Own, Reading};
 use crate::cli::progress::Progress;
 use crate::cli::table::TableArguments;
 
-/// The columns of a file with the truth, as `entityd generate` writes them.
+/// The columns of a file with the ground truth, as `entityd generate` writes them.
 const COLUMNS: [&str; 3] = ["person", "party", "record"];
 
 /// The person of each record.
@@ -65,7 +65,7 @@ impl Truth {
         Ok(Self { people: found, pairs })
     }
 
-    /// Compares groups with the truth.
+    /// Compares groups with the ground truth.
     pub(super) fn judge(&self, threshold: f64, groups: &[Group], is_one: bool) -> Quality {
         let (mut made, mut right) = (0, 0);
         for group in groups {

@@ -50,7 +50,7 @@ impl Server {
         Ok(Self { child, folder, api, _stdout: stdout })
     }
 
-    /// Returns the URL of its API, up to and including `/api/v1`.
+    /// Returns the URL of the server's API, up to and including `/api/v1`.
     pub fn api(&self) -> &str {
         &self.api
     }

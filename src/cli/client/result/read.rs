@@ -37,7 +37,7 @@ pub(super) enum Kind {
 /// The member of a result whose elements are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Member {
-    /// The first one that is a result.
+    /// The first member that is a result.
     First,
     /// The scores within the groups.
     GroupScores,
@@ -61,20 +61,20 @@ pub(super) trait Sink {
     /// Receives the kind of the result, before its elements.
     ///
     /// # Errors
-    /// The error of the output, or that the kind does not fit.
+    /// A message, if the output fails or the kind is the wrong one.
     fn begin(&mut self, kind: Kind) -> Result<(), String>;
 
     /// Receives the next element.
     ///
     /// # Errors
-    /// The error of the output, or of an element that does not fit.
+    /// A message, if the output fails or the element is of the wrong kind.
     fn element(&mut self, element: Element) -> Result<(), String>;
 }
 
 /// Reads a result and passes its elements to the sink. Returns the kind of the result.
 ///
 /// # Errors
-/// A message: the error of the sink, or that this is not a result.
+/// The message of the sink, or a message that says that this is not a result.
 pub(super) fn read(json: impl Read, member: Member, sink: &mut impl Sink) -> Result<Kind, String> {
     let sink = RefCell::new((sink, None));
     let mut deserializer = serde_json::Deserializer::from_reader(json);

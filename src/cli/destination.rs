@@ -82,7 +82,7 @@ pub(super) fn differs(path: &Path, read: &[&Path]) -> Result<(), Failure> {
     let Some(written) = file(path) else { return Ok(()) };
     read.iter().find(|read| file(read) == Some(written)).map_or(Ok(()), |read| {
         Err(Failure::Usage(format!(
-            "the output {} would replace {}, which is read; name another file",
+            "the output {} would replace {}, which is an input; give another file",
             path.display(),
             read.display()
         )))
@@ -201,7 +201,7 @@ mod tests {
         for output in [&secret, &link] {
             let opened = Destination::open_beside(Some(output), &[&other, &secret], &Unfinished::default());
             let refused = opened.err().unwrap().to_string();
-            assert!(refused.ends_with("which is read; name another file"), "{refused}");
+            assert!(refused.ends_with("which is an input; give another file"), "{refused}");
         }
         let null = Path::new("/dev/null");
         Destination::open_beside(Some(null), &[null], &Unfinished::default()).unwrap();

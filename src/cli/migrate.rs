@@ -190,9 +190,12 @@ fn applied(before: &Versions) -> String {
     }
     match snapshot {
         Some(snapshot) => {
-            format!("{place}: brought from version {found} to {known}; before: {}\n", snapshot.display())
+            format!(
+                "{place}: upgraded from version {found} to {known}; snapshot of version {found}: {}\n",
+                snapshot.display()
+            )
         }
-        None => format!("{place}: brought from version {found} to {known}\n"),
+        None => format!("{place}: upgraded from version {found} to {known}\n"),
     }
 }
 

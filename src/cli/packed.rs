@@ -74,7 +74,7 @@ pub(super) fn unread(path: &Path, head: &[u8]) -> Option<&'static str> {
 pub(super) fn damage(error: &io::Error) -> Option<String> {
     match error.kind() {
         _ if error.raw_os_error().is_some() => None,
-        io::ErrorKind::UnexpectedEof => Some("is cut off: its compressed content has no end".to_owned()),
+        io::ErrorKind::UnexpectedEof => Some("is truncated: its compressed content is incomplete".to_owned()),
         _ => Some(format!("is damaged, and cannot be unpacked: {error}")),
     }
 }
@@ -115,7 +115,7 @@ mod tests {
             assert_eq!(unpacked(&packed, &to).unwrap(), content.len() as u64);
             for length in [packed.len() / 2, packed.len() - 1] {
                 let problem = damage(&unpacked(&packed[..length], &to).unwrap_err()).unwrap();
-                assert!(problem.starts_with("is cut off"), "{coding:?}, {length} bytes: {problem}");
+                assert!(problem.starts_with("is truncated"), "{coding:?}, {length} bytes: {problem}");
             }
             let mut damaged = packed.clone();
             damaged[packed.len() / 2..].fill(0xaa);

@@ -21,7 +21,10 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
         if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(open(path)?) };
     file.take(BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| cannot_read(path, &error))?;
     if bytes.len() as u64 > BYTES_MAX {
-        return Err(Failure::Input(format!("{}: a secret has at most {BYTES_MAX} bytes", path.display())));
+        return Err(Failure::Input(format!(
+            "{}: the secret is longer than {BYTES_MAX} bytes",
+            path.display()
+        )));
     }
     if bytes.ends_with(b"\n") {
         bytes.pop();

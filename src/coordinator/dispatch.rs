@@ -54,8 +54,9 @@ impl Coordinator {
                 Ok(Ok(assignment)) => assignments.extend(assignment),
                 Ok(Err(error)) => failure = Some(error),
                 Err(_) => {
-                    failure =
-                        Some(metadata::Error::Unavailable("no answer for half of a lease".into()).into());
+                    failure = Some(
+                        metadata::Error::Unavailable("no response within half of a lease".into()).into(),
+                    );
                     break;
                 }
             }

@@ -173,7 +173,8 @@ impl RecordEncoder {
         let Some(noise) = &self.noise else { return };
         for (row, refusal) in block.zip(&mut self.refusals) {
             if refusal.is_none() && batch.row(row).field(noise.column).is_empty() {
-                let rule = "the value names the record for hardening.blip and must not be empty".to_owned();
+                let rule =
+                    "the value identifies the record for hardening.blip and must not be empty".to_owned();
                 *refusal = Some(Refusal { column: Some(noise.column), rule });
             }
         }

@@ -61,7 +61,7 @@ pub(super) async fn encrypted(
     let bytes: u64 = files.iter().map(|file| file.bytes).sum();
     if bytes > BYTES_MAX {
         return Err(Failure::Failed(format!(
-            "the files with keys have {bytes} bytes, more than the maximum of {BYTES_MAX}"
+            "the key files have {bytes} bytes, more than the maximum of {BYTES_MAX}"
         )));
     }
     let mut archive = Builder::new(Vec::new());

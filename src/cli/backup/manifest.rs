@@ -67,7 +67,7 @@ impl Manifest {
         }
         let damaged = |why: &str| Failure::Input(format!("{name} is damaged: {why}; use another backup"));
         let version: Version =
-            serde_json::from_slice(bytes).map_err(|_| damaged("it is cut off or not a manifest"))?;
+            serde_json::from_slice(bytes).map_err(|_| damaged("it is truncated or not a manifest"))?;
         if version.format > FORMAT {
             return Err(Failure::Input(format!(
                 "{name} has format {}, and this version knows formats up to {FORMAT}; use a newer entityd",
@@ -84,7 +84,7 @@ impl Manifest {
         };
         let is_hash = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         if let Some(entry) = manifest.entries.iter().find(|e| !is_plain(e) || !is_hash(&e.sha256)) {
-            return Err(damaged(&format!("the entry {:?} is not acceptable", entry.path)));
+            return Err(damaged(&format!("the entry {:?} is invalid", entry.path)));
         }
         if !manifest.entries.iter().any(|entry| entry.path == LAST) {
             return Err(damaged("it has no entry `format`"));
@@ -136,12 +136,12 @@ mod tests {
         let altered = String::from_utf8(sealed.to_bytes()).unwrap().replace("\"bytes\":2", "\"bytes\":3");
         let refused = |bytes: &[u8]| Manifest::parse(bytes, "m").unwrap_err().to_string();
         assert!(refused(altered.as_bytes()).contains("its root"));
-        assert!(refused(&sealed.to_bytes()[..50]).contains("cut off"));
+        assert!(refused(&sealed.to_bytes()[..50]).contains("truncated"));
         assert!(refused(br#"{"format": 9}"#).contains("use a newer entityd"));
         for path in ["../x", "/etc/passwd", "", "a/../../b"] {
             let mut wrong = manifest();
             wrong.entries[0].path = path.to_owned();
-            assert!(refused(&wrong.seal().to_bytes()).contains("not acceptable"), "{path}");
+            assert!(refused(&wrong.seal().to_bytes()).contains("is invalid"), "{path}");
         }
     }
 }

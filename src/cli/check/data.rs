@@ -119,7 +119,7 @@ fn version(home: &Path) -> Finding {
         let Some(found) = schema(&home.join(file)) else { continue };
         if found > known {
             let why = format!(
-                "{file} has schema {found}, and this version knows up to {known}; use a newer entityd"
+                "{file} has schema {found}, but this version only knows schemas up to {known}; use a newer entityd"
             );
             return Finding::failed(name, why);
         }
@@ -128,12 +128,17 @@ fn version(home: &Path) -> Finding {
     }
     match format.parse::<u32>() {
         Ok(found) if found > FORMAT => {
-            let why = format!("format {format}, and this version knows up to {FORMAT}; use a newer entityd");
+            let why = format!(
+                "format {format}, but this version only knows formats up to {FORMAT}; use a newer entityd"
+            );
             return Finding::failed(name, why);
         }
         Ok(_) => {}
         Err(_) => {
-            return Finding::failed(name, "the file `format` is damaged: it holds one number".to_owned());
+            return Finding::failed(
+                name,
+                "the file `format` is damaged: it must contain one number".to_owned(),
+            );
         }
     }
     let said = said.join(", ");

@@ -96,7 +96,7 @@ fn text(statistics: &Statistics, hardening: &[String]) -> String {
     let _ = writeln!(text, "  {:<8} {mean:>6.1}  {:>5.1} % of the bits", "mean", share(*mean, *bits as f64));
     let _ = write!(
         text,
-        "\nwithout any bit   {empty}\ndistinct          {distinct}\nmore than once    {duplicated} ({:.2} %)\n",
+        "\nno bit set        {empty}\ndistinct          {distinct}\nmore than once    {duplicated} ({:.2} %)\n",
         share(*duplicated as f64, *encodings as f64)
     );
     if !most_frequent.is_empty() {

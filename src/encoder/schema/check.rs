@@ -80,7 +80,7 @@ fn feature(checker: &Checker, feature: &Place<'_>) {
         if ["format", "hashing"].iter().all(|name| feature.node.get(name).is_some())
             && checker.passes(|checker| encoded(checker, feature))
         {
-            checker.refuse(feature, "a column is either ignored or has a format and hashing");
+            checker.refuse(feature, "a column must either be ignored or have a format and hashing");
         }
         return;
     }

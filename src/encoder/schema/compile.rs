@@ -59,7 +59,7 @@ fn config(schema: &Node) -> Result<Config, Diagnostic> {
         return Err(Diagnostic::new(
             config,
             "clkConfig",
-            format!("a filter has at most {BITS_MAX} bits before it is folded"),
+            format!("a filter must have at most {BITS_MAX} bits before it is folded"),
         ));
     }
     let kdf = config.get("kdf").unwrap_or(config);
@@ -130,7 +130,7 @@ fn strategy(node: &Node, path: &str) -> Result<Strategy, Diagnostic> {
     let name = if is_per_token { "bitsPerToken" } else { "bitsPerFeature" };
     let bits = node.get(name).and_then(Node::float).unwrap_or_default();
     if bits > BITS_MAX as f64 {
-        return Err(Diagnostic::new(node, path, format!("{name} is at most {BITS_MAX}")));
+        return Err(Diagnostic::new(node, path, format!("{name} must be at most {BITS_MAX}")));
     }
     let bits = bits as u32;
     Ok(if is_per_token { Strategy::PerToken(bits) } else { Strategy::PerFeature(bits) })
@@ -152,7 +152,7 @@ fn function(hashing: &Node, path: &str, config: Option<&Config>) -> Result<HashF
         return Err(Diagnostic::new(place, path, "with blakeHash (the default) l must be a power of two"));
     }
     if keys.key_bytes > BLAKE_KEY_BYTES {
-        return Err(Diagnostic::new(place, path, "with blakeHash (the default) keySize is at most 64"));
+        return Err(Diagnostic::new(place, path, "with blakeHash (the default) keySize must be at most 64"));
     }
     Ok(HashFunction::Blake)
 }

@@ -138,7 +138,7 @@ fn length_rule(bits: usize, hardening: &Hardening) -> Option<String> {
     let reason = if hardening.is_balanced { ", and balance doubles l" } else { "" };
     (found > most).then(|| {
         format!(
-            "a server accepts encodings of at most {most} bits{reason}: with this hardening l is at most {most_here}"
+            "a server accepts encodings of at most {most} bits{reason}: with this hardening l must be at most {most_here}"
         )
     })
 }

@@ -126,7 +126,7 @@ def test_requests_to_busy_servers_are_retried(commands, double):
     double.answer(busy, page(503, "busy"), (429, {}, ""), ok({"name": "x"}))
     ended = commands.run("project", "show")
     assert ended.returncode == 0 and len(double.requests) == 4
-    assert ended.stderr.count("trying again") == 1
+    assert ended.stderr.count("retrying for") == 1
     double.answer(busy)
     began = time.monotonic()
     assert "busy (503)" in commands.refused(1, "project", "show", "--retry", 2)
@@ -255,7 +255,7 @@ def test_a_result_that_is_a_page_or_cut_off_is_none(commands, double):
     double.answer(page(200, "Sign in"))
     assert "Sign in" in commands.refused(1, "result", "get", RUN, "-o", "out")
     double.answer((200, {"Content-Type": "application/json"}, '{"groups": [[[0, 1], [1,'))
-    assert "cut off" in commands.refused(1, "result", "get", RUN, "-o", "out")
+    assert "truncated" in commands.refused(1, "result", "get", RUN, "-o", "out")
     assert not (commands.folder / "out").exists()
 
 

@@ -327,8 +327,8 @@ def test_mistakes_are_refused_in_one_line(tmp_path, name):
 
 @pytest.mark.parametrize(("config", "hardening", "said"), [
     ({"l": 1000}, {}, "clkConfig.l: with hardening l must be a multiple of 64, such as 1024"),
-    ({"l": 32768}, {"balance": True}, "encodings of at most 32768 bits, and balance doubles l: with this hardening l is at most 16384"),
-    ({"l": 65536}, {}, "encodings of at most 32768 bits: with this hardening l is at most 32768"),
+    ({"l": 32768}, {"balance": True}, "encodings of at most 32768 bits, and balance doubles l: with this hardening l must be at most 16384"),
+    ({"l": 65536}, {}, "encodings of at most 32768 bits: with this hardening l must be at most 32768"),
     ({"l": 1024, "xor_folds": 1}, {"xorFolds": 2}, "clkConfig.xor_folds is set too: keep one of the two"),
 ])
 def test_lengths_that_no_server_accepts(tmp_path, config, hardening, said):
@@ -345,7 +345,7 @@ def test_rows_without_salt_or_name_are_refused(tmp_path):
     unborn[people.COLUMNS.index("date_of_birth")] = ""
     for bad, hardening, column, said in [
         (unborn, {"salt": {"column": "date_of_birth"}}, "date_of_birth", "is the salt of the record and must not be empty"),
-        (nameless, blip(3), "rec_id", "names the record for hardening.blip and must not be empty"),
+        (nameless, blip(3), "rec_id", "identifies the record for hardening.blip and must not be empty"),
     ]:
         ended = encode(tmp_path, with_hardening(hardening), as_text([row, bad]))
         assert ended.returncode == 3 and f"row 2 (line 3), column {people.COLUMNS.index(column) + 1} ({column})" in ended.stderr

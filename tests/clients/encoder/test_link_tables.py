@@ -190,5 +190,5 @@ def test_no_output_overwrites_an_input(folder, flag, name):
     before = (folder / name).read_bytes()
     words = ["--secret-file", folder / "secret", "--truth", folder / "truth.csv", "--threshold", THRESHOLD]
     refused = link(folder, folder / "0.csv", folder / "1.csv", *words, flag, folder / name, code=2)
-    assert "which is read; name another file" in refused.stderr
+    assert "which is an input; give another file" in refused.stderr
     assert (folder / name).read_bytes() == before

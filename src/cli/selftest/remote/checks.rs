@@ -64,7 +64,7 @@ pub(super) async fn version(api: &Api) -> Result<String, Wrong> {
     }
     let version = api.ask(api.request(Method::GET, "/version", ""), 200, "GET /version").await?;
     let text = version["entityservice"].as_str();
-    text.map(str::to_owned).ok_or_else(|| "GET /version names no entityservice".to_owned())
+    text.map(str::to_owned).ok_or_else(|| "GET /version does not return `entityservice`".to_owned())
 }
 
 async fn groups(api: &Api, people: &People) -> Result<Passed, Wrong> {

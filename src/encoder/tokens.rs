@@ -103,7 +103,7 @@ impl Tokens {
 }
 
 impl Numeric {
-    /// Compares numbers that are at most `distance` apart, a number as written in the schema.
+    /// Compares numbers that are at most `distance` apart. `distance` is the number as written in the schema.
     ///
     /// # Errors
     /// The rule that the settings break.

@@ -41,7 +41,7 @@ pub(super) struct Source<R> {
     /// The bytes that were read but not decoded yet.
     filled: std::ops::Range<usize>,
     is_at_end: bool,
-    /// The rule that the file breaks after the text returned last.
+    /// The error that the next call returns: the rule that the file breaks after the text that was already returned.
     broken: Option<String>,
 }
 

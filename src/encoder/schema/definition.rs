@@ -9,7 +9,7 @@ use crate::encoder::format::Format;
 use crate::encoder::keys::KeyDerivation;
 use crate::encoder::tokens::Comparison;
 
-/// A schema, ready to encode with.
+/// A schema in the form that the encoder uses.
 #[derive(Clone, Debug)]
 pub struct Schema {
     /// Bits of a filter, after folding.

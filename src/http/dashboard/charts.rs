@@ -32,6 +32,7 @@ struct Chart {
     svg: String,
     table: &'static str,
     heads: Vec<&'static str>,
+    /// Empty for a note alone.
     rows: Vec<Vec<String>>,
 }
 
@@ -209,6 +210,20 @@ fn grow(rows: &[&[u8]], found: &mut ByThreshold) {
 }
 
 fn group_sizes(sizes: &BTreeMap<usize, u64>, part: &str) -> Chart {
+    // One bar says less than a sentence.
+    if let (1, Some((size, count))) = (sizes.len(), sizes.first_key_value()) {
+        return Chart {
+            title: "Sizes of groups",
+            note: match count {
+                1 => format!("The group has {size} records.{part}"),
+                _ => format!("Each of the {} groups has {size} records.{part}", figures::grouped(*count)),
+            },
+            svg: String::new(),
+            table: "Table of the sizes of groups",
+            heads: Vec::new(),
+            rows: Vec::new(),
+        };
+    }
     let bars: Vec<Bar> = sizes
         .iter()
         .take(40)
@@ -322,5 +337,13 @@ mod tests {
         let [sizes] = of_groups(json, 0.8, &Vec::new()).try_into().ok().unwrap();
         assert_eq!(rows(&sizes), [["2", "1"], ["3", "1"]]);
         assert!(of_groups(b"]}", 0.8, &Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn one_size_is_a_sentence() {
+        let json = br"[[0, 1], [1, 2]], [[0, 2], [1, 3]]]}";
+        let [sizes] = of_groups(json, 0.8, &Vec::new()).try_into().ok().unwrap();
+        assert_eq!(sizes.note, "Each of the 2 groups has 2 records.");
+        assert!(rows(&sizes).is_empty());
     }
 }

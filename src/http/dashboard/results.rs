@@ -86,7 +86,7 @@ pub(super) async fn view(
             ResultType::Groups if has_scores => {
                 heads(&[("Group", true), ("Records", false), ("Scores", project.parties.len() == 2)])
             }
-            ResultType::Groups => heads(&[("Group", true), ("Records", false), ("Least similarity", true)]),
+            ResultType::Groups => heads(&[("Group", true), ("Records", false), ("Lowest similarity", true)]),
             ResultType::SimilarityScores => heads(&[("Pair", true), ("Records", false), ("Score", true)]),
             ResultType::Permutations => heads(&[("Row", true), ("Same person", false)]),
         },

@@ -42,7 +42,7 @@ await open(tokens.owner);
 await page.getByRole('status').filter({ hasText: 'Live' }).waitFor();
 const deleted = await fetch(`${root}api/v1/projects/${project}`, { method: 'DELETE', headers: { Authorization: tokens.owner } });
 assert.equal(deleted.status, 204);
-await page.getByText('It was deleted.').waitFor();
+await page.getByText('The project or run has been deleted.').waitFor();
 await page.reload();
 await refused(tokens.owner);
 await person.look('token-expired');

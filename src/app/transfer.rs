@@ -327,7 +327,7 @@ async fn put(to: &dyn Store, state: ProjectState) -> Result<(), metadata::Error>
     to.update(id, Runs::All, Box::new(change)).await
 }
 
-/// Copies the buckets, the keys and the record of administrative acts.
+/// Copies the buckets, the keys and the record of administrative actions.
 fn copy_files(from: &Settings, source: &DataDir, target: &DataDir) -> Result<(), Fault> {
     let snapshot = Snapshot::take(source.path(), &from.objects, true)?;
     let listing =

@@ -1,4 +1,4 @@
-//! The audit log of administrative acts: one JSON object in each line, with the hash of the line before it.
+//! The audit log of administrative actions: one JSON object in each line, with the hash of the line before it.
 //!
 //! A line that is altered, removed or inserted breaks the chain of hashes. Lines that are cut off at the end of the
 //! file leave no trace: to detect that, keep the last hash elsewhere.
@@ -20,7 +20,7 @@ pub const FILE: &str = "audit.log";
 /// The hash before the first line.
 const BEGIN: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// An administrative act.
+/// An administrative action.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Act {
     /// The time of the response, in UTC.

@@ -124,7 +124,7 @@ pub async fn transfer(
     show: &mut (dyn FnMut(f64) + Send),
 ) -> Result<Transferred, Fault> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    // The operator must migrate a source of an older version before: a copy must not change it.
+    // The operator must migrate a source of an older version first: a copy must not change it.
     let from = &Settings { migrate: Migrate::Never, ..from.clone() };
     check(from, to)?;
     let source_dir = DataDir::open(&from.data_dir).map_err(Error::from)?;

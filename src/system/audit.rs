@@ -92,18 +92,18 @@ pub struct Audit(Arc<Mutex<Writer>>);
 #[derive(Debug)]
 struct Writer {
     path: PathBuf,
-    /// The end of the record; `None` until the first act.
+    /// The end of the record; `None` until the first action.
     end: Option<End>,
 }
 
 impl Audit {
-    /// Returns the record in a data directory. The file is created with the first act.
+    /// Returns the record in a data directory. The file is created with the first action.
     pub fn of(data_dir: &Path) -> Self {
         Self(Arc::new(Mutex::new(Writer { path: data_dir.join(FILE), end: None })))
     }
 
-    /// Adds an act, which is on the disk when this returns. Blocks. If the chain is already broken, the act follows the
-    /// last readable line, and [`verify`] reports the break.
+    /// Adds an action, which is on the disk when this returns. Blocks. If the chain is already broken, the action
+    /// follows the last readable line, and [`verify`] reports the break.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -135,7 +135,7 @@ impl Audit {
         Ok(())
     }
 
-    /// Returns up to `count` of the latest acts, the latest first. Blocks.
+    /// Returns up to `count` of the latest actions, the latest first. Blocks.
     ///
     /// # Errors
     /// [`Error::File`].

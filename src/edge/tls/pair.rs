@@ -22,7 +22,7 @@ use super::Error;
 use crate::runtime::clock::Timestamp;
 use crate::system::{regular, secret, text};
 
-/// The maximum size of a file that is read: a device has no end.
+/// The maximum size of a file that is read, since a device may have no end.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 /// The time before the expiry of a certificate from which the server warns.
 const WARNED_BEFORE: Duration = Duration::from_hours(14 * 24);

@@ -1,4 +1,5 @@
-// Tokens that grant nothing: of another project, of a deleted one, used, and replaced. Each page says so, and keeps none of them.
+// Tokens that give no access: of another project, of a deleted one, used, and replaced. Each page says so, and keeps
+// none of them.
 
 import assert from 'node:assert/strict';
 
@@ -32,7 +33,7 @@ await page.keyboard.press('Enter');
 await page.getByRole('heading', { level: 2, name: 'New run' }).waitFor();
 assert.ok((await kept()).includes(tokens.owner));
 
-// An update token that has been used says so, and offers no upload.
+// The page of a used update token says so, and offers no upload.
 await open(tokens.used);
 await page.getByText('This link has been used').waitFor();
 assert.equal(await page.locator('#file').count(), 0);

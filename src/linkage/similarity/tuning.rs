@@ -35,7 +35,7 @@ const STRIP_ROWS: usize = 256;
 const STRIP_COST: f64 = 20e6;
 /// A number of parts with which a signature sifts well.
 const MANY_PARTS: usize = 32;
-/// The number of comparisons of a run from which learning pays.
+/// The minimum number of comparisons of a run for which learning pays off.
 const LEARNING_COMPARISONS: u64 = 1 << 26;
 
 /// The tuning of a run. It does not change results.

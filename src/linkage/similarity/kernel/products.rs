@@ -37,7 +37,7 @@ pub(in crate::linkage::similarity) struct ProductLanes<'a> {
     pub first: u32,
     /// The bytes, group by group; a multiple of [`PRODUCT_LANES`] lanes.
     pub lines: &'a [Bytes],
-    /// The value from which the sums of each lane start.
+    /// The value at which the sums of each lane start.
     pub starts: &'a [i32],
 }
 

@@ -1,7 +1,7 @@
 //! A mapped file that may be truncated or become unreadable while it is mapped.
 //!
 //! An access to a byte that cannot be read raises SIGBUS, which would end the process. The signal handler of this
-//! module replaces such bytes by zeros and marks the mapping, so that [`Mapping::is_whole`] returns false. It passes a
+//! module replaces such bytes with zeros and marks the mapping, so that [`Mapping::is_whole`] returns false. It passes a
 //! SIGBUS outside of the mappings to the previous handler. Successful accesses cost nothing; a new mapping costs the
 //! search for a free [`Watch`].
 

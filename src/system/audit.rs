@@ -182,7 +182,7 @@ pub fn verify(data_dir: &Path) -> Result<End, Error> {
 }
 
 fn hash(number: u64, act: &Act, previous: &str) -> String {
-    // This type always serializes.
+    // Serializing this type cannot fail.
     let text = serde_json::to_vec(&Hashed { number, act, previous }).unwrap_or_default();
     hex::encode(Sha256::digest(text))
 }

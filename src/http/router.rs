@@ -16,9 +16,9 @@ use super::problem::Problem;
 use super::{ApiState, Live, access_log, arrival, cors, dashboard, docs, etag, guides};
 use crate::edge::{BasePath, PublicAddress};
 
-/// The header value that forbids browsers to guess the type of a response.
+/// The header value that stops browsers from guessing the type of a response.
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
-/// The header value that forbids caches to store responses, since they contain tokens and results.
+/// The header value that stops caches from storing responses, since they contain tokens and results.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// The first segments of this server's own paths.

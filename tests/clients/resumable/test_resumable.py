@@ -234,7 +234,7 @@ def test_of_two_requests_at_once_the_later_one_counts(server, api, chance):
             if upload.part(end + 1, b"").json()["expected-offset"] == end:
                 answer = line.recv(65_536).decode()
                 break
-    assert answer.startswith("HTTP/1.1 409") and "another request about this upload" in answer, answer
+    assert answer.startswith("HTTP/1.1 409") and "a newer request about this upload" in answer, answer
     assert upload.offset() == end
     with ThreadPoolExecutor(4) as pool:
         ended = list(pool.map(lambda _: upload.part(end, data[end : end + 1_000]), range(4)))

@@ -21,7 +21,7 @@ pub(super) struct Bar {
 }
 
 /// Draws bars on a logarithmic scale, since counts differ widely. `title`, without markup, is for screen readers, and
-/// `top` is the text of the highest value.
+/// `top` is the label of the highest value.
 pub(super) fn bars(title: &'static str, bars: &[Bar], top: &str) -> String {
     let height = |value: f64| (1.0 + value.max(0.0)).log10();
     let highest = bars.iter().map(|bar| height(bar.value)).fold(0.0, f64::max);
@@ -76,13 +76,13 @@ pub(super) fn bars(title: &'static str, bars: &[Bar], top: &str) -> String {
 /// A line of a chart.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
-    /// The name beside it.
+    /// The name in the legend.
     pub(super) name: &'static str,
     /// A value for each label.
     pub(super) values: Vec<f64>,
 }
 
-/// Draws two lines on one scale from zero on. `title` and `top` are as in [`bars`].
+/// Draws two lines on one scale that begins at zero. `title` and `top` are as in [`bars`].
 pub(super) fn lines(title: &'static str, lines: &[Line; 2], labels: &[&str], top: &str) -> String {
     let highest = lines.iter().flat_map(|line| &line.values).copied().fold(0.0, f64::max).max(1.0);
     let (inner_width, inner_height) = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
@@ -107,7 +107,7 @@ pub(super) fn lines(title: &'static str, lines: &[Line; 2], labels: &[&str], top
             .collect();
         let class = if number == 0 { "line" } else { "line second" };
         let _ = write!(svg, "<polyline class=\"{class}\" points=\"{}\"/>", points.join(" "));
-        // A key at the top, where the lines have their names in their order.
+        // The legend at the top lists the lines in order.
         let left = WIDTH - RIGHT - 190.0 + number as f64 * 98.0;
         let _ = write!(
             svg,

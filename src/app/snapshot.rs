@@ -43,7 +43,7 @@ pub fn is_key(path: &str) -> bool {
     KEYS.contains(&path)
 }
 
-/// An error in taking a snapshot. Nothing of the snapshot is left then.
+/// An error in taking a snapshot. After it, nothing of the snapshot is left.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A database cannot be copied.

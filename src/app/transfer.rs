@@ -124,7 +124,7 @@ pub async fn transfer(
     show: &mut (dyn FnMut(f64) + Send),
 ) -> Result<Transferred, Fault> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    // The operator must migrate a source of an older version before: a copy must not change it.
+    // The operator must migrate a source of an older version first: a copy must not change it.
     let from = &Settings { migrate: Migrate::Never, ..from.clone() };
     check(from, to)?;
     let source_dir = DataDir::open(&from.data_dir).map_err(Error::from)?;
@@ -327,7 +327,7 @@ async fn put(to: &dyn Store, state: ProjectState) -> Result<(), metadata::Error>
     to.update(id, Runs::All, Box::new(change)).await
 }
 
-/// Copies the buckets, the keys and the record of administrative acts.
+/// Copies the buckets, the keys and the record of administrative actions.
 fn copy_files(from: &Settings, source: &DataDir, target: &DataDir) -> Result<(), Fault> {
     let snapshot = Snapshot::take(source.path(), &from.objects, true)?;
     let listing =

@@ -264,7 +264,7 @@ fn all_toml() -> String {
         .iter()
         .map(|key| format!("\n#{}{}\n{} = {}\n", key.help, aliases(key), key.name, quote(key.default)));
     "# Every setting of entityd with its default: entityd serve --config FILE.\n\
-     # A setting may also be a flag (--lease-ms) or an environment variable (ENTITYD_LEASE_MS), which win.\n\
+     # A setting may also be a flag (--lease-ms) or an environment variable (ENTITYD_LEASE_MS), which take precedence.\n\
      # Times and sizes may have a unit, in quotes here: \"30s\", \"12h\", \"10GiB\".\n"
         .to_owned()
         + &lines.collect::<String>()

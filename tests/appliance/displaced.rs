@@ -193,7 +193,7 @@ async fn a_spool_that_was_removed_is_created_again() {
     is_ready(&server).await;
 }
 
-/// Replaces a file by a named pipe, a folder or a dangling symlink.
+/// Replaces a file with a named pipe, a folder or a dangling symlink.
 fn replace(path: &Path, by: &str) {
     fs::remove_file(path).unwrap();
     match by {

@@ -125,7 +125,7 @@ impl Server {
         copy
     }
 
-    /// Replaces the files of the server by an earlier copy.
+    /// Replaces the files of the server with an earlier copy.
     pub(super) async fn go_back_to(&mut self, files: &Path) {
         self.kill();
         fs::remove_dir_all(self.folder.path()).unwrap();

@@ -278,7 +278,7 @@ class Early:
         with self.listener:
             first, _ = self.listener.accept()
             if first.recv(65536).startswith(b"OPTIONS"):
-                # It does not take uploads in several requests.
+                # This server does not accept uploads in several requests.
                 first.sendall(b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                 first.close()
                 first, _ = self.listener.accept()

@@ -57,7 +57,7 @@ def test_scores_are_those_of_the_library_in_every_form(api, linkage):
     assert head == ["group", "dataset_a", "record_a", "dataset_b", "record_b", "score"]
     flat = [[str(at), *map(str, [*a, *b]), repr(score)] for at, pairs in enumerate(wanted) for a, b, score in pairs]
     assert rows == flat
-    # Without the wish, lines are those of the groups.
+    # Without `scores=true`, lines are those of the groups.
     table = run.get_result(headers={"Accept": "text/csv"})
     assert table.text.startswith("group,dataset,record\r\n")
 

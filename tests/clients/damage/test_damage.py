@@ -196,7 +196,7 @@ def before_a_start(case, folder, expected, place, table):
         again = start(server)
         assert again is None, f"refused with everything put back: {again}"
         answers = finish(server, expected)
-        # A refused start could not keep a file that it found missing.
+        # A refused start must not have changed any file: with everything put back, all answers are right.
         assert set(answers.values()) == {"right"}, f"with everything put back: {answers}\nafter: {refusal}"
         table.append(row("before", case, f"refused: {refusal}", {}))
         return

@@ -196,7 +196,7 @@ await page.keyboard.press('Enter');
 await page.keyboard.press('Tab');
 await page.keyboard.press('Enter');
 await page.getByRole('heading', { level: 1, name: 'Find the records' }).waitFor();
-await receipts[1].page.getByText('It was deleted.').waitFor();
+await receipts[1].page.getByText('The project or run has been deleted.').waitFor();
 
 settle();
 await chromium.close();

@@ -138,7 +138,7 @@ def test_the_operators_page_shows_the_rest_while_the_database_is_silent_or_stopp
             url = f"http://127.0.0.1:{server.ops_port}/admin/dashboard/view/operator"
             begun = time.monotonic()
             answer = requests.get(url, headers={"Authorization": token}, timeout=30)
-            # The dependencies are given two seconds, and one to describe themselves.
+            # Each dependency has two seconds for its check, and one for its description.
             assert answer.status_code == 200 and time.monotonic() - begun < 5
             return answer.text
 
@@ -194,7 +194,7 @@ def test_a_promoted_standby_that_missed_changes_is_refused(tmp_path):
 
 
 def test_a_promoted_standby_is_followed_and_nothing_is_lost(tmp_path):
-    # What the primary has confirmed, its standby has.
+    # The standby has everything that the primary has confirmed.
     with Postgres(tmp_path) as primary, Standby(tmp_path, primary) as standby:
         checked = subprocess.run([BINARY, "check", "--json", "--data-dir", tmp_path / "data", "--database", primary.url("postgres")],
                                  capture_output=True, text=True, env={**clean_environment(), **with_password()}, timeout=60, check=False)

@@ -192,7 +192,7 @@ def test_what_cannot_be_copied_is_said_in_one_line(engines, postgres, tmp_path):
     refused(source, wrong, "nonsense", code=2)
     nowhere = settings_file(tmp_path / "nowhere", **{**engines, "database": postgres.url("nowhere", "sslmode=disable")})
     refused(source, nowhere, "CREATE DATABASE")
-    # A database of an older version is the operator's to convert.
+    # The operator must convert a database of an older version first.
     database = sqlite3.connect(tmp_path / "source/data/metadata.db")
     version = database.execute("PRAGMA user_version").fetchone()[0]
     database.execute(f"PRAGMA user_version = {version - 1}")

@@ -68,7 +68,7 @@ def test_curl_gets_the_same_bytes_in_every_coding(linked):
     assert len(json.loads(plain)["similarity_scores"]) > RECORDS * RECORDS // 2
     for words in ([], ["--http2-prior-knowledge"]):
         for accept, coding in (("gzip", "gzip"), ("zstd", "zstd"), ("deflate, gzip, br, zstd", "zstd")):
-            # `--compressed` decodes; the header says what may be sent.
+            # With `--compressed`, curl decodes; the header lists the accepted codings.
             same, headers = curl(run, "--compressed", "-H", f"Accept-Encoding: {accept}", *words)
             assert same == plain, (accept, words)
             assert f"content-encoding: {coding}\r" in headers and "vary: accept-encoding\r" in headers

@@ -215,7 +215,7 @@ def test_killed_on_a_full_disk_it_starts_on_the_full_disk_and_loses_nothing(tmp_
             assert big.describe().json()["parties_contributed"] in (0, 1)
             disk.make_room()
             assert big.delete().status_code == 204
-            # It may have met the full disk, which ends a run with the reason.
+            # The run may have met the full disk, and then ends with the reason.
             status = run.wait()[-1]
             assert status["state"] == "completed" or "free some space" in status["message"]
             assert waiting.run(0.9).complete()["state"] == "completed"

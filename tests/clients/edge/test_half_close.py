@@ -54,5 +54,5 @@ def test_tls_itself_is_half_closed(server):
         received = b""
         while piece := plain.recv(65536):
             received += piece
-        # Longer than an alert: the encrypted response.
+        # This is longer than a TLS alert, so it is the encrypted response.
         assert len(received) > len(b"HTTP/1.1 200") + 200

@@ -109,7 +109,7 @@ def test_below_a_path_every_link_works_and_uploads_go_to_the_public_name(told, t
     setting = FORWARDED + ("" if flags else "proxy_set_header X-Forwarded-Prefix /pprl;")
     (tmp_path / "entityd").mkdir()
     with Server(tmp_path / "entityd", "--trusted-proxies", "127.0.0.1", *flags) as server:
-        # nginx replaces the path of the location by a path in the origin.
+        # nginx replaces the path of the location with a path in the origin.
         origin = server.origin + ("" if "left" in told else "/")
         with nginx(tmp_path / "nginx", origin, setting, path="/pprl/") as url:
             for page in ("/pprl/", "/pprl/docs", "/pprl/docs/", "/pprl/docs/deletion/"):

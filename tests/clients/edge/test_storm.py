@@ -78,7 +78,7 @@ def test_a_storm_from_many_addresses_takes_little_memory_and_resets_no_limit(ser
     near = (127 << 24) + (1 << 16)
     connect_from(server, range(near, near + CONNECTED))
     assert server.peak() - idle < BUDGET
-    # It got back one token a second; if it had been forgotten, it would have five hundred.
+    # The client has regained one request per second; if its state had been dropped, it could send five hundred.
     assert ask(server, [victim] * 400).get(200, 0) < 150
 
 

@@ -108,7 +108,7 @@ def test_broken_connections_lose_nothing(server, api, chance):
     for at in range(breaks):
         sent = chance.randrange(1, 2 * (size - offset) // (breaks - at + 1))
         upload.cut(server, offset, data[offset:] if not LONG else data[offset : offset + 2 * sent], min(sent, size - offset - 1), reset=at % 2 == 1)
-        # The server may read a part only after it has answered about the offset: that is as if the part had been sent then.
+        # The server may read a part only after it has reported the offset, as if the part had been sent later.
         found = upload.offset()
         assert offset <= found < size
         resumed += found > offset
@@ -166,7 +166,7 @@ def test_an_upload_survives_kills_and_restarts(tmp_path, chance):
         assert upload.part(0, data[:1_000_001]).status_code == 204
         restart(server)
         assert upload.offset() == 1_000_001
-        # A kill while bytes arrive: what was synced in between is there, and nothing is torn.
+        # A kill while bytes arrive: the bytes that were synced in the meantime are kept, and no part is torn.
         with ThreadPoolExecutor() as pool:
             slow = (data[at : at + (1 << 20)] for at in range(1_000_001, size, 1 << 20))
             sending = pool.submit(upload.part, 1_000_001, paced(slow))
@@ -234,7 +234,7 @@ def test_of_two_requests_at_once_the_later_one_counts(server, api, chance):
             if upload.part(end + 1, b"").json()["expected-offset"] == end:
                 answer = line.recv(65_536).decode()
                 break
-    assert answer.startswith("HTTP/1.1 409") and "another request about this upload" in answer, answer
+    assert answer.startswith("HTTP/1.1 409") and "a newer request about this upload" in answer, answer
     assert upload.offset() == end
     with ThreadPoolExecutor(4) as pool:
         ended = list(pool.map(lambda _: upload.part(end, data[end : end + 1_000]), range(4)))
@@ -272,7 +272,7 @@ def test_what_is_rejected_leaves_the_token_unused(server, api, chance):
         assert upload.head().status_code == 404 and len(left(server)) == before
     wrong = Upload(project, 0, 256, headers={"Upload-Length": "255"})
     problem(wrong.begun, 400)
-    # The first of two uploads counts, and the other one is over.
+    # The first of two uploads is accepted, and the other one ends.
     data = rows(chance, 2)
     one, two = Upload(project, 0, 256, first=data[:128]), Upload(project, 0, 256)
     receipt(one.part(128, data[128:], last=True))
@@ -303,7 +303,7 @@ def test_limits(tmp_path, chance):
         assert kept < 1_000_000
         assert api.call("DELETE", second.path, second.token).status_code == 204
         assert third.part(kept, bytes(1_000_000 - kept)).status_code == 204
-        # Uploads without a byte give way: their address was lost.
+        # Uploads without any bytes make room for others: their URL was lost.
         empty = [Upload(project, 0, 0, json_body=True) for _ in range(20)]
         assert [one.head().status_code for one in empty] == [404] * 6 + [204] * 14
         for one in empty[6:]:
@@ -367,7 +367,7 @@ def test_the_command_begins_again_when_the_server_has_removed_the_upload(tmp_pat
             ended = commands.run(*words, f"http://127.0.0.1:{proxy.port}", "--retry", 1)
             assert ended.returncode == 1 and "run the same command again" in ended.stderr, ended.stderr
         assert json.loads(kept.read_text())["bytes"] == len(data)
-        # The state is for another address, and then for an upload that is gone.
+        # The stored state is for another URL, and then for an upload that no longer exists.
         state = json.loads(kept.read_text())
         state["server"] = f"{server.origin}/api/v1"
         state["upload"] = state["upload"][:8] + "0" * 40

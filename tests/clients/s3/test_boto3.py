@@ -298,7 +298,7 @@ def test_object_headers_are_returned(s3, bucket):
     assert (headers["Content-Type"], headers["Content-Disposition"]) == ("a/b", "inline")
 
 
-# Of 5 MiB of zeros, of "end", and of both together.
+# The checksums of 5 MiB of zeros, of "end", and of both together.
 CHECKSUMS = {
     ("CRC32C", "FULL_OBJECT"): ("zqsFQg==", "r8FdIg==", "QSFoDg=="),
     ("CRC32C", "COMPOSITE"): ("zqsFQg==", "r8FdIg==", "NXbvPA==-2"),

@@ -1,4 +1,4 @@
-//! `entityd audit`: checks the record of administrative acts.
+//! `entityd audit`: checks the record of administrative actions.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use super::Failure;
 use super::output;
 use crate::system::audit::{self, Error};
 
-/// Checks the record of administrative acts
+/// Checks the record of administrative actions
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
 pub(super) struct Arguments {

@@ -141,7 +141,7 @@ settings! {
     rate_limit_total: Rate = "off", RATE;
     /// Rate limit for S3 requests from one address.
     rate_limit_s3: Rate = "off", RATE;
-    /// Rate limit for requests from one address to the listener for operations.
+    /// Rate limit for requests from one address to the operations listener.
     rate_limit_ops: Rate = "off", RATE;
     /// Status for rate-limited requests; the reference client retries on 503 only.
     rate_limit_status: u16 = "503", REFUSAL_STATUS;

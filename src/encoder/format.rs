@@ -1,4 +1,4 @@
-//! Formats of columns. A format checks a value and returns its normalised form, which is then cut into tokens.
+//! Formats of columns. A format checks a value and returns its normalized form, which is then cut into tokens.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

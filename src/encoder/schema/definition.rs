@@ -113,7 +113,7 @@ impl Feature {
 }
 
 impl Hashing {
-    /// Returns the normalised form of a value, which is then cut into tokens.
+    /// Returns the normalized form of a value, which is then cut into tokens.
     ///
     /// # Errors
     /// The rule that the value breaks.

@@ -210,7 +210,7 @@ async fn pairs_that_were_changed_are_damage() {
     fixture.put(&key, &[&HEADER[..], &[0; ENTRY_BYTES]].concat()).await;
     let refused = fixture.work(finalize(&parties, ResultType::Groups, parts)).await;
     assert!(
-        matches!(&refused, Err(error @ Error::DamagedObject(_)) if error.to_string().contains("cut off")),
+        matches!(&refused, Err(error @ Error::DamagedObject(_)) if error.to_string().contains("truncated")),
         "{refused:?}"
     );
 }

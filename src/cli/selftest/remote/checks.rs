@@ -148,7 +148,7 @@ async fn external(api: &Api, people: &People, ca: Option<&Path>) -> Result<Passe
     let project = api.create("groups", 2, false).await?;
     for party in 0..2 {
         let Some(place) = external::authorize(api, &project, party).await? else {
-            return Ok(Passed::NotOffered("the server gives out no credentials".to_owned()));
+            return Ok(Passed::NotOffered("the server issues no credentials".to_owned()));
         };
         let path = place.put(people.records(party).concat(), people.count(), ca).await?;
         let file = json!({ "bucket": place.bucket, "path": path });

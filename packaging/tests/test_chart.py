@@ -70,6 +70,7 @@ GOOD = {
             "existingSecret": "database",
             "passwordKey": "word",
             "caSecret": "database-ca",
+            "clientCertSecret": "database-cert",
         }
     },
     "external-queue": {
@@ -78,6 +79,7 @@ GOOD = {
             "existingSecret": "queue",
             "passwordKey": "word",
             "caSecret": "queue-ca",
+            "clientCertSecret": "queue-cert",
         }
     },
     "haproxy": {
@@ -179,6 +181,7 @@ WRONG = [
     ),
     ({"database": {"existingSecret": "a"}}, "give database.url, such as postgres://user@host/name?sslmode=verify-full"),
     ({"database": {"url": "postgres://user:b@host/name?sslmode=verify-full"}}, "database.url holds a password"),
+    ({"queue": {"clientCertSecret": "a"}}, "give queue.url, such as redis://host:6379/0"),
     ({"database": {"url": "mysql://a"}}, "/database/url"),
     ({"queue": {"existingSecret": "a"}}, "give queue.url, such as redis://host:6379/0"),
     ({"queue": {"url": "redis://a:b@host:6379/0"}}, "queue.url holds a password"),

@@ -36,7 +36,7 @@ for (const [content, words] of [
   ['', /empty/],
   ['{"clks": ["-_-_"]}', /Record 0 is not base64/],
   [`{"clks": ["${one.slice(0, -1)}"]}`, /Record 0 is not complete base64/],
-  [`{"clks": ["${one}", null]}`, /Record 1 is not a text/],
+  [`{"clks": ["${one}", null]}`, /Record 1 is not a string/],
   ['{"clks": ["AAAA"]}', /24 bits; the project needs 1024/],
   [`{"clknblocks": [["${one}", true]]}`, /neither a string nor a number/],
   ['{"encodings": {"file": {"bucket": "u", "path": "p"}}}', /names a file in an object store/],

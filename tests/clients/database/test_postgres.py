@@ -44,7 +44,7 @@ def link(api, datasets):
 
 def command(*words, environment=None):
     environment = {**clean_environment(), **(environment or {})}
-    return subprocess.run([BINARY, *map(str, words)], capture_output=True, text=True, env=environment, timeout=60)
+    return subprocess.run([BINARY, *map(str, words)], capture_output=True, text=True, env=environment, timeout=120)
 
 
 def fails(folder, url, environment=None, *flags):
@@ -179,7 +179,7 @@ def test_servers_and_migrations_that_start_at_once(postgres, database, tmp_path)
             environment = {**clean_environment(), **with_password()}
             servers.append(subprocess.Popen([BINARY, *words], stdout=log, stderr=log, env=environment))
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while sum(server.poll() is None for server in servers) > 1:
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -190,7 +190,7 @@ def test_servers_and_migrations_that_start_at_once(postgres, database, tmp_path)
     finally:
         for server in servers:
             server.terminate()
-            server.wait(timeout=30)
+            server.wait(timeout=90)
 
 
 def schema_of(postgres, database):
@@ -215,9 +215,15 @@ def test_a_migration_that_is_cut_at_any_message_leaves_all_or_nothing(postgres, 
     if os.environ.get("TESTS_LONG") != "1":
         cases = random.Random(os.environ.get("TESTS_SEED")).sample(cases, 3)
     for step, cut in cases:
-        name = postgres.create(f"{database}_{step}_{cut}")
-        with StepCutter(postgres.port, step, cut) as cutter:
-            done = apply(postgres.url(name, port=cutter.port))
+        for attempt in range(20):
+            name = postgres.create(f"{database}_{step}_{cut}_{attempt}")
+            with StepCutter(postgres.port, step, cut) as cutter:
+                done = apply(postgres.url(name, port=cutter.port))
+            if cutter.cuts[cut]:
+                break
+            # Messages may arrive together: then there are fewer steps.
+            assert done.returncode == 0, (step, cut, done.stderr)
+            postgres.sql("postgres", f"DROP DATABASE {name}")
         assert cutter.cuts[cut] == 1, (step, cut)
         found = schema_of(postgres, name)
         assert found in ([[], [], []], whole), (step, cut, found)

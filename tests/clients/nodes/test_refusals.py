@@ -111,7 +111,13 @@ def test_a_worker_that_differs_is_refused_with_both_values(node, token, tmp_path
     with WorkerNode(tmp_path / "w", [node.join_url], token, "--body-bytes-max", "1000000") as worker:
         worker.wait_until_said("body_bytes_max")
         assert '1000000' in worker.said() and "10485760000" in worker.said()
-        assert worker.ops("/readyz").status_code == 503
+
+        def is_not_ready():
+            # The listener may not be there yet.
+            with contextlib.suppress(requests.ConnectionError):
+                return worker.ops("/readyz").status_code == 503
+
+        until(is_not_ready, "the worker is not ready")
     until(lambda: "a worker is rejected" in node.log.read_text(), "it is logged")
 
 

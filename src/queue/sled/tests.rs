@@ -231,7 +231,7 @@ fn garbage_is_not_taken_for_a_new_queue() {
 
 /// Enqueues a job; repeats the call until the store is open again.
 async fn enqueue_at_last(broker: &SledBroker, name: &str) {
-    for _ in 0..200 {
+    for _ in 0..3_000 {
         match broker.enqueue(&[job(name)], at(0)).await {
             Ok(_) => return,
             Err(Error::Storage(_)) => tokio::time::sleep(Duration::from_millis(20)).await,

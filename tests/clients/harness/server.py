@@ -79,6 +79,7 @@ class Server:
         command += ["--ops-listen", f"{self.host}:{self.ops_port}"]
         command += ["--data-dir", self.data, *self.flags]
         with self.log.open("ab") as log:
+            self.said_before = log.tell()
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment
             )
@@ -107,12 +108,19 @@ class Server:
             assert self.process.poll() is None, f"exited with {self.process.returncode}\n{self.tail()}"
             try:
                 verify = str(self.certificate) if self.certificate else True
-                if requests.get(f"{self.url}/status", timeout=2, verify=verify).status_code == 200:
+                if requests.get(f"{self.url}/status", timeout=2, verify=verify).status_code == 200 and self._has_said("no telemetry"):
                     return
             except OSError:
                 pass
             time.sleep(0.02)
         raise AssertionError(f"no answer within {START_S} s\n{self.tail()}")
+
+    def _has_said(self, words):
+        """Returns whether the log has the words since this start: the banner, which ends with these, is printed after the first
+        response, and the server is ready then."""
+        with self.log.open("rb") as log:
+            log.seek(self.said_before)
+            return words.encode() in log.read()
 
     def tail(self):
         """Returns the last lines of the server's log."""

@@ -51,7 +51,7 @@ fn message(status: &Value) -> &str {
 
 /// Damages the files of this kind when a run reaches `step`, for every kind of damage in turn.
 async fn damaged(kind: &str, step: &str) {
-    let server = Entityd::with_variables(&[], &[("ENTITYD_SLOW_MS", &format!("{step}=400"))]);
+    let server = Entityd::with_variables(&[], &[("ENTITYD_SLOW_MS", &format!("{step}=1500"))]);
     for (seen, (what, damage)) in DAMAGES.iter().enumerate() {
         let project = linked(&server, "groups").await;
         let run = project.run(0.9).await;

@@ -83,9 +83,9 @@ fn a_group_of_changes_costs_one_sync() {
     let recording = Recording::of(record("syncs", folder.path()));
     let syncs = |from: &str, to: &str| recording.syncs_between(from, to);
     let (alone, together) = (syncs("alone", "together"), syncs("together", "done"));
-    // Each single call needs a sync. One or two more syncs have other causes.
+    // Each single call needs one sync, not two. A few more syncs have other causes, more of them on a loaded machine.
     assert!(
-        (workload::CALLS..=workload::CALLS + 2).contains(&alone),
+        (workload::CALLS..workload::CALLS * 3 / 2).contains(&alone),
         "{alone} syncs of calls one after another"
     );
     assert!((1..=workload::CALLS / 2).contains(&together), "{together} syncs of calls all at once");

@@ -212,19 +212,17 @@ def test_a_migration_that_is_cut_at_any_message_leaves_all_or_nothing(postgres, 
     assert all(whole), whole
     cases = [(step, cut) for step in range(1, 1 - cutter.step) for cut in ("before", "after")]
     assert len(cases) > 10, cases
-    if os.environ.get("TESTS_LONG") != "1":
-        cases = random.Random(os.environ.get("TESTS_SEED")).sample(cases, 3)
+    random.Random(os.environ.get("TESTS_SEED")).shuffle(cases)
+    wanted, made = len(cases) if os.environ.get("TESTS_LONG") == "1" else 3, 0
     for step, cut in cases:
-        for attempt in range(20):
-            name = postgres.create(f"{database}_{step}_{cut}_{attempt}")
-            with StepCutter(postgres.port, step, cut) as cutter:
-                done = apply(postgres.url(name, port=cutter.port))
-            if cutter.cuts[cut]:
-                break
-            # Messages may arrive together: then there are fewer steps.
-            assert done.returncode == 0, (step, cut, done.stderr)
-            postgres.sql("postgres", f"DROP DATABASE {name}")
-        assert cutter.cuts[cut] == 1, (step, cut)
+        if made == wanted:
+            break
+        name = postgres.create(f"{database}_{step}_{cut}")
+        with StepCutter(postgres.port, step, cut) as cutter:
+            done = apply(postgres.url(name, port=cutter.port))
+        # Messages that arrive together are one step: there may be fewer steps than those that were counted.
+        assert cutter.cuts[cut] == 1 or done.returncode == 0, (step, cut, done.stderr)
+        made += cutter.cuts[cut]
         found = schema_of(postgres, name)
         assert found in ([[], [], []], whole), (step, cut, found)
         said = [line for line in done.stderr.splitlines() if line.startswith("entityd: ")]
@@ -232,7 +230,8 @@ def test_a_migration_that_is_cut_at_any_message_leaves_all_or_nothing(postgres, 
         again = apply(postgres.url(name))
         assert again.returncode == 0 and schema_of(postgres, name) == whole, (step, cut, again.stderr)
         postgres.sql("postgres", f"DROP DATABASE {name}")
-    print(f"cut {len(cases)} times")
+    print(f"cut {made} times")
+    assert made >= 3, cases
 
 
 def test_metadata_in_one_database_is_not_ignored_by_the_other(postgres, database, tmp_path):

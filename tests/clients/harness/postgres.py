@@ -103,7 +103,7 @@ class Postgres(contextlib.AbstractContextManager):
         (self.folder / "server.key").chmod(0o600)
 
     def start(self):
-        command = [programs() / "postgres", "-D", self.data, "-p", str(self.port), "-k", self.folder]
+        command = [programs() / "postgres", "-D", self.data, "-p", str(self.port), "-c", "unix_socket_directories="]
         tls = ["ssl=on", f"ssl_cert_file={self.folder}/server.pem", f"ssl_key_file={self.folder}/server.key"]
         for setting in [*self.settings, *tls]:
             command += ["-c", setting]

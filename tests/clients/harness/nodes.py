@@ -12,7 +12,7 @@ from .api import Api
 from .server import BINARY, STOP_S, UNLIMITED, Server, clean_environment, free_ports
 from .wait import until
 
-LEASE_MS = 3_000
+LEASE_MS = 5_000
 
 
 class ApiNode(Server):

@@ -14,7 +14,7 @@ pytestmark = needs_redis
 
 # Some hundred short jobs.
 PER_JOB = 20_000
-FLAGS = ["--comparisons-per-job", str(PER_JOB), "--lease-ms", "3_000"]
+FLAGS = ["--comparisons-per-job", str(PER_JOB), "--lease-ms", "5_000"]
 # The fault meets a run that is not complete.
 SLOW = {"ENTITYD_SLOW_MS": "compare=30"}
 THRESHOLD = 0.8
@@ -68,7 +68,7 @@ def kill(redis, _):
 
 
 def stop(redis, _):
-    redis.stop_for(4)
+    redis.stop_for(6)
 
 
 def flush(redis, _):

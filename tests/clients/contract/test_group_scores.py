@@ -133,7 +133,7 @@ def test_killed_while_it_finishes_a_run_it_reaches_the_same_scores(tmp_path, mom
     with Api(server.url) as api:
         project = filled(api, people(3))
         run = project.run(0.8, scores=True)
-        assert server.process.wait(timeout=60) == -signal.SIGABRT
+        assert server.process.wait(timeout=120) == -signal.SIGABRT
     del server.environment["ENTITYD_BREAKPOINT"]
     with server, Api(server.url) as api:
         project = Project(api, {"project_id": project.id, "result_token": project.token, "update_tokens": []})

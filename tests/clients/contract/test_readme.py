@@ -17,7 +17,7 @@ def lines_of(commands, folder, **variables):
     script = re.sub(r"^export PATH=.*$", 'entityd() { "$BINARY" "$@"; }', commands, flags=re.MULTILINE)
     environment = {**os.environ, "BINARY": str(BINARY), **variables}
     shell = ["sh", "-eu", "-c", script]
-    done = subprocess.run(shell, capture_output=True, text=True, timeout=60, check=True, cwd=folder, env=environment)
+    done = subprocess.run(shell, capture_output=True, text=True, timeout=180, check=True, cwd=folder, env=environment)
     return done.stdout.splitlines()
 
 

@@ -58,7 +58,7 @@ def settings_file(folder, **settings):
 def copy(source, target, *words):
     """Copies from the data directory of the settings file `source` to the settings of `target`."""
     command = [BINARY, "migrate", "copy", "--config", source, "--to", target, "--json", *words]
-    return subprocess.run(command, capture_output=True, text=True, env=clean_environment(), timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, env=clean_environment(), timeout=300)
 
 
 class Scene:
@@ -156,9 +156,9 @@ def test_a_copy_that_was_killed_is_refused_and_continued(engines, tmp_path):
         if running.returncode == 0 or not (tmp_path / "target/data/transferring").exists():
             continue
         words = [BINARY, "serve", "--config", target, "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]
-        refused = subprocess.run(words, capture_output=True, text=True, env=clean_environment(), timeout=60)
+        refused = subprocess.run(words, capture_output=True, text=True, env=clean_environment(), timeout=120)
         assert refused.returncode == 1 and "entityd migrate copy" in refused.stderr, refused.stderr
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while (done := copy(source, target)).returncode and "holds the data" not in done.stderr:
         # A killed process may have entered the list of nodes.
         assert "stop all nodes" in done.stderr and time.monotonic() < deadline, done.stderr

@@ -20,7 +20,7 @@ def server(tmp_path_factory):
 @contextlib.contextmanager
 def talk(server):
     context = ssl.create_default_context(cafile=server.certificate)
-    with socket.create_connection((server.host, server.port), timeout=20) as plain:
+    with socket.create_connection((server.host, server.port), timeout=60) as plain:
         yield plain, context
 
 

@@ -140,7 +140,7 @@ def test_an_interrupted_job_finds_the_objects_it_had_made(store, tmp_path, momen
             for party in range(2):
                 project.upload_binary(party, ENCODINGS[party])
             run = project.run(0.95)
-            server.process.wait(timeout=60)
+            server.process.wait(timeout=120)
         finally:
             server.process.kill()
             server.process.wait()

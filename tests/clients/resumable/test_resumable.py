@@ -8,6 +8,7 @@ import random
 import socket
 import struct
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -63,7 +64,7 @@ class Upload:
         head = f"PATCH /api/v1{self.path} HTTP/1.1\r\nHost: x\r\nAuthorization: {self.token}\r\n"
         head += f"Content-Type: application/partial-upload\r\nContent-Length: {len(data)}\r\n"
         head += f"Upload-Offset: {offset}\r\nUpload-Complete: ?1\r\n\r\n"
-        with socket.create_connection((server.host, server.port), timeout=30) as line:
+        with socket.create_connection((server.host, server.port), timeout=60) as line:
             line.sendall(head.encode())
             line.sendall(data[:sent])
             if reset:
@@ -169,11 +170,14 @@ def test_an_upload_survives_kills_and_restarts(tmp_path, chance):
         assert upload.offset() == 1_000_001
         # A kill while bytes arrive: the bytes that were synced in the meantime are kept, and no part is torn.
         with ThreadPoolExecutor() as pool:
-            slow = (data[at : at + (1 << 20)] for at in range(1_000_001, size, 1 << 20))
-            sending = pool.submit(upload.part, 1_000_001, paced(slow))
+            pieces, killed = [data[at : at + (1 << 20)] for at in range(1_000_001, size, 1 << 20)], threading.Event()
+            sending = pool.submit(upload.part, 1_000_001, paced(pieces[:16], pieces[16:], killed))
             path = server.data / "uploads" / upload.path.rpartition("/")[2]
-            until(lambda: path.stat().st_size > 12 << 20, "half of it has arrived")
-            restart(server)
+            try:
+                until(lambda: path.stat().st_size > 12 << 20, "half of it has arrived")
+                restart(server)
+            finally:
+                killed.set()
             assert sending.exception() is not None
         offset = upload.offset()
         assert 8 << 20 <= offset <= size, offset
@@ -189,13 +193,16 @@ def test_an_upload_survives_kills_and_restarts(tmp_path, chance):
         problem(upload.part(size, b"x", last=True), 400, "completed-upload")
         problem(upload.part(0, b"", last=True), 409, "mismatching-upload-offset")
         assert api.delete(project.path, project.token).status_code == 204
-        assert left(server) == []
+        until(lambda: left(server) == [], "nothing is left")
 
 
-def paced(pieces):
-    for piece in pieces:
+def paced(first, rest, killed):
+    """Yields pieces slowly; those of `rest` once the server was killed."""
+    for piece in first:
         yield piece
         time.sleep(0.03)
+    killed.wait()
+    yield from rest
 
 
 def test_a_part_at_a_wrong_place_changes_nothing(server, api, chance):
@@ -224,10 +231,10 @@ def test_of_two_requests_at_once_the_later_one_counts(server, api, chance):
     upload = Upload(project, 0, len(data))
     head = f"PATCH /api/v1{upload.path} HTTP/1.1\r\nHost: x\r\nAuthorization: {upload.token}\r\nContent-Type: "
     head += "application/partial-upload\r\nUpload-Complete: ?1\r\n"
-    for attempt in range(1, 20):
+    for attempt in range(1, 40):
         begin = upload.offset()
         end = begin + 5_000
-        with socket.create_connection((server.host, server.port), timeout=30) as line:
+        with socket.create_connection((server.host, server.port), timeout=60) as line:
             more = f"Content-Length: {len(data) - begin}\r\nUpload-Offset: {begin}\r\n\r\n"
             line.sendall((head + more).encode() + data[begin:end])
             # A request that comes too early ends the first one before its bytes have arrived.
@@ -270,7 +277,8 @@ def test_what_is_rejected_leaves_the_token_unused(server, api, chance):
     for body, status in ((b'{"clks": [', 400), (b"{}", 400), (b'{"clknblocks": [["AAAAAAAAAAA=", "a"]]}', 403)):
         upload = Upload(project, 0, 0, json_body=True, first=body[:2])
         problem(upload.part(2, body[2:], last=True), status)
-        assert upload.head().status_code == 404 and len(left(server)) == before
+        assert upload.head().status_code == 404
+        until(lambda: len(left(server)) == before, "nothing is left")
     wrong = Upload(project, 0, 256, headers={"Upload-Length": "255"})
     problem(wrong.begun, 400)
     # The first of two uploads is accepted, and the other one ends.
@@ -316,11 +324,11 @@ def test_limits(tmp_path, chance):
 
 
 def test_uploads_expire(tmp_path):
-    with Server(tmp_path, "--partial-upload-expiry-ms", "3000") as server, Api(server.url) as api:
+    with Server(tmp_path, "--partial-upload-expiry-ms", "12000") as server, Api(server.url) as api:
         project = api.project("groups")
         upload = Upload(project, 0, 0, json_body=True, first=b"{")
         for _ in range(3):
-            time.sleep(1.5)
+            time.sleep(4.5)
             assert upload.offset() == 1
         restart(server)
         assert upload.offset() == 1

@@ -15,6 +15,8 @@ pub use self::source::Charset;
 
 use std::io::Read;
 
+use zeroize::Zeroizing;
+
 use self::parser::Parser;
 use self::source::Source;
 
@@ -34,7 +36,7 @@ pub struct Reader<R> {
     source: Source<R>,
     parser: Parser,
     /// The text that was decoded and not parsed yet, from this position on.
-    piece: String,
+    piece: Zeroizing<String>,
     at: usize,
     is_done: bool,
 }
@@ -45,7 +47,7 @@ impl<R: Read> Reader<R> {
         Self {
             source: Source::new(file, dialect.charset),
             parser: Parser::new(dialect.delimiter, dialect.field_max),
-            piece: String::new(),
+            piece: Zeroizing::default(),
             at: 0,
             is_done: false,
         }

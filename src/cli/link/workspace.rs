@@ -41,8 +41,8 @@ impl Workspace {
     }
 
     /// Returns the files to remove on Ctrl-C.
-    pub(super) const fn unfinished(&self) -> &Unfinished {
-        &self.unfinished
+    pub(super) const fn unfinished(&self) -> Unfinished {
+        self.unfinished
     }
 
     /// Makes an unnamed file, which is deleted when it is closed.

@@ -141,6 +141,8 @@ impl Arguments {
             skips: self.on_error == OnError::Skip,
             done,
         };
+        // The first encodings may take a while.
+        run.progress.show(&run.task, 0.0);
         let header = self.header.into();
         let encoded = pool.install(|| stream::encode(&mut reader, header, &schema, &secret, &mut run));
         run.finish(encoded.map_err(|error| self.explain(&error)), self.blocks.as_deref())

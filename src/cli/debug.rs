@@ -81,7 +81,7 @@ impl Bundle {
         let options = self.server.options();
         let mut read: Vec<&Path> = named.map(Path::new).chain(self.log_file.as_deref()).collect();
         read.extend(options.files());
-        let destination = Destination::open_beside(Some(&path), &read, &unfinished)?;
+        let destination = Destination::open_beside(Some(&path), &read, unfinished)?;
         let mut entries = vec![
             ("versions.txt", versions()),
             ("settings.json", show::json(&loaded)),

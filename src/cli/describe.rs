@@ -12,6 +12,7 @@ use super::table::{TableArguments, cannot_read};
 use crate::encoder::csv::{Batch, Error};
 use crate::encoder::profile::{Profile, Profiler};
 use crate::encoder::schema::Schema;
+use crate::encoder::stream::header_rule;
 
 /// The number of rows read at a time.
 const BATCH_ROWS: usize = 16_384;
@@ -60,7 +61,14 @@ impl Describe {
                 },
             )?;
             if std::mem::take(&mut skips_header) {
-                continue;
+                let names: Vec<_> =
+                    if batch.is_empty() { Vec::new() } else { batch.row(0).fields().collect() };
+                match header_rule(&names, schema) {
+                    Some(rule) => {
+                        return Err(Failure::Input(format!("{}: the header: {rule}", data.display())));
+                    }
+                    None => continue,
+                }
             }
             if batch.is_empty() {
                 progress.finish();

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use super::answer::is_control;
+use super::progress;
 use crate::telemetry::chain;
 
 /// The exit codes, for `--help`.
@@ -93,5 +94,5 @@ pub(super) fn code(outcome: Result<(), Failure>) -> ExitCode {
 pub(super) fn complain(sentence: &str) {
     // Standard error may be closed; there is no other place to report that.
     let sentence = sentence.replace(|letter| letter != '\n' && is_control(letter), " ");
-    let _ = writeln!(io::stderr(), "entityd: {sentence}");
+    let _ = progress::aside(|| writeln!(io::stderr(), "entityd: {sentence}"));
 }

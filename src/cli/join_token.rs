@@ -39,7 +39,7 @@ impl Arguments {
         let runtime = runtime()?;
         // The output is opened before the token is created.
         let unfinished = Unfinished::watch(&runtime);
-        let open = |path: &PathBuf| Destination::open_private(path, &self.server.files(), &unfinished);
+        let open = |path: &PathBuf| Destination::open_private(path, &self.server.files(), unfinished);
         let output = self.output.as_ref().map(open).transpose()?;
         runtime.block_on(self.ask(&client, output))
     }

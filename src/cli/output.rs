@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::io::{Errno, fcntl_getfd};
 use serde_json::Value;
 
-use super::Failure;
+use super::{Failure, progress};
 
 /// Set if standard output was closed when the process was started (`>&-`).
 static CLOSED: AtomicBool = AtomicBool::new(false);
@@ -31,7 +31,8 @@ pub(super) fn stdout() -> Result<io::Stdout, Failure> {
 /// Writes `text` to standard output.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = stdout()?.lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| Failure::output(&error))
+    let written = progress::aside(|| stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
+    written.map_err(|error| Failure::output(&error))
 }
 
 /// Prints the response of a server as JSON, or as text made by `text`.
@@ -42,5 +43,5 @@ pub(super) fn answer(answer: &Value, json: bool, text: impl FnOnce(&Value) -> St
 /// Writes a line that is not an error to standard error.
 pub(super) fn note(sentence: &str) {
     // If standard error cannot be written, there is no reader to inform.
-    let _ = writeln!(io::stderr(), "{sentence}");
+    let _ = progress::aside(|| writeln!(io::stderr(), "{sentence}"));
 }

@@ -1,11 +1,15 @@
 //! Detects compressed files and archives by their first bytes, and unpacks compressed files.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
+
+use super::exit::Failure;
+use super::table::cannot_read;
+use crate::system::permission::explained;
 
 /// The number of bytes needed to recognise a format: a tar archive has its signature at byte 257.
 const HEAD_BYTES: usize = 512;
@@ -68,6 +72,40 @@ pub(super) fn unread(path: &Path, head: &[u8]) -> Option<&'static str> {
     let found = UNREAD.iter().find(begins).map(|(.., what)| *what);
     // Three bytes of a row may match by chance.
     found.filter(|what| !(holds_rows(path) && what.ends_with("bzip2")))
+}
+
+/// Opens a file that is read more than once, and decompresses it if it is compressed.
+pub(super) fn open(path: &Path) -> Result<File, Failure> {
+    let failed = |error: io::Error| cannot_read(path, &error);
+    let refused = |problem: &str| Failure::Input(format!("{}: {problem}", path.display()));
+    let file = File::open(path).map_err(|error| failed(explained(path, error)))?;
+    let kind = file.metadata().map_err(failed)?;
+    if kind.is_dir() {
+        return Err(refused("is a folder; give the file with the encodings"));
+    }
+    // A pipe is copied, since it is read more than once.
+    let file =
+        if kind.is_file() { file } else { copied(|mut to| io::copy(&mut &file, &mut to)).map_err(failed)? };
+    let head = head(&file).map_err(failed)?;
+    if head.is_empty() {
+        return Err(refused("is empty"));
+    }
+    if let Some(what) = unread(path, &head) {
+        return Err(refused(&format!("is {what}; unpack it, and give the file with the encodings")));
+    }
+    match coding(path, &head) {
+        None => Ok(file),
+        Some(coding) => copied(|to| unpack(file, coding, to))
+            .map_err(|error| damage(&error).map_or_else(|| failed(error), |problem| refused(&problem))),
+    }
+}
+
+/// Creates an unnamed file, fills it with `write`, and rewinds it.
+fn copied(write: impl FnOnce(&File) -> io::Result<u64>) -> io::Result<File> {
+    let mut copy = tempfile::tempfile()?;
+    write(&copy)?;
+    copy.rewind()?;
+    Ok(copy)
 }
 
 /// Describes the fault in the content of a file that could not be unpacked; `None` if the system failed.

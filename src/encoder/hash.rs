@@ -101,6 +101,11 @@ fn other_step(md5: &Hmac<Md5>, token: &[u8], bits: usize) -> Option<usize> {
 /// Returns a digest, read as a big-endian number, modulo `bits`.
 pub(super) fn remainder(digest: &[u8], bits: usize) -> usize {
     let bits = bits as u64;
+    if bits.is_power_of_two() && bits <= 1 << 32 {
+        // The last word decides.
+        let word = digest.last_chunk().map_or(0, |word| u32::from_be_bytes(*word));
+        return (u64::from(word) & (bits - 1)) as usize;
+    }
     let words = digest
         .chunks_exact(4)
         .map(|word| u64::from(u32::from_be_bytes([word[0], word[1], word[2], word[3]])));

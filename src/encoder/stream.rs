@@ -204,19 +204,40 @@ fn check_header<R: Read>(reader: &mut Reader<R>, header: Header, schema: &Schema
     }
 }
 
-/// Returns the rule that a header breaks.
-fn header_rule(names: &[&str], schema: &Schema) -> Option<String> {
+/// The most names of columns in a message.
+const NAMES_MAX: usize = 5;
+
+/// Returns the rule of the schema that a header breaks. Without any name of the schema, the row may be a record, and the rule
+/// has no text of it.
+pub fn header_rule(names: &[&str], schema: &Schema) -> Option<String> {
     let features = &schema.features;
     let differs = names.iter().zip(features).position(|(name, feature)| **name != feature.identifier);
     if differs.is_none() && names.len() == features.len() {
         return None;
+    }
+    let has = |name: &str| features.iter().any(|feature| feature.identifier == name);
+    if !names.iter().any(|name| has(name)) {
+        let counts = format!("there are {} columns; the schema has {}", names.len(), features.len());
+        let counts = if names.len() == features.len() { String::new() } else { format!("{counts}; and ") };
+        return Some(format!(
+            "{counts}none has a name of the schema: is it a record, without a header above it?"
+        ));
     }
     let repeated = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
     if let Some((at, name)) = repeated {
         return Some(format!("column {} has the name of an earlier one: {name}", at + 1));
     }
     if names.len() != features.len() {
-        return Some(format!("there are {} columns; the schema has {}", names.len(), features.len()));
+        let unknown = names.iter().copied().filter(|name| !has(name));
+        let absent = features.iter().map(|feature| feature.identifier.as_str());
+        let absent = absent.filter(|name| !names.contains(name));
+        return Some(format!(
+            "there are {} columns; the schema has {}{}{}",
+            names.len(),
+            features.len(),
+            listed("; it does not have", unknown),
+            listed("; the file lacks", absent)
+        ));
     }
     let at = differs?;
     Some(format!(
@@ -225,4 +246,14 @@ fn header_rule(names: &[&str], schema: &Schema) -> Option<String> {
         names[at],
         features[at].identifier
     ))
+}
+
+/// Returns names after an introduction; nothing if there are none.
+fn listed<'a>(introduction: &str, names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<_> = names.map(|name| format!("{name:?}")).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    let more = if names.len() > NAMES_MAX { ", ..." } else { "" };
+    format!("{introduction} {}{more}", names[..names.len().min(NAMES_MAX)].join(", "))
 }

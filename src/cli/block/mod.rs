@@ -16,6 +16,18 @@ use super::table::TableArguments;
 use super::{context, secret};
 use crate::encoder::blocking::Statistics;
 
+/// A configuration, for `--help`.
+const EXAMPLE: &str = r#"Example, for a CSV with the columns name and born. Records whose names begin with the same three
+letters are in a block, and so are those with the same date of birth. Blocks with half of the
+records or more are left out.
+  {"type": "p-sig", "version": 1, "config": {
+    "blocking-features": ["name", "born"],
+    "filter": {"type": "ratio", "min": 0, "max": 0.5},
+    "blocking-filter": {"type": "bloom filter", "number-hash-functions": 4, "bf-len": 2048},
+    "signatureSpecs": [
+      [{"type": "characters-at", "config": {"pos": [":3"]}, "feature": "name"}],
+      [{"type": "feature-value", "feature": "born"}]]}}"#;
+
 /// Puts the records of a CSV into blocks, so that only records of a block are compared
 ///
 /// The configuration and the blocks are those of blocklib 0.1: P-Sig (with feature-value, characters-at and metaphone) on
@@ -25,6 +37,7 @@ use crate::encoder::blocking::Statistics;
 /// Block names are hashes of personal data without a key: anyone who can guess a value can check the guess. With
 /// --keyed they also depend on a secret. This is incompatible with blocklib: every party must use --keyed.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLE)]
 pub(super) struct Arguments {
     /// CSV with a record in each row, or JSON with encodings if the configuration says input-clks; - is standard input
     #[arg(value_name = "DATA")]
@@ -58,7 +71,7 @@ impl Arguments {
             .flatten()
             .map(PathBuf::as_path)
             .collect();
-        let destination = Destination::open_beside(self.output.as_deref(), &read, &unfinished)?;
+        let destination = Destination::open_beside(self.output.as_deref(), &read, unfinished)?;
         let progress = Progress::new();
         let source = Source {
             data: &self.data,

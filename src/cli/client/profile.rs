@@ -56,6 +56,9 @@ pub(super) struct Profile {
     /// The project.
     #[serde(alias = "project", skip_serializing_if = "Option::is_none")]
     pub(super) project_id: Option<String>,
+    /// Set if the uploads of the project have blocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) blocks: Option<bool>,
     /// The number of the party that owns the profile, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) party: Option<usize>,
@@ -97,7 +100,7 @@ impl Profile {
             let start = error.span().map_or(0, |span| span.start);
             let line = text.get(..start).unwrap_or_default().matches('\n').count() + 1;
             refused(&format!(
-                "line {line}: expected `name = \"value\"` with one of server, ca, project_id, party, result_token, \
+                "line {line}: expected `name = \"value\"` with one of server, ca, project_id, blocks, party, result_token, \
                  update_token, update_tokens, receipt_token"
             ))
         })

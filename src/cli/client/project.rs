@@ -137,7 +137,8 @@ impl Create {
         }
         let asked = Asked::new("creating a project", Shape::Member("project_id"));
         let answer = ask(session, Method::POST, Some(&body), &self.admin, &asked).await?;
-        let saved = self.save.as_deref().map(|folder| save(folder, session, &answer)).transpose();
+        let saved =
+            self.save.as_deref().map(|folder| save(folder, session, self.blocks, &answer)).transpose();
         match saved {
             Ok(Some(folder)) if !session.json => output::print(&format!(
                 "project {}\nprofiles of the analyst and of {} parties are in {folder}\n",
@@ -213,7 +214,7 @@ fn prepare(folder: &Path) -> Result<(), Failure> {
 }
 
 /// Writes a profile for the analyst, and one for each party. Returns the folder's name.
-fn save(folder: &Path, session: &Session, answer: &Value) -> Result<String, Failure> {
+fn save(folder: &Path, session: &Session, uses_blocks: bool, answer: &Value) -> Result<String, Failure> {
     let missing = || Failure::Failed("creating a project: the response lacks the id or a token".to_owned());
     let token = |value: &Value| value.as_str().map(Token::new);
     let common = || -> Result<Profile, Failure> {
@@ -223,6 +224,7 @@ fn save(folder: &Path, session: &Session, answer: &Value) -> Result<String, Fail
             server: Some(server.to_owned()),
             ca: ca.map_err(|error| Failure::Failed(format!("--ca: {error}")))?,
             project_id: Some(answer["project_id"].as_str().ok_or_else(missing)?.to_owned()),
+            blocks: uses_blocks.then_some(true),
             ..Profile::default()
         })
     };

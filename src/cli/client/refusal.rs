@@ -136,7 +136,9 @@ pub(super) fn no_json(base: &str, kind: Option<&HeaderValue>, body: &[u8], asked
 fn detail(body: &[u8]) -> Option<String> {
     let problem: Value = serde_json::from_slice(body).ok()?;
     let said = [&problem["detail"], &problem["title"], &problem["message"]];
-    said.into_iter().find_map(Value::as_str).map(plain)
+    let said = said.into_iter().find_map(Value::as_str).map(plain);
+    // What the API offers as a header, the command offers as a flag.
+    said.map(|said| said.replace("with the header Receipt-Again: true", "with --again"))
 }
 
 fn is(kind: &HeaderValue, word: &str) -> bool {

@@ -16,6 +16,7 @@ use super::destination::{Destination, differs};
 use super::exit::Failure;
 use super::interrupt::Unfinished;
 use super::progress::Progress;
+use super::record_blocks::Blocks;
 use super::schema_file::read_schema_for_encoding;
 use super::table::{Done, TableArguments};
 use super::{context, output, secret};
@@ -25,7 +26,7 @@ use crate::runtime::compute::Pool;
 
 /// Encodes the people of a CSV as Bloom filters
 ///
-/// The linkage schema says how each column is encoded, in the order of the columns. The encodings are bit for
+/// The linkage schema says how each column is encoded, in the order of the columns; `entityd schema --help` has an example. The encodings are bit for
 /// bit those of clkhash 0.18.3, for schemas of versions 1, 2 and 3. They are written as JSON for an upload
 /// ({"clks": [...]}) or, if OUT ends in .bin, as rows of bytes without separators. If OUT also ends in .gz or .zst, they
 /// are compressed. Row N of the CSV becomes encoding N. Memory is bounded, regardless of the size of the file.
@@ -53,6 +54,11 @@ pub(super) struct Arguments {
     /// Format of the encodings [default: bin if OUT ends in .bin, .bin.gz or .bin.zst; json otherwise]
     #[arg(long, value_enum)]
     format: Option<Format>,
+    /// Also write the blocks of each row, as `entityd block` and anonlink-client made them from DATA.csv:
+    /// {"clknblocks": [[encoding, block, ...], ...]}, an upload for a project with blocks. Rows are numbered from 0,
+    /// including those that are left out
+    #[arg(long, value_name = "BLOCKS.json")]
+    blocks: Option<PathBuf>,
     /// Kind of the first row: the names of the columns as the schema has them, other names, or a record
     #[arg(long, value_enum, default_value = "check")]
     header: HeaderKind,
@@ -116,31 +122,35 @@ impl Arguments {
         let schema = read_schema_for_encoding(&self.schema, self.strict)?;
         self.check_features(&schema)?;
         let secret = self.secret()?;
+        let blocks = self.blocks.as_deref().map(Blocks::read).transpose()?;
         let pool = Pool::new(self.threads.into())
             .map_err(|error| Failure::Failed(format!("cannot start threads: {error}")))?;
         let runtime = context::runtime()?;
         let unfinished = Unfinished::watch(&runtime);
         let (mut reader, done) = self.table.open(&self.data)?;
-        let destination = Destination::open(self.output.as_deref(), &unfinished)?;
+        let destination = Destination::open(self.output.as_deref(), unfinished)?;
         let encoding_bytes = schema.encoding_bytes();
-        let quality = self.report.as_deref().map(|path| Quality::open(path, &schema, &unfinished));
+        let quality = self.report.as_deref().map(|path| Quality::open(path, &schema, unfinished));
         let mut run = Run {
-            writer: Writer::new(destination, self.output.as_deref(), self.format, encoding_bytes)?,
+            writer: Writer::new(destination, self.output.as_deref(), self.format, encoding_bytes, blocks)?,
             quality: quality.transpose()?,
             report: Report::open(self.errors.as_deref(), self.show_values)?,
-            progress: Progress::new(),
+            progress: Progress::beside(self.output.as_deref()),
             task: format!("encoding {}", self.data.display()),
             skips: self.on_error == OnError::Skip,
             done,
         };
+        // The first encodings may take a while.
+        run.progress.show(&run.task, 0.0);
         let header = self.header.into();
         let encoded = pool.install(|| stream::encode(&mut reader, header, &schema, &secret, &mut run));
-        run.finish(encoded.map_err(|error| self.explain(&error)))
+        run.finish(encoded.map_err(|error| self.explain(&error)), self.blocks.as_deref())
     }
 
     /// Rejects outputs that would replace an input or each other.
     fn check_outputs(&self) -> Result<(), Failure> {
         let read = [self.data.as_path(), &self.schema, &self.secret_file];
+        let read: Vec<&Path> = read.into_iter().chain(self.blocks.as_deref()).collect();
         let outputs = [("--output", &self.output), ("--errors", &self.errors), ("--report", &self.report)];
         for (at, (flag, output)) in outputs.iter().enumerate() {
             let Some(path) = output else { continue };
@@ -203,10 +213,13 @@ struct Run {
 }
 
 impl Run {
-    fn finish(self, encoded: Result<u64, Failure>) -> Result<(), Failure> {
+    fn finish(self, encoded: Result<u64, Failure>, blocks: Option<&Path>) -> Result<(), Failure> {
         self.progress.finish();
         let skipped = self.report.finish()?;
         let rows = encoded?;
+        if let Some(path) = blocks {
+            self.writer.check_blocks(path, rows)?;
+        }
         let (encodings, bytes) = self.writer.finish()?;
         self.quality.map_or(Ok(()), Quality::finish)?;
         let left_out = if skipped > 0 {
@@ -230,6 +243,7 @@ impl Sink for Run {
 
     fn refused(&mut self, row: &BadRow) -> std::io::Result<bool> {
         self.report.add(row, self.skips)?;
+        self.writer.leave_out(row.row - 1);
         Ok(self.skips)
     }
 }

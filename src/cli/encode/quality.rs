@@ -22,7 +22,7 @@ pub(super) struct Quality {
 
 impl Quality {
     /// Opens the report at `path`: JSON if it ends in `.json`, text otherwise.
-    pub(super) fn open(path: &Path, schema: &Schema, unfinished: &Unfinished) -> Result<Self, Failure> {
+    pub(super) fn open(path: &Path, schema: &Schema, unfinished: Unfinished) -> Result<Self, Failure> {
         let is_json = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
         Ok(Self {
             counter: Counter::new(schema.encoding_bytes()),

@@ -24,6 +24,7 @@ use self::result::{Format, ResultKind};
 use self::workspace::Workspace;
 use super::Failure;
 use super::destination::{Destination, differs};
+use super::output::note;
 use super::progress::Progress;
 use crate::linkage::similarity::Kernel;
 use crate::model::Threshold;
@@ -147,6 +148,11 @@ impl Arguments {
             is_cascade: self.tables.is_cascade(),
         };
         output.write(&linked.groups, &mut destination).map_err(|error| Failure::output(&error))?;
-        destination.finish()
+        destination.finish()?;
+        if let Some(path) = &self.output {
+            let records: usize = linked.groups.iter().map(|group| group.records.len()).sum();
+            note(&format!("{} groups with {records} records are in {}", linked.groups.len(), path.display()));
+        }
+        Ok(())
     }
 }

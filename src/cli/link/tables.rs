@@ -255,7 +255,7 @@ impl Tables<'_> {
     fn tell(&self, qualities: &[Quality]) -> Result<(), Failure> {
         output::note(truth::table(qualities).trim_end());
         let Some(path) = self.options.chart() else { return Ok(()) };
-        let mut drawing = Destination::open(Some(path), &Unfinished::default())?;
+        let mut drawing = Destination::open(Some(path), Unfinished::default())?;
         drawing.write_all(chart::svg(qualities).as_bytes()).map_err(|error| Failure::output(&error))?;
         drawing.finish()
     }

@@ -43,8 +43,8 @@ impl Workspace {
     }
 
     /// Returns the files to remove on Ctrl-C.
-    pub(super) const fn unfinished(&self) -> &Unfinished {
-        &self.unfinished
+    pub(super) const fn unfinished(&self) -> Unfinished {
+        self.unfinished
     }
 
     /// Creates an unnamed file, which is deleted when it is closed.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::grouping::Grouping;
+use super::grouping::Groups;
 use super::texts::{Numbering, Texts};
 
 /// Blocks with their records, in order of creation.
@@ -14,6 +14,9 @@ pub struct Blocks {
     records: Vec<u64>,
 }
 
+/// Names that are numbered at once.
+const BATCH: usize = 1 << 10;
+
 /// Blocks under construction.
 #[derive(Default)]
 pub(super) struct Builder {
@@ -21,28 +24,41 @@ pub(super) struct Builder {
     /// The number of records in each block.
     sizes: Vec<usize>,
     /// The groupings. Each has a list of groups with their blocks, which omits groups without a block.
-    groupings: Vec<(Grouping, Vec<(u32, u32)>)>,
+    groupings: Vec<(Groups, Vec<(u32, u32)>)>,
+    /// The names that are numbered next, and their numbers.
+    waiting: (Texts, Vec<u32>),
 }
 
 impl Builder {
     /// Adds groups of rows. `name` writes the name of a group's block, or returns false if the group has no block.
     /// Groups with the same block name share a block.
-    pub(super) fn add(
-        &mut self,
-        grouping: Grouping,
-        mut name: impl FnMut(&Grouping, u32, &mut String) -> bool,
-    ) {
-        let (mut text, mut blocks) = (String::new(), Vec::new());
-        for group in 0..grouping.len() as u32 {
+    pub(super) fn add(&mut self, grouping: Groups, mut name: impl FnMut(&Groups, u32, &mut String) -> bool) {
+        let (mut text, mut blocks, mut kept) = (String::new(), Vec::new(), Vec::new());
+        let groups = grouping.len() as u32;
+        for group in 0..groups {
             text.clear();
             if name(&grouping, group, &mut text) {
-                let number = self.names.number(&text);
-                self.sizes.resize(self.names.texts().len(), 0);
-                self.sizes[number as usize] += grouping.size(group);
-                blocks.push((group, number));
+                self.waiting.0.push(&text);
+                kept.push(group);
+            }
+            if kept.len() == BATCH || group + 1 == groups {
+                self.number(&grouping, &mut kept, &mut blocks);
             }
         }
         self.groupings.push((grouping, blocks));
+    }
+
+    /// Numbers the blocks of groups, and clears the list of these groups.
+    fn number(&mut self, grouping: &Groups, kept: &mut Vec<u32>, blocks: &mut Vec<(u32, u32)>) {
+        let (names, numbers) = &mut self.waiting;
+        numbers.clear();
+        self.names.number_all(names, numbers);
+        names.clear();
+        self.sizes.resize(self.names.texts().len(), 0);
+        for (group, number) in kept.drain(..).zip(numbers) {
+            self.sizes[*number as usize] += grouping.size(group);
+            blocks.push((group, *number));
+        }
     }
 
     /// Returns the blocks. `record` maps a row to its record number.
@@ -198,6 +214,7 @@ impl Places {
 
 #[cfg(test)]
 mod tests {
+    use super::super::grouping::Grouping;
     use super::*;
 
     #[test]
@@ -208,7 +225,7 @@ mod tests {
             ["x", "x", "y", "x"].iter().for_each(|key| second.add(key));
             let mut builder = Builder::default();
             for (grouping, names) in [(first, ["one", "two", ""]), (second, ["two", "one", ""])] {
-                builder.add(grouping, |_, group, name| {
+                builder.add(grouping.finish(), |_, group, name| {
                     name.push_str(names[group as usize]);
                     !name.is_empty()
                 });

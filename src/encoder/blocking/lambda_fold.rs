@@ -152,7 +152,7 @@ impl Building<'_> {
                 key.extend(places.iter().map(|at| char::from(b'0' + bit(at) as u8)));
                 grouping.add(&key);
             }
-            builder.add(grouping, |grouping, group, name| {
+            builder.add(grouping.finish(), |grouping, group, name| {
                 // Writing to a string does not fail.
                 let _ = write!(name, "{table}{}", grouping.keys().get(group as usize));
                 true

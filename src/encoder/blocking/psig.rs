@@ -1,7 +1,5 @@
 //! P-Sig: records that share a signature form a block. The filter drops blocks that are too small or too large.
 
-use std::fmt::Write;
-
 use zeroize::Zeroizing;
 
 use super::blocks::{Blocks, Builder};
@@ -41,11 +39,18 @@ impl Filter {
 /// Blocks under construction.
 pub struct Building<'a> {
     settings: &'a PSig,
-    strategies: Vec<Grouping>,
+    strategies: Vec<Strategy>,
     /// The record numbers; empty if the number of the row is used.
     records: Vec<u64>,
     rows: usize,
     signature: Zeroizing<String>,
+}
+
+/// A strategy under construction.
+struct Strategy {
+    /// The beginning of its signatures.
+    prefix: String,
+    grouping: Grouping,
 }
 
 /// The statistics of one strategy.
@@ -63,7 +68,8 @@ pub struct StrategyStatistics {
 impl PSig {
     /// Starts to collect records.
     pub fn begin(&self) -> Building<'_> {
-        let strategies = self.strategies.iter().map(|_| Grouping::default()).collect();
+        let strategy = |number| Strategy { prefix: format!("{number}_"), grouping: Grouping::default() };
+        let strategies = (0..self.strategies.len()).map(strategy).collect();
         Building { settings: self, strategies, records: Vec::new(), rows: 0, signature: Zeroizing::default() }
     }
 }
@@ -78,9 +84,11 @@ impl Building<'_> {
             self.records.push(record_number(row, column)?);
         }
         let strategies = self.settings.strategies.iter().zip(&mut self.strategies);
-        for (number, (parts, grouping)) in strategies.enumerate() {
-            sign(number, parts, row, &mut self.signature)?;
-            grouping.add(&self.signature);
+        for (parts, strategy) in strategies {
+            self.signature.clear();
+            self.signature.push_str(&strategy.prefix);
+            sign(parts, row, &mut self.signature)?;
+            strategy.grouping.add(&self.signature);
         }
         self.rows += 1;
         Ok(())
@@ -93,9 +101,9 @@ impl Building<'_> {
     pub fn finish(self) -> Result<(Blocks, Vec<StrategyStatistics>), Error> {
         let Self { settings, strategies, records, rows, .. } = self;
         let (mut set, mut figures, mut builder) = (Set::new(), Vec::new(), Builder::default());
-        for grouping in strategies {
+        for Strategy { grouping, .. } in strategies {
             let mut sizes = Vec::new();
-            builder.add(grouping, |grouping, group, name| {
+            builder.add(grouping.finish(), |grouping, group, name| {
                 let is_kept = settings.filter.keeps(grouping.size(group), rows);
                 if is_kept {
                     sizes.push(grouping.size(group));
@@ -121,11 +129,8 @@ impl Building<'_> {
     }
 }
 
-/// Writes the signature of a row for strategy `number`.
-fn sign(number: usize, parts: &[Part], row: &[&str], signature: &mut String) -> Result<(), Error> {
-    signature.clear();
-    // Writing to a string does not fail.
-    let _ = write!(signature, "{number}_");
+/// Appends the signature of a row to the number of its strategy.
+fn sign(parts: &[Part], row: &[&str], signature: &mut String) -> Result<(), Error> {
     let start = signature.len();
     for part in parts {
         let column = part.column();

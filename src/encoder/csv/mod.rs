@@ -15,6 +15,8 @@ pub use self::source::Charset;
 
 use std::io::Read;
 
+use zeroize::Zeroizing;
+
 use self::parser::Parser;
 use self::source::Source;
 
@@ -33,9 +35,8 @@ pub struct Dialect {
 pub struct Reader<R> {
     source: Source<R>,
     parser: Parser,
-    /// Decoded text.
-    piece: String,
-    /// The position in `piece` up to which the text is parsed.
+    /// Decoded text, and the position up to which it is parsed.
+    piece: Zeroizing<String>,
     at: usize,
     is_done: bool,
 }
@@ -46,7 +47,7 @@ impl<R: Read> Reader<R> {
         Self {
             source: Source::new(file, dialect.charset),
             parser: Parser::new(dialect.delimiter, dialect.field_max),
-            piece: String::new(),
+            piece: Zeroizing::default(),
             at: 0,
             is_done: false,
         }

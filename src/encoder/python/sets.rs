@@ -57,11 +57,18 @@ impl Set {
 }
 
 /// Appends a number. This is faster than `write!`; block names consist of many numbers.
-fn write_number(number: u32, out: &mut String) {
-    if number >= 10 {
-        write_number(number / 10, out);
+fn write_number(mut number: u32, out: &mut String) {
+    let mut digits = ['0'; 10];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = char::from(b'0' + (number % 10) as u8);
+        number /= 10;
+        if number == 0 {
+            break;
+        }
     }
-    out.push(char::from(b'0' + (number % 10) as u8));
+    out.extend(&digits[first..]);
 }
 
 /// Returns the free entry for a number; `None` if the number is in the table.

@@ -18,6 +18,7 @@ from harness.stores import INTERNAL, Moto
 from harness.wait import until
 
 RECORDS = 200
+SCORES = {"scores": "true"}
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,11 @@ class Scene:
             answers = [(token, run.get_result(token).content) for token in tokens]
             self.projects.append(project)
             self.results.append((project, run.id, answers))
+        # The scores within groups are another object of the run.
+        scored = self.projects[0].run(0.9, scores=True)
+        scored.complete()
+        self.scored = (self.projects[0], scored.id, scored.get_result(params=SCORES).content)
+        assert json.loads(self.scored[2])["scores"]
         self.waiting = api.project(name="waiting")
         self.waiting.upload_binary(0, encodings[0])
         self.last = encodings[1]
@@ -93,6 +99,8 @@ class Scene:
         for project, run_id, answers in self.results:
             for token, answer in answers:
                 assert Run(project, run_id).get_result(token).content == answer
+        project, run_id, scores = self.scored
+        assert Run(project, run_id).get_result(params=SCORES).content == scores
         again = Run(self.projects[0], self.projects[0].run(0.9).id)
         assert again.result() == Run(self.projects[0], self.results[0][1]).result()
         again.delete()

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from harness import linkage_schemas as schemas
 from harness import people
+from harness.commands import Commands, private
 from harness.oracle import Answer, as_sets
 
 EXAMPLES = 20_000 if os.environ.get("TESTS_LONG") else 150
@@ -369,3 +370,33 @@ def test_records_are_protected_as_documented(tmp_path):
     # Equal filters of records of different names have independent noise.
     both = (flipped[: len(rows)] & flipped[len(rows):]).mean()
     assert abs(both - share**2) < 6 * math.sqrt(share**2 / (flipped.size / 2))
+
+
+def test_hardened_encodings_are_linked_by_a_server(tmp_path, server):
+    """Encodings with all options are an upload like others: the result is that of the definition, and finds most people."""
+    commands = Commands(tmp_path, ENTITYD_SERVER=server.origin)
+    commands.done("generate", "people", "--records", "300", "--seed", "5")
+    schema = json.loads((tmp_path / "people/schema.json").read_text())
+    names = [feature["identifier"] for feature in schema["features"]]
+    schema["hardening"] = {"salt": {"column": "born", "characters": 3, "missingValue": {"sentinel": "", "replaceWith": "none"}},
+                           "xorFolds": 1, "blip": {"epsilon": 5, "column": names[0]}, "balance": True}
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    private(tmp_path / "secret", "horse\n")
+    commands.done("project", "create", "--save", "study")
+    encoded = []
+    for party in (0, 1):
+        out = tmp_path / f"{party}.bin"
+        commands.done("encode", f"people/party-{party}.csv", "--schema", "schema.json", "--secret-file", "secret", "-o", out)
+        size = 2 * schema["clkConfig"]["l"] // 8
+        rows = out.read_bytes()
+        encoded.append([rows[start:start + size] for start in range(0, len(rows), size)])
+        assert len(encoded[party]) == 300 and {int.from_bytes(row, "big").bit_count() for row in encoded[party]} == {4 * size}
+        commands.done("upload", out, "--encoding-bytes", size, "--profile", f"study/party-{party}.toml")
+    analyst = ["--profile", "study/analyst.toml"]
+    commands.done("run", "create", "--threshold", "0.75", "--watch", *analyst)
+    groups = as_sets(json.loads(commands.done("result", "get", *analyst))["groups"])
+    assert groups == Answer(encoded, 0.75).groups()
+    with open(tmp_path / "people/truth.csv", newline="") as file:
+        people_of = {(int(row["party"]), int(row["record"])): row["person"] for row in csv.DictReader(file)}
+    right = sum(len({people_of[record] for record in group}) == 1 for group in groups)
+    assert right > 75 and right > 0.9 * len(groups), (right, len(groups))

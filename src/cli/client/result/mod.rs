@@ -131,7 +131,7 @@ impl Get {
             Watching { session, path: path.clone(), is_quiet: true }.to_its_end(None).await?;
         }
         let mut progress = Progress::new();
-        let destination = Destination::open(self.output.as_deref(), &Unfinished::default())?;
+        let destination = Destination::open(self.output.as_deref(), Unfinished::default())?;
         let mut result = fetch(session, &path, self.scores, &mut progress).await?;
         let mut out = BufWriter::new(destination);
         if self.scores && !starts_with(&mut result, self.member(), Kind::GroupScores)? {
@@ -141,8 +141,8 @@ impl Get {
             ));
         }
         if self.form() == Form::Json {
+            progress.hide();
             io::copy(&mut result, &mut out).map_err(|error| Failure::output(&error))?;
-            progress.finish();
             return finish(out);
         }
         let is_partys = starts_with(&mut result, self.member(), Kind::Permutation)?;
@@ -151,7 +151,6 @@ impl Get {
         } else {
             self.convert(&result, session, out, &mut progress)?
         };
-        progress.finish();
         finish(out)
     }
 
@@ -177,6 +176,7 @@ impl Get {
                 return Err(Failure::Usage(format!("--with: dataset {dataset} has two files")));
             }
         }
+        progress.hide();
         let mut writer = Writer::new(self.form(), ids, out);
         match read::read(BufReader::new(result), self.member(), &mut writer) {
             Ok(_) => Ok(writer.out),
@@ -209,6 +209,7 @@ impl Get {
         read::read(BufReader::new(result), Member::First, &mut places).map_err(refused)?;
         let mask = self.mask.as_deref().map(reorder::mask).transpose()?;
         let own = Own::read(&path, &self.reading(0), progress)?;
+        progress.hide();
         let order = reorder::order(&places.numbers, &own, mask.as_deref()).map_err(refused)?;
         let written = reorder::write(&order, &own, mask.as_deref(), !self.id.is_empty(), &mut out);
         written.map_err(|error| Failure::output(&error))?;

@@ -13,7 +13,7 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use self::encodings::{Blocks, Body, Encodings};
+use self::encodings::{Body, Encodings, blocks_file};
 use self::parts::Parts;
 use self::sending::Sent;
 use super::access::{Access, CODES, Kind, Session};
@@ -24,6 +24,7 @@ use super::{block_on, cell, show};
 use crate::cli::exit::{Failure, complain};
 use crate::cli::output;
 use crate::cli::progress::Progress;
+use crate::cli::record_blocks::Blocks;
 
 /// The size from which an upload goes through the object store by default.
 const LARGE_BYTES: u64 = 64 << 20;
@@ -112,7 +113,19 @@ impl Arguments {
             let file = self.file.display();
             return Err(Failure::Usage(format!("{file} contains blocks; omit --blocks")));
         }
-        let blocks = self.blocks.as_deref().map(|path| Blocks::read(path, summary.records)).transpose()?;
+        let blocks = self.blocks.as_deref().map(|path| {
+            let blocks = Blocks::read(path)?;
+            blocks.check(path, summary.records.into(), "encodings").map(|()| blocks)
+        });
+        let blocks = blocks.transpose()?;
+        if blocks.is_none() && !summary.has_blocks && session.profile.blocks == Some(true) {
+            // The server may accept such an upload, and a party uploads once.
+            return Err(Failure::Usage(
+                "the project uses blocks, and without any these records would be compared with no record that has one: name \
+                 the blocks with --blocks (`entityd block` makes them)"
+                    .to_owned(),
+            ));
+        }
         let upload = Upload {
             session: &session,
             project,
@@ -228,7 +241,7 @@ impl Upload<'_> {
         let path = place.put("encodings.bin", &rows.file, rows.bytes, &attributes, progress).await?;
         let mut body = json!({ "encodings": place.file(&path) });
         if let Some(blocks) = &self.blocks {
-            let file = blocks.file(summary.records)?;
+            let file = blocks_file(blocks, summary.records)?;
             let path = place.put("blocks.json", &file.file, file.bytes, &[], progress).await?;
             body["blocks"] = place.file(&path);
         }

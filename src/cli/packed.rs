@@ -81,7 +81,7 @@ pub(super) fn open(path: &Path) -> Result<File, Failure> {
     let file = File::open(path).map_err(|error| failed(explained(path, error)))?;
     let kind = file.metadata().map_err(failed)?;
     if kind.is_dir() {
-        return Err(refused("is a folder; give the file with the encodings"));
+        return Err(refused("is a folder; give a file"));
     }
     // A pipe is copied, since it is read more than once.
     let file =
@@ -91,7 +91,7 @@ pub(super) fn open(path: &Path) -> Result<File, Failure> {
         return Err(refused("is empty"));
     }
     if let Some(what) = unread(path, &head) {
-        return Err(refused(&format!("is {what}; unpack it, and give the file with the encodings")));
+        return Err(refused(&format!("is {what}; unpack it, and give a file")));
     }
     match coding(path, &head) {
         None => Ok(file),

@@ -53,6 +53,9 @@ pub(super) fn is_local(url: &str) -> bool {
 pub(super) fn builder(ca: Option<&Path>) -> Result<ClientBuilder, Failure> {
     let Some(path) = ca else { return Ok(outgoing::client()) };
     let certificates = Certificate::from_pem_bundle(&pem(path)?).map_err(|error| failure(path, &error))?;
+    if certificates.is_empty() {
+        return Err(failure(path, &"it holds no certificate in PEM"));
+    }
     Ok(outgoing::client().tls_certs_merge(certificates))
 }
 
@@ -63,6 +66,18 @@ fn failure(path: &Path, error: &dyn std::fmt::Display) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_without_a_certificate_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for content in
+            ["", "0123456789abcdef\n", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"]
+        {
+            std::fs::write(file.path(), content).unwrap();
+            let said = builder(Some(file.path())).err().unwrap().to_string();
+            assert!(said.starts_with("--ca ") && said.ends_with("it holds no certificate in PEM"), "{said}");
+        }
+    }
 
     #[test]
     fn an_invalid_address_of_a_server_is_a_usage_error() {

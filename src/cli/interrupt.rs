@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::exit;
+use super::exit::{self, Failure};
 
 /// The files and directories to remove on Ctrl-C or SIGTERM.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +38,15 @@ impl Unfinished {
             // The path may no longer exist.
             let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         }
+    }
+}
+
+/// Does `work`, or drops it on Ctrl-C or SIGTERM. The handlers are installed before it begins.
+pub(super) async fn unless_stopped<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        () = stopped() => Err(Failure::Interrupted),
+        done = work => done,
     }
 }
 

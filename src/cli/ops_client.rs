@@ -269,6 +269,12 @@ impl Client {
         let detail = plain(detail);
         match status {
             StatusCode::UNAUTHORIZED => Failure::Usage(format!("{} rejects this admin token", self.base)),
+            // Another listener, or one of another version.
+            StatusCode::NOT_FOUND if detail.starts_with("not found;") => Failure::Input(format!(
+                "{} does not know this request; give --server the listener for operations of an entityd of this version, \
+                 such as {USUAL}",
+                self.base
+            )),
             StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => Failure::Input(detail),
             _ => Failure::Failed(format!("{} answered {status}: {detail}", self.base)),
         }

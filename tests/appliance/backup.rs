@@ -194,6 +194,11 @@ async fn a_stopped_server_is_backed_up_into_one_file_with_its_keys_if_asked() {
     said(&run(&["backup", "--json"], &[("--data-dir", &data), ("--to", &tar)]));
     assert!(!data.join("objects/entityd/snapshot-being-read").exists());
     assert!(refusal(&keyed(&verifying, &passphrase), 2).contains("has no encrypted keys"));
+    fs::remove_file(data.join("metadata.db")).unwrap();
+    let empty = to.path().join("empty");
+    let refused = run(&["backup"], &[("--data-dir", &data), ("--to", &empty)]);
+    assert!(refusal(&refused, 1).contains("cannot copy metadata.db: it is missing"));
+    assert!(!empty.exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

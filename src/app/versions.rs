@@ -81,8 +81,8 @@ async fn of_both(settings: &Settings) -> Result<(Versions, Option<Versions>), Er
     Ok((metadata, of_buckets(&settings.data_dir)?))
 }
 
-/// Makes the missing migrations of the databases. Returns the versions before. A data directory without tables is left to
-/// the first start: its steps are empty.
+/// Makes the missing migrations of the databases. Returns the versions before. A missing data
+/// directory is left to the first start: its steps are empty.
 ///
 /// # Errors
 /// [`Error`]. The database that it names was not changed.
@@ -97,7 +97,7 @@ pub async fn migrate(settings: &Settings) -> Result<Vec<Versions>, Error> {
         metadata.found = migrated?.found;
     }
     // The first start makes a data directory; one that is made here would hide a misspelt path.
-    if way.is_none() && metadata.found == 0 && !behind {
+    if way.is_none() && !settings.data_dir.exists() {
         metadata.steps.clear();
         return Ok([metadata].into_iter().chain(buckets).collect());
     }

@@ -239,7 +239,8 @@ impl Client {
 
     fn away(&self, error: reqwest::Error) -> Failure {
         let why = crate::telemetry::chain(&error.without_url());
-        Failure::Failed(format!("no answer from {}: {why}; is the server running?", self.base))
+        let advice = trust::advice(&why, "; is the server running?");
+        Failure::Failed(format!("no answer from {}: {why}{advice}", self.base))
     }
 
     /// Sends a request, and returns the status and the JSON of a successful response.

@@ -49,6 +49,17 @@ pub(super) fn is_local(url: &str) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
+/// Returns the advice that follows the reason `why` a server gave no answer; `usual` if the reason is not about TLS.
+pub(super) fn advice(why: &str, usual: &'static str) -> &'static str {
+    if why.contains("invalid peer certificate") {
+        "; --ca names its certificate, or that of its CA"
+    } else if why.contains("InvalidContentType") {
+        "; it speaks no TLS: give its address with http://"
+    } else {
+        usual
+    }
+}
+
 /// Returns a builder of HTTP clients that trust the system's CAs and those in the file `ca`.
 pub(super) fn builder(ca: Option<&Path>) -> Result<ClientBuilder, Failure> {
     let Some(path) = ca else { return Ok(outgoing::client()) };

@@ -86,7 +86,11 @@ async fn a_server_with_a_self_signed_certificate_is_checked_with_ca() {
     assert_eq!(outcome(&report(&output), "external upload"), "passed");
     let strange = check(&address, &[], &[]);
     assert_eq!(strange.status.code(), Some(1));
-    assert!(stderr(&strange).contains("no answer from"), "{}", stderr(&strange));
+    let strange = stderr(&strange);
+    assert!(
+        strange.contains("no answer from") && strange.contains("--ca names its certificate"),
+        "{strange}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

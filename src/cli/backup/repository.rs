@@ -402,7 +402,14 @@ pub(in crate::cli) fn cannot_use(path: &Path, error: &io::Error) -> Failure {
 }
 
 fn no_answer(name: &str, error: &object_store::Error) -> Failure {
-    Failure::Failed(format!("{name}: {}", chain(error)))
+    let why = chain(error);
+    // Without keys, the client asks the metadata service of a cloud machine.
+    let advice = if why.contains("169.254.169.254") {
+        "; on other machines, put keys into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    } else {
+        ""
+    };
+    Failure::Failed(format!("{name}: {why}{advice}"))
 }
 
 #[cfg(test)]

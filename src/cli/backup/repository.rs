@@ -160,10 +160,19 @@ impl Repository {
         Manifest::parse(&bytes, &format!("{}/{file}", self.name()))
     }
 
+    /// Reads all manifests. One that cannot be read is an error: it is unknown which files its backup needs.
     async fn manifests(&self) -> Result<Vec<Manifest>, Failure> {
         let mut manifests = Vec::new();
         for name in self.backups().await? {
-            manifests.push(self.manifest(Some(&name)).await?);
+            let manifest = self.manifest(Some(&name)).await.map_err(|failure| match failure {
+                Failure::Input(why) => Failure::Input(format!(
+                    "no backup is added beside one that cannot be read: {}; give another --to, or remove that manifest and with \
+                     it the backup",
+                    why.trim_end_matches("; use another backup")
+                )),
+                other => other,
+            });
+            manifests.push(manifest?);
         }
         Ok(manifests)
     }
@@ -450,6 +459,22 @@ mod tests {
         repository.keep(repository.fresh().unwrap(), &hash("ab")).await.unwrap();
         repository.forget(&[], writing).await;
         assert!(!home.exists());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_added_or_removed_beside_a_backup_that_cannot_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path();
+        let kept = home.join(format!("blobs/ab/{}", hash("ab")));
+        fs::create_dir_all(kept.parent().unwrap()).unwrap();
+        fs::create_dir(home.join(BACKUPS)).unwrap();
+        fs::write(&kept, b"x").unwrap();
+        for content in ["{", r#"{"format": 99}"#] {
+            fs::write(home.join("backups/a.json"), content).unwrap();
+            let refused = Repository::Directory(home.to_owned()).write().await.err().unwrap().to_string();
+            assert!(refused.contains("backups/a.json") && refused.contains("give another --to"), "{refused}");
+            assert!(!refused.contains("use another backup") && kept.exists(), "{refused}");
+        }
     }
 
     #[test]

@@ -109,8 +109,9 @@ pub(super) fn unknown_key(
     source: Source,
     names: impl Iterator<Item = String>,
 ) -> Error {
-    let likeness =
-        |name: &String| strsim::jaro_winkler(&name.to_ascii_lowercase(), &key.to_ascii_lowercase());
+    // The prefix that all variables share would make any two of them alike.
+    let bare = |name: &str| name.to_ascii_lowercase().trim_start_matches("entityd_").to_owned();
+    let likeness = |name: &String| strsim::jaro_winkler(&bare(name), &bare(key));
     let nearest =
         names.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).filter(|name| likeness(name) > LIKENESS_MIN);
     let hint = nearest

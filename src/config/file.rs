@@ -30,6 +30,10 @@ impl Entry {
 /// Reads every entry of the file at `path`. Unknown settings are errors.
 pub(super) fn read(path: &str) -> Result<Vec<Entry>, Error> {
     let wrong = |problem: String| Error::File { place: path.to_owned(), problem };
+    if path.is_empty() {
+        let problem = "the path is empty: give a path with --config or ENTITYD_CONFIG, or neither".to_owned();
+        return Err(Error::File { place: "\"\"".to_owned(), problem });
+    }
     let bytes = std::fs::read(path).map_err(|cause| {
         let cause = permission::explained(Path::new(path), cause);
         wrong(format!("cannot be read: {cause}"))

@@ -196,6 +196,8 @@ fn a_mistake_in_a_flag_or_in_the_environment_is_one_line() {
     insta::assert_snapshot!(complaint(inputs().flag("log_format", "xml")), @r#"log_format = "xml" from flag --log-format: give auto, text or json"#);
     insta::assert_snapshot!(complaint(inputs().flag("kernel", "abacus")), @r#"kernel = "abacus" from flag --kernel: give auto, portable, popcnt, avx2, avx512, amx or neon"#);
     insta::assert_snapshot!(complaint(inputs().variable("ENTITYD_LEASE", "5")), @r#"ENTITYD_LEASE = "5" from environment ENTITYD_LEASE: there is no such setting; did you mean ENTITYD_LEASE_MS?"#);
+    insta::assert_snapshot!(complaint(inputs().variable("ENTITYD_NONSENSE", "5")), @r#"ENTITYD_NONSENSE = "5" from environment ENTITYD_NONSENSE: there is no such setting; `entityd config show` lists all"#);
+    insta::assert_snapshot!(complaint(Inputs { file: Some(String::new()), ..inputs() }), @r#"settings file "": the path is empty: give a path with --config or ENTITYD_CONFIG, or neither"#);
     insta::assert_snapshot!(complaint(inputs().variable("ENTITYD_WORKER_THREADS", "many")), @r#"worker_threads = "many" from environment ENTITYD_WORKER_THREADS: give a number of threads from 1 to 1024, or 0 for one on each core"#);
     insta::assert_snapshot!(complaint(inputs().variable("MAX_ENCODING_SIZE", "1MB")), @r#"max_encoding_bytes = "1MB" from environment MAX_ENCODING_SIZE: give bytes from 1 to 4096, such as 128"#);
 }

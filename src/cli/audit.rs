@@ -44,6 +44,13 @@ impl Arguments {
                 data_dir.display()
             )));
         }
+        let is_absent = |name| matches!(data_dir.join(name).try_exists(), Ok(false));
+        if is_absent("format") && is_absent(audit::FILE) {
+            return Err(Failure::Input(format!(
+                "{} is not a data directory: it has no file `format`; give --data-dir",
+                data_dir.display()
+            )));
+        }
         let end = audit::verify(&data_dir).map_err(|error| match error {
             Error::Broken { .. } => Failure::Input(error.to_string()),
             Error::File { .. } => Failure::because(&error),

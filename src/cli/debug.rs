@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -174,21 +175,54 @@ fn listing(loaded: &Loaded) -> String {
     lines.concat()
 }
 
-/// Reads the end of a log.
+/// Reads the end of a log, which may be a pipe, such as the output of `journalctl`.
 fn tail(path: &Path) -> Result<String, Failure> {
     let read = || {
         let mut file = File::open(path)?;
-        let begin = file.metadata()?.len().saturating_sub(LOG_BYTES);
-        file.seek(SeekFrom::Start(begin))?;
+        let found = file.metadata()?;
         let mut bytes = Vec::new();
-        file.take(LOG_BYTES).read_to_end(&mut bytes)?;
+        let is_cut = if found.file_type().is_fifo() {
+            end_of(&mut file, &mut bytes)?
+        } else {
+            let begin = found.len().saturating_sub(LOG_BYTES);
+            file.seek(SeekFrom::Start(begin))?;
+            file.take(LOG_BYTES).read_to_end(&mut bytes)?;
+            begin > 0
+        };
         let text = String::from_utf8_lossy(&bytes).into_owned();
         // The first line may be incomplete.
-        Ok(if begin > 0 {
+        Ok(if is_cut {
             text.split_once('\n').map_or(String::new(), |(_, rest)| rest.to_owned())
         } else {
             text
         })
     };
     read().map_err(|error: io::Error| Failure::Failed(format!("cannot read {}: {error}", path.display())))
+}
+
+/// Reads to the end of a stream, and keeps the last bytes. Returns true if earlier bytes were dropped.
+fn end_of(stream: &mut impl Read, bytes: &mut Vec<u8>) -> io::Result<bool> {
+    let mut is_cut = false;
+    while stream.by_ref().take(LOG_BYTES).read_to_end(bytes)? > 0 {
+        let earlier = bytes.len().saturating_sub(LOG_BYTES as usize);
+        bytes.drain(..earlier);
+        is_cut |= earlier > 0;
+    }
+    Ok(is_cut)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_stream_the_last_bytes_are_kept() {
+        let all: Vec<u8> = (0..3 * LOG_BYTES + 7).map(|at| at as u8).collect();
+        for size in [0, 5, LOG_BYTES as usize, all.len()] {
+            let mut kept = Vec::new();
+            let is_cut = end_of(&mut &all[..size], &mut kept).unwrap();
+            assert_eq!(is_cut, size > LOG_BYTES as usize);
+            assert!(all[..size].ends_with(&kept) && kept.len() == size.min(LOG_BYTES as usize), "{size}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ use tempfile::NamedTempFile;
 
 use super::interrupt::Unfinished;
 use super::{Failure, output};
+use crate::system::permission;
 
 /// The open destination of a result.
 pub(super) enum Destination {
@@ -122,7 +123,7 @@ fn publish(writing: NamedTempFile, path: &Path) -> io::Result<()> {
 
 /// Returns the failure to write to `path`.
 pub(super) fn cannot_write(path: &Path, error: &io::Error) -> Failure {
-    Failure::Failed(format!("cannot write {}: {error}", path.display()))
+    Failure::Failed(format!("cannot write {}: {}", path.display(), permission::explanation(path, error)))
 }
 
 impl Write for Destination {

@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{exit, progress};
+use super::exit::{self, Failure};
+use super::progress;
 
 /// The files and directories to remove on Ctrl-C or SIGTERM. A command may watch more than once, and each watch
 /// receives the signal. The first one removes what all of them have added.
@@ -51,6 +52,15 @@ fn remove(path: &Path) {
         if fs::remove_dir_all(path).is_ok() || !path.exists() {
             return;
         }
+    }
+}
+
+/// Does `work`, or drops it on Ctrl-C or SIGTERM. The handlers are installed before it begins.
+pub(super) async fn unless_stopped<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        () = stopped() => Err(Failure::Interrupted),
+        done = work => done,
     }
 }
 

@@ -45,9 +45,16 @@ impl Arguments {
     }
 
     async fn ask(&self, client: &Client, output: Option<Destination>) -> Result<(), Failure> {
+        // A token that cannot be printed would be lost, and the earlier ones would still expire.
+        output::stdout()?;
         if self.revoke {
             let answer = client.post("join-token/revoke", &json!({}), "revoked").await?;
-            return output::print(&format!("{} tokens revoked\n", answer["revoked"]));
+            let Some(revoked) = answer["revoked"].as_u64() else {
+                return Err(Failure::Failed(
+                    "the server has not confirmed that the tokens are revoked".to_owned(),
+                ));
+            };
+            return output::print(&format!("{revoked} tokens revoked\n"));
         }
         let answer = client.post("join-token", &json!({ "keep_s": 3_600 * self.keep }), "join_token").await?;
         let Value::String(token) = &answer["join_token"] else {

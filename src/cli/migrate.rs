@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -71,7 +72,7 @@ enum Action {
         #[command(flatten)]
         flags: Flags,
         /// Settings file of the target; the environment does not change these settings
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", value_parser = NonEmptyStringValueParser::new())]
         to: String,
         /// Print one JSON object
         #[arg(long)]
@@ -184,7 +185,10 @@ fn plan(versions: &Versions) -> String {
 }
 
 fn applied(before: &Versions) -> String {
-    let Versions { place, found, known, snapshot, .. } = before;
+    let Versions { place, found, known, steps, snapshot, .. } = before;
+    if *found == 0 && steps.is_empty() {
+        return format!("{place}: there are no tables yet; the first start makes them\n");
+    }
     if found >= known {
         return format!("{place}: nothing to do at version {found}\n");
     }

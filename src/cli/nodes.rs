@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::columns::{age, aligned};
 use super::context::runtime;
+use super::interrupt::unless_stopped;
 use super::ops_client::{Client, Options};
 use super::{Failure, output, progress::Progress};
 
@@ -35,11 +37,13 @@ enum Action {
     /// Assigns no more jobs to a worker, and waits until it has no job
     Drain {
         /// Node id, as listed, or its first characters
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         node: String,
     },
     /// Forgets a worker that has ended; a worker that is alive joins again
     Forget {
         /// Node id, as listed, or its first characters
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         node: String,
     },
 }
@@ -47,7 +51,7 @@ enum Action {
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         let client = Client::new(&self.server)?;
-        runtime()?.block_on(self.action.run(&client, self.json))
+        runtime()?.block_on(unless_stopped(self.action.run(&client, self.json)))
     }
 }
 

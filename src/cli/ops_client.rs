@@ -239,7 +239,8 @@ impl Client {
 
     fn away(&self, error: reqwest::Error) -> Failure {
         let why = crate::telemetry::chain(&error.without_url());
-        Failure::Failed(format!("no answer from {}: {why}; is the server running?", self.base))
+        let advice = trust::advice(&why, "; is the server running?");
+        Failure::Failed(format!("no answer from {}: {why}{advice}", self.base))
     }
 
     /// Sends a request, and returns the status and the JSON of a successful response.
@@ -269,6 +270,12 @@ impl Client {
         let detail = plain(detail);
         match status {
             StatusCode::UNAUTHORIZED => Failure::Usage(format!("{} rejects this admin token", self.base)),
+            // Another listener, or one of another version.
+            StatusCode::NOT_FOUND if detail.starts_with("not found;") => Failure::Input(format!(
+                "{} does not know this request; give --server the listener for operations of an entityd of this version, \
+                 such as {USUAL}",
+                self.base
+            )),
             StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => Failure::Input(detail),
             _ => Failure::Failed(format!("{} answered {status}: {detail}", self.base)),
         }

@@ -13,6 +13,7 @@ use super::manifest::Manifest;
 use super::repository::{Reader, cannot_use};
 use crate::cli::Failure;
 use crate::cli::destination::followed;
+use crate::system::regular;
 
 /// The name of the entry with the manifest.
 const MANIFEST: &str = "entityd-backup.json";
@@ -103,7 +104,7 @@ pub(in crate::cli) struct Index {
 impl Index {
     /// Lists the entries of the archive at `path`.
     pub(in crate::cli) fn open(path: &Path) -> Result<Self, Failure> {
-        let file = File::open(path).map_err(|error| cannot_use(path, &error))?;
+        let file = regular::open(path).map_err(|error| cannot_use(path, &error))?;
         let size = file.metadata().map_err(|error| cannot_use(path, &error))?.len();
         let mut last = "its beginning".to_owned();
         let cut = |at: &str| {

@@ -41,7 +41,7 @@ impl Target {
         let path = Path::new(to);
         let bucket = Repository::bucket(to)?;
         if bucket.is_none() {
-            check_outside(path)?;
+            check_outside("--to", path)?;
         }
         let repository = match bucket {
             Some(repository) => repository,

@@ -94,7 +94,7 @@ impl Manifest {
 
     /// Returns the total size of all entries.
     pub(in crate::cli) fn bytes(&self) -> u64 {
-        self.entries.iter().map(|entry| entry.bytes).sum()
+        self.entries.iter().map(|entry| entry.bytes).fold(0, u64::saturating_add)
     }
 
     fn computed_root(&self) -> String {
@@ -138,6 +138,10 @@ mod tests {
         assert!(refused(altered.as_bytes()).contains("its root"));
         assert!(refused(&sealed.to_bytes()[..50]).contains("truncated"));
         assert!(refused(br#"{"format": 9}"#).contains("use a newer entityd"));
+        let mut huge = manifest();
+        huge.entries = [huge.entries.clone(), huge.entries].concat();
+        huge.entries[0].bytes = u64::MAX;
+        assert_eq!(Manifest::parse(&huge.seal().to_bytes(), "m").unwrap().bytes(), u64::MAX);
         for path in ["../x", "/etc/passwd", "", "a/../../b"] {
             let mut wrong = manifest();
             wrong.entries[0].path = path.to_owned();

@@ -14,6 +14,7 @@ pub(super) mod restore;
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -49,7 +50,7 @@ pub(super) struct Arguments {
 #[derive(Debug, Args)]
 struct Make {
     /// Directory, bucket (`s3://BUCKET/PREFIX` with keys in `AWS_*`), or a file that ends in .tar
-    #[arg(long, value_name = "DEST", default_value = "entityd-backups")]
+    #[arg(long, value_name = "DEST", default_value = "entityd-backups", value_parser = NonEmptyStringValueParser::new())]
     to: String,
     /// Data directory of a stopped server; its other settings come from the environment
     #[arg(long, value_name = "DIR", conflicts_with_all = ["server", "token_file", "ca"])]
@@ -92,6 +93,7 @@ enum Action {
 #[derive(Debug, Args)]
 struct Chosen {
     /// Directory, bucket or file with backups
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     from: String,
     /// Name of the backup, as `inspect` lists it [default: the latest]
     #[arg(long, value_name = "NAME")]

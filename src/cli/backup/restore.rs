@@ -10,20 +10,22 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
 use super::describe::{describe, left_out};
 use super::keys::{self, Key, PassphraseOption};
 use super::manifest::{Entry, KEYS, LAST, Manifest};
-use super::repository::cannot_use;
+use super::repository::{cannot_use, check_outside};
 use super::stored::Stored;
 use crate::app;
 use crate::cli::context::runtime;
 use crate::cli::exit::OrFail;
-use crate::cli::interrupt::stopped;
+use crate::cli::interrupt::{stopped, unless_stopped};
 use crate::cli::progress::Progress;
 use crate::cli::{Failure, output};
+use crate::system::permission::{self, Access};
 use crate::system::{data_dir, disk, regular};
 
 /// The file that marks a directory as being restored.
@@ -49,6 +51,7 @@ const TOP: [&str; 10] = [
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
     /// Directory, bucket or file with backups
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     from: String,
     /// New or empty directory
     #[arg(long, value_name = "DIR")]
@@ -70,15 +73,16 @@ impl Arguments {
     pub(in crate::cli) fn run(self) -> Result<(), Failure> {
         runtime()?.block_on(async {
             let passphrase = self.keys.read()?;
+            check_outside("--into", &self.into)?;
             let stored = Stored::open(&self.from)?;
-            let manifest = stored.manifest(self.backup.as_deref()).await?;
+            let manifest = unless_stopped(stored.manifest(self.backup.as_deref())).await?;
             if !self.json {
                 output::print(&left_out(&manifest))?;
             }
-            let keys = keys::decrypted(&stored, &manifest, passphrase.as_ref()).await?;
+            let keys = unless_stopped(keys::decrypted(&stored, &manifest, passphrase.as_ref())).await?;
             if self.dry_run {
                 Place::check(&self.into, &manifest)?;
-                stored.check_sizes(&manifest).await?;
+                unless_stopped(stored.check_sizes(&manifest)).await?;
             } else {
                 restore(&stored, &manifest, &keys, &self.into).await?;
             }
@@ -116,7 +120,8 @@ pub(super) fn verify(
         None => tempfile::tempdir().or_fail()?,
     };
     let path = folder.path().join("data");
-    runtime.block_on(async {
+    // An interruption drops the directory, which removes it.
+    runtime.block_on(unless_stopped(async {
         let passphrase = passphrase.read()?;
         let stored = Stored::open(from)?;
         let manifest = stored.manifest(backup).await?;
@@ -142,7 +147,7 @@ pub(super) fn verify(
                 held.uploads
             )
         })
-    })
+    }))
 }
 
 async fn restore(stored: &Stored, manifest: &Manifest, keys: &[Key], into: &Path) -> Result<(), Failure> {
@@ -177,6 +182,12 @@ impl Place {
     fn check(path: &Path, manifest: &Manifest) -> Result<(), Failure> {
         let failed = |error: io::Error| cannot_use(path, &error);
         let existing = path.ancestors().find(|ancestor| ancestor.is_dir()).unwrap_or(Path::new("."));
+        if path.is_symlink() && !path.exists() {
+            return Err(Failure::Usage(format!(
+                "--into {} is a link to a place that does not exist; is the volume mounted?",
+                path.display()
+            )));
+        }
         if path.exists() && !path.is_dir() {
             return Err(Failure::Usage(format!("--into {} is not a directory", path.display())));
         }
@@ -190,6 +201,7 @@ impl Place {
                 stranger.display()
             )));
         }
+        permission::check(existing, Access::WRITE_OK | Access::EXEC_OK).map_err(failed)?;
         let free = disk::room(existing).map_err(failed)?.free_bytes;
         let needed = manifest.bytes();
         if free < needed {

@@ -1,12 +1,13 @@
 //! An existing backup: in a repository, or in one file.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 
 use super::archive::Index;
 use super::copy::copy;
 use super::manifest::{Entry, Manifest};
-use super::repository::{Reader, Repository};
+use super::repository::{BACKUPS, Reader, Repository, cannot_use};
 use crate::cli::Failure;
 
 /// One or more existing backups.
@@ -21,11 +22,14 @@ impl Stored {
         let path = Path::new(from);
         match Repository::bucket(from)? {
             Some(repository) => Ok(Self::Repository(repository)),
-            None if path.join("backups").is_dir() => {
-                Ok(Self::Repository(Repository::Directory(path.to_owned())))
-            }
-            None if path.is_dir() => Err(Failure::Input(format!("{from} holds no backup"))),
-            None => Index::open(path).map(Self::File),
+            None => match fs::metadata(path.join(BACKUPS)) {
+                Ok(found) if found.is_dir() => Ok(Self::Repository(Repository::Directory(path.to_owned()))),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    Err(cannot_use(path, &error))
+                }
+                _ if path.is_dir() => Err(Failure::Input(format!("{from} holds no backup"))),
+                _ => Index::open(path).map(Self::File),
+            },
         }
     }
 

@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::metadata::sqlite;
 use crate::runtime::clock::{Clock, Stopwatch, Timestamp};
 use crate::system::data_dir::{self, FORMAT};
-use crate::system::{disk, file_system};
+use crate::system::{disk, file_system, regular};
 
 /// The number of syncs that are measured.
 const SYNCS: usize = 32;
@@ -22,7 +22,11 @@ const SLOW: Duration = Duration::from_millis(20);
 /// The number of bytes written before each measured sync.
 const CHANGE_BYTES: usize = 4096;
 /// The offset of `user_version` in the header of an `SQLite` file.
-const VERSION_AT: u64 = 60;
+const VERSION_AT: usize = 60;
+/// The size of that header.
+const HEADER_BYTES: u64 = 100;
+/// The first bytes of an `SQLite` file.
+const MAGIC: &[u8] = b"SQLite format 3\0";
 /// A file date this far in the future proves that the clock is wrong.
 const AHEAD: Duration = Duration::from_mins(1);
 
@@ -33,7 +37,7 @@ pub(super) fn check(settings: &Settings) -> Vec<Finding> {
     };
     let mut findings = vec![used(home, existing)];
     if home.is_dir() {
-        findings.push(version(home));
+        findings.push(version(home, settings));
     }
     findings.extend([sync(existing), space("disk space", existing, settings), kind("file system", existing)]);
     if let Some(objects) = inspect::object_directory(settings) {
@@ -104,7 +108,7 @@ fn rights(name: &'static str, path: &Path) -> Finding {
     }
 }
 
-fn version(home: &Path) -> Finding {
+fn version(home: &Path, settings: &Settings) -> Finding {
     let name = "stored version";
     let format = match fs::read_to_string(home.join("format")) {
         Ok(text) => text.trim().to_owned(),
@@ -116,7 +120,21 @@ fn version(home: &Path) -> Finding {
     let mut said = vec![format!("format {format}")];
     let mut older = false;
     for (file, known) in [("metadata.db", sqlite::SCHEMA), ("buckets.db", buckets::SCHEMA)] {
-        let Some(found) = schema(&home.join(file)) else { continue };
+        let path = home.join(file);
+        // The mark is written with the first commit, and outlives a lost database.
+        let is_elsewhere = file == "metadata.db" && !settings.database.is_embedded();
+        if !path.exists() && (is_elsewhere || !path.with_extension("mark").exists()) {
+            continue;
+        }
+        let found = match schema(&path) {
+            Ok(Some(found)) => found,
+            Ok(None) => {
+                return Finding::failed(name, format!("{file} is damaged; restore it from a backup"));
+            }
+            Err(error) => {
+                return Finding::failed(name, format!("{file}: {error}; restore it from a backup"));
+            }
+        };
         if found > known {
             let why = format!(
                 "{file} has schema {found}, but this version only knows schemas up to {known}; use a newer entityd"
@@ -152,13 +170,13 @@ fn version(home: &Path) -> Finding {
     }
 }
 
-/// Reads the version of a database from the header of its file, since a server may have locked the database.
-fn schema(path: &Path) -> Option<u32> {
-    let mut file = File::open(path).ok()?;
-    file.seek(SeekFrom::Start(VERSION_AT)).ok()?;
-    let mut bytes = [0; 4];
-    file.read_exact(&mut bytes).ok()?;
-    Some(u32::from_be_bytes(bytes))
+/// Reads the version of a database from the header of its file, since a server may have locked the database. Returns
+/// `None` if the file does not begin like one.
+fn schema(path: &Path) -> io::Result<Option<u32>> {
+    let mut header = Vec::new();
+    regular::open(path)?.take(HEADER_BYTES).read_to_end(&mut header)?;
+    let version = header.get(VERSION_AT..VERSION_AT + 4).and_then(|bytes| bytes.try_into().ok());
+    Ok(version.filter(|_| header.starts_with(MAGIC)).map(u32::from_be_bytes))
 }
 
 fn sync(existing: &Path) -> Finding {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use self::finding::{Finding, State};
 use super::columns::aligned;
 use super::context::runtime;
+use super::interrupt::unless_stopped;
 use super::{Failure, output};
 use crate::config::{self, Flags, Settings};
 
@@ -76,7 +77,8 @@ impl Report {
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         let settings = config::load(&self.flags.with_environment())?.settings;
-        let report = runtime()?.block_on(Report::make(&settings));
+        let made = async { Ok(Report::make(&settings).await) };
+        let report = runtime()?.block_on(unless_stopped(made))?;
         output::print(&if self.json { format!("{}\n", report.json()) } else { report.table() })?;
         let (failed, warnings) = (report.count(State::Failed), report.count(State::Warning));
         match (failed, warnings) {

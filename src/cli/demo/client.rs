@@ -12,6 +12,7 @@ use crate::cli::Failure;
 use crate::cli::exit::OrFail;
 use crate::model::Threshold;
 use crate::system::outgoing;
+use crate::telemetry::chain;
 
 /// A client for one server.
 pub(super) struct Client {
@@ -129,7 +130,9 @@ impl Client {
     }
 
     async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Failure> {
-        let failed = |error: reqwest::Error| Failure::Failed(format!("the server did not answer: {error}"));
+        let failed = |error: reqwest::Error| {
+            Failure::Failed(format!("the server did not answer: {}", chain(&error.without_url())))
+        };
         let answer = request.send().await.map_err(failed)?;
         let (status, path) = (answer.status(), answer.url().path().to_owned());
         let body = answer.bytes().await.map_err(failed)?;

@@ -84,8 +84,10 @@ impl Arguments {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let watch = Stopwatch::start();
         let mut progress = Progress::new();
+        // An unusable directory is reported before the work. A signal during the work would leave a temporary one.
+        let kept = self.keep.as_deref().map(Folder::keeping).transpose()?;
         let input = self.prepare(&mut progress);
-        let folder = Folder::open(self.keep.as_deref())?;
+        let folder = kept.map_or_else(Folder::temporary, Ok)?;
         folder.keep(&input.registers, &input.rows)?;
         let mut settings = private_settings(&folder)?;
         settings.kernel = self.kernel.map(Kernel::name);

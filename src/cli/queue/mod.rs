@@ -9,6 +9,7 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::context::runtime;
+use super::interrupt::unless_stopped;
 use super::ops_client::{self, Client};
 use super::{Failure, output, progress::Progress};
 
@@ -129,7 +130,7 @@ struct Queues {
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         let client = Client::new(&self.server)?;
-        runtime()?.block_on(self.action.run(&client, self.json))
+        runtime()?.block_on(unless_stopped(self.action.run(&client, self.json)))
     }
 }
 

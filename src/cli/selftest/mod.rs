@@ -21,7 +21,7 @@ use serde_json::json;
 
 use super::context::runtime;
 use super::exit::OrFail;
-use super::interrupt::stopped;
+use super::interrupt::unless_stopped;
 use super::progress::Progress;
 use super::{Failure, output};
 use crate::runtime::clock::Stopwatch;
@@ -52,13 +52,13 @@ pub(super) struct Arguments {
     #[arg(long)]
     chaos: bool,
     /// Number of kills, divided among the steps
-    #[arg(long, value_name = "N", default_value_t = 28, requires = "chaos", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 28, requires = "chaos", conflicts_with = "server", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     kills: u32,
     /// Number of people of each party [default: 1000; 400 with --chaos; 64 with --server]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
     people: Option<u32>,
     /// Seed of the kills [default: random]
-    #[arg(long, value_name = "N", requires = "chaos")]
+    #[arg(long, value_name = "N", requires = "chaos", conflicts_with = "server")]
     seed: Option<u64>,
     /// Print one JSON object
     #[arg(long)]
@@ -87,13 +87,10 @@ impl Arguments {
         let usual = if self.chaos { PEOPLE_KILLED } else { PEOPLE_USUAL };
         let people = People { count: self.people.unwrap_or(usual) };
         let scene = Scene { program, people, slow: SLOW, step_timeout: kill::STEP_TIMEOUT };
-        runtime.block_on(async {
-            tokio::select! {
-                // The server is dropped here, which kills it and removes its data.
-                () = stopped() => Err(Failure::Interrupted),
-                ended = async { if self.chaos { self.chaos(&scene).await } else { self.quick(&scene).await } } => ended,
-            }
-        })
+        // An interruption drops the server, which kills it and removes its data.
+        runtime.block_on(unless_stopped(async {
+            if self.chaos { self.chaos(&scene).await } else { self.quick(&scene).await }
+        }))
     }
 
     async fn quick(&self, scene: &Scene) -> Result<(), Failure> {

@@ -44,7 +44,9 @@ impl Server {
             let log = fs::read_to_string(log_of(&folder)).unwrap_or_default();
             return Err(format!(
                 "the server did not start: {}",
-                log.lines().last().unwrap_or("it printed nothing")
+                log.lines()
+                    .last()
+                    .unwrap_or("it printed nothing; is the disk with the temporary directory full?")
             ));
         };
         Ok(Self { child, folder, api, _stdout: stdout })

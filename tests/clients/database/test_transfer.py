@@ -167,10 +167,12 @@ def test_a_copy_that_was_killed_is_refused_and_continued(engines, tmp_path):
         refused = subprocess.run(words, capture_output=True, text=True, env=clean_environment(), timeout=120)
         assert refused.returncode == 1 and "entityd migrate copy" in refused.stderr, refused.stderr
     deadline = time.monotonic() + 120
-    while (done := copy(source, target)).returncode and "holds the data" not in done.stderr:
+    while (done := copy(source, target)).returncode and "holds a complete copy" not in done.stderr:
         # A killed process may have entered the list of nodes.
         assert "stop all nodes" in done.stderr and time.monotonic() < deadline, done.stderr
         time.sleep(1)
+    again = copy(source, target)
+    assert again.returncode == 1 and "holds a complete copy of the source already" in again.stderr, again.stderr
     with Server(tmp_path / "target", "--config", str(target)) as server, Api(server.url) as api:
         scene.check(api)
 
@@ -190,6 +192,9 @@ def test_what_cannot_be_copied_is_said_in_one_line(engines, postgres, tmp_path):
         api.project(name="one")
         refused(source, target, "in use")
     refused(source, source, "give it a new one")
+    inside = tmp_path / "inside.toml"
+    inside.write_text(f'data_dir = "{tmp_path / "source/data/inner"}"\n')
+    refused(source, inside, "is in the data directory of the source")
     other = settings_file(tmp_path / "other")
     with Server(tmp_path / "other"):
         pass

@@ -238,7 +238,8 @@ impl Api {
     }
 
     fn no_answer(&self, error: reqwest::Error) -> Wrong {
-        format!("no answer from {}: {}", self.base, chain(&error.without_url()))
+        let why = chain(&error.without_url());
+        format!("no answer from {}: {why}{}", self.base, trust::advice(&why, ""))
     }
 }
 

@@ -58,7 +58,8 @@ impl Check {
 
 /// Checks that the server implements the API, and returns its version.
 pub(super) async fn version(api: &Api) -> Result<String, Wrong> {
-    let status = api.ask(api.request(Method::GET, "/status", ""), 200, "GET /status").await?;
+    let status = api.ask(api.request(Method::GET, "/status", ""), 200, "GET /status").await;
+    let status = status.map_err(|wrong| format!("{wrong}; is --server the address of the API?"))?;
     if status["status"] != "ok" || !status["project_count"].is_u64() {
         return Err("GET /status is not answered by an entity service".to_owned());
     }

@@ -105,7 +105,7 @@ struct Report {
     idle_share: f64,
     ready_to_claimed_ms: Quantiles,
     claim_ms: Quantiles,
-    report_ms: Quantiles,
+    receipt_ms: Quantiles,
     api_cpu_seconds_per_1000_jobs: f64,
     workers_cpu_seconds_per_1000_jobs: f64,
     api_cores: f64,
@@ -240,7 +240,7 @@ impl Report {
             idle_share,
             ready_to_claimed_ms: meter.ready_to_claimed(),
             claim_ms: meter.claim(),
-            report_ms: meter.report(),
+            receipt_ms: meter.report(),
             api_cpu_seconds_per_1000_jobs: 1_000.0 * api_cpu_seconds / jobs,
             workers_cpu_seconds_per_1000_jobs: 1_000.0 * workers_cpu_seconds / jobs,
             api_cores: api_cpu_seconds / window,
@@ -305,7 +305,7 @@ mod tests {
             "--workers 2 --jobs 12 --job-ms 1 --latency-ms 20 --jitter-ms 5 --objects-on-api-node --pairs-bytes 50000",
         );
         assert_eq!(report.jobs, 12);
-        assert!(report.report_ms.median >= 40.0, "a request and its answer take 20 ms each: {report:?}");
+        assert!(report.receipt_ms.median >= 40.0, "a request and its answer take 20 ms each: {report:?}");
         // Some objects were written before the measured jobs were reported.
         assert!(report.body_bytes_per_job > 20_000.0, "{report:?}");
     }

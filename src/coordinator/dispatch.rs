@@ -21,6 +21,8 @@ pub struct Assignment {
     pub job: Job,
     /// A secret that the job needs and that must not be in a queue.
     pub secret: Option<Secret>,
+    /// The number of workers of the service, as far as it is known, so that a plan can suit them.
+    pub workers: usize,
 }
 
 /// A secret that a worker gets with a lease. It is stored only with the project.
@@ -84,7 +86,7 @@ impl Coordinator {
             }
         };
         match self.prepare_attempt(&job, &lease).await {
-            Ok(secret) => Ok(Some(Assignment { lease, job, secret })),
+            Ok(secret) => Ok(Some(Assignment { lease, job, secret, workers: 1 })),
             Err(Error::Refused(Refused::Absent)) => {
                 self.settle(&lease.id).await?;
                 Ok(None)

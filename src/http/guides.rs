@@ -37,6 +37,7 @@ const GUIDES: &[Guide] = &[
     Guide { name: "operations", markdown: include_str!("../../assets/docs/operations.md") },
     Guide { name: "performance", markdown: include_str!("../../assets/docs/performance.md") },
     Guide { name: "queue", markdown: include_str!("../../assets/docs/queue.md") },
+    Guide { name: "scaling", markdown: include_str!("../../assets/docs/scaling.md") },
     Guide { name: "security", markdown: include_str!("../../assets/docs/security.md") },
     Guide { name: "upgrading", markdown: include_str!("../../assets/docs/upgrading.md") },
     Guide { name: "uploads", markdown: include_str!("../../assets/docs/uploads.md") },

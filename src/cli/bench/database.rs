@@ -55,14 +55,10 @@ struct Report {
 
 impl Arguments {
     pub(in crate::cli) fn run(self) -> Result<(), Failure> {
-        let Some(location) = Location::parse(&self.database) else {
-            return Err(Failure::Usage(
-                "--database is not a URL such as postgres://user@host/name".to_owned(),
-            ));
-        };
+        let location = location(&self.database)?;
         let folder = tempfile::tempdir().map_err(|error| Failure::Failed(error.to_string()))?;
         let report = runtime()?.block_on(async {
-            let store = open(&location, folder.path()).await?;
+            let store = open_store(&location, folder.path()).await?;
             let report = measure(&store, self.reports, self.workers).await?;
             store.close().await?;
             Ok::<_, Error>(report)
@@ -77,7 +73,14 @@ impl Arguments {
     }
 }
 
-async fn open(location: &Location, folder: &Path) -> Result<Arc<dyn Store>, Error> {
+/// Parses the flag `--database`.
+pub(super) fn location(text: &str) -> Result<Location, Failure> {
+    let refused = || Failure::Usage("--database is no URL such as postgres://user@host/name".to_owned());
+    Location::parse(text).ok_or_else(refused)
+}
+
+/// Opens the database at `location`, or a new one in `folder`.
+pub(super) async fn open_store(location: &Location, folder: &Path) -> Result<Arc<dyn Store>, Error> {
     let file = folder.join("metadata.db");
     let identity = Identity::random(&Entropy::system());
     let owner = Owner {

@@ -123,7 +123,7 @@ fn failed(error: &Error) -> Failure {
 
 async fn measure(arguments: Arc<Arguments>, directory: &Path) -> Result<Report, Error> {
     let watch = Stopwatch::start();
-    let broker = open(&arguments, directory).await?;
+    let broker = open_broker(arguments.queue.as_ref(), directory).await?;
     let (open_seconds, resident_bytes_opened) = (watch.seconds(), resident_bytes());
     let mut backlog = None;
     if arguments.backlog > 0 {
@@ -157,13 +157,14 @@ async fn measure(arguments: Arc<Arguments>, directory: &Path) -> Result<Report, 
     Ok(report)
 }
 
-fn queue_url(text: &str) -> Result<QueueUrl, String> {
+pub(super) fn queue_url(text: &str) -> Result<QueueUrl, String> {
     QueueUrl::parse(text).ok_or_else(|| "give redis://[user[:password]@]host[:port][/database]".to_owned())
 }
 
-async fn open(arguments: &Arguments, directory: &Path) -> Result<Arc<dyn Broker>, Error> {
+/// Opens the queue at `url`, or the embedded one in `directory`.
+pub(super) async fn open_broker(url: Option<&QueueUrl>, directory: &Path) -> Result<Arc<dyn Broker>, Error> {
     let entropy = Entropy::system();
-    let Some(url) = arguments.queue.clone() else {
+    let Some(url) = url.cloned() else {
         return Ok(Arc::new(SledBroker::open(directory, Settings::default(), entropy)?));
     };
     crate::edge::tls::install_provider();

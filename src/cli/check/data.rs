@@ -1,6 +1,6 @@
 //! Checks the data directory: its lock, version, permissions, disk and file dates.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

@@ -16,8 +16,8 @@ use super::registry::Claiming;
 use super::state::WorkersState;
 use crate::coordinator;
 use crate::http::problem::Problem;
-use crate::model::Outcome;
 use crate::model::job::PURGES;
+use crate::model::{Outcome, Task};
 use crate::objects::keys;
 use crate::queue::{Claim, Heartbeat, Pulse, Share};
 use crate::telemetry::chain;
@@ -164,6 +164,7 @@ pub(super) async fn claim(
             ticket: state.parts.tokens.ticket(lease.id.clone(), lease.attempt),
             job: assignment.job.clone(),
             secret,
+            workers: matches!(assignment.job.task, Task::Plan { .. }).then(|| state.parts.nodes.computing()),
             enqueued: lease.enqueued,
             ready: lease.ready,
             until: lease.until,

@@ -134,5 +134,5 @@ fn restored(ticket: &Ticket, detail: &JobDetail) -> Option<Assignment> {
         ready: summary.enqueued,
         until: Timestamp::default(),
     };
-    Some(Assignment { lease, job, secret: None })
+    Some(Assignment { lease, job, secret: None, workers: 1 })
 }

@@ -100,7 +100,7 @@ impl Api {
                 }
                 Err(error) => {
                     let may_help =
-                        (error.is_connect() && !is_tls(&error)) || (repeats && !error.is_builder());
+                        !is_tls(&error) && (error.is_connect() || (repeats && !error.is_builder()));
                     repeated |= !error.is_connect();
                     let failure = self.no_answer(error);
                     if !may_help || watch.elapsed() + pause > self.retry_for {
@@ -154,7 +154,9 @@ impl Api {
 
     /// Returns the error for a missing response. It leaves out the URL of the request.
     pub(super) fn no_answer(&self, error: reqwest::Error) -> Failure {
-        Failure::Failed(format!("no answer from {}: {}", self.base, chain(&error.without_url())))
+        let why = chain(&error.without_url());
+        let advice = trust::advice(&why, "");
+        Failure::Failed(format!("no answer from {}: {why}{advice}", self.base))
     }
 }
 
@@ -182,13 +184,14 @@ fn asked_wait(response: &Response) -> Option<Duration> {
 fn is_tls(error: &reqwest::Error) -> bool {
     let mut next = std::error::Error::source(error);
     while let Some(error) = next {
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if error.is::<rustls::Error>()
-            || inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>)
-        {
+        if error.is::<rustls::Error>() {
             return true;
         }
-        next = error.source();
+        // The source of an `io::Error` is that of the error in it.
+        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
     }
     false
 }

@@ -144,7 +144,7 @@ fn an_interrupted_selftest_leaves_neither_server_nor_files() {
         let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let is_begun = || fs::read_dir(place.path()).unwrap().next().is_some();
         let begun = entityd::runtime::clock::Stopwatch::start();
-        while !is_begun() && begun.elapsed() < Duration::from_secs(60) {
+        while !is_begun() && begun.elapsed() < Duration::from_mins(1) {
             std::thread::sleep(Duration::from_millis(2));
         }
         std::thread::sleep(Duration::from_millis(pause));

@@ -5,6 +5,7 @@
 use std::io::Read;
 
 use entityd::linkage::encoding::block::ENTRY_BYTES;
+use entityd::linkage::encoding::entries::read_all;
 use entityd::linkage::encoding::json::{self, Expected, Received};
 use entityd::linkage::encoding::{Error, Summary, binary};
 
@@ -51,7 +52,7 @@ fn as_json(source: impl Read, expected: Expected) -> Written<Received> {
     } else {
         assert!(matrix.is_empty() && entries.is_empty(), "objects are read later");
     }
-    assert_eq!(entries.len() % ENTRY_BYTES, 0);
+    assert!(read_all(&entries).is_ok());
     Ok((received, matrix, entries))
 }
 

@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 
-use super::super::rows::{Entries, Fit, Rows};
+use super::super::entries::Entries;
+use super::super::rows::{Fit, Rows};
 use super::super::{Error, Rejection, Summary};
 use super::blocks::{self, Keyed, Names};
 use super::tokens::Tokens;
@@ -45,7 +46,7 @@ pub fn encodings(
 /// # Errors
 /// [`Error::Rejected`] with the fault of the object; otherwise the error of the source or the sink.
 pub fn blocks(source: impl Read, records: u32, entries: impl Write) -> Result<u64, Error> {
-    let mut entries = Entries::new(entries);
+    let mut entries = Entries::plain(entries);
     let mut keyed = Keyed::below(records);
     only_member(source, "blocks", b'{', |tokens| {
         let mut first = true;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::linkage::encoding::block::{self, Entry};
+use crate::linkage::encoding::entries;
 use crate::linkage::encoding::{Error, Rejection, Summary, base64};
 use crate::model::AccessKeys;
 
@@ -39,7 +40,7 @@ fn rejection<T>(result: Result<T, Error>) -> Result<T, Rejection> {
 }
 
 fn entries_of(bytes: &[u8]) -> Vec<Entry> {
-    bytes.as_chunks().0.iter().map(Entry::from_bytes).collect()
+    entries::read_all(bytes).unwrap()
 }
 
 fn read_from(source: impl Read, expected: Expected) -> Result<Written, Rejection> {

@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 
-use super::super::rows::{Entries, Fit, Rows};
+use super::super::entries::Entries;
+use super::super::rows::{Fit, Rows};
 use super::super::{Error, Rejection, Summary};
 use super::blocks::{self, Keyed, Names};
 use super::reference::{self, FileRef};
@@ -58,7 +59,7 @@ pub fn upload(
     let mut reader = Reader {
         tokens: Tokens::new(source),
         rows: Rows::new(matrix, Fit::Exact),
-        entries: Entries::new(entries),
+        entries: Entries::numbered(entries),
         expected,
         shape: None,
         encodings: None,
@@ -213,10 +214,15 @@ impl<R: Read, M: Write, E: Write> Reader<R, M, E> {
             return Err(refused.into());
         }
         encoding(&mut self.tokens, &mut self.rows)?;
-        while self.tokens.item(&mut first, b']')? {
+        loop {
+            while let Some(name) = self.tokens.following_text() {
+                self.entries.push(record, name)?;
+            }
+            if !self.tokens.item(&mut first, b']')? {
+                return Ok(());
+            }
             blocks::name(&mut self.tokens, Names::Integers, record, &mut self.entries)?;
         }
-        Ok(())
     }
 
     fn blocks(&mut self) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-// What the pages do: they load views with a token, keep them live, and send forms.
+// The behaviour of the pages: they load views with a token, keep them up to date, and send forms.
 
 import { follow } from './live.js';
 import * as tokens from './tokens.js';
@@ -7,12 +7,12 @@ import { begin as beginUpload } from './upload.js';
 const { ask, isId, root } = tokens;
 const find = (selector, within = document) => within.querySelector(selector);
 const view = find('#view');
-// The page of the operator is on another listener, and has one token for all.
+// The page of the operator is on another listener, and uses one token for everything.
 const operates = view?.dataset.page === 'operator';
 const [views, lives] = ['view', 'live'].map((kind) => `${operates ? 'admin/' : ''}dashboard/${kind}/`);
 let unfollow = () => {};
 
-// ---- What is shown
+// ---- Views
 
 function nodes(html) {
   return [...new DOMParser().parseFromString(html, 'text/html').body.childNodes];
@@ -26,7 +26,7 @@ function localize(within) {
   }
 }
 
-// Puts HTML into an element. What had the focus has it afterwards, and tables stay where they were scrolled to.
+// Puts HTML into an element. The focused element keeps the focus, and tables keep their scroll position.
 function put(element, html) {
   const focused = element.contains(document.activeElement) ? document.activeElement.id : '';
   const scrolled = [...element.querySelectorAll('.scroll')].map((box) => box.scrollLeft);
@@ -55,7 +55,7 @@ function connection(state) {
   place.dataset.state = state;
 }
 
-// ---- Where we are
+// ---- The current page
 
 function here() {
   const query = new URLSearchParams(location.search);
@@ -76,16 +76,16 @@ function path({ project, run }) {
 async function show() {
   const place = here();
   const isWhole = operates || isId(place.project) && (view.dataset.page !== 'run' || isId(place.run));
-  if (!isWhole) return broken(new Error('This address names no project. Open the link that you were given.'));
+  if (!isWhole) return broken(new Error('This URL does not name a project. Open the link that you were given.'));
   const secret = tokens.token(place.project);
-  if (!secret) return askToken(operates ? 'This page needs the admin token, which the first start has printed.' : 'This page needs the token of the project.');
+  if (!secret) return askToken(operates ? 'This page needs the admin token, which the server printed at its first start.' : 'This page needs the token of the project.');
   try {
     const response = await ask(`${views}${path(place)}${place.rest}`, secret);
     render(await response.text(), place, secret);
   } catch (error) {
     if ([401, 403].includes(error.status)) {
       tokens.forget(place.project);
-      askToken('The token has no access, or the project or run does not exist any more.');
+      askToken('The token has no access, or the project or run no longer exists.');
     } else broken(error);
   }
 }
@@ -131,11 +131,11 @@ function followed(live, place, secret) {
   let state = find('[data-state]', live)?.dataset.state;
   return follow(`${lives}${live.dataset.live}${place.rest}`, secret, {
     state: connection,
-    refused: () => askToken('The token has no access any more.'),
+    refused: () => askToken('The token no longer has access.'),
     event(name, html) {
       if (name === 'gone') {
         connection('over');
-        return broken(new Error('It was deleted.'));
+        return broken(new Error('The project or run has been deleted.'));
       }
       put(live, html);
       say(find('[data-announce]', live)?.textContent ?? '');
@@ -151,7 +151,7 @@ function refresh() {
   for (const late of view.querySelectorAll('[data-now]')) load(late.dataset.now + here().rest, late);
 }
 
-// ---- Links to hand on
+// ---- Links to pass on
 
 function showHandout(project) {
   const links = tokens.handout(project);
@@ -196,7 +196,7 @@ async function copy(field) {
   say('Copied.');
 }
 
-// ---- Acts
+// ---- Actions
 
 async function load(what, into) {
   const { project } = here();
@@ -242,7 +242,7 @@ async function remove(act) {
   }
 }
 
-// An act of the operator.
+// An action of the operator.
 async function administer(button) {
   const { act, body, method = 'POST', title, confirm, then } = button.dataset;
   if (confirm && !(await confirmed(title, confirm, button.firstChild.textContent))) return;
@@ -327,7 +327,7 @@ function open(form) {
   const { project, token } = form.elements;
   const found = tokens.parse(project.value);
   const secret = found.token ?? token.value.trim();
-  if (!isId(found.project)) return complain(project, new Error('That is no link and no project identifier: an identifier has 48 digits and letters a to f.'));
+  if (!isId(found.project)) return complain(project, new Error('This is neither a link nor a project identifier: an identifier has 48 characters, digits or letters a to f.'));
   if (!secret) return complain(token, new Error('The token is missing.'));
   tokens.keep(found.project, secret);
   form.reset();
@@ -369,7 +369,7 @@ find('#schema-file')?.addEventListener('change', async (event) => {
   if (file) find('[name=schema]').value = await file.text();
 });
 
-// ---- The beginning
+// ---- Start
 
 function arrive() {
   const found = tokens.fromAddress();

@@ -1,4 +1,4 @@
-// One stream of events a page. It pauses while the page is hidden, and is opened again when it breaks.
+// One stream of events per page. It pauses while the page is hidden, and is opened again when it breaks.
 
 import { ask } from './tokens.js';
 
@@ -52,7 +52,7 @@ export function follow(path, secret, on) {
   };
 }
 
-// Reads events until the stream ends; true if it has said that nothing follows.
+// Reads events until the stream ends; returns true if the stream has announced that no more follow.
 async function read(body, event) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let text = '';

@@ -10,7 +10,7 @@ const BASE64 = new Int16Array(256).fill(-1);
 
 export class Fault extends Error {}
 
-// Collects what is told about encodings.
+// Collects the statistics of encodings.
 class Encodings {
   count = 0;
   bytes = 0;
@@ -37,7 +37,7 @@ class Encodings {
         throw new Fault(`The encodings have ${8 * row.length} bits; the project needs ${8 * this.demanded}.`);
       }
     } else if (row.length !== this.bytes) {
-      throw new Fault(`Record ${this.count} has ${row.length} bytes; record 0 has ${this.bytes}. All must have as many.`);
+      throw new Fault(`Record ${this.count} has ${row.length} bytes; record 0 has ${this.bytes}. All records must have the same size.`);
     }
     this.count += 1;
     this.bits += bits;
@@ -63,7 +63,7 @@ function decode(text, record, out) {
       else if (byte > 32) throw new Fault(`Record ${record} is not base64 (standard alphabet, padded).`);
       continue;
     }
-    if (padding) throw new Fault(`Record ${record} has something behind its padding.`);
+    if (padding) throw new Fault(`Record ${record} has characters after its padding.`);
     held = (held << 6 | value) & 0xffffff;
     bits += 6;
     if (bits >= 8) {
@@ -72,11 +72,11 @@ function decode(text, record, out) {
       length += 1;
     }
   }
-  if ((bits + 6 * padding) % 8 || padding > 2 || length === 0) throw new Fault(`Record ${record} is not whole base64.`);
+  if ((bits + 6 * padding) % 8 || padding > 2 || length === 0) throw new Fault(`Record ${record} is not complete base64.`);
   return out.subarray(0, length);
 }
 
-// Reads JSON of any size, byte by byte, and tells `on` of values with the path that leads to them.
+// Reads JSON of any size, byte by byte, and calls `on` for each value with the path that leads to it.
 class Json {
   stack = [];
   parts = [];
@@ -128,7 +128,7 @@ class Json {
       return from + 1;
     }
     const quote = bytes.indexOf(34, from);
-    // Backslashes are rare: the next one is looked for once, not for each text.
+    // Backslashes are rare: the next one is searched for once, not for each string.
     if (this.slash < from) {
       const found = bytes.indexOf(92, from);
       this.slash = found < 0 ? Infinity : found;
@@ -156,7 +156,7 @@ class Json {
       try {
         text = JSON.parse(`"${new TextDecoder().decode(raw)}"`);
       } catch {
-        throw new Fault('The file is not JSON: a text has a wrong escape.');
+        throw new Fault('The file is not JSON: a string has an invalid escape.');
       }
       value = new TextEncoder().encode(text);
     }
@@ -183,7 +183,7 @@ class Json {
 
   comma() {
     const top = this.stack.at(-1);
-    if (!top) throw new Fault('The file is not JSON: a comma stands outside.');
+    if (!top) throw new Fault('The file is not JSON: a comma is outside of objects and arrays.');
     this.wantsKey = top.isObject;
   }
 
@@ -222,7 +222,7 @@ class Document {
 
   enter(json, isObject) {
     const depth = json.stack.length;
-    if (depth === 0 && !isObject) throw new Fault('The file is a JSON array; the server takes an object with the member "clks".');
+    if (depth === 0 && !isObject) throw new Fault('The file is a JSON array; the server expects an object with the member "clks".');
     if (depth !== 1) {
       if (depth === 2 && this.member() === 'clknblocks') this.names = -1;
       return;
@@ -251,9 +251,9 @@ class Document {
   other(json, byte) {
     const depth = json.stack.length;
     const member = this.member();
-    if (depth === 2 && (member === 'clks' || member === 'encodings')) throw new Fault(`Record ${this.encodings.count} is not a text.`);
+    if (depth === 2 && (member === 'clks' || member === 'encodings')) throw new Fault(`Record ${this.encodings.count} is not a string.`);
     if (depth !== 3 || !['clknblocks', 'blocks'].includes(member)) return;
-    if (byte !== 45 && (byte < 48 || byte > 57)) throw new Fault('The name of a block is neither a text nor a number.');
+    if (byte !== 45 && (byte < 48 || byte > 57)) throw new Fault('The name of a block is neither a string nor a number.');
     this.names += 1;
     this.block(null);
   }
@@ -310,7 +310,7 @@ class Table {
   }
 }
 
-// Tells the kind of a file by its beginning: `json`, `table` or `bytes`.
+// Returns the kind of a file, judged by its beginning: `json`, `table` or `bytes`.
 async function kindOf(file) {
   const head = new Uint8Array(await file.slice(0, 4096).arrayBuffer());
   const first = head.find((byte) => byte > 32 && ![0xef, 0xbb, 0xbf].includes(byte));
@@ -319,7 +319,7 @@ async function kindOf(file) {
   return isText && head.includes(10) ? 'table' : 'bytes';
 }
 
-// Reads a file to its end. `wish` has: bytes (demanded size, or 0), hashSize, progress(done, total), isStale().
+// Reads a file to its end. `wish` has: bytes (required size, or 0), hashSize, progress(done, total), isStale().
 export async function scan(file, wish) {
   if (file.size === 0) throw new Fault('The file is empty.');
   const kind = await kindOf(file);

@@ -1,4 +1,4 @@
-// Tokens: kept in this tab alone, sent in the header Authorization alone.
+// Tokens: kept only in this tab, and sent only in the header Authorization.
 
 export const root = new URL('../', import.meta.url);
 
@@ -15,7 +15,7 @@ export function keep(project, secret) {
   sessionStorage.setItem(kept('token', project), secret);
 }
 
-// Links that this tab can hand on: pairs of a label and a token.
+// Links that this tab can pass on: pairs of a label and a token.
 export function handout(project) {
   return JSON.parse(sessionStorage.getItem(kept('links', project)) ?? '[]');
 }
@@ -33,14 +33,14 @@ export function link(project, secret) {
   return new URL(`#token=${secret}&project=${project}`, root).href;
 }
 
-// Reads a link, or what was pasted of it; the token and the project, as far as they are there.
+// Reads a link, or the part of it that was pasted; returns the token and the project if it has them.
 export function parse(text) {
   const words = new URLSearchParams(text.includes('#') ? text.slice(text.indexOf('#') + 1) : '');
   const project = words.get('project') ?? text.match(/[0-9a-f]{48}/)?.[0];
   return { token: words.get('token'), project };
 }
 
-// Takes a token out of the address, at once.
+// Removes a token from the URL at once.
 export function fromAddress() {
   if (!location.hash.startsWith('#token=')) return null;
   const found = parse(location.hash);
@@ -50,7 +50,7 @@ export function fromAddress() {
   return found;
 }
 
-// Asks the server; a refusal becomes an error with the server's own words.
+// Sends a request; an error response becomes an error with the server's message.
 export async function ask(path, secret, options = {}) {
   const headers = { ...options.headers };
   if (secret) headers.Authorization = secret;

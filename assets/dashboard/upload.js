@@ -1,11 +1,11 @@
-// The page of a data provider: a file is checked, sent, and a receipt comes back.
+// The page of a data provider: checks a file, sends it, and shows the receipt.
 
 import { Fault, scan } from './scan.js';
 import * as tokens from './tokens.js';
 
 const ATTEMPTS = 8;
 const PASSING = [0, 408, 409, 502, 503, 504];
-// A proxy may pass on a part only once it has the whole of it.
+// A proxy may forward a part only after receiving it completely.
 const PART = 16 << 20;
 const STOPPED = 'Stopped. What has arrived is kept for a while: send again to continue.';
 const whole = new Intl.NumberFormat('en');
@@ -65,12 +65,12 @@ export function begin(section, secret, quieten) {
     const remark = (number, text) => { if (number) remarks.push(`${whole.format(number)} ${text}`); };
     if (table) {
       tiles.push(['Rows', table.rows - 1], ['Columns', table.columns]);
-      remark(table.uneven, 'rows have another number of columns than the first.');
+      remark(table.uneven, 'rows differ from the first row in their number of columns.');
       if (table.quoted) remarks.push('A quotation mark is not closed.');
       find('#encode').hidden = false;
     } else {
       tiles.push(['Records', encodings.count], ['Bits', 8 * encodings.bytes]);
-      tiles.push(['Bits set, least', encodings.least], ['mean', Math.round(encodings.bits / encodings.count)], ['most', encodings.most]);
+      tiles.push(['Bits set, minimum', encodings.least], ['mean', Math.round(encodings.bits / encodings.count)], ['maximum', encodings.most]);
       remark(encodings.empty, 'encodings have no bit set: they match nothing.');
       remark(encodings.duplicates, 'encodings are equal to an earlier one.');
       find('#binary').hidden = kind !== 'bytes';
@@ -83,7 +83,7 @@ export function begin(section, secret, quieten) {
       }
       if (blocking && !hasBlocks && kind === 'json') return fault('#check-fault', 'The project uses blocking; this file has no blocks.');
       if (!blocking && hasBlocks) return fault('#check-fault', 'The project does not use blocking; this file has blocks.');
-      if (blocking && kind === 'bytes') remarks.push('Bytes have no blocks: all records are compared with all.');
+      if (blocking && kind === 'bytes') remarks.push('A binary file has no blocks: every record is compared with all records of the other parties.');
       if (begun()) remarks.push('A part of this file has been sent before: sending continues there.');
       find('#send').hidden = false;
     }
@@ -168,7 +168,7 @@ export function begin(section, secret, quieten) {
         const rate = (done - first) / Math.max(0.001, (performance.now() - start) / 1000);
         find('#send-bar').value = done / total;
         const line = `${size(done)} of ${size(total)}, ${size(rate)}/s, ${Math.ceil((total - done) / (rate || 1))} s left`;
-        find('#send-state').textContent = done < total ? line : 'Sent. The server checks it.';
+        find('#send-state').textContent = done < total ? line : 'Sent. The server is checking it.';
       };
       const headers = { 'Content-Type': 'application/partial-upload', 'Upload-Offset': from, 'Upload-Complete': `?${Number(end === total)}` };
       const sent = await call('PATCH', `uploads/${id}`, headers, chosen.slice(from, end), show);

@@ -1,4 +1,4 @@
-// Draws /api/v1/openapi.json as a page to read. Text goes in as text, never as markup.
+// Renders /api/v1/openapi.json as a page. Text is inserted as text, never as markup.
 "use strict";
 
 /** Where everything of this server is: this page is just below, whatever a proxy has in front of it. */

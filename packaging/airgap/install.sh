@@ -22,8 +22,8 @@ case "$(uname -m)" in
     *) stop "this is a $(uname -m) machine; the bundle is for x86_64 or aarch64" ;;
 esac
 archive=$(ls entityd-*-"$(uname -m)"-linux.tar.gz 2>/dev/null) || stop "the bundle is for another processor than this machine's $(uname -m)"
-image=$(ls entityd-*-image-*.tar)
-chart=$(ls entityd-chart-*.tgz)
+image=$(ls entityd-*-image-*.tar 2>/dev/null) || stop "the bundle has no image: copy it again"
+chart=$(ls entityd-chart-*.tgz 2>/dev/null) || stop "the bundle has no chart: copy it again"
 
 case "${1-}" in
     "")
@@ -41,12 +41,16 @@ case "${1-}" in
         ;;
     binary)
         check
+        [ $# -le 2 ] || stop "binary: one folder, not $(($# - 1))"
         folder=${2-/usr/local/bin}
-        mkdir -p "$folder"
+        mkdir -p -- "$folder" || stop "binary: cannot make the folder $folder"
+        [ ! -d "$folder/entityd" ] || stop "binary: $folder/entityd is a folder; name another one"
         # A running binary cannot be written to, but it can be replaced.
-        tar -xzOf "$archive" "${archive%.tar.gz}/entityd" >"$folder/.entityd.new"
-        chmod 755 "$folder/.entityd.new"
-        mv "$folder/.entityd.new" "$folder/entityd"
+        new=$folder/.entityd.new
+        trap 'rm -f -- "$new"' EXIT
+        trap 'exit 130' INT TERM
+        { tar -xzOf "$archive" "${archive%.tar.gz}/entityd" >"$new" && chmod 755 "$new" && mv -- "$new" "$folder/entityd"; } ||
+            stop "binary: cannot write to $folder"
         "$folder/entityd" --version
         ;;
     package)
@@ -62,6 +66,7 @@ case "${1-}" in
         ;;
     image)
         check
+        [ $# -le 2 ] || stop "image: one registry, not $(($# - 1))"
         if [ -n "${2-}" ]; then
             has skopeo || stop "image: skopeo, which copies images to a registry, is not here"
             name=${archive#entityd-}

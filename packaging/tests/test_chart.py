@@ -70,6 +70,7 @@ GOOD = {
             "existingSecret": "database",
             "passwordKey": "word",
             "caSecret": "database-ca",
+            "clientCertSecret": "database-cert",
         }
     },
     "external-queue": {
@@ -78,6 +79,7 @@ GOOD = {
             "existingSecret": "queue",
             "passwordKey": "word",
             "caSecret": "queue-ca",
+            "clientCertSecret": "queue-cert",
         }
     },
     "haproxy": {
@@ -153,6 +155,9 @@ WRONG = [
     ({"ingress": {"trustedProxies": ["proxy"]}}, "/ingress/trustedProxies/0"),
     ({"settings": {"data_dir": "/srv"}}, "settings.data_dir has a value of its own: set persistence instead"),
     ({"settings": {"Lease-ms": 1}}, "settings.Lease-ms is not the name of a setting"),
+    ({"settings": {"database_password": "a"}}, "set database.existingSecret instead"),
+    ({"settings": {"queue_password": "a"}}, "set queue.existingSecret instead"),
+    ({"settings": {"lese_ms": 1}}, "settings.lese_ms is not the name of a setting of this version"),
     ({"extraEnv": [{"name": "ENTITYD_LEASE_MS", "value": "1"}]}, "set settings.lease_ms instead"),
     ({"service": {"loadBalancerSourceRanges": ["10.0.0.0/8"]}}, "needs service.type LoadBalancer"),
     ({"serviceMonitor": {"enabled": True}}, "name its namespace in networkPolicy.opsFrom"),
@@ -179,6 +184,7 @@ WRONG = [
     ),
     ({"database": {"existingSecret": "a"}}, "give database.url, such as postgres://user@host/name?sslmode=verify-full"),
     ({"database": {"url": "postgres://user:b@host/name?sslmode=verify-full"}}, "database.url holds a password"),
+    ({"queue": {"clientCertSecret": "a"}}, "give queue.url, such as redis://host:6379/0"),
     ({"database": {"url": "mysql://a"}}, "/database/url"),
     ({"queue": {"existingSecret": "a"}}, "give queue.url, such as redis://host:6379/0"),
     ({"queue": {"url": "redis://a:b@host:6379/0"}}, "queue.url holds a password"),
@@ -318,6 +324,9 @@ def test_settings_of_the_chart_are_settings_of_the_server():
         f"ENTITYD_{name.upper()}"
         for name in re.findall(r"^(\w+) = ", (ROOT / "config/all.toml").read_text(), re.MULTILINE)
     }
+    # The chart refuses others before a pod is restarted with them.
+    listed = (CHART / "files/settings.txt").read_text().split()
+    assert {f"ENTITYD_{name.upper()}" for name in listed} == known and listed == sorted(listed)
     for values in GOOD.values():
         documents = render(values)
         used = {name for one in documents if one["kind"] == "ConfigMap" for name in one["data"]}

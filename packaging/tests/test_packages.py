@@ -130,8 +130,28 @@ def test_the_bundle_installs_without_a_network(only, tmp_path):
         fake.unlink()
         if tool == "docker" and os.path.exists("/usr/bin/docker"):
             break
-    wrong = subprocess.run(["./install.sh", "everything"], cwd=folder, capture_output=True, text=True, check=False)
-    assert wrong.returncode == 1 and wrong.stderr == "install.sh: unknown command everything; README lists all\n"
+    taken = tmp_path / "taken"
+    (taken / "entityd").mkdir(parents=True)
+    # On a full disk nothing is left.
+    full = (
+        'mount -t tmpfs -o size=1m none /mnt && { ./install.sh binary /mnt; code=$?; [ -z "$(ls -A /mnt)" ] && exit $code; }'
+    )
+    for words, sentence in [
+        (["./install.sh", "everything"], "unknown command everything; README lists all"),
+        (["./install.sh", "binary", "/dev/null/x"], "binary: cannot make the folder /dev/null/x"),
+        (["./install.sh", "binary", "a", "b"], "binary: one folder, not 2"),
+        (["./install.sh", "binary", taken], f"binary: {taken}/entityd is a folder; name another one"),
+        (["./install.sh", "image", "a", "b"], "image: one registry, not 2"),
+        (["unshare", "-m", "sh", "-c", full], "binary: cannot write to /mnt"),
+    ]:
+        wrong = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+        assert wrong.returncode == 1 and wrong.stderr.endswith(f"install.sh: {sentence}\n"), wrong.stderr
+    assert not list((taken / "entityd").iterdir())
+    chart = next(folder.glob("*-chart-*.tgz"))
+    chart.rename(tmp_path / "chart")
+    wrong = subprocess.run(["./install.sh"], cwd=folder, capture_output=True, text=True, check=False)
+    assert wrong.returncode == 1 and wrong.stderr == "install.sh: the bundle has no chart: copy it again\n"
+    (tmp_path / "chart").rename(chart)
     with (folder / "README").open("a") as file:
         file.write("altered")
     wrong = subprocess.run(

@@ -40,6 +40,10 @@ def test_the_deb_is_installed_upgraded_and_purged(debian, only):
     assert (debian / "etc/systemd/system/multi-user.target.wants/entityd.service").is_symlink()
     inside("dpkg", "-i", "/entityd.deb")
     assert token.read_text() == made
+    # An installation that was cut off may have left an empty token.
+    token.write_text("")
+    inside("dpkg", "-i", "/entityd.deb")
+    assert len(token.read_text()) == 60 and token.stat().st_mode & 0o777 == 0o600
     inside("dpkg", "--remove", "entityd")
     assert token.exists() and not (debian / "usr/bin/entityd").exists()
     data = debian / "var/lib/private/entityd"

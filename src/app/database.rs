@@ -21,8 +21,8 @@ pub(super) const fn name(settings: &Settings) -> &'static str {
     if settings.database.is_embedded() { identity::METADATA } else { postgres::NAME }
 }
 
-/// Opens the metadata, and checks that it belongs to this data directory. `known` is the count of its commits
-/// as another store knows it, and is raised after each. `node` is the name of this node, if several share the
+/// Opens the metadata, and checks that it belongs to this data directory. `known` is the number of its commits that
+/// another store knows of; it is raised after each commit. `node` is the name of this node, if several share the
 /// metadata.
 pub(super) async fn open(
     settings: &Settings,

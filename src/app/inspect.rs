@@ -14,7 +14,7 @@ use crate::system::engine;
 /// The prefix of the owner's mark. It is in every used store, and has few objects.
 const MARKS: &str = "entityd";
 
-/// Checks the limits of the operating system like the start of a server.
+/// Checks the limits of the operating system as the start of a server does.
 ///
 /// # Errors
 /// [`Error`].

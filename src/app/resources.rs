@@ -111,7 +111,8 @@ impl fmt::Display for Memory {
 /// Returns the number of files that the stores and the maximum number of concurrent jobs open.
 fn reserved(settings: &Settings) -> u64 {
     let stores = FILES_IDLE + DATABASES * sqlite::files() as u64;
-    let merged = 2 * open_files::merged_at_once() * settings.queues.slots_of(MERGING);
+    let merged =
+        (2 * open_files::merged_at_once() + open_files::opened_at_once()) * settings.queues.slots_of(MERGING);
     stores + FILES_PER_JOB * settings.queues.slots() as u64 + merged as u64
 }
 

@@ -25,6 +25,7 @@ use crate::objects::Location;
 use crate::system::identity::Register;
 use crate::system::sqlite::{self, copy};
 use crate::system::{data_dir, disk, regular, removals};
+use crate::telemetry::chain;
 
 /// The name of the folder of a snapshot, in the folder of the objects or else in the data directory. It is removed at
 /// each start, so that operators must not use this name.
@@ -43,16 +44,22 @@ pub fn is_key(path: &str) -> bool {
     KEYS.contains(&path)
 }
 
-/// An error in taking a snapshot. Nothing of the snapshot is left then.
+/// An error in taking a snapshot. After it, nothing of the snapshot is left.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A database cannot be copied.
-    #[error("cannot copy {file}: {cause}")]
+    #[error("cannot copy {file}: {}", chain(cause))]
     Database {
         /// The name of the database file.
         file: &'static str,
         /// The cause.
         cause: sqlite::Error,
+    },
+    /// A database of this data directory does not exist.
+    #[error("cannot copy {file}: it is missing, and this data directory had one; restore it from a backup")]
+    Missing {
+        /// The name of the database file.
+        file: &'static str,
     },
     /// The copies of the databases do not fit on the disk.
     #[error("the copies of the databases need {needed} bytes, and {free} bytes are free at {}", path.display())]
@@ -134,7 +141,7 @@ impl Snapshot {
         };
         // From here on, the folder is removed after an error.
         let mut snapshot = Self { folder, about };
-        snapshot.fill(data_dir, with_keys)?;
+        snapshot.fill(data_dir, &register, with_keys)?;
         Ok(snapshot)
     }
 
@@ -168,7 +175,7 @@ impl Snapshot {
         regular::open(&path)
     }
 
-    fn fill(&mut self, data_dir: &Path, with_keys: bool) -> Result<(), Error> {
+    fn fill(&mut self, data_dir: &Path, register: &Register, with_keys: bool) -> Result<(), Error> {
         let tree = self.folder.join(TREE);
         has_room(data_dir, &tree)?;
         // The owner's mark may have a higher number of commits than the copied database.
@@ -176,6 +183,11 @@ impl Snapshot {
             take(data_dir, &tree, name)?;
         }
         let held = removals::hold();
+        for file in [identity::METADATA, identity::BUCKETS] {
+            if register.has(file) && !data_dir.join(file).exists() {
+                return Err(Error::Missing { file });
+            }
+        }
         let metadata = self.copy(data_dir, identity::METADATA, "objects/entityd/metadata.mark")?;
         let index = self.copy(data_dir, identity::BUCKETS, "objects/buckets/mark")?;
         let projects = match &metadata {

@@ -59,6 +59,22 @@ pub enum Fault {
         /// The data directory.
         path: PathBuf,
     },
+    /// The target has the identity of the source, and its transfer has ended.
+    #[error(
+        "{} holds a complete copy of the source already: start the server with the settings of the target, or give a new data \
+         directory (data_dir)",
+        path.display()
+    )]
+    Complete {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The target is in the data directory of the source, which a transfer does not change.
+    #[error("the target {} is in the data directory of the source; give another one (data_dir)", path.display())]
+    Inside {
+        /// The data directory of the target.
+        path: PathBuf,
+    },
     /// The metadata of the target has other projects.
     #[error("the metadata of the target has projects that the source does not have; give an empty database")]
     Strangers,
@@ -124,7 +140,7 @@ pub async fn transfer(
     show: &mut (dyn FnMut(f64) + Send),
 ) -> Result<Transferred, Fault> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    // The operator must migrate a source of an older version before: a copy must not change it.
+    // The operator must migrate a source of an older version first: a copy must not change it.
     let from = &Settings { migrate: Migrate::Never, ..from.clone() };
     check(from, to)?;
     let source_dir = DataDir::open(&from.data_dir).map_err(Error::from)?;
@@ -170,6 +186,13 @@ fn check(from: &Settings, to: &Settings) -> Result<(), Fault> {
     {
         return Err(Fault::OneDirectory { path: one });
     }
+    let target = std::path::absolute(&to.data_dir).unwrap_or_else(|_| to.data_dir.clone());
+    let existing = target.ancestors().find_map(|folder| folder.canonicalize().ok());
+    if let (Some(existing), Ok(source)) = (existing, from.data_dir.canonicalize())
+        && existing.starts_with(source)
+    {
+        return Err(Fault::Inside { path: to.data_dir.clone() });
+    }
     if !from.database.is_embedded() && from.database == to.database {
         return Err(Fault::OneDatabase { place: from.database.to_string() });
     }
@@ -195,6 +218,9 @@ fn target(to: &Settings, expected: Identity) -> Result<DataDir, Fault> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => found.is_none(),
         Err(cause) => return Err(Fault::File { path: path.join(MARKER), cause }),
     };
+    if !is_ours && found.as_ref().is_some_and(|found| found.identity() == expected) {
+        return Err(Fault::Complete { path: path.to_owned() });
+    }
     if !is_ours || found.as_ref().is_some_and(|found| found.identity() != expected) {
         return Err(occupied());
     }
@@ -327,7 +353,7 @@ async fn put(to: &dyn Store, state: ProjectState) -> Result<(), metadata::Error>
     to.update(id, Runs::All, Box::new(change)).await
 }
 
-/// Copies the buckets, the keys and the record of administrative acts.
+/// Copies the buckets, the keys and the record of administrative actions.
 fn copy_files(from: &Settings, source: &DataDir, target: &DataDir) -> Result<(), Fault> {
     let snapshot = Snapshot::take(source.path(), &from.objects, true)?;
     let listing =

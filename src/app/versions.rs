@@ -81,7 +81,8 @@ async fn of_both(settings: &Settings) -> Result<(Versions, Option<Versions>), Er
     Ok((metadata, of_buckets(&settings.data_dir)?))
 }
 
-/// Makes the missing migrations of the databases. Returns the versions before.
+/// Makes the missing migrations of the databases. Returns the versions before. A missing data
+/// directory is left to the first start: its steps are empty.
 ///
 /// # Errors
 /// [`Error`]. The database that it names was not changed.
@@ -94,6 +95,11 @@ pub async fn migrate(settings: &Settings) -> Result<Vec<Versions>, Error> {
         // Another process may have migrated it in the meantime.
         let migrated = migrated.map_err(|cause| Error::Metadata { place: metadata.place.clone(), cause });
         metadata.found = migrated?.found;
+    }
+    // The first start makes a data directory; one that is made here would hide a misspelt path.
+    if way.is_none() && !settings.data_dir.exists() {
+        metadata.steps.clear();
+        return Ok([metadata].into_iter().chain(buckets).collect());
     }
     if way.is_some() && !behind {
         return Ok([metadata].into_iter().chain(buckets).collect());

@@ -66,7 +66,7 @@ fn files(folder: &Path) -> usize {
 
 /// Waits until another thread has removed all but `count` files.
 async fn wait_for_files(folder: &Path, count: usize) {
-    for _ in 0..200 {
+    for _ in 0..6_000 {
         if files(folder) == count {
             return;
         }

@@ -1,30 +1,30 @@
-//! Reads answers of servers into memory, within a limit, and prepares texts from them for the terminal: the
-//! server at the address may be any program.
+//! Reads responses of servers into memory, up to a limit, and makes texts from them safe for a terminal. The server at
+//! an address may be any program.
 
 use reqwest::Response;
 use zeroize::Zeroizing;
 
 use crate::telemetry::chain;
 
-/// The maximum number of bytes of an answer, enough for a list of some hundred thousand projects.
+/// The maximum number of bytes of a response, enough for a list of several hundred thousand projects.
 const BYTES_MAX: usize = 64 << 20;
 /// The maximum number of bytes that are read of an error response.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
-/// The maximum number of characters of an answer that are shown.
+/// The maximum number of characters of a response that are shown.
 const TEXT_MAX: usize = 300;
 
-/// The reason why an answer was not read.
+/// The reason why a response was not read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unread {
     /// The body is longer than [`BYTES_MAX`].
-    #[error("the answer is longer than {} MiB", BYTES_MAX >> 20)]
+    #[error("the response is longer than {} MiB", BYTES_MAX >> 20)]
     TooLong,
     /// The connection broke.
     #[error("{0}")]
     Connection(String),
 }
 
-/// Returns the body of an answer.
+/// Returns the body of a response.
 pub(super) async fn read(mut response: Response) -> Result<Zeroizing<Vec<u8>>, Unread> {
     let mut body = Zeroizing::new(Vec::new());
     let broken = |error: reqwest::Error| Unread::Connection(chain(&error.without_url()));
@@ -37,8 +37,8 @@ pub(super) async fn read(mut response: Response) -> Result<Zeroizing<Vec<u8>>, U
     Ok(body)
 }
 
-/// Returns the first bytes of an error response, up to the first read error: the status is known already, and is
-/// the main part of the message.
+/// Returns the first bytes of an error response. Ignores read errors, because the status is already known and is the
+/// main part of the message.
 pub(super) async fn beginning(mut response: Response) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Some(piece)) = response.chunk().await {
@@ -51,7 +51,7 @@ pub(super) async fn beginning(mut response: Response) -> Vec<u8> {
     body
 }
 
-/// Returns the beginning of an untrusted text in one line, without characters that control a terminal.
+/// Returns the beginning of an untrusted text as one line, without terminal control characters.
 pub(super) fn plain(text: &str) -> String {
     let words = text.split(|letter: char| letter.is_whitespace() || is_control(letter));
     let line = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");

@@ -1,4 +1,4 @@
-//! `entityd audit`: checks the record of administrative acts.
+//! `entityd audit`: checks the record of administrative actions.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use super::Failure;
 use super::output;
 use crate::system::audit::{self, Error};
 
-/// Checks the record of administrative acts
+/// Checks the record of administrative actions
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
 pub(super) struct Arguments {
@@ -24,7 +24,7 @@ enum Command {
 /// Checks that no line of audit.log was altered, removed or inserted
 ///
 /// Prints the number of lines and the hash of the last line. Keep this hash elsewhere: it shows whether the end of
-/// the file was cut off later. A server may run meanwhile.
+/// the file was cut off later. A server may run at the same time.
 #[derive(Debug, Args)]
 struct Verify {
     /// Data directory
@@ -41,6 +41,13 @@ impl Arguments {
         if !data_dir.is_dir() {
             return Err(Failure::Input(format!(
                 "there is no directory {}; give --data-dir",
+                data_dir.display()
+            )));
+        }
+        let is_absent = |name| matches!(data_dir.join(name).try_exists(), Ok(false));
+        if is_absent("format") && is_absent(audit::FILE) {
+            return Err(Failure::Input(format!(
+                "{} is not a data directory: it has no file `format`; give --data-dir",
                 data_dir.display()
             )));
         }

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::answer;
 
-/// Formats columns as wide as their widest cells; the last one is not padded. Cells may hold untrusted text: characters
-/// that control the terminal become blanks.
+/// Pads each column to the width of its widest cell; the last column is not padded. Cells may hold untrusted text, so
+/// terminal control characters become spaces.
 pub(super) fn aligned(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let clean = |cell: String| cell.replace(answer::is_control, " ");
     let rows = rows.into_iter().map(|row| row.into_iter().map(clean).collect());

@@ -1,4 +1,4 @@
-//! The runtime and the kernel that several commands use.
+//! Creates the runtime and selects the kernel for several commands.
 
 use super::exit::Failure;
 use crate::linkage::similarity::{Kernel, KernelName};

@@ -1,7 +1,8 @@
-//! `entityd debug bundle`: writes the state of a server to one file, for reports of faults.
+//! `entityd debug bundle`: writes the state of a server to one file, for bug reports.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -22,7 +23,7 @@ use crate::runtime::clock::Clock;
 /// The maximum number of bytes taken from the end of a log.
 const LOG_BYTES: u64 = 1 << 20;
 
-/// Collects the information that helps to find a fault
+/// Collects information for a bug report
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -36,16 +37,16 @@ enum Action {
 
 /// Writes settings, versions, checks, metrics, queues and the end of a log into one file
 ///
-/// Takes the flags, the environment and the file that `serve` takes, and works while the server is down: the
-/// bundle names what could not be read. Nothing else is taken: no encodings, results, names of projects,
-/// tokens or keys. Secrets of the settings and the environment are struck out wherever they occur, and so are
-/// words that look like tokens. Look through the file before you send it.
+/// Uses the same flags, environment and file as `serve`, and works while the server is down: the bundle says what could
+/// not be read. It contains no encodings, results, names of projects, tokens or keys. Secrets of the settings and the
+/// environment are redacted wherever they occur, and so are words that look like tokens. Review the file before you
+/// send it.
 #[derive(Debug, Args)]
 struct Bundle {
     /// The file to write [default: entityd-debug-TIME.tar.gz]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// A log of the server; its last MiB is taken
+    /// Log of the server; its last MiB is included
     #[arg(long = "log-file", value_name = "FILE")]
     log_file: Option<PathBuf>,
     #[command(flatten)]
@@ -81,7 +82,7 @@ impl Bundle {
         let options = self.server.options();
         let mut read: Vec<&Path> = named.map(Path::new).chain(self.log_file.as_deref()).collect();
         read.extend(options.files());
-        let destination = Destination::open_beside(Some(&path), &read, &unfinished)?;
+        let destination = Destination::open_beside(Some(&path), &read, unfinished)?;
         let mut entries = vec![
             ("versions.txt", versions()),
             ("settings.json", show::json(&loaded)),
@@ -101,7 +102,7 @@ impl Bundle {
         output::print(&format!("{}: {}\n", path.display(), names.join(", ")))
     }
 
-    /// Returns the answers of the server, as files with their names; the text of the error if it does not answer.
+    /// Returns the responses of the server as named files. A file has the text of the error if there is no response.
     async fn asked(&self, redactor: &mut Redactor) -> Vec<(&'static str, String)> {
         let options = self.server.options();
         let client = match Client::without_token(&options) {
@@ -174,21 +175,54 @@ fn listing(loaded: &Loaded) -> String {
     lines.concat()
 }
 
-/// Reads the end of a log.
+/// Reads the end of a log, which may be a pipe, such as the output of `journalctl`.
 fn tail(path: &Path) -> Result<String, Failure> {
     let read = || {
         let mut file = File::open(path)?;
-        let begin = file.metadata()?.len().saturating_sub(LOG_BYTES);
-        file.seek(SeekFrom::Start(begin))?;
+        let found = file.metadata()?;
         let mut bytes = Vec::new();
-        file.take(LOG_BYTES).read_to_end(&mut bytes)?;
+        let is_cut = if found.file_type().is_fifo() {
+            end_of(&mut file, &mut bytes)?
+        } else {
+            let begin = found.len().saturating_sub(LOG_BYTES);
+            file.seek(SeekFrom::Start(begin))?;
+            file.take(LOG_BYTES).read_to_end(&mut bytes)?;
+            begin > 0
+        };
         let text = String::from_utf8_lossy(&bytes).into_owned();
         // The first line may be incomplete.
-        Ok(if begin > 0 {
+        Ok(if is_cut {
             text.split_once('\n').map_or(String::new(), |(_, rest)| rest.to_owned())
         } else {
             text
         })
     };
     read().map_err(|error: io::Error| Failure::Failed(format!("cannot read {}: {error}", path.display())))
+}
+
+/// Reads to the end of a stream, and keeps the last bytes. Returns true if earlier bytes were dropped.
+fn end_of(stream: &mut impl Read, bytes: &mut Vec<u8>) -> io::Result<bool> {
+    let mut is_cut = false;
+    while stream.by_ref().take(LOG_BYTES).read_to_end(bytes)? > 0 {
+        let earlier = bytes.len().saturating_sub(LOG_BYTES as usize);
+        bytes.drain(..earlier);
+        is_cut |= earlier > 0;
+    }
+    Ok(is_cut)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_stream_the_last_bytes_are_kept() {
+        let all: Vec<u8> = (0..3 * LOG_BYTES + 7).map(|at| at as u8).collect();
+        for size in [0, 5, LOG_BYTES as usize, all.len()] {
+            let mut kept = Vec::new();
+            let is_cut = end_of(&mut &all[..size], &mut kept).unwrap();
+            assert_eq!(is_cut, size > LOG_BYTES as usize);
+            assert!(all[..size].ends_with(&kept) && kept.len() == size.min(LOG_BYTES as usize), "{size}");
+        }
+    }
 }

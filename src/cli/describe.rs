@@ -1,4 +1,4 @@
-//! `entityd schema describe`: describes a schema in words, and how much its columns reveal.
+//! `entityd schema describe`: describes a schema in words, and how well its columns tell people apart.
 
 use std::path::PathBuf;
 
@@ -12,14 +12,15 @@ use super::table::{TableArguments, cannot_read};
 use crate::encoder::csv::{Batch, Error};
 use crate::encoder::profile::{Profile, Profiler};
 use crate::encoder::schema::Schema;
+use crate::encoder::stream::header_rule;
 
 /// The number of rows read at a time.
 const BATCH_ROWS: usize = 16_384;
 
-/// Describes a schema, and with a CSV which columns say little about a person
+/// Describes a schema, and with a CSV which columns hardly tell people apart
 ///
-/// With DATA.csv, each column is listed with its different values, their entropy in bits, the share of missing values, the share of the
-/// most frequent value and the most frequent lengths. Values are not shown.
+/// With DATA.csv, each column is listed with its number of distinct values, their entropy in bits, the share of missing
+/// values, the share of the most frequent value and the most frequent lengths. Values are not shown.
 #[derive(Debug, Args)]
 pub(super) struct Describe {
     /// Linkage schema
@@ -60,7 +61,14 @@ impl Describe {
                 },
             )?;
             if std::mem::take(&mut skips_header) {
-                continue;
+                let names: Vec<_> =
+                    if batch.is_empty() { Vec::new() } else { batch.row(0).fields().collect() };
+                match header_rule(&names, schema) {
+                    Some(rule) => {
+                        return Err(Failure::Input(format!("{}: the header: {rule}", data.display())));
+                    }
+                    None => continue,
+                }
             }
             if batch.is_empty() {
                 progress.finish();
@@ -73,7 +81,7 @@ impl Describe {
     }
 }
 
-/// Describes the columns of a schema, one in each line.
+/// Describes the columns of a schema, one per line.
 fn in_words(schema: &Schema) -> String {
     let folded = match schema.folds {
         0 => String::new(),
@@ -83,7 +91,7 @@ fn in_words(schema: &Schema) -> String {
     let lines =
         schema.features.iter().map(|feature| format!("  {}: {}\n", feature.identifier, feature.summary()));
     let hardening = if schema.hardening.is_some() {
-        format!("hardening, which all parties need\n{}", options(schema))
+        format!("hardening, which must be the same for all parties\n{}", options(schema))
     } else {
         String::new()
     };
@@ -91,12 +99,12 @@ fn in_words(schema: &Schema) -> String {
     format!("encodings of {bits} bits{folded}\n{}{hardening}", lines.collect::<String>())
 }
 
-/// Returns the options against attacks, one in each line.
+/// Returns the options against attacks, one per line.
 pub(super) fn options(schema: &Schema) -> String {
     schema.hardening_in_words().iter().flat_map(|line| ["  ", line, "\n"]).collect()
 }
 
-/// Formats the profiles of columns, one in each line.
+/// Formats the profiles of columns, one per line.
 fn table(profiles: &[Profile]) -> String {
     let width = profiles.iter().map(|profile| profile.identifier.chars().count()).max().unwrap_or(0).max(6);
     let mut text = format!(

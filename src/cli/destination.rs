@@ -9,6 +9,7 @@ use tempfile::NamedTempFile;
 
 use super::interrupt::Unfinished;
 use super::{Failure, output};
+use crate::system::permission;
 
 /// The open destination of a result.
 pub(super) enum Destination {
@@ -20,22 +21,18 @@ pub(super) enum Destination {
 
 impl Destination {
     /// Opens `path`, or standard output.
-    pub(super) fn open(path: Option<&Path>, unfinished: &Unfinished) -> Result<Self, Failure> {
+    pub(super) fn open(path: Option<&Path>, unfinished: Unfinished) -> Result<Self, Failure> {
         let Some(path) = path else { return Ok(Self::Stream(Box::new(output::stdout()?))) };
         Self::open_with_mode(path, 0o666, unfinished)
     }
 
     /// Opens `path` for a secret, unless it is one of the input files `read`. Only this user can read a new file.
-    pub(super) fn open_private(
-        path: &Path,
-        read: &[&Path],
-        unfinished: &Unfinished,
-    ) -> Result<Self, Failure> {
+    pub(super) fn open_private(path: &Path, read: &[&Path], unfinished: Unfinished) -> Result<Self, Failure> {
         differs(path, read)?;
         Self::open_with_mode(path, 0o600, unfinished)
     }
 
-    fn open_with_mode(path: &Path, mode: u32, unfinished: &Unfinished) -> Result<Self, Failure> {
+    fn open_with_mode(path: &Path, mode: u32, unfinished: Unfinished) -> Result<Self, Failure> {
         // A rename would replace a device such as /dev/null instead of writing to it.
         let special = fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
         let opened = if special {
@@ -54,7 +51,7 @@ impl Destination {
     pub(super) fn open_beside(
         path: Option<&Path>,
         read: &[&Path],
-        unfinished: &Unfinished,
+        unfinished: Unfinished,
     ) -> Result<Self, Failure> {
         if let Some(path) = path {
             differs(path, read)?;
@@ -73,7 +70,7 @@ impl Destination {
     }
 }
 
-/// Fails if `path` is one of the input files `read`, also by another name such as a link.
+/// Fails if `path` is one of the input files `read`, even under another name such as a link.
 pub(super) fn differs(path: &Path, read: &[&Path]) -> Result<(), Failure> {
     let file = |path: &Path| {
         let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
@@ -82,7 +79,7 @@ pub(super) fn differs(path: &Path, read: &[&Path]) -> Result<(), Failure> {
     let Some(written) = file(path) else { return Ok(()) };
     read.iter().find(|read| file(read) == Some(written)).map_or(Ok(()), |read| {
         Err(Failure::Usage(format!(
-            "the output {} would replace {}, which is read; name another file",
+            "the output {} would replace {}, which is an input; give another file",
             path.display(),
             read.display()
         )))
@@ -103,8 +100,8 @@ pub(super) fn followed(path: &Path) -> io::Result<PathBuf> {
     Err(rustix::io::Errno::LOOP.into())
 }
 
-/// Makes a temporary file in the folder of `path`. Its mode is `mode` within the umask, or, unless the mode is private,
-/// that of the file that it will replace.
+/// Creates a temporary file in the folder of `path`. Its mode is that of the file that it will replace. If there is no
+/// such file or `mode` is private, its mode is `mode`, reduced by the umask.
 fn beside(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut builder = tempfile::Builder::new();
@@ -126,7 +123,7 @@ fn publish(writing: NamedTempFile, path: &Path) -> io::Result<()> {
 
 /// Returns the failure to write to `path`.
 pub(super) fn cannot_write(path: &Path, error: &io::Error) -> Failure {
-    Failure::Failed(format!("cannot write {}: {error}", path.display()))
+    Failure::Failed(format!("cannot write {}: {}", path.display(), permission::explanation(path, error)))
 }
 
 impl Write for Destination {
@@ -153,11 +150,11 @@ mod tests {
     fn a_file_appears_when_it_is_complete() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("groups.json");
-        let mut unfinished = Destination::open(Some(&path), &Unfinished::default()).unwrap();
+        let mut unfinished = Destination::open(Some(&path), Unfinished::default()).unwrap();
         unfinished.write_all(b"half").unwrap();
         drop(unfinished);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-        let mut finished = Destination::open(Some(&path), &Unfinished::default()).unwrap();
+        let mut finished = Destination::open(Some(&path), Unfinished::default()).unwrap();
         finished.write_all(b"whole").unwrap();
         finished.finish().unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
@@ -169,7 +166,7 @@ mod tests {
         let at = |name: &str| folder.path().join(name);
         fs::create_dir(at("results")).unwrap();
         let write = |path: &Path, text: &str| {
-            let mut destination = Destination::open(Some(path), &Unfinished::default()).unwrap();
+            let mut destination = Destination::open(Some(path), Unfinished::default()).unwrap();
             destination.write_all(text.as_bytes()).unwrap();
             destination.finish().unwrap();
         };
@@ -188,7 +185,7 @@ mod tests {
         assert_eq!(fs::read_dir(at("results")).unwrap().count(), 2);
         std::os::unix::fs::symlink("circle", at("circle")).unwrap();
         let refused =
-            Destination::open(Some(&at("circle")), &Unfinished::default()).err().unwrap().to_string();
+            Destination::open(Some(&at("circle")), Unfinished::default()).err().unwrap().to_string();
         assert!(refused.contains("symbolic links"), "{refused}");
     }
 
@@ -199,15 +196,15 @@ mod tests {
         fs::write(&secret, b"horse").unwrap();
         std::os::unix::fs::symlink(&secret, &link).unwrap();
         for output in [&secret, &link] {
-            let opened = Destination::open_beside(Some(output), &[&other, &secret], &Unfinished::default());
+            let opened = Destination::open_beside(Some(output), &[&other, &secret], Unfinished::default());
             let refused = opened.err().unwrap().to_string();
-            assert!(refused.ends_with("which is read; name another file"), "{refused}");
+            assert!(refused.ends_with("which is an input; give another file"), "{refused}");
         }
         let null = Path::new("/dev/null");
-        Destination::open_beside(Some(null), &[null], &Unfinished::default()).unwrap();
-        Destination::open_beside(Some(&other), &[&other, &secret], &Unfinished::default()).unwrap();
-        assert!(Destination::open_private(&link, &[&secret], &Unfinished::default()).is_err());
-        let mut private = Destination::open_private(&other, &[&secret], &Unfinished::default()).unwrap();
+        Destination::open_beside(Some(null), &[null], Unfinished::default()).unwrap();
+        Destination::open_beside(Some(&other), &[&other, &secret], Unfinished::default()).unwrap();
+        assert!(Destination::open_private(&link, &[&secret], Unfinished::default()).is_err());
+        let mut private = Destination::open_private(&other, &[&secret], Unfinished::default()).unwrap();
         private.write_all(b"token").unwrap();
         private.finish().unwrap();
         assert_eq!(fs::metadata(&other).unwrap().mode() & 0o777, 0o600);

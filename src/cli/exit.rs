@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use super::answer::is_control;
+use super::progress;
 use crate::telemetry::chain;
 
 /// The exit codes, for `--help`.
@@ -13,7 +14,7 @@ Exit codes:
     0  done, or stopped on request
     1  failed: something outside the program did not work
     2  the command line or a setting is wrong
-    3  the input is not acceptable, or a limit was reached
+    3  the input is invalid, or a limit was reached
   130  interrupted before it was done";
 
 const FAILED: u8 = 1;
@@ -89,10 +90,9 @@ pub(super) fn code(outcome: Result<(), Failure>) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Writes an error to standard error. It may hold untrusted text: characters that control the terminal
-/// become blanks.
+/// Writes an error to standard error. It may hold untrusted text, so terminal control characters become spaces.
 pub(super) fn complain(sentence: &str) {
     // Standard error may be closed; there is no other place to report that.
     let sentence = sentence.replace(|letter| letter != '\n' && is_control(letter), " ");
-    let _ = writeln!(io::stderr(), "entityd: {sentence}");
+    let _ = progress::aside(|| writeln!(io::stderr(), "entityd: {sentence}"));
 }

@@ -14,24 +14,24 @@ use super::output;
 /// A linkage schema for the generated tables.
 const SCHEMA: &str = include_str!("../../assets/generated-schema.json");
 
-/// Writes tables of invented people with typing errors, and who is who
+/// Writes tables of invented people with typing errors, and the ground truth
 ///
 /// Half of the records of each party are people that all parties know; only the party itself knows the other half.
-/// Each party writes its people down with its own errors and in its own order. DIR gets party-0.csv, party-1.csv,
-/// ...; truth.csv with the person, party and record (from 0) of each row; and schema.json, a linkage schema for the
-/// tables. The same seed writes the same files.
+/// Each table has its own errors and its own order. DIR gets party-0.csv, party-1.csv, ...; truth.csv with the person,
+/// party and record (from 0) of each row; and schema.json, a linkage schema for the tables. The same seed gives the
+/// same files.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Directory for the files: new, or empty
+    /// New or empty directory for the files
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// Parties
+    /// Number of parties
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(2..=100))]
     parties: u16,
-    /// Records of each party
+    /// Number of records of each party
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     records: u32,
-    /// Seed of the people; the same seed makes the same people
+    /// Seed of the people; the same seed gives the same people
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 }
@@ -60,7 +60,7 @@ impl Arguments {
         fs::create_dir_all(&self.folder).map_err(failed)?;
         if fs::read_dir(&self.folder).map_err(failed)?.next().is_some() {
             let folder = self.folder.display();
-            return Err(Failure::Usage(format!("{folder} is not empty; name a new directory")));
+            return Err(Failure::Usage(format!("{folder} is not empty; give a new directory")));
         }
         Ok(())
     }
@@ -75,7 +75,7 @@ fn failed(path: &Path, error: &io::Error) -> Failure {
     Failure::Failed(format!("cannot write {}: {error}", path.display()))
 }
 
-/// Formats the records of a party as CSV. No name has a comma or a quote in it.
+/// Formats the records of a party as CSV. No name contains a comma or a quote.
 fn table(register: &Register) -> String {
     let mut text = String::from("record,given,family,born,place\n");
     for (record, person) in register.people.iter().enumerate() {

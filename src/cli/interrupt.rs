@@ -2,42 +2,65 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::exit;
+use super::exit::{self, Failure};
+use super::progress;
 
-/// The files and directories to remove on Ctrl-C or SIGTERM.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Unfinished(Arc<Mutex<Vec<PathBuf>>>);
+/// The files and directories to remove on Ctrl-C or SIGTERM. A command may watch more than once, and each watch
+/// receives the signal. The first one removes what all of them have added.
+static PATHS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+/// Attempts to remove a directory to which the interrupted work still adds files.
+const ATTEMPTS: u32 = 20;
+
+/// Registers what is to be removed on Ctrl-C or SIGTERM.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Unfinished(());
 
 impl Unfinished {
     /// Starts to handle Ctrl-C and SIGTERM, which remove the files and end the process.
     pub(super) fn watch(runtime: &Runtime) -> Self {
-        let unfinished = Self::default();
-        let clearing = unfinished.clone();
-        runtime.spawn(async move {
+        runtime.spawn(async {
             stopped().await;
-            clearing.clear();
+            // The lock is held until the process ends: no other watch removes or reports anything.
+            let paths = PATHS.lock();
+            paths.iter().for_each(|path| remove(path));
+            progress::remove();
             exit::complain("interrupted");
             std::process::exit(i32::from(exit::INTERRUPTED));
         });
-        unfinished
+        Self::default()
     }
 
     /// Adds a file or a directory.
-    pub(super) fn add(&self, path: &Path) {
-        self.0.lock().push(path.to_owned());
+    #[expect(clippy::unused_self, reason = "only a command that has decided about Ctrl-C adds files")]
+    pub(super) fn add(self, path: &Path) {
+        PATHS.lock().push(path.to_owned());
     }
+}
 
-    fn clear(&self) {
-        for path in self.0.lock().iter() {
-            // The path may no longer exist.
-            let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+/// Removes a file or a directory, which may no longer exist.
+fn remove(path: &Path) {
+    if !path.is_dir() {
+        let _ = fs::remove_file(path);
+        return;
+    }
+    for _ in 0..ATTEMPTS {
+        if fs::remove_dir_all(path).is_ok() || !path.exists() {
+            return;
         }
+    }
+}
+
+/// Does `work`, or drops it on Ctrl-C or SIGTERM. The handlers are installed before it begins.
+pub(super) async fn unless_stopped<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        () = stopped() => Err(Failure::Interrupted),
+        done = work => done,
     }
 }
 

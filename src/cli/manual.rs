@@ -1,7 +1,8 @@
 //! `entityd manual`: writes manual pages for `man`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Command};
 
@@ -17,9 +18,19 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self, command: Command) -> Result<(), Failure> {
-        let written =
-            fs::create_dir_all(&self.folder).and_then(|()| clap_mangen::generate_to(command, &self.folder));
-        written
+        write(command, &self.folder)
             .map_err(|error| Failure::Failed(format!("cannot write to {}: {error}", self.folder.display())))
     }
+}
+
+/// Writes the pages to a temporary folder in `folder`. They are moved to `folder` when all are complete.
+fn write(command: Command, folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let unfinished = tempfile::tempdir_in(folder)?;
+    clap_mangen::generate_to(command, unfinished.path())?;
+    for page in fs::read_dir(unfinished.path())? {
+        let page = page?;
+        fs::rename(page.path(), folder.join(page.file_name()))?;
+    }
+    unfinished.close()
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -31,7 +32,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Prints the version of each database and the version that this program makes
+    /// Prints the version of each database and the version that this program creates
     Status {
         #[command(flatten)]
         flags: Flags,
@@ -49,8 +50,8 @@ enum Action {
     },
     /// Brings the databases up to date; those in the data directory must not be in use
     ///
-    /// Makes a snapshot of each database in the data directory first. The migrations of a database are one transaction:
-    /// after an error it is as it was.
+    /// First makes a snapshot of each database in the data directory. The migrations of a database are one transaction:
+    /// an error leaves the database unchanged.
     Apply {
         #[command(flatten)]
         flags: Flags,
@@ -61,17 +62,17 @@ enum Action {
     /// Copies everything to other engines: from a data directory to PostgreSQL and a bucket, or back
     ///
     /// Copies projects, runs, results, uploads, buckets, tokens and keys of a server that is stopped, and compares each
-    /// copy with its source. The flags, the environment and the file of `serve` name the source, which is not changed; --to
+    /// copy with its source. The flags, the environment and the file of `serve` select the source, which is not changed; --to
     /// names the settings of the target, which needs a new data directory and an empty database. Objects stay where they are if
     /// both settings name the same bucket. The queue is not copied: the first start fills it from the metadata.
     ///
-    /// After an interruption the same command continues. No server starts from an incomplete copy. Never let two
-    /// servers run on source and target.
+    /// After an interruption, the same command continues. No server starts from an incomplete copy. Never run servers on
+    /// both source and target.
     Copy {
         #[command(flatten)]
         flags: Flags,
         /// Settings file of the target; the environment does not change these settings
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", value_parser = NonEmptyStringValueParser::new())]
         to: String,
         /// Print one JSON object
         #[arg(long)]
@@ -149,10 +150,10 @@ fn status(versions: &Versions) -> String {
     let verdict = match found.cmp(known) {
         Ordering::Less if *found == 0 => "there are no tables yet",
         Ordering::Less => {
-            "behind; `entityd migrate plan` shows the changes, `entityd migrate apply` makes them"
+            "behind; `entityd migrate plan` shows the changes, `entityd migrate apply` applies them"
         }
         Ordering::Equal => "up to date",
-        Ordering::Greater => "a newer entityd made it",
+        Ordering::Greater => "created by a newer entityd",
     };
     let mut text = format!("{}state     {verdict}\n", head(versions));
     for snapshot in snapshots {
@@ -165,7 +166,7 @@ fn plan(versions: &Versions) -> String {
     let Versions { place, found, known, steps, snapshot, .. } = versions;
     let mut text = head(versions);
     if found >= known {
-        let state = if found == known { "nothing to do" } else { "a newer entityd made it; use that one" };
+        let state = if found == known { "nothing to do" } else { "created by a newer entityd; use that one" };
         let _ = writeln!(text, "plan      {state}");
         return text;
     }
@@ -184,15 +185,21 @@ fn plan(versions: &Versions) -> String {
 }
 
 fn applied(before: &Versions) -> String {
-    let Versions { place, found, known, snapshot, .. } = before;
+    let Versions { place, found, known, steps, snapshot, .. } = before;
+    if *found == 0 && steps.is_empty() {
+        return format!("{place}: there are no tables yet; the first start makes them\n");
+    }
     if found >= known {
         return format!("{place}: nothing to do at version {found}\n");
     }
     match snapshot {
         Some(snapshot) => {
-            format!("{place}: brought from version {found} to {known}; before: {}\n", snapshot.display())
+            format!(
+                "{place}: upgraded from version {found} to {known}; snapshot of version {found}: {}\n",
+                snapshot.display()
+            )
         }
-        None => format!("{place}: brought from version {found} to {known}\n"),
+        None => format!("{place}: upgraded from version {found} to {known}\n"),
     }
 }
 

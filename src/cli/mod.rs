@@ -31,6 +31,7 @@ mod packed;
 mod progress;
 mod queue;
 mod quoting;
+mod record_blocks;
 mod redact;
 mod schema;
 mod schema_file;
@@ -50,12 +51,25 @@ pub use exit::Failure;
 use crate::edge::tls;
 use crate::system::{signals, threads};
 
+/// The first steps, for `--help`.
+const FIRST_STEPS: &str = "\
+First steps:
+  entityd demo                shows a whole linkage of invented people
+  entityd generate people     writes CSVs of invented people, and a schema for them
+  entityd schema --help       has an example of a schema for your own CSVs
+  entityd link a.csv b.csv --schema schema.json --id id --threshold 0.85 -o linked.csv
+                              links two CSVs on this machine, without a server
+  entityd serve               starts a server; an analyst uses it with `project`, `run`
+                              and `result`, and each party with `encode` and `upload`
+
+";
+
 /// Privacy-preserving record linkage in one binary
 ///
 /// Parties hash their people locally into Bloom-filter encodings; entityd compares the encodings and reports
 /// which records are the same person, without ever seeing a name.
 #[derive(Debug, Parser)]
-#[command(name = "entityd", version, after_help = exit::CODES)]
+#[command(name = "entityd", version, after_help = exit::CODES, after_long_help = FIRST_STEPS.to_owned() + exit::CODES)]
 #[command(arg_required_else_help = true, disable_help_subcommand = true)]
 struct Arguments {
     #[command(subcommand)]
@@ -92,7 +106,7 @@ enum Command {
     Manual(manual::Arguments),
 }
 
-/// Runs the command that the arguments of the process name.
+/// Runs the command in the arguments of the process.
 pub fn main() -> ExitCode {
     signals::set_mask();
     threads::with_enough_stack(parse_and_run).unwrap_or_else(|error| {

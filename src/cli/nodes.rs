@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::columns::{age, aligned};
 use super::context::runtime;
+use super::interrupt::unless_stopped;
 use super::ops_client::{Client, Options};
 use super::{Failure, output, progress::Progress};
 
@@ -15,8 +17,8 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Lists the nodes of a service, and takes workers out of it
 ///
-/// Calls the listener for operations of an API node, which requires the admin token. The node knows the workers that
-/// it has heard from since its start, and with PostgreSQL all nodes that use the database.
+/// Calls the operations listener of an API node, which requires the admin token. The node knows the workers that it
+/// has heard from since its start, and with PostgreSQL all nodes that use the database.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -32,14 +34,16 @@ pub(super) struct Arguments {
 enum Action {
     /// Lists the nodes
     List,
-    /// Hands out no more jobs to a worker, and waits until it holds no job
+    /// Assigns no more jobs to a worker, and waits until it has no job
     Drain {
         /// Node id, as listed, or its first characters
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         node: String,
     },
     /// Forgets a worker that has ended; a worker that is alive joins again
     Forget {
         /// Node id, as listed, or its first characters
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         node: String,
     },
 }
@@ -47,7 +51,7 @@ enum Action {
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         let client = Client::new(&self.server)?;
-        runtime()?.block_on(self.action.run(&client, self.json))
+        runtime()?.block_on(unless_stopped(self.action.run(&client, self.json)))
     }
 }
 
@@ -84,7 +88,7 @@ fn find(answer: &Value, start: &str) -> Result<String, Failure> {
             Err(Failure::Input(format!("no worker {start} has joined; `entityd nodes list` lists all")))
         }
         (Some(_), Some(_)) => {
-            Err(Failure::Input(format!("several workers begin with {start}; give more of the id")))
+            Err(Failure::Input(format!("several worker ids begin with {start}; give more of the id")))
         }
     }
 }
@@ -104,7 +108,7 @@ async fn drain(client: &Client, node: &str) -> Result<Value, Failure> {
             return Ok(answer);
         }
         most = left.max(most);
-        progress.show("waiting for jobs under way", 1.0 - left as f64 / most as f64);
+        progress.show("waiting for jobs in progress", 1.0 - left as f64 / most as f64);
         tokio::time::sleep(LOOK).await;
         answer = list(client).await?;
     }

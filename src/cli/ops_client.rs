@@ -1,4 +1,4 @@
-//! A client of the administration API on a server's operations listener.
+//! A client for the administration API on a server's operations listener.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -32,17 +32,17 @@ const USUAL: &str = "http://127.0.0.1:8853";
 const PROBLEM: &str = "application/problem+json";
 /// The time limit for a request.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// The time for which a request is repeated that another client's request blocks.
+/// The time for which a request is retried while another client's request blocks it.
 const CONFLICT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The pause between the repetitions.
+/// The pause between retries.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(200);
 /// The time limit of long operations: a snapshot, or the body of a large file.
 const LONG: Duration = Duration::from_hours(24);
 
-/// The options that name a server and its token.
+/// The options that select a server and its token.
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Address of the server's listener for operations
+    /// Address of the server's operations listener
     #[arg(
         long,
         global = true,
@@ -54,7 +54,7 @@ pub(super) struct Options {
     /// File with the admin token [default: the token in `ENTITYD_ADMIN_TOKEN`]
     #[arg(long, global = true, value_name = "FILE", env = TOKEN_FILE)]
     token_file: Option<PathBuf>,
-    /// Certificate of a server with TLS, or of its CA; `tls/certificate.pem` in its data directory if it is
+    /// TLS certificate of the server, or of its CA; `tls/certificate.pem` in its data directory if it is
     /// self-signed
     #[arg(long, global = true, value_name = "FILE", env = CA)]
     ca: Option<PathBuf>,
@@ -72,17 +72,17 @@ impl Options {
     }
 }
 
-/// The options of a command that names a server only if it asks one.
+/// The options that select a server, for a command that does not always call one.
 #[derive(Debug, Args)]
 pub(super) struct OptionalServer {
-    /// Address of the listener for operations of a running server [default: `ENTITYD_OPS_SERVER` or
+    /// Address of the operations listener of a running server [default: `ENTITYD_OPS_SERVER` or
     /// <http://127.0.0.1:8853>]
     #[arg(long, value_name = "URL")]
     server: Option<String>,
     /// File with the admin token [default: the token in `ENTITYD_ADMIN_TOKEN`]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Certificate of a server with TLS, or of its CA
+    /// TLS certificate of the server, or of its CA
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
 }
@@ -107,7 +107,7 @@ pub(super) fn admin_token(file: Option<&Path>) -> Result<Option<Zeroizing<String
     }
 }
 
-/// Returns the token in an environment variable, without white space around it; `None` if the variable is absent or
+/// Returns the token in an environment variable, without surrounding whitespace; `None` if the variable is absent or
 /// empty.
 pub(super) fn token_in(variable: &str) -> Option<Zeroizing<String>> {
     let text = Zeroizing::new(env::var(variable).ok()?);
@@ -124,7 +124,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Returns a client of the server that the options name.
+    /// Returns a client for the server that the options select.
     pub(super) fn new(options: &Options) -> Result<Self, Failure> {
         let mut client = Self::without_token(options)?;
         client.token = admin_token(options.token_file.as_deref())?.ok_or_else(|| {
@@ -157,7 +157,7 @@ impl Client {
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
-    /// Gets `path` from the server and requires the member `expected` in the answer.
+    /// Gets `path` from the server and requires the member `expected` in the response.
     pub(super) async fn get(
         &self,
         path: &str,
@@ -173,7 +173,7 @@ impl Client {
         if answer.get(expected).is_some() { Ok(answer) } else { Err(self.stranger(status)) }
     }
 
-    /// Posts `body` to the server and returns its answer, which is empty or has the member `expected`.
+    /// Posts `body` to the server and returns the response, which is empty or has the member `expected`.
     pub(super) async fn post(&self, path: &str, body: &Value, expected: &str) -> Result<Value, Failure> {
         let (status, answer) = self.ask(self.http.post(format!("{}/{path}", self.base)).json(body)).await?;
         let is_ours = answer.is_null() || answer.get(expected).is_some();
@@ -239,7 +239,8 @@ impl Client {
 
     fn away(&self, error: reqwest::Error) -> Failure {
         let why = crate::telemetry::chain(&error.without_url());
-        Failure::Failed(format!("no answer from {}: {why}; is the server running?", self.base))
+        let advice = trust::advice(&why, "; is the server running?");
+        Failure::Failed(format!("no answer from {}: {why}{advice}", self.base))
     }
 
     /// Sends a request, and returns the status and the JSON of a successful response.
@@ -269,6 +270,12 @@ impl Client {
         let detail = plain(detail);
         match status {
             StatusCode::UNAUTHORIZED => Failure::Usage(format!("{} rejects this admin token", self.base)),
+            // Another listener, or one of another version.
+            StatusCode::NOT_FOUND if detail.starts_with("not found;") => Failure::Input(format!(
+                "{} does not know this request; give --server the listener for operations of an entityd of this version, \
+                 such as {USUAL}",
+                self.base
+            )),
             StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => Failure::Input(detail),
             _ => Failure::Failed(format!("{} answered {status}: {detail}", self.base)),
         }

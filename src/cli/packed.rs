@@ -1,11 +1,15 @@
 //! Detects compressed files and archives by their first bytes, and unpacks compressed files.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
+
+use super::exit::Failure;
+use super::table::cannot_read;
+use crate::system::permission::explained;
 
 /// The number of bytes needed to recognise a format: a tar archive has its signature at byte 257.
 const HEAD_BYTES: usize = 512;
@@ -42,8 +46,8 @@ pub(super) fn head(file: &File) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// Returns the compression of a file that begins with `head`. A file of rows may begin with any bytes: if its name is
-/// that of rows, the extension must also name the compression.
+/// Returns the compression of a file that begins with `head`. A file of rows may begin with any bytes, so its extension
+/// must also name the compression.
 pub(super) fn coding(path: &Path, head: &[u8]) -> Option<Coding> {
     let (coding, name) = match head {
         [0x1f, 0x8b, 8, ..] => (Coding::Gzip, "gz"),
@@ -70,11 +74,45 @@ pub(super) fn unread(path: &Path, head: &[u8]) -> Option<&'static str> {
     found.filter(|what| !(holds_rows(path) && what.ends_with("bzip2")))
 }
 
+/// Opens a file that is read more than once, and decompresses it if it is compressed.
+pub(super) fn open(path: &Path) -> Result<File, Failure> {
+    let failed = |error: io::Error| cannot_read(path, &error);
+    let refused = |problem: &str| Failure::Input(format!("{}: {problem}", path.display()));
+    let file = File::open(path).map_err(|error| failed(explained(path, error)))?;
+    let kind = file.metadata().map_err(failed)?;
+    if kind.is_dir() {
+        return Err(refused("is a folder; give a file"));
+    }
+    // A pipe is copied, since it is read more than once.
+    let file =
+        if kind.is_file() { file } else { copied(|mut to| io::copy(&mut &file, &mut to)).map_err(failed)? };
+    let head = head(&file).map_err(failed)?;
+    if head.is_empty() {
+        return Err(refused("is empty"));
+    }
+    if let Some(what) = unread(path, &head) {
+        return Err(refused(&format!("is {what}; unpack it, and give a file")));
+    }
+    match coding(path, &head) {
+        None => Ok(file),
+        Some(coding) => copied(|to| unpack(file, coding, to))
+            .map_err(|error| damage(&error).map_or_else(|| failed(error), |problem| refused(&problem))),
+    }
+}
+
+/// Creates an unnamed file, fills it with `write`, and rewinds it.
+fn copied(write: impl FnOnce(&File) -> io::Result<u64>) -> io::Result<File> {
+    let mut copy = tempfile::tempfile()?;
+    write(&copy)?;
+    copy.rewind()?;
+    Ok(copy)
+}
+
 /// Describes the fault in the content of a file that could not be unpacked; `None` if the system failed.
 pub(super) fn damage(error: &io::Error) -> Option<String> {
     match error.kind() {
         _ if error.raw_os_error().is_some() => None,
-        io::ErrorKind::UnexpectedEof => Some("is cut off: its compressed content has no end".to_owned()),
+        io::ErrorKind::UnexpectedEof => Some("is truncated: its compressed content is incomplete".to_owned()),
         _ => Some(format!("is damaged, and cannot be unpacked: {error}")),
     }
 }
@@ -115,7 +153,7 @@ mod tests {
             assert_eq!(unpacked(&packed, &to).unwrap(), content.len() as u64);
             for length in [packed.len() / 2, packed.len() - 1] {
                 let problem = damage(&unpacked(&packed[..length], &to).unwrap_err()).unwrap();
-                assert!(problem.starts_with("is cut off"), "{coding:?}, {length} bytes: {problem}");
+                assert!(problem.starts_with("is truncated"), "{coding:?}, {length} bytes: {problem}");
             }
             let mut damaged = packed.clone();
             damaged[packed.len() / 2..].fill(0xaa);

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// Returns a value of a CSV with commas, in quotes if it needs them (RFC 4180).
+/// Returns a value for a comma-separated CSV, quoted if necessary (RFC 4180).
 pub(super) fn quoted(text: &str) -> Cow<'_, str> {
     if text.contains([',', '"', '\n', '\r']) {
         Cow::Owned(format!("\"{}\"", text.replace('"', "\"\"")))

@@ -20,7 +20,7 @@ const NAMES: [&str; 6] = ["SECRET", "PASSWORD", "TOKEN", "CREDENTIAL", "ACCESS_K
 pub(super) struct Redactor(Vec<Zeroizing<String>>);
 
 impl Redactor {
-    /// Gathers the secrets of the settings, of the files that they name, and of the environment.
+    /// Collects the secrets of the settings, of the files that they name, and of the environment.
     pub(super) fn new(settings: &Settings, environment: &[(String, String)]) -> Self {
         let mut redactor = Self(Vec::new());
         if let Some(key) = &settings.s3_secret_key {

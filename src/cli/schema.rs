@@ -14,8 +14,30 @@ use super::output;
 use super::schema_file::read_text;
 use crate::encoder::schema::{self, Diagnostic};
 
+/// A schema, for `--help`.
+const EXAMPLE: &str = r#"Example, for a CSV with the header id,name,born (the columns in their order):
+  {
+    "version": 3,
+    "clkConfig": {"l": 1024, "kdf": {"type": "HKDF"}},
+    "features": [
+      {"identifier": "id", "ignored": true},
+      {"identifier": "name", "format": {"type": "string"}, "hashing": {
+        "comparison": {"type": "ngram", "n": 2},
+        "strategy": {"bitsPerFeature": 300}}},
+      {"identifier": "born", "format": {"type": "date", "format": "%Y-%m-%d"}, "hashing": {
+        "comparison": {"type": "ngram", "n": 1, "positional": true},
+        "strategy": {"bitsPerFeature": 200},
+        "missingValue": {"sentinel": ""}}}
+    ]
+  }
+Encode at least three columns; with only two, as here, `entityd encode` asks for --few-features.
+`entityd generate people` writes a larger schema to people/schema.json, with CSVs to try it on."#;
+
 /// Checks, converts and describes linkage schemas
+///
+/// A linkage schema says how each column of a CSV becomes a part of the encodings. It has the format of clkhash.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLE)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -30,9 +52,8 @@ enum Command {
 
 /// Lists the mistakes in a schema, with line and column
 ///
-/// Prints the mistakes, which encoding would refuse, warnings about what would be silently ignored, and for "hardening" a note
-/// that clkhash does not have it.
-/// Exits with 3 if there is a mistake, or with --strict a warning.
+/// Also prints warnings about settings that would be silently ignored, and a note if the schema uses "hardening", which
+/// clkhash does not have. Exits with 3 if there is a mistake, or with --strict a warning.
 #[derive(Debug, Args)]
 struct Check {
     /// Linkage schema; - is standard input
@@ -111,7 +132,7 @@ impl Convert {
             Failure::Input(lines.collect::<Vec<_>>().join("\n"))
         };
         let (_, converted) = schema::parse(&text).map_err(refuse)?;
-        let mut destination = Destination::open(self.output.as_deref(), &Unfinished::default())?;
+        let mut destination = Destination::open(self.output.as_deref(), Unfinished::default())?;
         let written = writeln!(destination, "{}", converted.to_json());
         written.map_err(|error| Failure::output(&error))?;
         destination.finish()

@@ -26,7 +26,7 @@ pub(super) fn read_schema(path: &Path, strict: bool) -> Result<Schema, Failure> 
     Ok(schema)
 }
 
-/// Reads a schema to encode with, and prints what its options against attacks do.
+/// Reads the schema for an encoding, and prints the effects of its options against attacks.
 pub(super) fn read_schema_for_encoding(path: &Path, strict: bool) -> Result<Schema, Failure> {
     let schema = read_schema(path, strict)?;
     if let Some(hardening) = &schema.hardening {

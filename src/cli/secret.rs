@@ -21,7 +21,10 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
         if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(open(path)?) };
     file.take(BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| cannot_read(path, &error))?;
     if bytes.len() as u64 > BYTES_MAX {
-        return Err(Failure::Input(format!("{}: a secret has at most {BYTES_MAX} bytes", path.display())));
+        return Err(Failure::Input(format!(
+            "{}: the secret is longer than {BYTES_MAX} bytes",
+            path.display()
+        )));
     }
     if bytes.ends_with(b"\n") {
         bytes.pop();
@@ -41,7 +44,7 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     }
     if bytes.trim_ascii() != bytes.as_slice() {
         complain(&format!(
-            "warning: {}: the blanks around the secret are part of it; check that every party has them",
+            "warning: {}: the whitespace around the secret is part of it; check that every party has it",
             path.display()
         ));
     }

@@ -11,14 +11,13 @@ use clap::Args;
 use super::exit::Failure;
 use crate::encoder::csv::{Charset, Dialect, Reader};
 
-/// The way in which a CSV is written.
+/// The dialect of a CSV.
 #[derive(Debug, Args)]
 pub(super) struct TableArguments {
     /// Character between columns, or `tab`
     #[arg(long, value_name = "CHARACTER", default_value = ",", value_parser = delimiter)]
     delimiter: u8,
-    /// Character set of the file, by its name on the web: utf-8, windows-1252, utf-16le; a byte order mark overrides
-    /// it
+    /// Character set of the file, such as utf-8, windows-1252 or utf-16le; a byte order mark overrides it
     #[arg(long, value_name = "NAME", default_value = "utf-8")]
     charset: Charset,
     /// Maximum number of characters of a field
@@ -30,7 +29,7 @@ fn delimiter(text: &str) -> Result<u8, String> {
     match text.as_bytes() {
         b"tab" | b"\\t" => Ok(b'\t'),
         [byte] if byte.is_ascii() && !b"\"\r\n\0".contains(byte) => Ok(*byte),
-        _ => Err("the delimiter is `tab`, or one ASCII character that is no quote or line end".to_owned()),
+        _ => Err("the delimiter is `tab`, or one ASCII character that is not a quote or line end".to_owned()),
     }
 }
 
@@ -71,7 +70,7 @@ impl TableArguments {
             let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
             let (metadata, file) = opened.map_err(|error| cannot_read(path, &error))?;
             if metadata.is_dir() {
-                return Err(Failure::Usage(format!("{} is a directory; name a CSV file", path.display())));
+                return Err(Failure::Usage(format!("{} is a directory; give a CSV file", path.display())));
             }
             (Box::new(file), metadata.len())
         };

@@ -17,7 +17,7 @@ pub(super) fn choose() {
     let others = [Some(PathBuf::from("/var/tmp")), env::current_dir().ok()];
     let Some(other) = others.into_iter().flatten().find(|folder| is_usable(folder)) else { return };
     exit::complain(&format!(
-        "temporary files go to {}, since {} is missing or not writable; TMPDIR names another directory",
+        "temporary files go to {}, since {} is missing or not writable; set TMPDIR to use another directory",
         other.display(),
         asked.display()
     ));

@@ -49,10 +49,24 @@ pub(super) fn is_local(url: &str) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
+/// Returns the advice that follows the reason `why` a server gave no answer; `usual` if the reason is not about TLS.
+pub(super) fn advice(why: &str, usual: &'static str) -> &'static str {
+    if why.contains("invalid peer certificate") {
+        "; --ca names its certificate, or that of its CA"
+    } else if why.contains("InvalidContentType") {
+        "; it speaks no TLS: give its address with http://"
+    } else {
+        usual
+    }
+}
+
 /// Returns a builder of HTTP clients that trust the system's CAs and those in the file `ca`.
 pub(super) fn builder(ca: Option<&Path>) -> Result<ClientBuilder, Failure> {
     let Some(path) = ca else { return Ok(outgoing::client()) };
     let certificates = Certificate::from_pem_bundle(&pem(path)?).map_err(|error| failure(path, &error))?;
+    if certificates.is_empty() {
+        return Err(failure(path, &"it holds no certificate in PEM"));
+    }
     Ok(outgoing::client().tls_certs_merge(certificates))
 }
 
@@ -63,6 +77,18 @@ fn failure(path: &Path, error: &dyn std::fmt::Display) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_without_a_certificate_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for content in
+            ["", "0123456789abcdef\n", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"]
+        {
+            std::fs::write(file.path(), content).unwrap();
+            let said = builder(Some(file.path())).err().unwrap().to_string();
+            assert!(said.starts_with("--ca ") && said.ends_with("it holds no certificate in PEM"), "{said}");
+        }
+    }
 
     #[test]
     fn an_invalid_address_of_a_server_is_a_usage_error() {

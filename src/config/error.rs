@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::settings::KEYS;
+use super::settings::{KEYS, Key};
 use super::source::Source;
 use super::value::SECRET;
 use crate::metadata::without_password;
@@ -31,14 +31,28 @@ impl fmt::Display for Given {
     }
 }
 
+/// The words in the name of an unknown setting that make its value a secret.
+const SECRET_WORDS: [&str; 5] = ["secret", "pass", "pwd", "token", "credential"];
+/// The likeness, at most 1, from which one name counts as a misspelling of another.
+const LIKENESS_MIN: f64 = 0.8;
+
 /// Returns true if a setting of this name contains a secret, which prints as `***`. A setting for a file does not. For
-/// an unknown setting, the words in its name decide.
+/// an unknown setting, the words in its name decide, and the setting that was probably meant.
 pub(super) fn is_secret(key: &str) -> bool {
     if let Some(known) = KEYS.iter().find(|known| known.name == key) {
-        return known.placeholder == SECRET.placeholder;
+        return holds_secret(known);
     }
     let key = key.to_ascii_lowercase();
-    !key.ends_with("_file") && ["secret", "password", "token"].iter().any(|word| key.contains(word))
+    let key = key.strip_prefix("entityd_").unwrap_or(&key);
+    let likeness = |known: &&Key| strsim::jaro_winkler(known.name, key);
+    let meant = KEYS.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    let meant = meant.filter(|known| likeness(known) > LIKENESS_MIN);
+    !key.ends_with("_file")
+        && (meant.is_some_and(holds_secret) || SECRET_WORDS.iter().any(|word| key.contains(word)))
+}
+
+fn holds_secret(key: &Key) -> bool {
+    key.placeholder == SECRET.placeholder
 }
 
 /// A setting that cannot be used. Its text is one line: key, value, source, and a remedy.
@@ -95,10 +109,11 @@ pub(super) fn unknown_key(
     source: Source,
     names: impl Iterator<Item = String>,
 ) -> Error {
-    let likeness =
-        |name: &String| strsim::jaro_winkler(&name.to_ascii_lowercase(), &key.to_ascii_lowercase());
+    // The prefix that all variables share would make any two of them alike.
+    let bare = |name: &str| name.to_ascii_lowercase().trim_start_matches("entityd_").to_owned();
+    let likeness = |name: &String| strsim::jaro_winkler(&bare(name), &bare(key));
     let nearest =
-        names.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).filter(|name| likeness(name) > 0.8);
+        names.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).filter(|name| likeness(name) > LIKENESS_MIN);
     let hint = nearest
         .map_or_else(|| "`entityd config show` lists all".to_owned(), |name| format!("did you mean {name}?"));
     Error::UnknownKey {
@@ -125,7 +140,16 @@ mod tests {
 
     #[test]
     fn a_setting_is_a_secret_if_it_holds_one_and_a_misspelt_one_if_it_may() {
-        for secret in ["s3_secret_key", "ENTITYD_S3_SECRET_KEYS", "admin_token", "pasword_password"] {
+        for secret in [
+            "s3_secret_key",
+            "ENTITYD_S3_SECRET_KEYS",
+            "admin_token",
+            "pasword_password",
+            "database_pasword",
+            "ENTITYD_QUEUE_PASWORD",
+            "db_passwd",
+            "redis_pwd",
+        ] {
             assert!(is_secret(secret), "{secret}");
         }
         for open in

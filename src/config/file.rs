@@ -30,6 +30,10 @@ impl Entry {
 /// Reads every entry of the file at `path`. Unknown settings are errors.
 pub(super) fn read(path: &str) -> Result<Vec<Entry>, Error> {
     let wrong = |problem: String| Error::File { place: path.to_owned(), problem };
+    if path.is_empty() {
+        let problem = "the path is empty: give a path with --config or ENTITYD_CONFIG, or neither".to_owned();
+        return Err(Error::File { place: "\"\"".to_owned(), problem });
+    }
     let bytes = std::fs::read(path).map_err(|cause| {
         let cause = permission::explained(Path::new(path), cause);
         wrong(format!("cannot be read: {cause}"))
@@ -81,14 +85,17 @@ fn text_of(value: &DeValue<'_>) -> String {
     }
 }
 
-/// Returns a line of the file for an error message, without parts that may be secret.
+/// Returns a line of the file for an error message, without parts that may be secret. A line that sets no known setting
+/// is not repeated: it may be the rest of a secret, or the file may be one.
 fn shown(line: &str) -> String {
-    let (key, value) = line.split_once('=').unwrap_or((line, ""));
-    match (key.trim(), value.trim()) {
-        ("", "") => String::new(),
-        (key, _) if is_secret(key) => format!("{key} = ***: "),
-        (key, "") => format!("{key:?}: "),
-        (key, value) => format!("{key} = {:?}: ", without_password(value)),
+    let Some((key, value)) = line.split_once('=') else { return String::new() };
+    let (key, value) = (key.trim(), value.trim());
+    if KEYS.iter().all(|known| known.name != key) {
+        String::new()
+    } else if is_secret(key) {
+        format!("{key} = ***: ")
+    } else {
+        format!("{key} = {:?}: ", without_password(value))
     }
 }
 

@@ -99,7 +99,7 @@ settings! {
     listen: SocketAddr = "127.0.0.1:8851", ADDRESS;
     /// Address of the S3 endpoint.
     s3_listen: SocketAddr = "127.0.0.1:8852", ADDRESS;
-    /// Address of probes, metrics and the administration; keep it from the public.
+    /// Address of probes, metrics and the administration; do not expose it publicly.
     ops_listen: SocketAddr = "127.0.0.1:8853", ADDRESS;
     /// Address on which workers join; auto: 127.0.0.1:8854 in the role api, off in others.
     worker_listen: WorkerListen = "auto", WORKER_LISTEN;
@@ -135,13 +135,13 @@ settings! {
     rate_limit_uploads: Rate = "200:50", RATE;
     /// Rate limit for fetching results from one address.
     rate_limit_results: Rate = "200:50", RATE;
-    /// Rate limit for requests with a wrong token; an address that exceeds it is limited in everything.
+    /// Rate limit for requests with a wrong token; all requests of an address that exceeds it are limited.
     rate_limit_failures: Rate = "20:100", RATE;
     /// Rate limit for all requests to the API.
     rate_limit_total: Rate = "off", RATE;
     /// Rate limit for S3 requests from one address.
     rate_limit_s3: Rate = "off", RATE;
-    /// Rate limit for requests from one address to the listener for operations.
+    /// Rate limit for requests from one address to the operations listener.
     rate_limit_ops: Rate = "off", RATE;
     /// Status for rate-limited requests; the reference client retries on 503 only.
     rate_limit_status: u16 = "503", REFUSAL_STATUS;

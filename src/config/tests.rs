@@ -160,6 +160,7 @@ fn a_mistake_in_the_file_is_one_line() {
     insta::assert_snapshot!(complaint("leese_ms = 5"), @r#"leese_ms = "5" from file FILE line 1: there is no such setting; did you mean lease_ms?"#);
     insta::assert_snapshot!(complaint("colour = 'blue'"), @r#"colour = "blue" from file FILE line 1: there is no such setting; `entityd config show` lists all"#);
     insta::assert_snapshot!(complaint("admin_token = 'hush'"), @"admin_token = *** from file FILE line 1: there is no such setting; did you mean admin_token_file?");
+    insta::assert_snapshot!(complaint("database_pasword = 'hush'"), @"database_pasword = *** from file FILE line 1: there is no such setting; did you mean database_password?");
     insta::assert_snapshot!(complaint("[server]\nlisten = 5"), @r#"server = "[table]" from file FILE line 1: there is no such setting; `entityd config show` lists all"#);
     insta::assert_snapshot!(complaint("[listen]\nport = 5"), @r#"listen = "[table]" from file FILE line 1: give an address and a port, such as 127.0.0.1:8851 or [::]:8851, :8851 for every address, or 8851 for this machine alone"#);
     insta::assert_snapshot!(complaint("lease_ms = 5 5"), @r#"settings file FILE line 1: lease_ms = "5 5": string values must be quoted, expected literal string"#);
@@ -167,6 +168,23 @@ fn a_mistake_in_the_file_is_one_line() {
     insta::assert_snapshot!(complaint("log_http_header_fields = 'Authorization'"), @r#"log_http_header_fields = "Authorization" from file FILE line 1: give names of request headers separated by commas, none of them carrying a secret as authorization does"#);
     insta::assert_snapshot!(complaint("solver_pairs_max = 1.5"), @r#"solver_pairs_max = "1.5" from file FILE line 1: give a whole number, at least 1, such as 300_000_000"#);
     insta::assert_snapshot!(load(&Inputs { file: Some("/does/not/exist".into()), ..inputs() }).unwrap_err(), @"settings file /does/not/exist: cannot be read: No such file or directory (os error 2)");
+}
+
+#[test]
+fn an_error_in_the_file_repeats_no_secret() {
+    for contents in [
+        "hush",
+        "database_password: hush",
+        "database_password = hush",
+        "database_pasword = hush",
+        "database_password = 'hush",
+        "database_password = \"\"\"a\nhush",
+        "aHVzaC1odXNo== hush",
+    ] {
+        let said = complaint(contents);
+        assert!(said.starts_with("settings file FILE line ") && !said.contains("hush"), "{said}");
+    }
+    assert!(!complaint("aHVzaC1odXNo").contains("aHVz"), "a file with a token alone");
 }
 
 #[test]
@@ -178,6 +196,8 @@ fn a_mistake_in_a_flag_or_in_the_environment_is_one_line() {
     insta::assert_snapshot!(complaint(inputs().flag("log_format", "xml")), @r#"log_format = "xml" from flag --log-format: give auto, text or json"#);
     insta::assert_snapshot!(complaint(inputs().flag("kernel", "abacus")), @r#"kernel = "abacus" from flag --kernel: give auto, portable, popcnt, avx2, avx512, amx or neon"#);
     insta::assert_snapshot!(complaint(inputs().variable("ENTITYD_LEASE", "5")), @r#"ENTITYD_LEASE = "5" from environment ENTITYD_LEASE: there is no such setting; did you mean ENTITYD_LEASE_MS?"#);
+    insta::assert_snapshot!(complaint(inputs().variable("ENTITYD_NONSENSE", "5")), @r#"ENTITYD_NONSENSE = "5" from environment ENTITYD_NONSENSE: there is no such setting; `entityd config show` lists all"#);
+    insta::assert_snapshot!(complaint(Inputs { file: Some(String::new()), ..inputs() }), @r#"settings file "": the path is empty: give a path with --config or ENTITYD_CONFIG, or neither"#);
     insta::assert_snapshot!(complaint(inputs().variable("ENTITYD_WORKER_THREADS", "many")), @r#"worker_threads = "many" from environment ENTITYD_WORKER_THREADS: give a number of threads from 1 to 1024, or 0 for one on each core"#);
     insta::assert_snapshot!(complaint(inputs().variable("MAX_ENCODING_SIZE", "1MB")), @r#"max_encoding_bytes = "1MB" from environment MAX_ENCODING_SIZE: give bytes from 1 to 4096, such as 128"#);
 }
@@ -264,7 +284,7 @@ fn all_toml() -> String {
         .iter()
         .map(|key| format!("\n#{}{}\n{} = {}\n", key.help, aliases(key), key.name, quote(key.default)));
     "# Every setting of entityd with its default: entityd serve --config FILE.\n\
-     # A setting may also be a flag (--lease-ms) or an environment variable (ENTITYD_LEASE_MS), which win.\n\
+     # A setting may also be a flag (--lease-ms) or an environment variable (ENTITYD_LEASE_MS), which take precedence.\n\
      # Times and sizes may have a unit, in quotes here: \"30s\", \"12h\", \"10GiB\".\n"
         .to_owned()
         + &lines.collect::<String>()

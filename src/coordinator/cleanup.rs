@@ -34,13 +34,14 @@ struct Strays {
 }
 
 impl Coordinator {
-    /// Returns the tombstones of deletions that may have left objects. Read them before the objects are listed.
+    /// Returns the tombstones of deletions that may have left objects. Call this before the objects are listed.
     pub async fn deleted(&self) -> Result<Vec<Deleted>, Error> {
         Ok(self.0.store.deleted().await?)
     }
 
-    /// Schedules the removal of what deleted projects have left; called at the start. An upload may have been
-    /// published while its project was deleted and the process died. `found` must be listed after `deleted` was read.
+    /// Schedules the removal of objects that deleted projects have left. This is called at start, because an upload may
+    /// have been published while its project was deleted, just before the process died. `found` must be listed after
+    /// `deleted` was read.
     pub async fn remove_strays(&self, found: Vec<ProjectId>, deleted: Vec<Deleted>) -> Result<(), Error> {
         let listed: HashSet<ProjectId> = self.projects().await?.iter().map(|listed| listed.id).collect();
         let tombstones = deleted.iter().map(|deleted| deleted.tombstone).collect();
@@ -53,14 +54,14 @@ impl Coordinator {
             // Another node may be receiving an upload of a project that was deleted.
             return Ok(());
         }
-        // Earlier uploads have ended. An upload that has left no objects will leave none later.
+        // Uploads from before the start have ended. If they have left no objects by now, they will not leave any later.
         let found: HashSet<Tombstone> = found.into_iter().map(Tombstone::of_project).collect();
         let over = deleted.into_iter().filter(|deleted| deleted.late && !found.contains(&deleted.tombstone));
         Ok(self.0.store.forget_deleted(over.map(|deleted| deleted.tombstone).collect(), true).await?)
     }
 
-    /// Schedules the removal of objects without a project. The objects were listed before the projects are read here,
-    /// and every object is recorded before it is created.
+    /// Schedules the removal of objects that should not exist. New objects are safe, because `found` was listed before the
+    /// projects are read here, and the metadata records every object before it is created.
     pub(super) async fn sweep(&self, found: Vec<Holding>) -> Result<(), Error> {
         let tombstones: HashSet<Tombstone> =
             self.deleted().await?.iter().map(|deleted| deleted.tombstone).collect();
@@ -102,16 +103,12 @@ impl Coordinator {
             return Ok(());
         }
         if count > 0 {
-            tracing::warn!(
-                count,
-                all,
-                "objects of deleted projects, runs and uploads were found and are removed"
-            );
+            tracing::warn!(count, all, "removing objects that deleted projects, runs and uploads have left");
         }
         self.enqueue(&mut findings.purges.iter().map(outbox::queued).collect()).await
     }
 
-    /// Logs the number of things that the metadata does not know: the first time, and when it changes.
+    /// Logs the number of objects that the metadata does not know, the first time and whenever it changes.
     fn tell_unknown(&self, unknown: &[String]) {
         metrics::unknown_objects(unknown.len());
         let before = self.0.unknown.swap(unknown.len(), Ordering::Relaxed);
@@ -129,7 +126,7 @@ impl Coordinator {
         }
     }
 
-    /// Returns the names of the purges that are in the queue already.
+    /// Returns the names of the purges that are already in the queue.
     async fn waiting_purges(&self) -> Result<HashSet<String>, Error> {
         let (queue, group) = (Some(QueueName::from(PURGES)), Some(Group::from("purge")));
         let query = JobQuery { queue, group, count: usize::MAX, ..JobQuery::default() };
@@ -184,7 +181,7 @@ fn strays(project: &ProjectState, holding: &Holding, tombstones: &HashSet<Tombst
     strays
 }
 
-/// Returns true if an upload is arriving, or is the accepted one of its party.
+/// Returns true if an upload is arriving, or was accepted as the data of its party.
 fn is_used(project: &ProjectState, party: u32, upload: u32) -> bool {
     project.parties.get(party as usize).is_some_and(|party| party.uses(upload))
 }

@@ -79,7 +79,7 @@ impl Coordinator {
         Ok(CreatedProject { id, result_token, update_tokens })
     }
 
-    /// Returns a project with its parties and these of its runs.
+    /// Returns a project with its parties and the runs that `runs` selects.
     pub async fn project(&self, id: ProjectId, runs: Runs) -> Result<Option<ProjectState>, Error> {
         Ok(self.0.store.project(id, runs).await?)
     }
@@ -89,7 +89,7 @@ impl Coordinator {
         Ok(self.0.store.runs(project).await?)
     }
 
-    /// Returns the projects in which an upload arrives, a dataset is indexed or a run is under way.
+    /// Returns the projects with an upload in progress, a dataset that is being indexed, or a run that has not ended.
     pub async fn unsettled(&self) -> Result<Vec<ProjectId>, Error> {
         Ok(self.0.store.unsettled().await?)
     }
@@ -149,9 +149,9 @@ impl Coordinator {
         self.apply(project, Event::RunDeleted(run)).await.map(drop)
     }
 
-    /// Takes the lock on a party's update token and gives the upload its number. The lock holds until
-    /// the upload is accepted or abandoned, or the process starts again; where several nodes share the metadata, until this one
-    /// has been silent for [`SILENCE_MAX`](crate::metadata::commons::SILENCE_MAX).
+    /// Locks a party's update token and returns the number of the new upload. The lock is released when the upload is
+    /// accepted or abandoned, or the process restarts. If several nodes share the metadata, the lock is released once this
+    /// node has been silent for [`SILENCE_MAX`](crate::metadata::commons::SILENCE_MAX).
     pub async fn begin_upload(&self, project: ProjectId, party: u32) -> Result<u32, Error> {
         let upload = u32::from_le_bytes(self.0.entropy.bytes()).max(1);
         let holder = self.0.store.node().map(str::to_owned);

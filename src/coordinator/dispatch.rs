@@ -1,4 +1,4 @@
-//! The coordinator's side of the workers: claims, heartbeats and reports.
+//! The coordinator's interface to the workers: claims, heartbeats and reports.
 
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
@@ -19,8 +19,10 @@ pub struct Assignment {
     pub lease: Lease,
     /// The job.
     pub job: Job,
-    /// Secrets that the job needs and that must not be in a queue.
+    /// A secret that the job needs and that must not be in a queue.
     pub secret: Option<Secret>,
+    /// The number of workers of the service, as far as it is known, so that a plan can suit them.
+    pub workers: usize,
 }
 
 /// A secret that a worker gets with a lease. It is stored only with the project.
@@ -34,18 +36,17 @@ pub enum Secret {
 }
 
 impl Coordinator {
-    /// Claims jobs; waits up to the time in the claim while there are none. Jobs whose run no longer exists
-    /// are settled here, so that the answer may be empty although there was a job. Dropping the future
-    /// releases the jobs that were taken.
+    /// Claims jobs. While there are none, waits up to the time in the claim. Jobs whose run no longer exists are settled
+    /// here, so the answer may be empty although there was a job. Dropping the future releases the claimed jobs.
     pub async fn claim(&self, claim: &Claim) -> Result<Vec<Assignment>, Error> {
         let mut taken = Taken { coordinator: self, leases: Vec::new() };
         taken.leases = self.0.broker.claim(claim, self.0.clock.steady()).await?;
         taken.leases.iter().for_each(|lease| self.count_wait(lease));
         if !taken.leases.is_empty() {
-            // A job that kills the process in its first moment has used an attempt.
+            // The attempt must be durable before the job starts: a job may kill the process at once.
             self.0.broker.sync().await?;
         }
-        // A lease that expires while the metadata does not answer would count against the job.
+        // A lease that expires while the metadata does not answer would use an attempt of the job.
         let limit = Instant::now() + claim.lease / 2;
         let mut assignments = Vec::with_capacity(taken.leases.len());
         let mut failure = None;
@@ -55,14 +56,15 @@ impl Coordinator {
                 Ok(Ok(assignment)) => assignments.extend(assignment),
                 Ok(Err(error)) => failure = Some(error),
                 Err(_) => {
-                    failure =
-                        Some(metadata::Error::Unavailable("no answer for half of a lease".into()).into());
+                    failure = Some(
+                        metadata::Error::Unavailable("no response within half of a lease".into()).into(),
+                    );
                     break;
                 }
             }
             checked += 1;
         }
-        // The others are released.
+        // Dropping `taken` releases the leases that were not checked.
         taken.leases.drain(..checked);
         // A job that could not be checked was released; the others must not wait for it.
         failure.filter(|_| assignments.is_empty()).map_or(Ok(assignments), Err)
@@ -84,7 +86,7 @@ impl Coordinator {
             }
         };
         match self.prepare_attempt(&job, &lease).await {
-            Ok(secret) => Ok(Some(Assignment { lease, job, secret })),
+            Ok(secret) => Ok(Some(Assignment { lease, job, secret, workers: 1 })),
             Err(Error::Refused(Refused::Absent)) => {
                 self.settle(&lease.id).await?;
                 Ok(None)
@@ -99,7 +101,7 @@ impl Coordinator {
         }
     }
 
-    /// Records an attempt in the metadata before it begins: a new queue would not know earlier failures.
+    /// Checks a job, and records its earlier attempts in the metadata: a new queue would not know them.
     async fn prepare_attempt(&self, job: &Job, lease: &Lease) -> Result<Option<Secret>, Error> {
         let secret = self.prepare(job).await?;
         if lease.attempt > 1 && job.task.is_awaited() {
@@ -145,14 +147,14 @@ impl Coordinator {
         }
         tracing::error!(
             project.id = %job.project,
-            "a purge in the queue names objects in use, and is dropped: {purge:?}; restore queue and metadata from one backup"
+            "a purge in the queue names objects in use, and is dropped: {purge:?}; restore queue and metadata from the same backup"
         );
         self.0.store.settle(&job.id()).await?;
         Err(Refused::Absent.into())
     }
 
-    /// Returns true if a job was needed a moment ago. The parts of a run follow each other: the project is not read
-    /// again for each.
+    /// Returns true if a job was needed a moment ago. The parts of a run are claimed in quick succession, so a cached
+    /// project is good enough.
     async fn was_wanted(&self, job: &Job) -> Result<bool, Error> {
         let runs = runs_of(job);
         let project = if let Some(project) = self.0.project_cache.recent(job.project, runs) {
@@ -164,7 +166,7 @@ impl Coordinator {
         Ok(jobs::is_wanted(&project, job))
     }
 
-    /// Extends leases, and returns for each job whether it is still needed.
+    /// Extends leases. Returns for each job whether it is still needed.
     pub async fn heartbeat(&self, beats: &[Heartbeat]) -> Result<Vec<Pulse>, Error> {
         Ok(self.0.broker.heartbeat(beats, self.0.clock.steady()).await?)
     }
@@ -189,18 +191,18 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Reports a failed attempt. The job is tried again after a pause; if it has used its attempts, its run or upload
-    /// fails with the reason.
+    /// Reports a failed attempt. The job is retried after a pause. If it has used up its attempts, its run or upload fails
+    /// with the reason.
     pub async fn failed(&self, assignment: &Assignment, reason: &str) -> Result<(), Error> {
         let Assignment { lease, job, .. } = assignment;
         match self.0.broker.nack(&lease.id, reason, self.0.clock.steady()).await {
             Ok(Redelivery::Retried { .. }) => {
                 self.note_failure(assignment).await;
-                tracing::warn!(job.id = %lease.id.job, attempt = lease.attempt, "job failed and is tried again: {reason}");
+                tracing::warn!(job.id = %lease.id.job, attempt = lease.attempt, "job failed and will be retried: {reason}");
                 Ok(())
             }
             Ok(Redelivery::Dead) => {
-                tracing::error!(job.id = %lease.id.job, attempt = lease.attempt, "job failed for good: {reason}");
+                tracing::error!(job.id = %lease.id.job, attempt = lease.attempt, "job failed and will not be retried: {reason}");
                 self.write_down(job.clone(), gave_up(reason)).await
             }
             Ok(Redelivery::Cancelled) | Err(crate::queue::Error::LeaseLost { .. }) => Ok(()),
@@ -259,7 +261,7 @@ pub(super) fn runs_of(job: &Job) -> Runs {
     job.task.run().map_or(Runs::None, Runs::One)
 }
 
-/// Returns the run whose objects a purge removes, if it is for one.
+/// Returns the run whose objects a purge removes, if any.
 fn runs_of_purge(purge: &Purge) -> Runs {
     match purge {
         Purge::Run(run) | Purge::Intermediate(run) => Runs::One(*run),
@@ -275,12 +277,12 @@ fn keyring(party: &Party) -> Option<Secret> {
     }
 }
 
-/// Returns the outcome of a job that has used its attempts.
+/// Returns the outcome of a job that has used up its attempts.
 pub(super) fn gave_up(reason: &str) -> Outcome {
-    Outcome::Rejected { message: format!("the work was given up after several attempts: {reason}") }
+    Outcome::Rejected { message: format!("the job failed after several attempts: {reason}") }
 }
 
-/// Jobs that were claimed and not returned to a worker yet.
+/// Jobs that were claimed but not returned to a worker yet. Dropping this releases them.
 struct Taken<'a> {
     coordinator: &'a Coordinator,
     leases: Vec<Lease>,

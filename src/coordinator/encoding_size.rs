@@ -1,10 +1,10 @@
-//! Checks that the encoding sizes of a project can be linked with each other.
+//! Checks that the encodings of a project have sizes that can be compared.
 
 use super::event::Rules;
 use crate::model::{Dataset, ProjectState};
 
-/// Checks that one dataset can be used: its size is within the operator's bounds and equals the project's size, if
-/// that is fixed already.
+/// Checks the encoding size of one dataset: it must be within the operator's bounds and equal that of the project, if
+/// the project has one already.
 pub(super) fn check_alone(
     project: &ProjectState,
     party: u32,
@@ -14,7 +14,7 @@ pub(super) fn check_alone(
     let (bytes, min, max) = (dataset.encoding_bytes, rules.min_encoding_bytes, rules.max_encoding_bytes);
     if !(min..=max).contains(&bytes) {
         return Err(format!(
-            "the encodings of party {party} have {bytes} bytes; this server takes {min} to {max} bytes"
+            "the encodings of party {party} have {bytes} bytes; this server accepts {min} to {max} bytes"
         ));
     }
     match project.encoding_bytes {
@@ -25,8 +25,8 @@ pub(super) fn check_alone(
     }
 }
 
-/// Checks that the datasets, once all are ready, have the size of the first. Names the first party with
-/// another size.
+/// Checks that all datasets have the encoding size of the first, once all are ready. The error names the first party
+/// with another size.
 pub(super) fn check_together(project: &ProjectState) -> Result<(), (u32, String)> {
     let sizes: Option<Vec<u32>> =
         project.parties.iter().map(|party| party.dataset().map(|dataset| dataset.encoding_bytes)).collect();

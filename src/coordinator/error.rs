@@ -20,7 +20,7 @@ pub enum Error {
     #[error("no API node answers: {0}")]
     Unreachable(String),
     /// An API node rejects a worker's call. Trying again does not help.
-    #[error("the API node rejects it: {0}")]
+    #[error("the API node rejects the call: {0}")]
     Rejected(String),
 }
 

@@ -16,20 +16,20 @@ use crate::runtime::clock::Timestamp;
 /// Something that happened to a project.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A party's request to upload has arrived; its body has not.
+    /// A party has started an upload. The body of the request has not arrived yet.
     UploadBegun {
         /// The dataset index of the party.
         party: u32,
         /// The number of the upload, random so that metadata restored from a backup assigns no number a second time.
         upload: u32,
-        /// The node that receives the upload, where several nodes share the metadata.
+        /// The node that receives the upload, if several nodes share the metadata.
         holder: Option<String>,
     },
     /// The body is complete and its objects are stored.
     UploadAccepted {
         /// The dataset index of the party.
         party: u32,
-        /// The counts of the upload.
+        /// The number of the upload, its records and its encoding size.
         upload: Upload,
         /// Digest of the receipt token.
         receipt: TokenHash,
@@ -76,22 +76,22 @@ pub enum Event {
     },
     /// Jobs have ended.
     Reported {
-        /// The outcome of each claim.
+        /// The outcome of each job.
         reports: Vec<Report>,
         /// The time.
         at: Timestamp,
-        /// A new random seed, for a run that becomes planned by this.
+        /// A new random seed, for a run whose plan is reported.
         seed: Seed,
     },
     /// The process has restarted: requests in progress are lost, and jobs may be missing.
     Restarted,
-    /// Of the nodes that share the metadata, only these still serve. Uploads that other nodes were receiving are
-    /// over.
+    /// Of the nodes that share the metadata, only these still serve. Uploads that other nodes were receiving have
+    /// ended.
     HoldersLost {
         /// The nodes that serve.
         serving: Arc<HashSet<String>>,
     },
-    /// The project needs work that no job does.
+    /// The project waits for a job that is not in the queue.
     Stalled,
     /// The project is to be deleted if its last run ended before this time.
     Aged {
@@ -151,11 +151,11 @@ pub struct Rules {
     pub min_encoding_bytes: u32,
     /// The largest encoding, in bytes.
     pub max_encoding_bytes: u32,
-    /// Candidate pairs that a run may find, duplicates between blocks counted every time.
+    /// The maximum number of candidate pairs that a run may find. A pair that is in several blocks counts once for each.
     pub run_pairs_max: u64,
-    /// Candidate pairs, each counted once, that the solver accepts.
+    /// The maximum number of distinct candidate pairs that the solver accepts.
     pub solver_pairs_max: u64,
-    /// Comparisons in a job; where absent, sized from the measured rate.
+    /// The number of comparisons in a job; if absent, it is derived from the measured rate.
     pub comparisons_per_job: Option<u64>,
     /// Settings of the maintenance.
     pub upkeep: Upkeep,
@@ -164,11 +164,11 @@ pub struct Rules {
 /// Settings of the maintenance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upkeep {
-    /// The period of the chores.
+    /// The time between two maintenance rounds.
     pub every: Duration,
     /// The time after the end of the last run at which a project is deleted; absent if projects are kept.
     pub retention: Option<Duration>,
-    /// The time for which a worker that sent no heartbeat may still write.
+    /// The time after its last heartbeat for which a worker may still write.
     pub lease: Duration,
     /// The limit on removals of one clean-up.
     pub limit: CleanupLimit,
@@ -186,7 +186,7 @@ impl Default for Upkeep {
 }
 
 impl Rules {
-    /// Returns the rules of tests, with the same limit on the pairs of a run and of the solver.
+    /// Returns rules for tests, with the same limit on the pairs of a run and of the solver.
     #[cfg(test)]
     pub(crate) fn of_tests(pairs_max: u64) -> Self {
         Self {
@@ -199,8 +199,8 @@ impl Rules {
         }
     }
 
-    /// Returns the limit on candidate pairs of all parts of a run of `project`. Without blocks no pair is found
-    /// twice, so that the limit of the solver applies from the start.
+    /// Returns the limit on candidate pairs of all parts of a run of `project`. Without blocks no pair is found twice, so
+    /// the limit of the solver applies from the start.
     pub(super) fn pairs_max(&self, project: &ProjectState) -> u64 {
         match project.result_type {
             ResultType::Groups | ResultType::Permutations if !project.uses_blocking => {
@@ -217,8 +217,7 @@ impl Rules {
 pub enum Effect {
     /// Enqueues the job, unless it is queued already.
     Enqueue(Job),
-    /// Enqueues the remaining parts of a run, some at a time, so that requests of other runs can come in
-    /// between.
+    /// Enqueues the remaining parts of a run in batches, so that jobs of other runs can be enqueued in between.
     Parts {
         /// The project of the run.
         project: ProjectId,

@@ -31,8 +31,8 @@ fn wanted_of_parties(project: &ProjectState) -> impl Iterator<Item = Job> {
     })
 }
 
-/// Returns true if the project waits for this job: a repeated job may come after its run has advanced. Purges are
-/// always needed.
+/// Returns true if the project still waits for this job. A job that is delivered again may arrive after its run has
+/// advanced. Purges and chores are always needed.
 pub(super) fn is_wanted(project: &ProjectState, job: &Job) -> bool {
     let run = |id| project.run(id).map(|run| (&run.state, run.progress.as_ref()));
     match &job.task {
@@ -91,7 +91,7 @@ pub(super) fn of_run(project: &ProjectState, run: &Run, rules: &Rules) -> Vec<Jo
     tasks.into_iter().map(|task| Job { project: project.id, task }).collect()
 }
 
-/// Returns the parts of a run that remain to be compared, from this one on.
+/// Returns the parts of a run that remain to be compared, starting with part `from`.
 pub(super) fn parts<'a>(
     project: &'a ProjectState,
     run: &'a Run,

@@ -11,13 +11,13 @@ use crate::queue::{Group, JobQuery, JobState, NewJob};
 use crate::runtime::clock::Timestamp;
 use crate::telemetry::chain;
 
-/// Chores that are read before new ones are scheduled.
+/// The maximum number of queued chores that are read before new ones are scheduled.
 const PAGE: usize = 1_000;
 
 impl Coordinator {
-    /// Makes sure that the chores of the next period are in the queue. They are named after their period, and only
-    /// the next one is enqueued: however often the process starts, each is done once in a period, and a missed one is
-    /// done once.
+    /// Makes sure that the chores of the next period are in the queue. Chores are named after their period, and only those
+    /// of the next period are enqueued. So each is done once in a period, no matter how often the process starts, and a
+    /// chore that was missed several times is done once.
     pub(super) async fn schedule_chores(&self) -> Result<(), Error> {
         let every = i64::try_from(self.0.rules.upkeep.every.as_micros()).unwrap_or(i64::MAX).max(1);
         let period = self.0.clock.steady().as_micros() / every + 1;
@@ -32,8 +32,8 @@ impl Coordinator {
         self.enqueue(&mut jobs).await
     }
 
-    /// Returns the names of the chores that are done before then. A leased one belongs to this period, and one that
-    /// is due later dates from a longer period.
+    /// Returns the names of the chores that wait in the queue and are due by `due`. A leased chore belongs to the current
+    /// period. A chore that is due later was scheduled when the period was longer.
     async fn waiting_chores(&self, due: Timestamp) -> Result<HashSet<String>, Error> {
         let query = JobQuery { group: Some(Group::from(CHORES)), count: PAGE, ..JobQuery::default() };
         let jobs = self.0.broker.jobs(&query, self.0.clock.steady()).await?;
@@ -46,8 +46,8 @@ impl Coordinator {
         Ok(waiting.filter_map(|job| job.job.as_str().split('/').nth(1).map(str::to_owned)).collect())
     }
 
-    /// Schedules a second purge for the time when every worker that held an earlier job has been silent for a lease.
-    /// It removes objects that such a worker wrote after the first purge.
+    /// Schedules a second purge after the length of a lease. It removes objects that a worker with an expired lease wrote
+    /// after the first purge. After the second purge, the deletion is forgotten.
     pub(super) async fn purge_again(&self, assignment: &Assignment) -> Result<(), Error> {
         let id = assignment.lease.id.job.as_str();
         if let Some(first) = id.strip_suffix(AGAIN) {

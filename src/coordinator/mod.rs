@@ -1,7 +1,8 @@
 //! The state machine of projects and runs. An event becomes one transaction and a list of jobs.
 //!
-//! [`transition::next`] decides; [`Coordinator`] carries it out: for clients (projects, uploads, runs) and for
-//! workers (claims, heartbeats, reports), and moves pending jobs from the outbox into the queue.
+//! [`transition::next`] decides the next state, and [`Coordinator`] commits it. The coordinator serves clients
+//! (projects, uploads, runs) and workers (claims, heartbeats, reports), and moves pending jobs from the outbox into the
+//! queue.
 
 mod cleanup;
 mod dispatch;
@@ -43,27 +44,26 @@ pub use event::{Effect, Event, Refused, Report, Rules, Upkeep};
 use project_cache::ProjectCache;
 use retention::RetentionClock;
 
-/// Decides the next state of projects, and carries it out. Cheap to clone.
+/// Decides and commits the next state of projects. Cheap to clone.
 #[derive(Clone)]
 pub struct Coordinator(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn Store>,
-    /// Measures how long changes of the metadata have failed, from the first failed use to the next successful
-    /// change.
+    /// Measures how long the metadata has failed, from the first failed use to the next successful change.
     metadata_outage: OutageTimer,
     broker: Arc<dyn Broker>,
     clock: Clock,
     entropy: Entropy,
     rules: Rules,
     project_cache: ProjectCache,
-    /// The retention clock; absent until the first request.
+    /// The retention clock; absent until its first use.
     retention: tokio::sync::Mutex<Option<RetentionClock>>,
-    /// Wakes the pump when there is something in the outbox.
+    /// Wakes the pump when an event has written to the outbox.
     written: Notify,
-    /// Set if the queue may still contain names of removed objects. At the start that is unknown.
+    /// Set if the queue may still contain names of removed objects. It is set at start, when this is unknown.
     traces: AtomicBool,
-    /// The number of things in the object store that the metadata did not know in the last survey.
+    /// The number of objects that the metadata did not know in the last survey.
     unknown: AtomicUsize,
 }
 

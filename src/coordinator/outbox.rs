@@ -14,20 +14,20 @@ use crate::queue::{self, Group, NewJob};
 use crate::runtime::clock::Timestamp;
 use crate::telemetry::{LogThrottle, chain};
 
-/// Messages carried out together.
+/// The number of messages that are carried out together.
 const BATCH: u32 = 1_000;
-/// Parts of a run that are enqueued before it is the turn of the next entry.
+/// The number of parts of a run that are enqueued before the next message is carried out.
 const PARTS_AT_ONCE: usize = 1_000;
-/// Time that the pump sleeps without a notification.
+/// The longest time that the pump sleeps.
 const IDLE: Duration = Duration::from_secs(5);
 /// Pause after an error.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Time between two searches for stalled work.
 const RECONCILE_EVERY: Duration = Duration::from_mins(1);
-/// Attempts of a purge: a store that is temporarily unavailable must not end it.
+/// The maximum number of attempts of a purge. It is high so that a temporary outage of the store does not end a purge.
 const PURGE_ATTEMPTS_MAX: NonZeroU8 = NonZeroU8::new(50).expect("fifty is not zero");
 
-/// An [`Effect`] in the outbox. The queue gets the job's bytes as they were written.
+/// An [`Effect`] in the outbox. The bytes of a job go to the queue unchanged.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Stored<'a> {
@@ -46,8 +46,8 @@ fn write(effect: &Effect) -> String {
     serde_json::to_string(effect).expect("an effect is plain data")
 }
 
-/// Returns the commits of a project with the effects of an event. A job for which no run waits is kept until it is
-/// done.
+/// Returns the commit of a project's state with the effects of an event. A job that no project waits for is also
+/// recorded as a duty, until it is done.
 pub(super) fn commit(state: Option<ProjectState>, effects: &[Effect]) -> Commit {
     let mut commit = Commit { state, ..Commit::default() };
     for effect in effects {
@@ -159,8 +159,8 @@ impl Coordinator {
         self.enqueue(&mut jobs).await
     }
 
-    /// Puts some parts of a run into their queue, and schedules the others after the requests made meanwhile. Parts
-    /// of a run that has ended are not enqueued: their cancellation comes later in the outbox.
+    /// Enqueues some parts of a run, and appends the rest to the outbox, after messages that were added meanwhile. Parts of
+    /// a run that has ended are not enqueued: their cancellation comes later in the outbox.
     async fn enqueue_parts(&self, project: ProjectId, id: RunId, from: u32) -> Result<(), Error> {
         let Some(state) = self.0.store.project(project, Runs::One(id)).await? else { return Ok(()) };
         let Some(run) = state.run(id) else { return Ok(()) };
@@ -178,7 +178,7 @@ impl Coordinator {
         self.update(project, Runs::One(id), Box::new(change)).await
     }
 
-    /// Puts the jobs into their queues. A job that can never be stored fails its run, and does not delay others.
+    /// Enqueues jobs. A job that is too large for the queue fails its run and does not delay the others.
     pub(super) async fn enqueue(&self, jobs: &mut Vec<NewJob>) -> Result<(), Error> {
         if !jobs.is_empty() {
             self.recall_attempts(jobs).await?;
@@ -198,7 +198,7 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Counts the attempts that were recorded while another queue held the jobs.
+    /// Sets the attempts of jobs to those that were recorded while another queue held the jobs.
     async fn recall_attempts(&self, jobs: &mut [NewJob]) -> Result<(), Error> {
         let noted = self.0.store.attempts().await?;
         for job in jobs {
@@ -210,7 +210,8 @@ impl Coordinator {
     async fn refuse(&self, jobs: Vec<NewJob>) -> Result<(), Error> {
         for queued in jobs {
             if let Ok(job) = serde_json::from_slice::<Job>(&queued.payload) {
-                let message = "the work cannot be described in a job; fewer parties would help".to_owned();
+                let message =
+                    "the run needs a job that is too large for the queue; use fewer parties".to_owned();
                 self.write_down(job, Outcome::Rejected { message }).await?;
             }
         }
@@ -222,7 +223,7 @@ fn payload(job: &Job) -> String {
     serde_json::to_string(job).expect("a job is plain data")
 }
 
-/// Returns a job in the form of the queue.
+/// Converts a job into the form that the queue stores.
 pub(super) fn queued(job: &Job) -> NewJob {
     new_job(job, payload(job))
 }

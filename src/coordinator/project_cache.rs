@@ -10,7 +10,7 @@ use crate::model::{ProjectId, ProjectState};
 
 /// The time for which a cached project may be used.
 const MOMENT: Duration = Duration::from_millis(500);
-/// Projects that are remembered, each with one of its runs.
+/// The maximum number of cached entries. An entry is a project with one of its runs.
 const PROJECTS_MAX: u64 = 16;
 
 /// The projects that were read last, each with the runs that were loaded.
@@ -24,12 +24,12 @@ impl Default for ProjectCache {
 }
 
 impl ProjectCache {
-    /// Returns a project with these of its runs, if it was read a moment ago.
+    /// Returns a project with the runs that `runs` selects, if it was read a moment ago.
     pub(super) fn recent(&self, id: ProjectId, runs: Runs) -> Option<Arc<ProjectState>> {
         self.0.get(&(id, runs))
     }
 
-    /// Remembers a project that was read just now.
+    /// Caches a project that was just read.
     pub(super) fn keep(&self, project: ProjectState, runs: Runs) -> Arc<ProjectState> {
         let project = Arc::new(project);
         self.0.insert((project.id, runs), Arc::clone(&project));

@@ -12,13 +12,12 @@ use crate::model::job::PURGES;
 use crate::model::{Job, ProjectId, ProjectState, RunId};
 use crate::queue::{DeadLetter, DeadQuery, Group, JobId, JobQuery, QueueName};
 
-/// Dead letters read at a time.
+/// The number of dead letters that are read at a time.
 const PAGE: usize = 1_000;
 
 impl Coordinator {
-    /// Reconciles everything after a start, before any listener opens: uploads that were under way have
-    /// ended, unless another node receives them; missing jobs are enqueued again; each dead letter fails its
-    /// run or upload.
+    /// Reconciles everything after a start, before any listener opens. Ends interrupted uploads, unless another node
+    /// receives them. Enqueues missing jobs. Fails the run or upload of each dead letter.
     pub async fn reconcile(&self) -> Result<(), Error> {
         self.drain_outbox().await?;
         let shares = self.0.store.node().is_some();
@@ -41,17 +40,17 @@ impl Coordinator {
             let is_lost =
                 |holder: &Option<String>| holder.as_ref().is_none_or(|node| !serving.contains(node));
             if project.parties.iter().any(|party| party.uploading && is_lost(&party.holder)) {
-                tracing::warn!(project.id = %id, "an upload has ended with the node that received it");
+                tracing::warn!(project.id = %id, "an upload has ended, because the node that received it no longer serves");
                 self.apply_if_there(id, Event::HoldersLost { serving: Arc::clone(&serving) }).await?;
             }
         }
         Ok(())
     }
 
-    /// Enqueues everything that has to be done, for a new queue.
+    /// Enqueues all pending jobs in a new queue.
     pub(super) async fn fill_again(&self) -> Result<(), Error> {
         let unsettled = self.0.store.unsettled().await?;
-        tracing::info!(projects = unsettled.len(), "a new queue is filled from the metadata");
+        tracing::info!(projects = unsettled.len(), "filling a new queue from the metadata");
         for id in unsettled {
             self.apply_if_there(id, Event::Stalled).await?;
         }
@@ -59,7 +58,7 @@ impl Coordinator {
         self.schedule_chores().await
     }
 
-    /// Enqueues duties, which belong to no project, unless they are in the queue.
+    /// Enqueues duties, which are jobs that no project waits for, unless they are in the queue.
     async fn ask_for_duties(&self) -> Result<(), Error> {
         let duties = self.0.store.duties().await?;
         if duties.is_empty() {
@@ -77,7 +76,7 @@ impl Coordinator {
         self.enqueue(&mut jobs.map(|job| outbox::queued(&job)).collect()).await
     }
 
-    /// Repeats removals that have failed: nothing else would repeat them, and they may succeed now.
+    /// Retries purges that have failed: nothing else would retry them, and they may succeed now.
     async fn redrive_purges(&self) -> Result<(), Error> {
         let queue = Some(QueueName::from(PURGES));
         let query = DeadQuery { queue, group: None, after: 0, count: usize::MAX };
@@ -89,13 +88,13 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Enqueues again the jobs of projects that have work and no job in the queue.
+    /// Enqueues the jobs of projects that wait for jobs but have none in the queue.
     pub(super) async fn restart_stalled(&self) -> Result<(), Error> {
         self.handle_dead_letters().await?;
         for id in self.0.store.unsettled().await? {
             let Some(project) = self.0.store.project(id, Runs::Unended).await? else { continue };
             if self.is_stalled(&project).await? {
-                tracing::warn!(project.id = %id, "a project had work and no job; enqueueing it again");
+                tracing::warn!(project.id = %id, "a project waits for a job that is not in the queue; enqueueing the job again");
                 self.apply_if_there(id, Event::Stalled).await?;
             }
         }
@@ -119,12 +118,12 @@ impl Coordinator {
         }
     }
 
-    /// Fails the run or upload of each job that ended with its process: its failure was never reported.
+    /// Fails the run or upload of each dead letter. A job that ended with its process has never been reported.
     async fn handle_dead_letters(&self) -> Result<(), Error> {
         self.handle_dead_letters_after(0).await.map(drop)
     }
 
-    /// Does the same for dead letters after this sequence number; returns the number of the last.
+    /// Handles the dead letters after sequence number `after`, and returns the number of the last.
     pub(super) async fn handle_dead_letters_after(&self, mut after: u64) -> Result<u64, Error> {
         loop {
             let query = DeadQuery { queue: None, group: None, after, count: PAGE };

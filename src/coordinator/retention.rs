@@ -1,12 +1,13 @@
 //! The retention clock: the time that the server has seen pass.
 //!
-//! While the process runs, the clock advances with the steady clock: setting the wall clock changes nothing. The time
-//! between two processes is known from the wall clock alone. Of that time, the smallest difference seen while the
-//! process runs is counted, at most a week, and only gradually once the process has run for an hour. So a clock that
-//! is wrong for a while ages nothing, and a server that is off at night or over a weekend has caught up a few hours
-//! later. A wall clock is stored as correct only after it has run for an hour without being set.
+//! While the process runs, the clock advances with the steady clock, so setting the wall clock has no effect. The
+//! downtime between two processes is known from the wall clock alone. It is measured again and again while the process
+//! runs, and the smallest result counts, up to a week. It is added gradually, once the process has run for an hour. So
+//! a wall clock that is wrong for a while does not age any project, and a server that is off at night or over a weekend
+//! catches up within a few hours. The wall clock is stored as correct only after it has run for an hour without being
+//! set.
 //!
-//! The times of this clock are only compared with each other. At its beginning it agreed with the wall clock.
+//! The times of this clock are only compared with each other. When it was first started, it agreed with the wall clock.
 
 use std::time::Duration;
 
@@ -14,11 +15,11 @@ use super::{Coordinator, Error};
 use crate::metadata::Mark;
 use crate::runtime::clock::Timestamp;
 
-/// The longest time between two processes that is counted.
+/// The longest downtime that is counted.
 const DOWNTIME_MAX: Duration = Duration::from_hours(7 * 24);
-/// The time for which a process must have run before the time before its start counts.
+/// The time for which a process must have run before the downtime before it counts.
 const TRUSTED_AFTER: Duration = Duration::from_hours(1);
-/// The factor by which the time before the start is then caught up.
+/// After that time, this many hours of downtime are added in each hour.
 const CATCH_UP: u32 = 8;
 /// The period at which the mark is stored.
 const KEEP_EVERY: Duration = Duration::from_mins(5);
@@ -27,13 +28,13 @@ const STEP_MIN: Duration = Duration::from_mins(5);
 /// The earliest plausible time: a wall clock before 2026-01-01 was never set.
 const SET_SINCE: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
-/// The clock since its last mark.
+/// The retention clock, resumed from a mark.
 #[derive(Debug)]
 pub(super) struct RetentionClock {
     mark: Mark,
     /// The time at which the mark was read, by the steady clock.
     began: Timestamp,
-    /// The smallest difference that the wall clock has shown for the time before that.
+    /// The smallest downtime that the wall clock has shown.
     downtime: Option<Duration>,
     /// Wall clock and steady clock at the last reading.
     latest: (Timestamp, Timestamp),
@@ -82,13 +83,13 @@ impl RetentionClock {
         if let Some(down) = clock.downtime.filter(|down| *down > DOWNTIME_MAX) {
             tracing::warn!(
                 down_h = down.as_secs() / 3_600,
-                "by the system clock the server was off for more than a week; retention counts a week of it. Check the clock"
+                "according to the system clock, the server was off for more than a week; retention counts one week of it. Check the clock"
             );
         }
         clock
     }
 
-    /// Updates the clock from the other clocks.
+    /// Updates the clock from the wall clock and the steady clock.
     pub(super) fn look(&mut self, wall: Timestamp, steady: Timestamp) {
         if wall >= SET_SINCE && self.mark.wall >= SET_SINCE {
             let downtime = wall.before(self.ran(steady)).since(self.mark.wall);
@@ -121,7 +122,7 @@ impl RetentionClock {
         steady.since(self.began)
     }
 
-    /// Returns the reading.
+    /// Returns the current reading.
     pub(super) fn read(&self, steady: Timestamp) -> Reading {
         let ran = self.ran(steady);
         let downtime = self.downtime.unwrap_or_default().min(DOWNTIME_MAX);
@@ -130,7 +131,7 @@ impl RetentionClock {
         Reading { surely: passed.after(downtime.min(trusted)), perhaps: passed.after(downtime) }
     }
 
-    /// Returns a mark to be stored, if that is due.
+    /// Returns the mark to store, if one is due.
     fn due(&mut self, steady: Timestamp) -> Option<Mark> {
         if self.kept.is_some_and(|kept| steady.since(kept) < KEEP_EVERY) {
             return None;
@@ -236,7 +237,7 @@ mod tests {
         let mark = Mark { passed: noon().after(16 * DAY), wall: noon().after(4 * DAY) };
         assert_eq!(server.mark(), mark);
         server.set(noon().before(YEAR));
-        assert_eq!(server.mark(), mark, "it has said so for a moment");
+        assert_eq!(server.mark(), mark, "the wall clock was set a moment ago");
     }
 
     #[test]
@@ -246,7 +247,7 @@ mod tests {
             let mut wrong = Server::start(Some(mark), wall);
             let minute = Duration::from_mins(1);
             assert_eq!(wrong.run(minute).surely, noon().after(minute), "{wall}");
-            // Set right while the server runs, or between two starts.
+            // The wall clock is corrected while the server runs, or between two starts.
             let ran = DAY + minute;
             wrong.set(noon().after(minute));
             assert_eq!(wrong.run(DAY), Reading { surely: noon().after(ran), perhaps: noon().after(ran) });

@@ -8,12 +8,12 @@ use crate::model::{ProjectId, ProjectState, Run, RunId, RunState};
 use crate::runtime::clock::Timestamp;
 use crate::telemetry::metrics;
 
-/// The stages of a run, as labels, in the order in which it goes through them.
+/// The labels of the stages of a run, in order.
 const STAGES: [&str; 3] = ["waiting", "comparing", "finalizing"];
 
-/// The share of a run's comparisons from which a block is too large.
+/// A block with at least this share of a run's comparisons is too large.
 const LARGE_SHARE: f64 = 0.5;
-/// Runs with fewer comparisons finish at once, whatever their blocks.
+/// Runs with fewer comparisons are fast, whatever the sizes of their blocks.
 const COMPARISONS_MIN: u64 = 1_000_000;
 
 /// A run before an event.
@@ -37,7 +37,7 @@ pub(super) fn snapshot(project: &ProjectState) -> Vec<RunBefore> {
     project.runs.iter().map(seen).collect()
 }
 
-/// Records the end of the runs that the event has ended, by the retention clock.
+/// Records the end of each run that the event has ended, as a time of the retention clock.
 pub(super) fn settle(before: &[RunBefore], after: &mut ProjectState, moment: Timestamp) {
     let had_ended = |id| {
         let ended = |state: &RunState| matches!(state, RunState::Completed(_) | RunState::Failed { .. });
@@ -70,7 +70,7 @@ pub(super) fn record(id: ProjectId, before: &[RunBefore], after: Option<&Project
 fn log(project: ProjectId, run: &Run) {
     let (id, comparisons) = (run.id, run.progress.as_ref().map_or(0, |progress| progress.comparisons));
     let duration = run.ended.map_or(Duration::ZERO, |ended| ended.since(run.started.unwrap_or(ended)));
-    // The log formats larger numbers as text.
+    // The log formats a `u128` as text.
     let duration_ms = duration.as_millis() as u64;
     match &run.state {
         RunState::Created => tracing::info!(project.id = %project, run.id = %id, "run created"),
@@ -110,7 +110,7 @@ fn log_largest_block(project: ProjectId, run: RunId, progress: &Progress) {
     }
 }
 
-/// Counts the stages that the run has completed since it had completed `stages`, and its end.
+/// Counts the stages that the run has completed after the first `stages`, and the end of the run.
 fn count(project: &ProjectState, run: &Run, stages: usize) {
     let result_type = project.result_type.name();
     for (stage, seconds) in stages_behind(project, run).skip(stages) {

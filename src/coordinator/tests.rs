@@ -23,7 +23,7 @@ fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros)
 }
 
-/// A project together with everything that followed from its events.
+/// A project, with all effects of its events.
 struct Story {
     project: ProjectState,
     effects: Vec<Effect>,
@@ -58,7 +58,7 @@ impl Story {
         self.tell(&Event::UploadAccepted { party, upload, receipt: HASH }).unwrap()
     }
 
-    /// Completes every accepted upload.
+    /// Reports every accepted upload as indexed.
     fn ingest(&mut self) -> &mut Self {
         for job in self.jobs() {
             if let Task::Ingest { upload, .. } = &job.task {
@@ -261,8 +261,10 @@ fn too_many_pairs_end_the_run_and_call_off_its_jobs() {
         assert_eq!(*story.state(), RunState::Comparing);
         story.compare(1, 1);
         let RunState::Failed { message, stage } = story.state() else { panic!("the run failed") };
-        let told =
-            format!("found {} candidate pairs and may find {pairs_max}: a higher threshold", pairs_max + 1);
+        let told = format!(
+            "found {} candidate pairs, and the limit is {pairs_max}: use a higher threshold",
+            pairs_max + 1
+        );
         assert!(message.contains(&told), "{message}");
         assert_eq!(*stage, 2);
         assert!(story.effects.contains(&Effect::Cancel(group_of_run(story.project.id, RUN))));
@@ -452,7 +454,7 @@ fn crowded(contents: [Contents; 2]) -> ProjectState {
     }
 }
 
-/// Returns the project in the form in which it is loaded for an event.
+/// Returns the project as it is loaded for an event: with the runs that `runs` selects.
 fn loaded(project: &ProjectState, runs: Runs) -> ProjectState {
     let wanted = |run: &&Run| match runs {
         Runs::None => false,

@@ -15,14 +15,14 @@ use crate::runtime::clock::Timestamp;
 pub struct Next {
     /// The project after the event; absent if the event deleted it.
     pub state: Option<ProjectState>,
-    /// The effects, in this order.
+    /// The effects, in order.
     pub effects: Vec<Effect>,
 }
 
-/// Applies an event to a project, its parties and its runs. No clock, no store, no randomness of its own: the caller
-/// commits the state with the effects in its outbox, and may call again if the commit has to be repeated. An event
-/// that was applied before changes nothing. The project must contain the runs that the event may change; others make
-/// no difference.
+/// Applies an event to a project, its parties and its runs. The function uses no clock, no store and no randomness. The
+/// caller commits the state with the effects in its outbox, and may call again if the commit has to be repeated. An
+/// event that was applied before changes nothing. The project must contain the runs that the event may change; other
+/// runs make no difference.
 ///
 /// # Errors
 /// [`Refused`]; the project stays unchanged.
@@ -95,7 +95,7 @@ impl Step<'_> {
         for run in self.open_runs() {
             self.cancel(run);
         }
-        // Score files are outside the project's objects, and their downloads need a removal of their own.
+        // Score files are stored outside the project's objects, so each run with one needs its own purge.
         let with_files: Vec<RunId> = self.runs_with_score_files().collect();
         with_files.into_iter().for_each(|run| self.purge(Purge::Run(run)));
         self.purge(Purge::Project);
@@ -266,7 +266,7 @@ impl Step<'_> {
         }
     }
 
-    /// Reports faults of one dataset at once, and the others when all datasets are ready.
+    /// Checks the encoding size of a dataset, and compares the sizes of all datasets once all are ready.
     fn judge_sizes(&mut self, index: u32, dataset: &Dataset, at: Timestamp) {
         let alone =
             encoding_size::check_alone(&self.project, index, dataset, self.rules).map_err(|why| (index, why));
@@ -287,7 +287,7 @@ impl Step<'_> {
         self.purge(Purge::Upload { party: index, upload });
     }
 
-    /// Starts every run that waits only for the data, if it is complete.
+    /// Starts every run that waits for data, if the data of all parties is ready.
     fn start_runs(&mut self, at: Timestamp) {
         let Some(datasets) = jobs::datasets(&self.project) else { return };
         let size = datasets[0].encoding_bytes;
@@ -355,7 +355,7 @@ impl Step<'_> {
         self.fail_runs(message, at, |run| run.id == id && !run.has_ended());
     }
 
-    /// Fails these runs.
+    /// Fails the runs for which `which` returns true.
     fn fail_runs(&mut self, message: &str, at: Timestamp, which: impl Fn(&Run) -> bool) {
         let stages = self.project.result_type.stages();
         let mut failed = Vec::new();
@@ -371,13 +371,13 @@ impl Step<'_> {
         }
     }
 
-    /// Applies a start of the process: requests that were in progress have ended.
+    /// Applies a restart of the process: requests that were in progress have ended.
     fn restarted(&mut self) {
         self.end_uploads(|_| true);
         self.stalled();
     }
 
-    /// Releases the locks of uploads that will not arrive any more.
+    /// Ends uploads that will never be complete, and releases their locks.
     fn end_uploads(&mut self, these: impl Fn(&Party) -> bool) {
         let uploading: Vec<(u32, u32)> = (0..)
             .zip(&self.project.parties)
@@ -387,7 +387,7 @@ impl Step<'_> {
         uploading.into_iter().for_each(|(index, upload)| self.upload_abandoned(index, upload));
     }
 
-    /// Enqueues again every job that should be in progress, which is harmless if it is.
+    /// Enqueues every job that should be in progress. This has no effect on jobs that are already in the queue.
     fn stalled(&mut self) {
         self.effects.extend(jobs::ask_all(&self.project, self.rules));
     }
@@ -402,7 +402,7 @@ impl Step<'_> {
 /// Returns the message of a run with too many candidate pairs.
 pub fn too_many_pairs(pairs: u64, pairs_max: u64) -> String {
     format!(
-        "the run found {pairs} candidate pairs and may find {pairs_max}: \
-         a higher threshold or blocking would bring fewer"
+        "the run found {pairs} candidate pairs, and the limit is {pairs_max}: \
+         use a higher threshold or blocking to find fewer"
     )
 }

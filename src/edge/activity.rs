@@ -158,7 +158,7 @@ impl Activity {
     }
 }
 
-/// A body whose rest is discarded, until this is dropped.
+/// A guard that exists while the rest of a request body is discarded.
 #[derive(Debug)]
 pub(super) struct LingerGuard(Arc<Activity>);
 

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Network(u64);
 
-/// The upper half of the number of an IPv4 address. An IPv6 address that begins so is a multicast address, which is
-/// never a client's.
+/// The upper half of the number of an IPv4 address. An IPv6 address that begins with these bits is a
+/// multicast address, which is never a client's.
 const IPV4: u64 = 0xffff_ffff;
 
 impl Network {

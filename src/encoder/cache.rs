@@ -1,30 +1,30 @@
-//! A bounded cache of values and tokens with the bits that they set.
+//! A bounded cache of the bits that values and tokens set.
 
 use zeroize::Zeroize;
 
-/// Words of a key: its bytes, then zeros, then a byte for their number.
+/// The number of words of a key: its bytes, zero padding, and a last byte for the length.
 const KEY_WORDS: usize = 4;
-/// The longest key made of bytes; longer ones are not cached.
+/// The longest key in bytes; longer keys are not cached.
 const KEY_BYTES: usize = KEY_WORDS * 8 - 1;
-/// The most bytes of the entries of a cache.
+/// The maximum total size of the entries of a cache, in bytes.
 const ENTRIES_BYTES: usize = 2 << 20;
-/// The most entries of a cache.
+/// The maximum number of entries of a cache.
 const ENTRIES_MAX: usize = 1 << 13;
-/// Places of the index for each entry, so that most are free.
+/// The number of index slots for each entry, so that most slots are free.
 const SPREAD: usize = 4;
-/// An odd number without a pattern: fractional digits of pi.
+/// An odd multiplier: fractional digits of pi.
 const MIX: u64 = 0x243f_6a88_85a3_08d3;
 
-/// Caches masks by key. A full cache is emptied when another entry comes.
+/// Caches masks by key. A full cache is cleared before the next entry is added.
 ///
-/// Entries lie side by side, in the order in which they came: the few hundred tokens of most columns stay in the
-/// fast memory of a core.
+/// Entries are contiguous, in insertion order, so that the few hundred tokens of most columns fit in the L2 cache of a
+/// core.
 pub(super) struct Cache {
-    /// One more than the number of an entry, at the place that the hash of its key says or after it; 0 is free.
+    /// An open-addressing hash table of entry numbers, each plus one. 0 is a free slot.
     index: Vec<u32>,
     keys: Vec<Key>,
     masks: Vec<u64>,
-    /// Words of a mask.
+    /// The number of words of a mask.
     words: usize,
     used: usize,
     most_used: usize,
@@ -33,11 +33,11 @@ pub(super) struct Cache {
 /// A key as words.
 pub(super) type Key = [u64; KEY_WORDS];
 
-/// A key that was not found, and the place for it in the index.
+/// A key that was not found, and the free index slot for it.
 pub(super) type Vacancy = (Key, usize);
 
 impl Cache {
-    /// A cache of masks of `words` words.
+    /// Creates a cache of masks of `words` words.
     pub(super) fn new(words: usize) -> Self {
         let entry_bytes = (words + KEY_WORDS) * 8;
         let entries = 1 << (ENTRIES_BYTES / entry_bytes).clamp(1, ENTRIES_MAX).ilog2();
@@ -51,7 +51,7 @@ impl Cache {
         }
     }
 
-    /// Returns the mask of `key`, or the place for it.
+    /// Returns the mask of `key`, or the free slot for it.
     pub(super) fn find(&self, key: Key) -> Result<&[u64], Vacancy> {
         let last = self.index.len() - 1;
         let mut place = hash(&key) as usize & last;
@@ -79,7 +79,7 @@ impl Cache {
     }
 }
 
-/// Returns bytes as a key; `None` if they are too long.
+/// Packs bytes into a key; `None` if there are too many.
 pub(super) fn packed(key: &[u8]) -> Option<Key> {
     if key.len() > KEY_BYTES {
         return None;
@@ -88,12 +88,12 @@ pub(super) fn packed(key: &[u8]) -> Option<Key> {
     let mut words = [0; KEY_WORDS];
     words.iter_mut().zip(whole).for_each(|(word, bytes)| *word = u64::from_le_bytes(*bytes));
     words[whole.len()] = short(rest);
-    // The number distinguishes keys that end in zeros.
+    // The length distinguishes keys that end in zero bytes.
     words[KEY_WORDS - 1] |= (key.len() as u64 + 1) << 56;
     Some(words)
 }
 
-/// Up to seven bytes as a word, with few branches.
+/// Packs up to seven bytes into a word, with few branches.
 fn short(bytes: &[u8]) -> u64 {
     let count = bytes.len();
     if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
@@ -116,7 +116,7 @@ fn hash(key: &Key) -> u64 {
     })
 }
 
-/// The keys are personal data, and the masks tell about the secret.
+/// The keys are personal data, and the masks reveal information about the secret.
 impl Drop for Cache {
     fn drop(&mut self) {
         self.keys[..self.most_used].as_flattened_mut().zeroize();

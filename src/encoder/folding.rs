@@ -1,6 +1,6 @@
 //! XOR folding of filters.
 
-/// Folds filters.
+/// Folds filters, unless the schema turns folding off.
 pub(super) struct Folding {
     bits: usize,
     is_folded: bool,
@@ -8,12 +8,12 @@ pub(super) struct Folding {
 }
 
 impl Folding {
-    /// Folds filters to this many bits, if they are folded.
+    /// Folds filters to `bits` bits. If `is_folded` is false, filters stay as they are.
     pub(super) fn new(bits: usize, is_folded: bool) -> Self {
         Self { bits, is_folded, folded: vec![0; bits.div_ceil(64)] }
     }
 
-    /// Returns the filter that a filter folds to.
+    /// Returns the folded filter.
     pub(super) fn apply<'a>(&'a mut self, filter: &'a mut [u64]) -> &'a mut [u64] {
         if self.is_folded {
             self.fold(filter);
@@ -23,7 +23,7 @@ impl Folding {
         }
     }
 
-    /// Bits at a distance of the length of the encoding are combined by parity.
+    /// Splits the filter into parts of `bits` bits and combines them with XOR.
     fn fold(&mut self, filter: &[u64]) {
         self.folded.fill(0);
         if self.bits.is_multiple_of(64) {

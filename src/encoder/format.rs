@@ -1,4 +1,4 @@
-//! Formats of columns: the values that they accept, and the normalised form of a value before it is cut into tokens.
+//! Formats of columns. A format checks a value and returns its normalized form, which is then cut into tokens.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -20,7 +20,7 @@ pub(super) enum Format {
     Enum(HashSet<String>),
 }
 
-/// Limits of a text.
+/// The constraints on a text.
 #[derive(Clone, Debug)]
 pub(super) struct Text {
     case: Case,
@@ -36,7 +36,7 @@ enum Case {
 }
 
 impl Format {
-    /// Compiles the format of a schema that was checked.
+    /// Compiles a column's format from a schema that was checked.
     ///
     /// # Errors
     /// The invalid value, with the rule that it breaks.
@@ -70,7 +70,7 @@ impl Format {
     /// Checks a value and returns the form that is encoded.
     ///
     /// # Errors
-    /// The rule that it breaks, without the value.
+    /// The rule that the value breaks. The message leaves out the value.
     pub(super) fn apply<'a>(&self, value: &'a str) -> Result<Cow<'a, str>, String> {
         match self {
             Self::Text(text) => text.check(value).map(|()| Cow::Borrowed(value)),

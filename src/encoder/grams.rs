@@ -1,4 +1,4 @@
-//! The bits of bigrams and of single characters in ASCII: a table has those that came, each hashed once.
+//! The bits of ASCII bigrams and single characters. A table stores the bits of each, so that each is hashed once.
 
 use zeroize::Zeroize;
 
@@ -6,41 +6,41 @@ use super::hash::Hasher;
 
 /// Bits of an ASCII character.
 const CHARACTER_BITS: u32 = 7;
-/// The number of bigrams.
+/// The number of possible ASCII bigrams.
 const GRAMS: usize = 1 << (2 * CHARACTER_BITS);
-/// Grams that are found before their bits are set.
+/// The number of grams that are looked up before their bits are set.
 const STEP: usize = 32;
-/// The most tables: more numbers of insertions occur only for very long values.
+/// The maximum number of tables. There is one for each number of insertions; only very long values need more.
 const TABLES_MAX: usize = 32;
 
 /// Sets the bits of a column's bigrams or single characters, if its values are ASCII.
 pub(super) struct Grams {
-    /// The characters of a gram: 1 or 2.
+    /// The length of a gram in characters: 1 or 2.
     n: usize,
     bits: usize,
     tables: Vec<Table>,
 }
 
-/// The grams that are inserted so many times.
+/// The masks of the grams that are inserted `count` times.
 struct Table {
     count: u32,
-    /// One more than the number of a gram's mask, at the place that its characters make; 0 if it has none yet.
+    /// The number of each gram's mask plus one, indexed by the gram's characters; 0 if the gram has no mask yet.
     index: Vec<u32>,
     masks: Vec<u64>,
     used: usize,
 }
 
-/// A text with the number of insertions of its grams.
+/// A text, and the number of insertions of each of its grams.
 pub(super) struct Insertions<'a> {
     pub(super) text: &'a [u8],
-    /// The insertions of each gram.
+    /// The number of insertions of each gram.
     pub(super) each: u32,
-    /// The number of grams, from the first on, that are inserted once more.
+    /// The number of leading grams that are inserted once more.
     pub(super) once_more: usize,
 }
 
 impl Grams {
-    /// Grams of `n` characters in filters of `bits` bits; `None` if this is not made for them.
+    /// Creates tables for grams of `n` characters and filters of `bits` bits; `None` if there is no code for these sizes.
     pub(super) fn new(n: usize, bits: usize) -> Option<Self> {
         let is_made = matches!(n, 1 | 2) && matches!(bits.div_ceil(64), 8 | 16 | 32);
         is_made.then(|| Self { n, bits, tables: Vec::new() })
@@ -51,10 +51,10 @@ impl Grams {
         if text.is_empty() { 0 } else { text.len() + self.n - 1 }
     }
 
-    /// Sets the bits of a text, which is ASCII. Returns false if it sets none because there are too many numbers of insertions.
+    /// Sets the bits of an ASCII text. Returns false and sets none if more than [`TABLES_MAX`] tables would be needed.
     ///
     /// # Errors
-    /// A gram has no bits.
+    /// A gram cannot be hashed.
     pub(super) fn insert(
         &mut self,
         insertions: &Insertions<'_>,
@@ -79,7 +79,7 @@ impl Grams {
         self.tables.iter().any(|table| table.count == count)
     }
 
-    /// The compiler knows the length of the filter.
+    /// Sets the bits in a filter whose length the compiler knows.
     fn insert_all<const WORDS: usize>(
         &mut self,
         insertions: &Insertions<'_>,
@@ -104,7 +104,7 @@ impl Grams {
                     };
                 }
                 let (masks, _) = table.masks.as_chunks::<WORDS>();
-                // A variable of its own stays in registers.
+                // A local copy stays in registers.
                 let mut sum = *filter;
                 for number in &numbers[..found] {
                     let mask = &masks[*number as usize - 1];
@@ -118,7 +118,8 @@ impl Grams {
 
     fn table(&mut self, count: u32) -> &mut Table {
         let at = self.tables.iter().position(|table| table.count == count).unwrap_or_else(|| {
-            // Pages that are not written to take no memory, and nothing is left behind by growing.
+            // The full size at once: pages that are never written take no memory, and growing would leave copies of
+            // masks in freed memory.
             let masks = vec![0; GRAMS * self.bits.div_ceil(64)];
             self.tables.push(Table { count, index: vec![0; GRAMS], masks, used: 0 });
             self.tables.len() - 1
@@ -128,12 +129,12 @@ impl Grams {
 }
 
 impl Table {
-    /// Hashes a gram that came for the first time.
+    /// Hashes a gram that occurs for the first time.
     #[cold]
     fn hash(&mut self, gram: [u8; 2], n: usize, bits: usize, hasher: &Hasher) -> Result<u32, String> {
         let words = bits.div_ceil(64);
         let mask = &mut self.masks[self.used * words..][..words];
-        // A gram that was refused may have left bits.
+        // A gram that was rejected may have left bits.
         mask.fill(0);
         hasher.insert(&gram[2 - n..], self.count, mask, bits)?;
         self.used += 1;
@@ -142,7 +143,7 @@ impl Table {
     }
 }
 
-/// Gram `at` of a text with blanks at both ends; the first character of a single one does not count.
+/// Returns gram `at` of a text padded with a space at both ends. A single character comes after a zero byte.
 fn gram(text: &[u8], n: usize, at: usize) -> [u8; 2] {
     let character = |at: usize| text.get(at).copied().unwrap_or(b' ');
     [if n == 1 { 0 } else { character(at.wrapping_sub(1)) }, character(at)]
@@ -152,7 +153,7 @@ const fn place(gram: [u8; 2]) -> usize {
     (gram[0] as usize | (gram[1] as usize) << CHARACTER_BITS) % GRAMS
 }
 
-/// The index tells which grams came, and the masks tell about the secret.
+/// The index reveals which grams occurred, and the masks reveal information about the secret.
 impl Drop for Table {
     fn drop(&mut self) {
         self.index.zeroize();

@@ -8,18 +8,18 @@ use sha1::Sha1;
 use super::keys::KeyPair;
 use super::schema::{Charset, HashFunction};
 
-/// Words of 16 bits in a tag of `BLAKE2b`.
+/// The number of 16-bit words in a `BLAKE2b` tag.
 const WORDS: usize = 32;
 
 /// The keyed hash functions of a column.
 #[derive(Clone)]
 pub(super) enum Hasher {
     Double(Box<Double>),
-    /// One function for each 32 bits; the number of the function is its salt.
+    /// One function for every 32 insertions. The salt of a function is its number.
     Blake(Vec<Blake2bMac512>),
 }
 
-/// Two keyed hash functions that are combined.
+/// Double hashing with two keyed hash functions.
 #[derive(Clone)]
 pub(super) struct Double {
     sha1: Hmac<Sha1>,
@@ -28,7 +28,7 @@ pub(super) struct Double {
 }
 
 impl Hasher {
-    /// The function for tokens that are inserted `most` times at most.
+    /// Creates a hasher for tokens that are inserted at most `most` times.
     pub(super) fn new(function: HashFunction, keys: &KeyPair, most: u32) -> Self {
         match function {
             HashFunction::Double { prevent_singularity } => Self::Double(Box::new(Double {
@@ -50,7 +50,7 @@ impl Hasher {
         }
     }
 
-    /// Sets the `count` bits that `token` names in a filter of `bits` bits.
+    /// Sets the bits of `token` in a filter of `bits` bits. The token is inserted `count` times.
     pub(super) fn insert(
         &self,
         token: &[u8],
@@ -89,7 +89,7 @@ impl Double {
     }
 }
 
-/// Hashes the token, with characters appended until the result is not zero.
+/// Hashes the token with one appended character, and tries characters until the result is not zero.
 fn other_step(md5: &Hmac<Md5>, token: &[u8], bits: usize) -> Option<usize> {
     let mut steps = (0..0xd800_u32).filter_map(char::from_u32).map(|suffix| {
         let mac = md5.clone().chain_update(token).chain_update(suffix.encode_utf8(&mut [0; 4]).as_bytes());
@@ -98,16 +98,21 @@ fn other_step(md5: &Hmac<Md5>, token: &[u8], bits: usize) -> Option<usize> {
     steps.find(|step| *step != 0)
 }
 
-/// Returns a digest as a number, modulo `bits`.
+/// Returns a digest, read as a big-endian number, modulo `bits`.
 pub(super) fn remainder(digest: &[u8], bits: usize) -> usize {
     let bits = bits as u64;
+    if bits.is_power_of_two() && bits <= 1 << 32 {
+        // The last word decides.
+        let word = digest.last_chunk().map_or(0, |word| u32::from_be_bytes(*word));
+        return (u64::from(word) & (bits - 1)) as usize;
+    }
     let words = digest
         .chunks_exact(4)
         .map(|word| u64::from(u32::from_be_bytes([word[0], word[1], word[2], word[3]])));
     words.fold(0, |rest, word| ((rest << 32) | word) % bits) as usize
 }
 
-/// Sets a bit: the first is the highest of the first word.
+/// Sets a bit. Bit 0 is the most significant bit of the first word.
 pub(super) const fn set(filter: &mut [u64], bit: usize) {
     filter[bit / 64] |= 1 << (63 - bit % 64);
 }

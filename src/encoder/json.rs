@@ -5,14 +5,14 @@ use std::fmt;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// A value, and its distance from the start of the text in bytes.
+/// A value, and its byte offset in the text.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) at: usize,
     pub(super) value: Value,
 }
 
-/// A value of JSON. Numbers are kept as they are written.
+/// A JSON value. Numbers are kept as they are written.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Null,
@@ -27,13 +27,13 @@ impl Node {
     /// Parses a text. If a key occurs twice the last value counts, as in Python.
     ///
     /// # Errors
-    /// That of the JSON parser, with line and column.
+    /// The error of the JSON parser, with line and column.
     pub(super) fn parse(text: &str) -> Result<Self, serde_json::Error> {
         let raw: &RawValue = serde_json::from_str(text)?;
         Reader { start: text.as_ptr() as usize }.node(raw)
     }
 
-    /// The member of this name, if this is an object that has it.
+    /// Returns the member `name`, if this is an object that has it.
     pub(super) fn get(&self, name: &str) -> Option<&Self> {
         self.members().iter().find(|(key, _)| key == name).map(|(_, node)| node)
     }
@@ -101,13 +101,13 @@ impl Node {
         Some(members.remove(position).1)
     }
 
-    /// Returns another value with the position of this one.
+    /// Returns a node of `value` at the position of this one.
     pub(super) fn beside(&self, value: Value) -> Self {
         Self { at: self.at, value }
     }
 }
 
-/// Line and column of a place in a text, both from 1.
+/// Returns the line and column of a byte offset, both from 1.
 pub(super) fn line_and_column(text: &str, at: usize) -> (usize, usize) {
     let before = &text[..at.min(text.len())];
     let line = before.matches('\n').count() + 1;
@@ -115,7 +115,7 @@ pub(super) fn line_and_column(text: &str, at: usize) -> (usize, usize) {
     (line, column)
 }
 
-/// Reads values whose texts lie in the text that starts at this address.
+/// Reads values. `start` is the address of the whole text, from which offsets are counted.
 #[derive(Clone, Copy)]
 struct Reader {
     start: usize,

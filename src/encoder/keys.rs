@@ -11,15 +11,15 @@ pub struct KeyDerivation {
     pub is_sha512: bool,
     pub(super) salt: Option<Vec<u8>>,
     pub(super) info: Vec<u8>,
-    /// Bytes of a key.
+    /// The size of a key in bytes.
     pub key_bytes: usize,
 }
 
-/// Keys for each column: one for each hash function of double hashing. Ignored columns have keys too, so that the keys
-/// of a column depend on its position.
+/// The number of keys of a column: one for each hash function of double hashing. Ignored columns have keys too, so
+/// that the keys of a column depend only on its position.
 const KEYS_EACH: usize = 2;
 
-/// Bytes of a key for another purpose.
+/// The size in bytes of a key for another purpose.
 const SINGLE_BYTES: usize = 32;
 
 /// The two keys of a column.
@@ -36,7 +36,7 @@ pub(super) fn check(derivation: &KeyDerivation, features: usize) -> Result<(), S
         return Ok(());
     }
     Err(format!(
-        "keys for {features} columns take {wanted} bytes, and the key derivation gives {most}: lower keySize, or use SHA512"
+        "keys for {features} columns take {wanted} bytes, but the key derivation yields at most {most}: lower keySize, or use SHA512"
     ))
 }
 
@@ -45,7 +45,7 @@ pub(super) fn derive(derivation: &KeyDerivation, secret: &[u8], features: usize)
     pairs(derivation, &[], secret, features)
 }
 
-/// Derives the keys of `features` columns of records with a salt: those of clkhash with a longer `info`.
+/// Derives the keys of `features` columns for records with a salt, as clkhash does for a longer `info`.
 pub(super) fn salted(
     derivation: &KeyDerivation,
     secret: &[u8],
@@ -66,7 +66,7 @@ pub(super) fn single(
     key
 }
 
-/// Fills `bytes` with keys. `more` follows `info`.
+/// Fills `bytes` with key material. `more` is appended to `info`.
 fn expand(derivation: &KeyDerivation, more: &[&[u8]], secret: &[u8], bytes: &mut [u8]) {
     let salt = derivation.salt.as_deref();
     let info = [&[derivation.info.as_slice()], more].concat();

@@ -1,8 +1,8 @@
-//! From tables of people to encodings: linkage schemas, CSV, tokens, keys and filters.
+//! Encodes tables of people: linkage schemas, CSV, tokens, keys and filters.
 //!
 //! The bits are those of the package `clkhash` 0.18.3, quirks included. [`schema`] defines the encoding of each
-//! column, [`csv`] reads the rows, and [`stream`] encodes them in order as it reads. Memory is bounded whatever the
-//! size of the file. Secrets and values derived from them are overwritten when they are dropped.
+//! column, [`csv`] reads the rows, and [`stream`] encodes them in order as it reads. Memory is bounded, regardless of
+//! the size of the file. Secrets and values derived from them are overwritten when they are dropped.
 
 pub mod blocking;
 mod cache;

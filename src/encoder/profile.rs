@@ -1,4 +1,4 @@
-//! Profiles of columns: how much a column says about a person.
+//! Profiles of columns: how well a column tells people apart.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use super::csv::Batch;
 use super::schema::{Feature, Schema};
 
-/// Lengths that are listed for a column.
+/// The number of lengths that are listed for a column.
 const LENGTHS: usize = 3;
 
 /// Counts the values of the encoded columns of a table.
@@ -17,7 +17,7 @@ pub struct Profiler<'a> {
     rows: u64,
 }
 
-/// The values of one column, by their hash, and their lengths.
+/// The counts of the values of one column, by hash, and of their lengths.
 #[derive(Default)]
 struct Counts {
     values: HashMap<u64, u64>,
@@ -30,7 +30,7 @@ struct Counts {
 pub struct Profile {
     /// The name of the column.
     pub identifier: String,
-    /// Different values.
+    /// The number of distinct values.
     pub distinct: usize,
     /// Shannon entropy of the values in bits.
     pub entropy: f64,
@@ -52,7 +52,7 @@ impl<'a> Profiler<'a> {
     /// Adds rows.
     ///
     /// # Errors
-    /// The row, from 0, that has another number of columns, with the rule.
+    /// The number, from 0, of a row with the wrong number of columns, and the rule that it breaks.
     pub fn add(&mut self, batch: &Batch) -> Result<(), (u64, String)> {
         let expected = self.schema.features.len();
         for row in (0..batch.len()).map(|at| batch.row(at)) {
@@ -114,12 +114,12 @@ impl Counts {
 }
 
 impl Profile {
-    /// Returns the reason why the column says little about a person, if it does.
+    /// Returns a reason if the column hardly tells people apart.
     pub fn weakness(&self) -> Option<&'static str> {
         match self {
-            Self { distinct: 0 | 1, .. } => Some("all values are alike"),
+            Self { distinct: 0 | 1, .. } => Some("all values are equal"),
             Self { missing, .. } if *missing > 0.2 => Some("many values are missing"),
-            Self { entropy, .. } if *entropy < 3.0 => Some("it says little: few different values"),
+            Self { entropy, .. } if *entropy < 3.0 => Some("few distinct values"),
             Self { most_frequent, .. } if *most_frequent > 0.1 => Some("one value is very frequent"),
             _ => None,
         }

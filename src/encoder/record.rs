@@ -16,19 +16,19 @@ use super::schema::{Charset, Hashing, Schema, Strategy};
 use super::token_bits::TokenBits;
 use super::tokens::{Comparison, Tokens};
 
-/// Rows that are encoded together, a column at a time, so that the cache of a column stays close to the core.
+/// The number of rows that are encoded together, column by column, so that the cache of a column stays in the L2 cache.
 const BLOCK_ROWS: usize = 256;
 
-/// Encodes records by one schema. Each thread has its own.
+/// Encodes records by one schema. Each thread has its own encoder.
 pub(super) struct RecordEncoder {
     columns: Vec<Option<Column>>,
     /// The filters of the rows of a block.
     filters: Vec<u64>,
-    /// Words of a filter.
+    /// The number of words of a filter.
     words: usize,
     folding: Folding,
     salts: Option<Salts>,
-    /// The number of each row's salt in a block.
+    /// The salt number of each row of a block.
     salt_numbers: Vec<usize>,
     noise: Option<Noise>,
     balance: Option<Balance>,
@@ -36,12 +36,12 @@ pub(super) struct RecordEncoder {
     refusals: Vec<Option<Refusal>>,
 }
 
-/// A record cannot be encoded.
+/// The reason why a record cannot be encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
-    /// The column with the invalid value; `None` if the record is invalid.
+    /// The column with the invalid value; `None` if the record as a whole is invalid.
     pub(super) column: Option<usize>,
-    /// The rule that it breaks, without the value.
+    /// The rule that the record breaks, without the value.
     pub(super) rule: String,
 }
 
@@ -50,7 +50,7 @@ struct Column {
     hashing: Hashing,
     token_bits: TokenBits,
     tokens: Tokens,
-    /// The bits of whole values, where these take longer to cut than to find.
+    /// The bits of whole values, if a look-up is cheaper than cutting a value into tokens.
     values: Option<Cache>,
     value_mask: Zeroizing<Vec<u64>>,
     /// The token as bytes.
@@ -127,7 +127,7 @@ impl RecordEncoder {
         out.resize(start + encoding.len() * 8, 0);
         let (words, _) = out[start..].as_chunks_mut::<8>();
         words.iter_mut().zip(encoding).for_each(|(bytes, word)| *bytes = word.to_be_bytes());
-        // The last word may have more bits than necessary.
+        // The last word may extend beyond the encoding.
         out.truncate(start + self.encoding_bytes);
     }
 
@@ -157,7 +157,7 @@ impl RecordEncoder {
         }
     }
 
-    /// Finds the salts of the rows of a block, and refuses rows without salt or without a name for their noise.
+    /// Finds the salts of the rows of a block, and rejects rows without a salt or without an identifier for their noise.
     fn prepare(&mut self, batch: &Batch, block: Range<usize>) {
         if let Some(salts) = &mut self.salts {
             salts.reserve(block.len());
@@ -173,7 +173,8 @@ impl RecordEncoder {
         let Some(noise) = &self.noise else { return };
         for (row, refusal) in block.zip(&mut self.refusals) {
             if refusal.is_none() && batch.row(row).field(noise.column).is_empty() {
-                let rule = "the value names the record for hardening.blip and must not be empty".to_owned();
+                let rule =
+                    "the value identifies the record for hardening.blip and must not be empty".to_owned();
                 *refusal = Some(Refusal { column: Some(noise.column), rule });
             }
         }
@@ -201,8 +202,8 @@ impl Column {
         }
     }
 
-    /// Sets the bits of a value in a record with `keys`, if it has other ones than the column. Their bits are not cached: few
-    /// records share their keys.
+    /// Sets the bits of a value. `keys` are those of the record, if they differ from the keys of the column. Bits under
+    /// the keys of a record are not cached, because few records share these keys.
     fn insert(
         &mut self,
         value: &str,
@@ -230,7 +231,7 @@ impl Column {
         inserted
     }
 
-    /// Cuts a value and sets the bits of its tokens.
+    /// Cuts a value into tokens and sets their bits.
     fn insert_cut(
         &mut self,
         value: &str,
@@ -267,7 +268,7 @@ impl Column {
     }
 }
 
-/// Sets the bits of a mask.
+/// Sets the bits of a mask in a filter.
 fn add(mask: &[u64], filter: &mut [u64]) {
     filter.iter_mut().zip(mask).for_each(|(word, mask)| *word |= mask);
 }
@@ -277,7 +278,7 @@ mod tests {
     use super::*;
     use crate::encoder::schema;
 
-    /// Values of all lengths, most of them ASCII.
+    /// Values of many lengths, most of them ASCII.
     fn values() -> Vec<String> {
         let mut state = 7_u64;
         let mut draw = |below: usize| {
@@ -311,7 +312,7 @@ mod tests {
             let mut column_with = column();
             let words = bits.div_ceil(64);
             for value in values() {
-                // Neither tables nor caches.
+                // Without gram tables, and with empty caches.
                 let mut column_without = Column { grams: None, ..column() };
                 let (mut filter, mut expected) = (vec![1; words], vec![1; words]);
                 column_with.insert(&value, None, &mut filter).unwrap();

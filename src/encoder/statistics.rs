@@ -9,7 +9,7 @@ pub struct Counter {
     encoding_bytes: usize,
     /// The number of encodings by popcount.
     popcounts: Vec<u64>,
-    /// For each distinct encoding, by hash: its number of occurrences, and the first one, from 0.
+    /// The number of occurrences of each distinct encoding, and the number of the first, from 0. The key is a hash.
     occurrences: HashMap<u64, (u64, u64)>,
     encodings: u64,
 }
@@ -25,13 +25,13 @@ pub struct Statistics {
     pub mean: f64,
     /// Popcounts by percentile: 0, 1, 10, 50, 90, 99, 100. Empty without encodings.
     pub percentiles: Vec<(u8, usize)>,
-    /// Encodings without a bit set.
+    /// The number of encodings without a bit set.
     pub empty: u64,
-    /// Distinct encodings.
+    /// The number of distinct encodings.
     pub distinct: u64,
-    /// Encodings that occur more than once, all occurrences counted.
+    /// The number of encodings that occur more than once, counting all occurrences.
     pub duplicated: u64,
-    /// The most frequent of these, the most frequent first.
+    /// The most frequent encodings that occur more than once, in descending order.
     pub most_frequent: Vec<Frequent>,
 }
 
@@ -46,7 +46,7 @@ pub struct Frequent {
 
 /// The percentiles of popcounts.
 const PERCENTILES: [u8; 7] = [0, 1, 10, 50, 90, 99, 100];
-/// Encodings in the list of the most frequent ones.
+/// The number of encodings in the list of the most frequent ones.
 const LISTED: usize = 10;
 
 impl Counter {
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn popcounts_and_duplicates_are_counted() {
         let mut counter = Counter::new(2);
-        // Ninety-seven encodings with one to eight bits, then one twice more, and an empty one.
+        // Ninety-seven encodings with one to eight bits, then one of them twice more, and an empty one.
         let rows: Vec<u8> = (0..97_u8).flat_map(|row| [0xFF >> (row % 8), row]).collect();
         counter.add(&rows);
         counter.add(&rows[10..12]);

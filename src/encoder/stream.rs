@@ -1,4 +1,4 @@
-//! From a CSV to encodings: rows are read, encoded by several threads and written in their order, batch by batch.
+//! Encodes a CSV file. Batch by batch, rows are read, encoded by several threads and written in their order.
 
 use std::io::Read;
 
@@ -11,18 +11,18 @@ use super::schema::Schema;
 /// The most rows in a batch.
 const BATCH_ROWS: usize = 16_384;
 
-/// The kind of the first row.
+/// The handling of the first row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
-    /// It names the columns as the schema does.
+    /// It is a header, which must name the columns as the schema does.
     Check,
-    /// It names them differently.
+    /// It is a header, which is not checked.
     Ignore,
     /// There is no header: the first row is a record.
     None,
 }
 
-/// An error that ends the work early.
+/// An error that ends the encoding early.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file is not CSV.
@@ -36,7 +36,7 @@ pub enum Error {
     Header {
         /// The line of the header.
         line: u64,
-        /// The rule that it breaks.
+        /// The rule that the header breaks.
         rule: String,
     },
     /// A row does not fit the schema.
@@ -50,15 +50,15 @@ pub enum Error {
 /// A row that cannot be encoded.
 #[derive(Clone, Debug)]
 pub struct BadRow {
-    /// Its number, from 1; the header has none.
+    /// The number of the row, from 1. The header is not counted.
     pub row: u64,
-    /// The line in which it begins, from 1.
+    /// The line in which the row begins, from 1.
     pub line: u64,
     /// The number of the column, from 1, and its name.
     pub column: Option<(usize, String)>,
-    /// The rule that it breaks.
+    /// The rule that the row breaks.
     pub rule: String,
-    /// The value. It is personal data: not part of the message.
+    /// The value. It is personal data, so the message leaves it out.
     pub value: Option<String>,
 }
 
@@ -77,21 +77,21 @@ pub trait Sink {
     /// Receives the encodings of the next rows, with the number of rows read so far.
     ///
     /// # Errors
-    /// The error of the output.
+    /// The encodings cannot be written.
     fn encodings(&mut self, rows: &[u8], read: u64) -> std::io::Result<()>;
 
     /// Receives a rejected row; returns false to stop the encoding.
     ///
     /// # Errors
-    /// The error of the report.
+    /// The report cannot be written.
     fn refused(&mut self, row: &BadRow) -> std::io::Result<bool>;
 }
 
-/// Encodes the rows of `reader` with one encoder for each thread, on the pool that this is called in. Returns the
-/// number of rows.
+/// Encodes the rows of `reader` on the current thread pool, with one encoder for each thread. Returns the number of
+/// rows.
 ///
 /// # Errors
-/// [`Error`]; the encodings before it have been passed on.
+/// [`Error`]; the sink has received the encodings before it.
 pub fn encode<R: Read + Send>(
     reader: &mut Reader<R>,
     header: Header,
@@ -143,7 +143,7 @@ impl Hand {
     }
 }
 
-/// Each encoder takes a share of the batch.
+/// Encodes a batch. Each encoder takes a share.
 fn encode_batch(hands: &mut [Hand], batch: &Batch) {
     let share = batch.len().div_ceil(hands.len()).max(1);
     hands.par_iter_mut().enumerate().for_each(|(number, hand)| {
@@ -152,7 +152,7 @@ fn encode_batch(hands: &mut [Hand], batch: &Batch) {
     });
 }
 
-/// Passes on the encodings of a batch, and reports the rejected rows.
+/// Passes the encodings of a batch and the rejected rows to the sink.
 fn hand_on(
     hands: &[Hand],
     batch: &Batch,
@@ -204,19 +204,40 @@ fn check_header<R: Read>(reader: &mut Reader<R>, header: Header, schema: &Schema
     }
 }
 
-/// Returns the rule that a header breaks.
-fn header_rule(names: &[&str], schema: &Schema) -> Option<String> {
+/// The most names of columns in a message.
+const NAMES_MAX: usize = 5;
+
+/// Returns the rule of the schema that a header breaks. Without any name of the schema, the row may be a record, and the rule
+/// has no text of it.
+pub fn header_rule(names: &[&str], schema: &Schema) -> Option<String> {
     let features = &schema.features;
     let differs = names.iter().zip(features).position(|(name, feature)| **name != feature.identifier);
     if differs.is_none() && names.len() == features.len() {
         return None;
+    }
+    let has = |name: &str| features.iter().any(|feature| feature.identifier == name);
+    if !names.iter().any(|name| has(name)) {
+        let counts = format!("there are {} columns; the schema has {}", names.len(), features.len());
+        let counts = if names.len() == features.len() { String::new() } else { format!("{counts}; and ") };
+        return Some(format!(
+            "{counts}none has a name of the schema: is it a record, without a header above it?"
+        ));
     }
     let repeated = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
     if let Some((at, name)) = repeated {
         return Some(format!("column {} has the name of an earlier one: {name}", at + 1));
     }
     if names.len() != features.len() {
-        return Some(format!("there are {} columns; the schema has {}", names.len(), features.len()));
+        let unknown = names.iter().copied().filter(|name| !has(name));
+        let absent = features.iter().map(|feature| feature.identifier.as_str());
+        let absent = absent.filter(|name| !names.contains(name));
+        return Some(format!(
+            "there are {} columns; the schema has {}{}{}",
+            names.len(),
+            features.len(),
+            listed("; it does not have", unknown),
+            listed("; the file lacks", absent)
+        ));
     }
     let at = differs?;
     Some(format!(
@@ -225,4 +246,14 @@ fn header_rule(names: &[&str], schema: &Schema) -> Option<String> {
         names[at],
         features[at].identifier
     ))
+}
+
+/// Returns names after an introduction; nothing if there are none.
+fn listed<'a>(introduction: &str, names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<_> = names.map(|name| format!("{name:?}")).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    let more = if names.len() > NAMES_MAX { ", ..." } else { "" };
+    format!("{introduction} {}{more}", names[..names.len().min(NAMES_MAX)].join(", "))
 }

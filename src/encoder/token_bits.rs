@@ -1,4 +1,4 @@
-//! The bits of tokens in a filter, hashed once while they are in a bounded cache.
+//! The bits of tokens in a filter, with a bounded cache that saves hashing a token again.
 
 use zeroize::Zeroizing;
 
@@ -8,16 +8,17 @@ use super::hash::Hasher;
 /// Sets the bits of a column's tokens.
 pub(super) struct TokenBits {
     hasher: Hasher,
-    /// The bits of tokens, by the number of insertions and their bytes.
+    /// The bits of tokens. The key is the number of insertions and the bytes of the token.
     cache: Cache,
-    /// The bits of one token, and its key as bytes.
+    /// The bits of one token.
     mask: Zeroizing<Vec<u64>>,
+    /// The cache key of one token.
     key: Zeroizing<Vec<u8>>,
     bits: usize,
 }
 
 impl TokenBits {
-    /// The bits that `hasher` gives in a filter of `bits` bits.
+    /// Uses `hasher` for filters of `bits` bits.
     pub(super) fn new(hasher: Hasher, bits: usize) -> Self {
         let words = bits.div_ceil(64);
         Self {
@@ -29,12 +30,12 @@ impl TokenBits {
         }
     }
 
-    /// The function that gives the bits.
+    /// The hasher of the tokens.
     pub(super) const fn hasher(&self) -> &Hasher {
         &self.hasher
     }
 
-    /// Bits of a filter.
+    /// The number of bits of a filter.
     pub(super) const fn bits(&self) -> usize {
         self.bits
     }
@@ -42,7 +43,7 @@ impl TokenBits {
     /// Sets the bits of a token that is inserted `count` times.
     ///
     /// # Errors
-    /// The token has no bits.
+    /// The token cannot be hashed.
     pub(super) fn insert(&mut self, token: &[u8], count: u32, filter: &mut [u64]) -> Result<(), String> {
         self.key.clear();
         self.key.extend_from_slice(&count.to_le_bytes());
@@ -62,7 +63,7 @@ impl TokenBits {
         Ok(())
     }
 
-    /// Sets the bits of a token in the mask.
+    /// Writes the bits of a token to the mask.
     fn hash(&mut self, token: &[u8], count: u32) -> Result<(), String> {
         self.mask.fill(0);
         self.hasher.insert(token, count, &mut self.mask, self.bits)

@@ -1,4 +1,4 @@
-//! Comparisons: cut a value into the tokens that are inserted into a filter.
+//! Cuts values into the tokens that are inserted into a filter. The kind of comparison determines the tokens.
 
 use std::fmt::Write;
 
@@ -9,15 +9,15 @@ use super::python::numbers;
 /// The kind of comparison, which determines the tokens of a value.
 #[derive(Clone, Debug)]
 pub(super) enum Comparison {
-    /// Runs of `n` characters, with blanks added at both ends; positional ones include their number.
+    /// Runs of `n` characters of the value, padded with spaces at both ends. Positional tokens include their number.
     Ngram { n: usize, positional: bool },
     /// The whole value.
     Exact,
-    /// A number's neighbourhood.
+    /// The neighbourhood of a number.
     Numeric(Numeric),
 }
 
-/// Numbers whose neighbourhoods overlap the more the closer they are.
+/// Turns a number into its neighbourhood. The closer two numbers are, the more tokens they share.
 ///
 /// Source: Vatsalan & Christen (2016), doi:10.1016/j.jbi.2015.12.004.
 #[derive(Clone, Debug)]
@@ -28,18 +28,19 @@ pub(super) struct Numeric {
     precision: u32,
 }
 
-/// The tokens of a value, one after the other; a buffer that is reused.
+/// The tokens of a value, concatenated, in a buffer that is reused.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
     text: String,
     ends: Vec<usize>,
-    /// The value with its blanks, and where its characters start.
+    /// The padded value.
     padded: String,
+    /// The start of each character in `padded`.
     starts: Vec<usize>,
 }
 
 impl Comparison {
-    /// The comparison in words.
+    /// Names the comparison in words.
     pub(super) fn name(&self) -> String {
         match self {
             Self::Ngram { n, positional: false } => format!("{n}-grams"),
@@ -51,7 +52,7 @@ impl Comparison {
 }
 
 impl Tokens {
-    /// Cuts a value.
+    /// Cuts a value into tokens.
     ///
     /// # Errors
     /// The rule that the value breaks.
@@ -102,7 +103,7 @@ impl Tokens {
 }
 
 impl Numeric {
-    /// The comparison of numbers up to `distance` (as the schema writes it) apart.
+    /// Compares numbers that are at most `distance` apart. `distance` is the number as written in the schema.
     ///
     /// # Errors
     /// The rule that the settings break.
@@ -138,7 +139,7 @@ impl Numeric {
         Ok(())
     }
 
-    /// The number as an integer of the last digit that counts.
+    /// Returns the number times 10 to the power of `precision`, as an integer.
     fn quantity(&self, value: &str) -> Option<BigInt> {
         if let Some(value) = numbers::int(value) {
             return Some(value * BigInt::from(10).pow(self.precision));
@@ -153,7 +154,7 @@ fn scaled(value: f64, precision: u32) -> Option<BigInt> {
     numbers::round(value * power)
 }
 
-/// Compares an integer with a floating point number, exactly.
+/// Returns whether an integer is below a floating-point number, without rounding.
 fn is_below(residue: &BigInt, half: f64) -> bool {
     match numbers::truncate(half) {
         Some(whole) => *residue < whole || (*residue == whole && half.fract() > 0.0),

@@ -16,7 +16,7 @@ use crate::runtime::clock::Stopwatch;
 use crate::runtime::compute::panic_text;
 use crate::telemetry::metrics::{self, UnderWay};
 
-/// The maximum number of bytes of a path segment that is logged.
+/// The maximum length in bytes of a path segment that is logged as a word.
 const WORD_BYTES_MAX: usize = 32;
 
 /// Answers an API request, and logs its method, path, status and duration, but no token, query or body. A panic is
@@ -40,14 +40,14 @@ pub(super) async fn administered(request: Request, next: Next) -> Response {
     response
 }
 
-/// Answers and logs a request for a probe or for metrics, at a lower level, since they are frequent.
+/// Answers a request for a probe or for metrics, and logs it at a lower level, since such requests are frequent.
 pub(super) async fn watched(request: Request, next: Next) -> Response {
     let Answered { line, status, duration_ms, response } = answered("ops", request, next).await;
     tracing::debug!(client.address = line.client(), status, duration_ms, "{line}");
     response
 }
 
-/// Answers and logs a request of a worker, at a lower level, since they are frequent.
+/// Answers a request of a worker, and logs it at a lower level, since such requests are frequent.
 pub(super) async fn worked(request: Request, next: Next) -> Response {
     let Answered { line, status, duration_ms, response } = answered("workers", request, next).await;
     tracing::debug!(client.address = line.client(), status, duration_ms, "{line}");

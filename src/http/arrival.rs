@@ -56,7 +56,7 @@ fn admitted(request: Request) -> Result<Request, Problem> {
     Ok(request)
 }
 
-/// Rejects a repeated header. A length of a body in chunks has already been removed.
+/// Rejects a repeated header. The HTTP library has already removed the length of a chunked body.
 fn require_single(headers: &HeaderMap) -> Result<(), Problem> {
     let is_twice = |name: &&HeaderName| headers.get_all(*name).iter().nth(1).is_some();
     SINGLE.iter().find(is_twice).map_or(Ok(()), |name| {

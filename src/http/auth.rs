@@ -119,7 +119,7 @@ impl Caller {
     async fn look_up(&self, state: &ApiState) -> Result<(ProjectState, Role), Problem> {
         let (token, id) = match (&self.presented, self.project) {
             (PresentedToken::Nothing, _) => {
-                let missing = "the header Authorization is missing; it holds the token alone";
+                let missing = "the header Authorization is missing; it must hold the token";
                 return Err(Problem::bad_request(missing));
             }
             (PresentedToken::Token(token), Some(id)) => (token, id),

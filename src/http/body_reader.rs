@@ -19,8 +19,7 @@ const PIECES_MAX: usize = 4;
 /// Passes the body to `parse`, which runs on a blocking thread, and returns the result of `parse`. If `parse` stops
 /// reading early, the rest of the body is not read.
 ///
-/// # Errors
-/// The error of the body. For `parse`, the body ends early then, and its result is dropped.
+/// # Errors The error of the body. In that case `parse` sees an early end of the body, and its result is dropped.
 pub(super) async fn receive<T: Send + 'static>(
     mut pieces: Pieces,
     parse: impl FnOnce(Incoming) -> T + Send + 'static,

@@ -1,4 +1,4 @@
-//! Serves the documentation pages from files in the binary; they load nothing from elsewhere.
+//! Serves the documentation pages from files in the binary; they load nothing from other servers.
 
 use axum::body::Body;
 use axum::extract::State;

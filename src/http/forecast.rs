@@ -19,7 +19,7 @@ use crate::runtime::compute;
 use crate::runtime::entropy::Entropy;
 use crate::telemetry::chain;
 
-/// The intended time of the comparisons of a forecast.
+/// The target duration of the comparisons of a forecast.
 const AIM: Duration = Duration::from_millis(400);
 /// The time after which no further round of the sample is compared.
 const TIME_MAX: Duration = Duration::from_millis(700);
@@ -120,6 +120,6 @@ fn unusable(error: &(dyn std::error::Error + 'static)) -> Problem {
     tracing::error!("a run cannot be forecast: {}", chain(error));
     Problem::failed(
         "Data Unusable",
-        "the stored data of a party is missing or damaged; ask the operator for the backup",
+        "the stored data of a party is missing or damaged; ask the operator to restore it from a backup",
     )
 }

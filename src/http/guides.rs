@@ -37,6 +37,7 @@ const GUIDES: &[Guide] = &[
     Guide { name: "operations", markdown: include_str!("../../assets/docs/operations.md") },
     Guide { name: "performance", markdown: include_str!("../../assets/docs/performance.md") },
     Guide { name: "queue", markdown: include_str!("../../assets/docs/queue.md") },
+    Guide { name: "scaling", markdown: include_str!("../../assets/docs/scaling.md") },
     Guide { name: "security", markdown: include_str!("../../assets/docs/security.md") },
     Guide { name: "upgrading", markdown: include_str!("../../assets/docs/upgrading.md") },
     Guide { name: "uploads", markdown: include_str!("../../assets/docs/uploads.md") },
@@ -55,7 +56,7 @@ pub(super) fn titles() -> impl Iterator<Item = (&'static str, &'static str)> {
     GUIDES.iter().map(|guide| (guide.name, guide.title()))
 }
 
-/// Redirects from an address with a slash at its end to the one without: links on the page are relative to that.
+/// Redirects from a URL with a trailing slash to the one without: links on the page are relative to the latter.
 async fn sent_on(Path(name): Path<String>) -> Response {
     match GUIDES.iter().find(|guide| guide.name == name) {
         Some(guide) => moved(&format!("../{}", guide.name)),
@@ -95,8 +96,8 @@ impl Guide {
     }
 }
 
-/// Parses Markdown. Headings get the same anchors as on the web pages of a repository, and `.md` is removed from links
-/// to other guides, which need it only there.
+/// Parses Markdown. Headings get the same anchors as on the web pages of a repository. `.md` is removed from links to
+/// other guides, which need it only in a repository.
 fn with_anchors(markdown: &str) -> Vec<Event<'_>> {
     let mut events: Vec<Event<'_>> = Parser::new_ext(markdown, Options::ENABLE_TABLES).collect();
     for at in 0..events.len() {

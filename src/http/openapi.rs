@@ -25,8 +25,8 @@ pub(super) fn document_of(root: Option<String>) -> utoipa::openapi::OpenApi {
     info(
         title = "Anonlink Entity Service",
         description = "Privacy-preserving record linkage. Parties encode their records locally as Bloom filters \
-                       (CLKs) and upload them; the service compares the encodings and says which records are \
-                       the same person, without ever seeing one.\n\n\
+                       (CLKs) and upload them; the service compares the encodings and reports which records \
+                       belong to the same person, without ever seeing a record.\n\n\
                        Create a project, hand each party its update token, let them upload, post a run, poll \
                        its status, collect its result.",
     ),
@@ -53,7 +53,7 @@ pub(super) fn document_of(root: Option<String>) -> utoipa::openapi::OpenApi {
     ),
     components(schemas(Problem)),
     tags(
-        (name = "projects", description = "The parties of a linkage, and the kind of its result."),
+        (name = "projects", description = "The parties of a linkage, and the type of its result."),
         (name = "uploads", description = "Each party uploads its encodings, once."),
         (name = "runs", description = "Linkages of the uploaded encodings."),
         (name = "service", description = "The service itself."),
@@ -88,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    /// Set `UPDATE_OPENAPI=1` to write the file anew.
+    /// Set `UPDATE_OPENAPI=1` to rewrite the file.
     #[test]
     fn the_description_in_assets_is_the_one_that_is_served() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/openapi.yaml");

@@ -18,23 +18,23 @@ use crate::{metadata, objects, queue};
 /// The media type of a [`Problem`].
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
-/// Seconds in `Retry-After` where nothing better is known.
+/// The seconds in `Retry-After` if no better value is known.
 const RETRY_AFTER_S: u16 = 5;
 
-/// An error response: RFC 9457. It names the problem of the request and nothing internal.
+/// An error response as in RFC 9457. It describes the problem of the request, without internal details.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Problem {
-    /// `about:blank`, as the status tells the kind of problem; or the address of a problem of resumable uploads.
+    /// `about:blank` if the status identifies the kind of problem, or the URI of a problem of resumable uploads.
     #[serde(rename = "type")]
     #[schema(example = "about:blank")]
     kind: &'static str,
-    /// The kind of problem, in two words.
+    /// The kind of problem, in a few words.
     #[schema(example = "Bad Request")]
     title: &'static str,
     /// The status of the response.
     #[schema(minimum = 400, maximum = 599, example = 400)]
     status: u16,
-    /// The problem, for people.
+    /// The problem, as text for people.
     #[schema(example = "`threshold`: expected a number above 0 and at most 1, at line 1 column 17")]
     detail: Cow<'static, str>,
     /// The id of the request in the log; also in the header `X-Request-Id`.
@@ -108,7 +108,7 @@ impl Problem {
 
     /// Returns 415: the endpoint does not take this type of body.
     pub(super) fn media_type(expected: &str) -> Self {
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the header Content-Type must say {expected}"))
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the header Content-Type must be {expected}"))
     }
 
     /// Returns 408: the body arrives too slowly, or not at all.
@@ -163,7 +163,7 @@ impl Problem {
         tracing::error!("upload rejected: {}", chain(cause));
         Self::new(
             StatusCode::INSUFFICIENT_STORAGE,
-            "the server has no space for this upload; nothing of it is kept, and the token stays unused",
+            "the server has no space for this upload; none of it is kept, and the token stays unused",
         )
     }
 
@@ -173,16 +173,16 @@ impl Problem {
         Self::busy("the server's storage is unavailable; nothing that was confirmed is lost")
     }
 
-    /// Returns 500: the metadata is damaged, and another try finds the same. Logs the cause for the operator.
+    /// Returns 500: the metadata is damaged, so that a retry does not help. Logs the cause for the operator.
     fn damaged(cause: &dyn std::error::Error) -> Self {
         tracing::error!("cannot carry out a request: {}", chain(cause));
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
-            "the server's metadata is damaged; its operator has to stop it and to restore a backup",
+            "the server's metadata is damaged; its operator must stop it and restore a backup",
         )
     }
 
-    /// Writes the request id into the body of the response that was made of this.
+    /// Writes the request id into the body of `response`, which was made from this problem.
     pub(super) fn identify(mut self, response: &mut Response, request_id: &str) {
         self.request_id = Some(request_id.to_owned());
         *response.body_mut() = Json(self).into_response().into_body();
@@ -251,7 +251,7 @@ impl From<objects::Error> for Problem {
 
 impl From<CredentialError> for Problem {
     fn from(error: CredentialError) -> Self {
-        tracing::warn!("no credentials for a client: {}", chain(&error));
+        tracing::warn!("cannot issue credentials to a client: {}", chain(&error));
         match error {
             CredentialError::Refused(_) => Self::disabled(),
             CredentialError::Unavailable(_) => Self::new(
@@ -268,8 +268,8 @@ impl From<Refused> for Problem {
             Refused::Absent => Self::forbidden(),
             Refused::TokenUsed => Self::new(
                 StatusCode::FORBIDDEN,
-                "the token has been used; if the answer was lost, send the same encodings again with the header \
-                 Receipt-Again: true, and a new receipt token takes the place of the lost one",
+                "the token has been used; if the response was lost, send the same encodings again with the header \
+                 Receipt-Again: true to get a new receipt token in place of the lost one",
             ),
             Refused::UploadUnderWay => Self::busy("another upload with this token is under way"),
             Refused::UploadSuperseded => Self::new(StatusCode::FORBIDDEN, refused.to_string()),

@@ -47,7 +47,7 @@ pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
 /// Returns the upload of a party that was accepted, if there is one.
 ///
 /// # Errors
-/// As [`asked_for`].
+/// Like [`asked_for`].
 pub(super) fn accepted(party: &Party) -> Result<Option<Accepted>, Problem> {
     match &party.contents {
         Contents::Missing | Contents::Failed { .. } => Ok(None),

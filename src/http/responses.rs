@@ -50,25 +50,25 @@ refusals! {
     }
     /// The error responses of endpoints that take uploads.
     UploadBody {
-        400: "A header is missing or wrong, or the upload is malformed. Nothing of it is kept; the token stays unused.",
-        403: "The token has no access or has been used, or the project uses blocking and the upload has no blocks, or the other way round.",
+        400: "A header is missing or wrong, or the upload is malformed. None of it is kept; the token stays unused.",
+        403: "The token has no access or has been used, or the project uses blocking and the upload has no blocks, or vice versa.",
         408: "The body stopped arriving. The token stays unused.",
         413: "The body is too large. The token stays unused.",
         415: "The body is of another media type, or has a content coding other than gzip, deflate and zstd.",
         503: "All upload slots are in use, or another upload with this token is under way. Retry after the time in `Retry-After`.",
         507: "The server's disk is full. The token stays unused.",
     }
-    /// For continuing an upload that arrives in several requests.
+    /// The error responses to requests that continue an upload.
     PartialUpload {
-        400: "A header is missing or wrong, the lengths contradict each other, the upload was accepted before; or it is malformed, and is removed.",
-        403: "The token has no access or has been used, or the project uses blocking and the upload has no blocks, or the other way round.",
+        400: "A header is missing or wrong, the lengths contradict each other, or the upload was accepted before. Or the upload is malformed; it is then removed.",
+        403: "The token has no access or has been used, or the project uses blocking and the upload has no blocks, or vice versa.",
         408: "The body stopped arriving. What has arrived is kept.",
-        409: "The part begins at another byte than the next one, or another request about this upload has arrived.",
+        409: "The part does not begin at the next byte, or a newer request about this upload has arrived.",
         413: "The upload is too large.",
         415: "The body is not `application/partial-upload`, or has a content coding.",
         507: "The server's disk is full. What was stored is kept.",
     }
-    /// For everything about an upload that arrives in several requests.
+    /// The error responses to all requests about an upload that arrives in several requests.
     PartialFault {
         404: "There is no such upload: it was cancelled or rejected, or has expired.",
         421: "Another node keeps the upload.",
@@ -102,8 +102,8 @@ refusals! {
     /// The error responses to a request for a result.
     NoResult {
         404: "The run has no result yet.",
-        409: "The scores within groups are asked for, and were not kept.",
-        500: "The run failed, and its status says why. Or the stored result is missing or damaged, or the server failed.",
+        409: "The request asks for the scores within groups, which were not kept.",
+        500: "The run failed; its status has the reason. Or the stored result is missing or damaged, or the server failed.",
         503: "The object store, which issues the credentials, is unavailable.",
     }
 }

@@ -54,7 +54,7 @@ impl ResultForm {
 /// The meaning of the elements of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
-    /// Groups of dataset and record.
+    /// Groups of records, each with its dataset.
     Groups,
     /// Two records and their score.
     Scores,
@@ -155,7 +155,7 @@ impl Writer {
     }
 }
 
-/// Returns the texts of the numbers in a JSON text.
+/// Returns the numbers in a JSON text, as they are written.
 pub(super) fn numbers(json: &[u8]) -> impl Iterator<Item = &[u8]> {
     json.split(|byte| matches!(byte, b'[' | b']' | b',' | b' ')).filter(|number| !number.is_empty())
 }
@@ -166,7 +166,7 @@ pub(super) struct Elements {
     depth: usize,
     /// True after the end of the array.
     is_over: bool,
-    /// Set while the array is passed over: another one follows.
+    /// Set while the array is skipped, because the next one is wanted.
     is_skipped: bool,
     element: Vec<u8>,
 }
@@ -177,7 +177,7 @@ impl Elements {
         Self { depth: 1, ..Self::default() }
     }
 
-    /// Begins before the first of two arrays, and finds the elements of the second.
+    /// Returns the state before the first of two arrays, which finds the elements of the second.
     fn of_second() -> Self {
         Self { is_skipped: true, ..Self::default() }
     }

@@ -18,7 +18,7 @@ pub(super) const LENGTH: HeaderName = HeaderName::from_static("upload-length");
 pub(super) const LIMIT: HeaderName = HeaderName::from_static("upload-limit");
 /// The header with the version of the draft that the client uses.
 const VERSION: HeaderName = HeaderName::from_static("upload-draft-interop-version");
-/// The versions that have the same headers as this server.
+/// The versions whose headers this server supports.
 const VERSIONS: std::ops::RangeInclusive<u8> = 5..=8;
 /// The first version in which parts have their own media type.
 const TYPED_FROM: u8 = 6;
@@ -53,7 +53,7 @@ impl Part {
             return Err(Problem::media_type(PART));
         }
         if headers.contains_key(CONTENT_ENCODING) {
-            let why = "a part has no Content-Encoding: that of the whole body is on the request that begins the upload";
+            let why = "a part must not have Content-Encoding: set it on the request that begins the upload";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
         }
         let missing = |name: &str, kind: &str| {
@@ -111,20 +111,19 @@ pub(super) const fn flag(is_set: bool) -> HeaderValue {
 /// Returns 409: the part does not begin at the expected offset.
 pub(super) fn mismatch(expected: u64, provided: u64) -> Problem {
     let detail =
-        format!("Upload-Offset: the upload has {expected} bytes, so that the next part begins there");
+        format!("Upload-Offset: the upload has {expected} bytes so far, and the next part begins there");
     Problem::of_type(MISMATCH, StatusCode::CONFLICT, detail).with_offsets(expected, provided)
 }
 
 /// Returns 409: another request about the same upload has ended this one.
 pub(super) fn superseded() -> Problem {
-    let detail =
-        "another request about this upload has arrived, and ended this one; what had arrived is kept";
+    let detail = "a newer request about this upload has ended this one; the bytes that had arrived are kept";
     Problem::new(StatusCode::CONFLICT, detail)
 }
 
 /// Returns 400: the upload is complete already.
 pub(super) fn completed() -> Problem {
-    let detail = "the upload is complete; an empty last part at its end returns a receipt token again";
+    let detail = "the upload is complete; an empty last part at its end returns a new receipt token";
     Problem::of_type(COMPLETED, StatusCode::BAD_REQUEST, detail)
 }
 
@@ -140,7 +139,7 @@ fn version(headers: &HeaderMap) -> Result<Option<u8>, Problem> {
     known.map(Some).ok_or_else(|| {
         let (first, last) = (VERSIONS.start(), VERSIONS.end());
         let detail =
-            format!("Upload-Draft-Interop-Version: this server speaks the versions {first} to {last}");
+            format!("Upload-Draft-Interop-Version: this server supports the versions {first} to {last}");
         Problem::bad_request(detail)
     })
 }

@@ -16,9 +16,9 @@ use super::problem::Problem;
 use super::{ApiState, Live, access_log, arrival, cors, dashboard, docs, etag, guides};
 use crate::edge::{BasePath, PublicAddress};
 
-/// The header value that forbids browsers to guess the type of a response.
+/// The header value that stops browsers from guessing the type of a response.
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
-/// The header value that forbids caches to store responses, since they contain tokens and results.
+/// The header value that stops caches from storing responses, since they contain tokens and results.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// The first segments of this server's own paths.
@@ -93,12 +93,15 @@ pub(super) async fn unknown() -> Response {
 }
 
 pub(super) async fn wrong_method() -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path takes other methods; the header Allow names them")
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this path does not accept the method; the header Allow lists those that it accepts",
+    )
 }
 
-/// Normalises a path: removes a proxy's prefix, merges slashes, and removes a trailing slash, since clients join a base
-/// that ends in a slash with paths that begin with one. A redirect would not work, since clients repeat a redirected
-/// POST as a GET.
+/// Normalizes a path: removes a proxy's prefix, merges slashes, and removes a trailing slash, since clients join a
+/// base that ends in a slash with paths that begin with one. A redirect would not work, since clients repeat a
+/// redirected POST as a GET.
 fn look_up(base: &BasePath, mut request: Request) -> Request {
     let Some(path) = found(base, request.uri().path()) else { return request };
     let mut parts = request.uri().clone().into_parts();
@@ -113,7 +116,7 @@ fn look_up(base: &BasePath, mut request: Request) -> Request {
     request
 }
 
-/// Returns the normalised path, if it differs.
+/// Returns the normalized path, if it differs.
 fn found(base: &BasePath, path: &str) -> Option<String> {
     let ends = path.ends_with('/');
     if !path.contains("//") && !ends && base.is_empty() {

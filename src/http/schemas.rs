@@ -31,7 +31,7 @@ pub(super) fn timestamp() -> RefOr<Schema> {
 pub(super) fn perhaps_timestamp() -> RefOr<Schema> {
     schema(json!({
         "type": ["string", "null"],
-        "description": "ISO 8601 in UTC, without a zone; `null` before it happened.",
+        "description": "ISO 8601 in UTC, without a zone; `null` until it has happened.",
         "examples": ["2026-11-22T08:40:01.241700"],
     }))
 }
@@ -40,8 +40,8 @@ pub(super) fn result_type() -> RefOr<Schema> {
     schema(json!({
         "type": "string",
         "enum": ["groups", "permutations", "similarity_scores"],
-        "description": "The result of the runs: `groups` of records that are the same person; `permutations`, one for \
-                        each of two parties, with a mask for the analyst; `similarity_scores` of all candidate pairs.",
+        "description": "The result of the runs: `groups` of records that belong to the same person; `permutations`, \
+                        one for each of two parties, with a mask for the analyst; `similarity_scores` of all candidate pairs.",
     }))
 }
 
@@ -100,25 +100,25 @@ impl PartialSchema for ResultBody {
         let group = json!({"type": "array", "items": record, "minItems": 2});
         let pair = json!({
             "type": "array",
-            "description": "Record, record and score, the best first.",
+            "description": "Two records and their score. The pairs are sorted from the highest score.",
             "items": {"oneOf": [record, {"type": "number", "format": "double", "minimum": 0, "maximum": 1}]},
             "minItems": 3,
             "maxItems": 3,
         });
         let mut permutation = one(
             "permutation",
-            "Of a `permutations` project, for a receipt token: the new place of each record of the party.",
+            "Of a `permutations` project, for a receipt token: the new position of each record of the party.",
             json!({"type": "integer", "minimum": 0}),
         );
         permutation["required"] = json!(["permutation", "rows"]);
         permutation["properties"]["rows"] = json!({
             "type": "integer",
             "minimum": 0,
-            "description": "Rows of the permuted data that count: the length of the mask.",
+            "description": "The number of rows of the permuted data that the mask covers.",
         });
         let mut groups = one(
             "groups",
-            "Of a `groups` project: records that are the same person, at most one of a dataset.",
+            "Of a `groups` project: records that belong to the same person, at most one of each dataset.",
             group,
         );
         groups["properties"]["scores"] = json!({
@@ -131,7 +131,7 @@ impl PartialSchema for ResultBody {
             one("similarity_scores", "Of a `similarity_scores` project.", pair),
             one(
                 "mask",
-                "Of a `permutations` project, for the result token: 1 where both permuted rows are the same person.",
+                "Of a `permutations` project, for the result token: 1 where both permuted rows belong to the same person.",
                 json!({"type": "integer", "minimum": 0, "maximum": 1}),
             ),
             permutation,
@@ -160,7 +160,7 @@ impl PartialSchema for UploadBody {
         schema(json!({"oneOf": [
             {
                 "type": "object",
-                "description": "Encodings alone, for projects without blocking.",
+                "description": "Only encodings, for projects without blocking.",
                 "required": ["clks"],
                 "properties": {"clks": encodings},
             },
@@ -178,7 +178,7 @@ impl PartialSchema for UploadBody {
             },
             {
                 "type": "object",
-                "description": "Encodings and, for projects with blocking, the blocks by number of record.",
+                "description": "Encodings and, for projects with blocking, the blocks of each record, by record number.",
                 "required": ["encodings"],
                 "properties": {
                     "encodings": encodings,

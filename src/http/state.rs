@@ -97,7 +97,7 @@ impl ApiState {
     {
         match change().await {
             Err(coordinator::Error::Metadata(metadata::Error::Full(_))) if self.ballast.release() => {
-                tracing::warn!("the disk is full; releasing the ballast so that something can be deleted");
+                tracing::warn!("the disk is full; releasing the ballast so that data can be deleted");
                 Ok(change().await?)
             }
             done => Ok(done?),

@@ -87,10 +87,10 @@ impl Form {
 }
 
 /// Reads the body as the dataset of `party`, whose update token the caller has, and returns the number of the upload
-/// and the receipt token. An error in the format is reported only if the token is unused. After any error, nothing of
-/// the body is stored, and the update token can be used again.
+/// and the receipt token. An error in the format is reported only if the token is unused. After any error, none of the
+/// body is stored, and the update token can be used again.
 ///
-/// If the future is dropped, the upload continues in the background until the body ends, also by a disconnection.
+/// If the future is dropped, the upload continues in the background until the body ends or the client disconnects.
 pub(super) async fn upload(
     state: ApiState,
     project: ProjectId,
@@ -195,7 +195,7 @@ impl Slot {
     /// Unlocks the token before the response, or in the background if that fails at first.
     async fn let_go(self) {
         if let Err(error) = self.try_to_let_go().await {
-            tracing::warn!("an upload has failed, and that cannot be recorded yet: {}", chain(&*error));
+            tracing::warn!("cannot record yet that an upload has failed: {}", chain(&*error));
             tokio::spawn(self.keep_trying().in_current_span());
         }
     }

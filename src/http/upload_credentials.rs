@@ -33,7 +33,7 @@ pub struct ClientStore {
 pub struct Bucket {
     /// The endpoint.
     pub endpoint: Endpoint,
-    /// Set if the endpoint speaks TLS.
+    /// Set if the endpoint uses TLS.
     pub secure: bool,
     /// The name of the bucket.
     pub name: String,
@@ -220,7 +220,7 @@ fn foreign(
         .flatten()
         .any(|key| key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()))
     {
-        return Err(Problem::bad_request("`credentials` must hold visible ASCII characters alone"));
+        return Err(Problem::bad_request("`credentials` must contain only visible ASCII characters"));
     }
     let (endpoint, secure) = (endpoint.to_string(), endpoint.is_secure());
     Ok((Box::new(ForeignFile { endpoint, secure, bucket, path }), keys))
@@ -232,7 +232,7 @@ fn path(project: ProjectId, party: u32) -> String {
 }
 
 impl Endpoint {
-    /// Returns the endpoint for a caller that calls this server `host`.
+    /// Returns the endpoint for a caller that reaches this server under the name `host`.
     fn seen_from(&self, host: Option<&str>) -> String {
         match self {
             Self::At(endpoint) => endpoint.clone(),

@@ -23,7 +23,7 @@ const EXACT_MAX: u64 = 2_000_000;
 const HITS_MAX: f64 = 1_000_000.0;
 /// The number of pairs drawn to estimate the distribution of similarities.
 const PAIRS_DRAWN: usize = 100_000;
-/// The number of comparisons from which [`search`] is used, instead of scoring pairs one by one.
+/// The minimum number of comparisons for which [`search`] is used, instead of scoring pairs one by one.
 const SEARCH_MIN: usize = 1_024;
 /// The number of rounds into which the sample is divided. The forecast stops after a round when time is up.
 const ROUNDS: usize = 16;
@@ -138,7 +138,7 @@ pub fn forecast(
     })
 }
 
-/// Returns the floor: the lowest similarity from which a sample has at most about [`HITS_MAX`] hits.
+/// Returns the floor: the lowest similarity above which a sample has at most about [`HITS_MAX`] hits.
 fn floor_for(drawn: &[u64; CLASSES], total: u64, budget: u64) -> f64 {
     let share = HITS_MAX / budget.max(1) as f64 * total as f64;
     let mut above = 0;

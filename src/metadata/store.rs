@@ -133,13 +133,13 @@ pub struct Deleted {
 /// The metadata store: projects, parties, runs, and access to them.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Changes a project: reads it with these of its runs, calls `change`, and commits the result in the same
-    /// transaction. The commit is durable when this returns. Changes of one project happen one after the other. Runs
-    /// that are not loaded stay unchanged, unless the project is deleted. If the future is dropped, the change may or
-    /// may not be made, but never in part.
+    /// Changes a project: reads it with the runs that `runs` selects, calls `change`, and commits the result in the
+    /// same transaction. The commit is durable when this returns. Changes of one project happen one after the other.
+    /// Runs that are not loaded stay unchanged, unless the project is deleted. If the future is dropped, the change may
+    /// or may not be made, but never in part.
     async fn update(&self, project: ProjectId, runs: Runs, change: Change) -> Result<(), Error>;
 
-    /// Returns a project with its parties and these of its runs.
+    /// Returns a project with its parties and the runs that `runs` selects.
     async fn project(&self, id: ProjectId, runs: Runs) -> Result<Option<ProjectState>, Error>;
 
     /// Returns the runs of a project, in the order of their requests; an empty list if the project does not exist.

@@ -53,7 +53,7 @@ impl Blob {
         &self.key
     }
 
-    /// Fails if accessed bytes could not be read and were replaced by zeros.
+    /// Fails if accessed bytes could not be read and were replaced with zeros.
     ///
     /// # Errors
     /// [`Error::Damaged`].

@@ -1,8 +1,8 @@
 //! A mapped file that may be truncated or become unreadable while it is mapped.
 //!
 //! An access to a byte that cannot be read raises SIGBUS, which would end the process. The signal handler of this
-//! module replaces such bytes by zeros and marks the mapping, so that [`Mapping::is_whole`] returns false. It passes a
-//! SIGBUS outside of the mappings to the previous handler. Successful accesses cost nothing; a new mapping costs the
+//! module replaces such bytes with zeros and marks the mapping, so that [`Mapping::is_whole`] returns false. It passes
+//! a SIGBUS outside of the mappings to the previous handler. Successful accesses cost nothing; a new mapping costs the
 //! search for a free [`Watch`].
 
 use std::ffi::{c_int, c_long, c_void};
@@ -146,8 +146,8 @@ fn handle_faults() {
     }
 }
 
-/// Replaces the bytes from the fault to the end of the mapping by zeros: one fault invalidates the whole mapping. Calls
-/// only functions that a signal handler may call.
+/// Replaces the bytes from the fault to the end of the mapping with zeros: one fault invalidates the whole mapping.
+/// Calls only functions that a signal handler may call.
 #[expect(unsafe_code, reason = "the mapping's other half: the handler of its faults")]
 extern "C" fn fault(_signal: c_int, info: *mut siginfo_t, _context: *mut c_void) {
     let Some((before, page)) = BEFORE.get() else { return };
@@ -167,7 +167,7 @@ extern "C" fn fault(_signal: c_int, info: *mut siginfo_t, _context: *mut c_void)
 fn fill_with_zeros(addresses: Range<usize>) -> bool {
     let (start, length) = (NonZeroUsize::new(addresses.start), NonZeroUsize::new(addresses.len()));
     // SAFETY: the pages belong to a mapping of this module that is being read, so it exists until this returns. The
-    // call replaces them by readable pages.
+    // call replaces them with readable pages.
     length.is_some_and(|length| unsafe {
         mmap_anonymous(start, length, ProtFlags::PROT_READ, MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED)
             .is_ok()

@@ -118,7 +118,7 @@ pub struct Claimant {
     pub identity: Identity,
     /// True if this data directory has claimed the store before.
     pub before: bool,
-    /// The owner from which the operator permits this server to take over the objects.
+    /// The owner whose objects the operator permits this server to take over.
     pub take_over: Option<Identity>,
     /// The length of the lease, and the file in the data directory with its nonces; `None` if no other machine can
     /// access the store.

@@ -300,6 +300,11 @@ impl Objects {
         self.0.backend.children(prefix).await
     }
 
+    /// Returns true if objects are local files.
+    pub fn are_local(&self) -> bool {
+        self.0.backend.directory().is_some()
+    }
+
     /// Returns the local directories of objects and of staged files.
     pub fn directories(&self) -> Vec<PathBuf> {
         let mut directories = vec![self.0.staging.clone()];

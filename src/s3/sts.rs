@@ -1,5 +1,5 @@
-//! Issues temporary credentials by the `AssumeRole` call of the AWS Security Token Service, at the address of the S3
-//! endpoint. Only calls with the root credentials are accepted.
+//! Issues temporary credentials through the `AssumeRole` call of the AWS Security Token Service, at the address of the
+//! S3 endpoint. Only calls with the root credentials are accepted.
 
 use std::collections::HashMap;
 use std::sync::Arc;

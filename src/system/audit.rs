@@ -1,4 +1,4 @@
-//! The audit log of administrative acts: one JSON object in each line, with the hash of the line before it.
+//! The audit log of administrative actions: one JSON object in each line, with the hash of the line before it.
 //!
 //! A line that is altered, removed or inserted breaks the chain of hashes. Lines that are cut off at the end of the
 //! file leave no trace: to detect that, keep the last hash elsewhere.
@@ -20,7 +20,7 @@ pub const FILE: &str = "audit.log";
 /// The hash before the first line.
 const BEGIN: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// An administrative act.
+/// An administrative action.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Act {
     /// The time of the response, in UTC.
@@ -92,18 +92,18 @@ pub struct Audit(Arc<Mutex<Writer>>);
 #[derive(Debug)]
 struct Writer {
     path: PathBuf,
-    /// The end of the record; `None` until the first act.
+    /// The end of the record; `None` until the first action.
     end: Option<End>,
 }
 
 impl Audit {
-    /// Returns the record in a data directory. The file is created with the first act.
+    /// Returns the record in a data directory. The file is created with the first action.
     pub fn of(data_dir: &Path) -> Self {
         Self(Arc::new(Mutex::new(Writer { path: data_dir.join(FILE), end: None })))
     }
 
-    /// Adds an act, which is on the disk when this returns. Blocks. If the chain is already broken, the act follows the
-    /// last readable line, and [`verify`] reports the break.
+    /// Adds an action, which is on the disk when this returns. Blocks. If the chain is already broken, the action
+    /// follows the last readable line, and [`verify`] reports the break.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -135,7 +135,7 @@ impl Audit {
         Ok(())
     }
 
-    /// Returns up to `count` of the latest acts, the latest first. Blocks.
+    /// Returns up to `count` of the latest actions, the latest first. Blocks.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -182,7 +182,7 @@ pub fn verify(data_dir: &Path) -> Result<End, Error> {
 }
 
 fn hash(number: u64, act: &Act, previous: &str) -> String {
-    // This type always serializes.
+    // Serializing this type cannot fail.
     let text = serde_json::to_vec(&Hashed { number, act, previous }).unwrap_or_default();
     hex::encode(Sha256::digest(text))
 }

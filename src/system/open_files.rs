@@ -40,6 +40,11 @@ pub fn merged_at_once() -> usize {
     (max() / 32).clamp(MERGED.0, MERGED.1) as usize
 }
 
+/// Returns the number of files that a job opens at once, before it merges them. At least 1.
+pub fn opened_at_once() -> usize {
+    (merged_at_once() / 8).max(1)
+}
+
 /// Opens a file. While too many files are open, retries for up to half a minute. Blocks.
 ///
 /// # Errors

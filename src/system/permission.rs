@@ -48,6 +48,17 @@ pub fn explained(path: &Path, cause: io::Error) -> io::Error {
     }
 }
 
+/// Returns the text of the error, [`explained`].
+pub fn explanation(path: &Path, error: &io::Error) -> String {
+    let text = error.to_string();
+    let is_explained = text.contains(" belongs to user ");
+    if error.kind() == ErrorKind::PermissionDenied && !is_explained {
+        explained(path, ErrorKind::PermissionDenied.into()).to_string()
+    } else {
+        text
+    }
+}
+
 /// Checks that this process may use the file at `path`; an absent file is not an error.
 ///
 /// # Errors
@@ -74,6 +85,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let denied = || io::Error::from(ErrorKind::PermissionDenied);
         let said = explained(&folder.path().join("missing/file"), denied()).to_string();
+        assert_eq!(explanation(folder.path(), &io::Error::other(said.clone())), said);
+        assert_eq!(explanation(&folder.path().join("missing/file"), &denied()), said);
+        assert_eq!(explanation(folder.path(), &io::Error::other("full")), "full");
         let metadata = fs::metadata(folder.path()).unwrap();
         let owner = format!("{} belongs to user {} and", folder.path().display(), metadata.uid());
         let mode = format!("(mode {:04o})", metadata.mode() & 0o7777);

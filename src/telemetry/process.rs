@@ -3,7 +3,7 @@
 use std::fs;
 
 /// The unit in which Linux reports CPU time to programs, on every machine.
-const TICKS_PER_SECOND: f64 = 100.0;
+pub const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Metrics of the operating system about this process; `None` for each that it does not provide.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -98,7 +98,7 @@ impl<R: Read> ChecksumReader<R> {
         if self.buffer[self.at..] == self.totals.trailer() {
             return Ok(());
         }
-        let (key, reason) = (self.key.clone(), "it is cut off, or was changed".to_owned());
+        let (key, reason) = (self.key.clone(), "it is truncated, or was changed".to_owned());
         Err(io::Error::other(objects::Error::Damaged { key, reason }))
     }
 }

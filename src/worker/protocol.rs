@@ -136,6 +136,9 @@ pub struct Assigned {
     /// The secret that the job needs, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
+    /// The number of workers of the service, for a job that makes a plan. Older nodes do not send it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<usize>,
     /// The time at which the job was enqueued.
     pub enqueued: Timestamp,
     /// The time at which the job became ready.
@@ -147,7 +150,7 @@ pub struct Assigned {
 impl Assigned {
     /// Converts the message into the worker's own type.
     pub fn into_assignment(self) -> Assignment {
-        let Self { ticket, job, secret, enqueued, ready, until } = self;
+        let Self { ticket, job, secret, workers, enqueued, ready, until } = self;
         let lease = Lease {
             id: ticket.lease,
             queue: job.queue().into(),
@@ -158,7 +161,7 @@ impl Assigned {
             ready,
             until,
         };
-        Assignment { lease, job, secret }
+        Assignment { lease, job, secret, workers: workers.unwrap_or(1) }
     }
 }
 
@@ -276,6 +279,33 @@ mod tests {
         for wrong in ["", "7 1 x y", "00000000000000000000000000000007 300 x y", "a b"] {
             assert_eq!(Ticket::of_header(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_older_node_does_not_know_the_number_of_workers() {
+        let job = Job {
+            project: crate::model::ProjectId::from_bytes([1; 24]),
+            task: crate::model::Task::Ingest {
+                party: 0,
+                upload: crate::model::Upload { upload: 7, records: 1, encoding_bytes: 8, blocks: false },
+            },
+        };
+        let lease = LeaseId { job: job.id().into(), fence: Fence::from_bits(7) };
+        let assigned = |workers| Assigned {
+            ticket: Ticket { lease: lease.clone(), attempt: 1, grant: String::new() },
+            job: job.clone(),
+            secret: None,
+            workers,
+            enqueued: Timestamp::default(),
+            ready: Timestamp::default(),
+            until: Timestamp::default(),
+        };
+        let old = serde_json::to_string(&assigned(None)).unwrap();
+        assert!(!old.contains("workers"), "{old}");
+        let of_old: Assigned = serde_json::from_str(&old).unwrap();
+        assert_eq!(of_old.into_assignment().workers, 1);
+        let new = serde_json::to_string(&assigned(Some(40))).unwrap();
+        assert_eq!(serde_json::from_str::<Assigned>(&new).unwrap().into_assignment().workers, 40);
     }
 
     #[test]

@@ -86,6 +86,7 @@ async fn the_queue_command_shows_and_controls_the_queues() {
 async fn the_queue_command_reports_errors_in_one_line() {
     let server = Entityd::start();
     let token = server.admin_token().unwrap();
+    let api = format!("http://{}", server.doors().api);
     for (token, words, code, said) in [
         ("wrong", &["stats"][..], 2, "rejects this admin token"),
         ("", &["stats"], 2, "the admin token is missing"),
@@ -99,6 +100,7 @@ async fn the_queue_command_reports_errors_in_one_line() {
         (&token, &["discard", "--all", "--server", "http://[::1"], 2, "give a URL"),
         (&token, &["pause", "--all", "--server", "http://u:p@a"], 2, "without user, password"),
         (&token, &["stats", "--token-file", "/nowhere"], 1, "/nowhere"),
+        (&token, &["stats", "--server", &api], 3, "give --server the listener for operations"),
     ] {
         let (found, stdout, stderr) = queue(&server, token, words);
         assert_eq!((found, stdout.as_str(), stderr.lines().count()), (code, "", 1), "{words:?}: {stderr}");

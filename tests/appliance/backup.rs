@@ -194,6 +194,11 @@ async fn a_stopped_server_is_backed_up_into_one_file_with_its_keys_if_asked() {
     said(&run(&["backup", "--json"], &[("--data-dir", &data), ("--to", &tar)]));
     assert!(!data.join("objects/entityd/snapshot-being-read").exists());
     assert!(refusal(&keyed(&verifying, &passphrase), 2).contains("has no encrypted keys"));
+    fs::remove_file(data.join("metadata.db")).unwrap();
+    let empty = to.path().join("empty");
+    let refused = run(&["backup"], &[("--data-dir", &data), ("--to", &empty)]);
+    assert!(refusal(&refused, 1).contains("cannot copy metadata.db: it is missing"));
+    assert!(!empty.exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -264,7 +269,7 @@ async fn a_damaged_backup_is_refused_naming_the_entry_and_leaves_nothing() {
         }
     };
     let damages: [(&str, &dyn Fn()); 3] = [
-        ("its SHA-256 is another", &|| {
+        ("its SHA-256 does not match", &|| {
             fs::File::options().write(true).open(&blob).unwrap().write_all_at(b"!", 3).unwrap();
         }),
         ("it has 3 of", &|| fs::write(&blob, &whole[..3]).unwrap()),
@@ -280,7 +285,7 @@ async fn a_damaged_backup_is_refused_naming_the_entry_and_leaves_nothing() {
     }
     let sealed = fs::read_to_string(&manifest).unwrap();
     fs::write(&manifest, sealed.replacen("\"bytes\":", "\"bytes\":1", 1)).unwrap();
-    refused("its root is not that of its content", &shelf);
+    refused("its root hash does not match its content", &shelf);
     fs::write(&manifest, sealed.replacen("\"format\":1", "\"format\":3", 1)).unwrap();
     refused("use a newer entityd", &shelf);
     fs::write(&manifest, &sealed).unwrap();
@@ -297,7 +302,7 @@ async fn a_damaged_backup_is_refused_naming_the_entry_and_leaves_nothing() {
     // Changes a byte of the content, which follows the block with the name.
     altered[(name / 512 + 1) * 512 + 1] ^= 1;
     fs::write(&tar, altered).unwrap();
-    refused("/matrix: its SHA-256 is another", &tar);
+    refused("/matrix: its SHA-256 does not match", &tar);
     fs::write(&tar, &archive).unwrap();
     said(&verify(&tar));
 }
@@ -340,7 +345,7 @@ async fn a_refused_command_prints_one_line_and_changes_nothing() {
         .env("ENTITYD_ADMIN_TOKEN", &token)
         .output()
         .unwrap();
-    assert!(refusal(&open, 2).contains("the server sends keys"));
+    assert!(refusal(&open, 2).contains("the server sends the keys unencrypted"));
     let missing = entityd()
         .args(["restore", "x", "--into", "y", "--keys-passphrase-file", "/nowhere"])
         .output()
@@ -362,6 +367,23 @@ async fn a_refused_command_prints_one_line_and_changes_nothing() {
     assert!(refusal(&restore(&fine, &full, &["--backup", "x"]), 3).contains("holds no backup x; it holds"));
     assert!(refusal(&restore(&file, &full, &[]), 3).contains("is not a complete backup"));
     assert!(refusal(&restore(Path::new("/nowhere"), &full, &[]), 1).contains("/nowhere"));
+    let inner = fine.join("inner");
+    assert!(refusal(&restore(&fine, &inner, &[]), 2).contains("is in the directory of backups"));
+    let inner = backup(&server, &token, &inner, &[]).output().unwrap();
+    assert!(refusal(&inner, 2).contains("is in the directory of backups"));
+    let inner = server.data_dir().join("inner");
+    assert!(refusal(&restore(&fine, &inner, &["--dry-run"]), 2).contains("is in the data directory"));
+    for words in [&["backup", "--to", ""][..], &["backup", "verify", ""], &["restore", "", "--into", "x"]] {
+        assert!(refusal(&run(words, &[]), 2).contains("a value is required"));
+    }
+    let odd_files = TempDir::new().unwrap();
+    let [pipe, link] = ["pipe.tar", "link"].map(|name| odd_files.path().join(name));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(refusal(&restore(&pipe, &full, &[]), 1).contains("is a named pipe"));
+    std::os::unix::fs::symlink("nowhere", &link).unwrap();
+    for flags in [&[][..], &["--dry-run"]] {
+        assert!(refusal(&restore(&fine, &link, flags), 2).contains("a link to a place that does not exist"));
+    }
     assert_eq!(said(&restore(&fine, &full, &["--dry-run"]))["restored"], false);
     assert_eq!(content(place.path()), before);
     assert!(!full.exists());
@@ -398,6 +420,38 @@ async fn a_full_disk_and_a_read_only_one_are_named() {
         "{}",
         stderr(&read_only)
     );
+    let place = TempDir::new().unwrap();
+    let shelf = place.path().join("shelf");
+    said(&backup(&server, &token, &shelf, &[]).output().unwrap());
+    let script = format!("p=$ENTITYD; unset ENTITYD; $p restore {} --into /mnt/r --dry-run", shelf.display());
+    let dry = on_small_disk("ro", &script);
+    assert!(refusal(&dry, 1).contains("Read-only file system"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backups_of_another_user_are_not_taken_for_absent() {
+    let server = Entityd::start();
+    let (token, place) = (server.admin_token().unwrap(), TempDir::new().unwrap());
+    let shelf = place.path().join("shelf");
+    said(&backup(&server, &token, &shelf, &[]).output().unwrap());
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let stranger = |words: &[&str], path: &Path| {
+        let program = ["--reuid=65534", "--regid=65534", "--clear-groups", env!("CARGO_BIN_EXE_entityd")];
+        Command::new("setpriv").args(program).args(words).arg(path).output().unwrap()
+    };
+    if !stranger(&["--version"], Path::new("")).status.success() {
+        // Only root can become another user, who must be able to read the program.
+        return;
+    }
+    for words in [&["backup", "inspect"][..], &["backup", "verify"], &["restore", "--into", "/nowhere"]] {
+        let line = refusal(&stranger(words, &shelf), 1);
+        assert!(line.contains("cannot use") && line.contains("belongs to user 0"), "{line}");
+    }
+    let (_, folder) = server.stop();
+    let stopped = ["backup", "--to", "/tmp/entityd-never", "--data-dir"];
+    let line = refusal(&stranger(&stopped, &folder.path().join("data")), 1);
+    assert!(line.contains("format: permission denied"), "{line}");
+    assert!(!Path::new("/tmp/entityd-never").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -414,7 +468,8 @@ async fn killed_at_random_moments_a_backup_and_a_restore_are_complete_or_absent(
     let started = entityd::runtime::clock::Stopwatch::start();
     said(&backup(&server, &token, &place.path().join("timed"), &[]).output().unwrap());
     let usual = started.elapsed();
-    let mut moment = || usual.mul_f64(f64::from(rng.next_u32()) / f64::from(u32::MAX));
+    // Early moments are more frequent: later backups may take less time.
+    let mut moment = || usual.mul_f64((f64::from(rng.next_u32()) / f64::from(u32::MAX)).powi(3));
     let (mut backups, mut absent) = (1, 0);
     for _ in 0..kills {
         let to = place.path().join("one.tar");

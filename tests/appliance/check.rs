@@ -117,6 +117,18 @@ fn failed_checks_are_named() {
     fs::create_dir(&data).unwrap();
     fs::write(data.join("letter"), "dear").unwrap();
     assert!(finding(&check(&data, &ANY), "data directory").1.contains("it holds \"letter\""));
+    fs::write(data.join("format"), "1\n").unwrap();
+    fs::write(data.join("metadata.mark"), "").unwrap();
+    for (content, said) in [
+        (None, "metadata.db: No such file"),
+        (Some("hello"), "metadata.db is damaged; restore it from a backup"),
+    ] {
+        if let Some(content) = content {
+            fs::write(data.join("metadata.db"), content).unwrap();
+        }
+        let (state, detail) = finding(&check(&data, &ANY), "stored version");
+        assert!(state == "failed" && detail.contains(said), "{state} {detail}");
+    }
     let open =
         check(&data, &["--listen", "0.0.0.0:0", "--s3-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]);
     assert_eq!(finding(&open, "certificate").0, "warning");

@@ -60,9 +60,32 @@ fn each_command_has_a_manual_page() {
     for page in ["entityd.1", "entityd-queue-stats.1", "entityd-manual.1"] {
         assert!(pages.join(page).is_file(), "{page}");
     }
+    assert!(std::fs::read_dir(&pages).unwrap().all(|page| page.unwrap().path().is_file()));
     let output = entityd().arg("manual").arg(pages.join("entityd.1")).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).starts_with("entityd: cannot write to "), "{}", stderr(&output));
+}
+
+#[test]
+fn a_folder_that_is_no_data_directory_has_no_verified_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let verify = || entityd().args(["audit", "verify", "--data-dir"]).arg(folder.path()).output().unwrap();
+    let refused = verify();
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(
+        stderr(&refused).ends_with("is not a data directory: it has no file `format`; give --data-dir\n")
+    );
+    std::fs::write(folder.path().join("format"), "1\n").unwrap();
+    assert!(verify().status.success());
+}
+
+#[test]
+fn an_empty_node_is_not_every_node() {
+    for action in ["drain", "forget"] {
+        let output = entityd().args(["nodes", action, ""]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains("a value is required"), "{}", stderr(&output));
+    }
 }
 
 #[test]

@@ -47,7 +47,7 @@ const DAMAGES: [Damage; 3] = [
 
 #[tokio::test]
 async fn a_file_that_is_truncated_while_mapped_ends_the_run_and_not_the_process() {
-    let mut server = Entityd::with_variables(&[], &[("ENTITYD_SLOW_MS", "compare.opened=400")]);
+    let mut server = Entityd::with_variables(&[], &[("ENTITYD_SLOW_MS", "compare.opened=2000")]);
     let mut seen = 0;
     for kind in ["matrix", "index", "plan"] {
         // Reading a mapped page beyond the end of a file raises a signal; reading beyond the end within the last page

@@ -177,7 +177,7 @@ async fn deleting_a_project_erases_every_byte_at_the_next_maintenance() {
     assert_eq!(gone.api.delete(&run.path, &gone.result_token).await.status(), 204);
     assert_eq!(gone.api.delete(&gone.path, &gone.result_token).await.status(), 204);
     let mut left = Vec::new();
-    for _ in 0..600 {
+    for _ in 0..2_400 {
         left = secrets.found(&data_dir);
         if left.is_empty() {
             break;

@@ -35,4 +35,11 @@ fn a_demo_does_not_write_into_a_directory_that_is_not_empty() {
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("give a new or an empty directory"));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    let file = folder.path().join("diary.txt");
+    let output = entityd().args(["demo", "--records", "2", "--keep"]).arg(&file).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        stderr(&output),
+        format!("entityd: --keep {}: give a new or an empty directory\n", file.display())
+    );
 }

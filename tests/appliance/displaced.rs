@@ -70,7 +70,7 @@ fn mount(path: &Path) -> Vec<PathBuf> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_stored_in_the_mount_point_of_missing_objects_and_runs_wait() {
-    let server = Entityd::with_variables(&[], &[("ENTITYD_SLOW_MS", "compare=300")]);
+    let server = Entityd::with_variables(&[], &[("ENTITYD_SLOW_MS", "compare=3000")]);
     let (project, other) = (uploaded(&server).await, server.api().project("groups").await);
     eventually("it is ready for runs", async || {
         project.describe().await["parties_contributed"].as_u64().filter(|&count| count == 2)
@@ -193,7 +193,7 @@ async fn a_spool_that_was_removed_is_created_again() {
     is_ready(&server).await;
 }
 
-/// Replaces a file by a named pipe, a folder or a dangling symlink.
+/// Replaces a file with a named pipe, a folder or a dangling symlink.
 fn replace(path: &Path, by: &str) {
     fs::remove_file(path).unwrap();
     match by {

@@ -51,7 +51,7 @@ fn message(status: &Value) -> &str {
 
 /// Damages the files of this kind when a run reaches `step`, for every kind of damage in turn.
 async fn damaged(kind: &str, step: &str) {
-    let server = Entityd::with_variables(&[], &[("ENTITYD_SLOW_MS", &format!("{step}=400"))]);
+    let server = Entityd::with_variables(&[], &[("ENTITYD_SLOW_MS", &format!("{step}=1500"))]);
     for (seen, (what, damage)) in DAMAGES.iter().enumerate() {
         let project = linked(&server, "groups").await;
         let run = project.run(0.9).await;
@@ -292,6 +292,6 @@ async fn clients_that_stop_reading_a_result_cost_little_memory() {
 
     let asked = Stopwatch::start();
     assert_eq!(run.result(&project.result_token).await.bytes().await.unwrap(), whole);
-    assert!(asked.elapsed() < Duration::from_secs(5), "others do not wait for them");
+    assert!(asked.elapsed() < Duration::from_secs(30), "others do not wait for them");
     drop(idle);
 }

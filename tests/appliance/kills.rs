@@ -23,7 +23,7 @@ const SLOW: Duration = Duration::from_millis(60);
 fn scene() -> Scene {
     entityd::edge::tls::install_provider();
     let program = PathBuf::from(env!("CARGO_BIN_EXE_entityd"));
-    Scene { program, people: People { count: 400 }, slow: SLOW, step_timeout: Duration::from_secs(30) }
+    Scene { program, people: People { count: 400 }, slow: SLOW, step_timeout: Duration::from_secs(120) }
 }
 
 /// Returns a random generator whose seed is printed.

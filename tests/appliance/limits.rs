@@ -10,7 +10,7 @@ use reqwest::{Method, StatusCode};
 use crate::support::{Entityd, eventually, refused};
 
 /// The time limit for the server to close a connection.
-const READ_TIMEOUT: Duration = Duration::from_secs(20);
+const READ_TIMEOUT: Duration = Duration::from_secs(40);
 
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
@@ -48,23 +48,33 @@ fn status(address: SocketAddr, headers: &str) -> u16 {
 
 #[tokio::test]
 async fn a_rate_limited_client_gets_retry_after() {
-    let server = Entityd::with(&["--rate-limit", "1:3"]);
-    let api = server.api();
-    let get = async || api.request(Method::GET, "/status").send().await.unwrap();
-    for left in ["2", "1", "0"] {
+    // A request comes back every second. If the machine is slower than that, another server is asked.
+    for _ in 0..50 {
+        let server = Entityd::with(&["--rate-limit", "1:3"]);
+        let api = server.api();
+        let get = async || api.request(Method::GET, "/status").send().await.unwrap();
+        let watch = Stopwatch::start();
+        let allowed = [get().await, get().await, get().await];
         let answer = get().await;
-        assert_eq!(answer.status(), StatusCode::OK);
-        assert!(answer.headers()["ratelimit"].to_str().unwrap().contains(&format!("r={left};")));
-        assert_eq!(answer.headers()["ratelimit-policy"], "\"requests\";q=1;w=1");
+        let is_slow = watch.elapsed() > Duration::from_millis(900);
+        if is_slow {
+            continue;
+        }
+        for (left, answer) in ["2", "1", "0"].into_iter().zip(allowed) {
+            assert_eq!(answer.status(), StatusCode::OK);
+            assert!(answer.headers()["ratelimit"].to_str().unwrap().contains(&format!("r={left};")));
+            assert_eq!(answer.headers()["ratelimit-policy"], "\"requests\";q=1;w=1");
+        }
+        assert_eq!(answer.headers()["retry-after"], "1");
+        assert!(refused(answer, 503).await.contains("the limit on requests"));
+        // Uploads and results have rate limits of their own.
+        let upload = api.request(Method::POST, "/projects/x/clks").body("{}").send().await.unwrap();
+        assert_ne!(upload.status(), StatusCode::SERVICE_UNAVAILABLE);
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        assert_eq!(get().await.status(), StatusCode::OK);
+        return;
     }
-    let answer = get().await;
-    assert_eq!(answer.headers()["retry-after"], "1");
-    assert!(refused(answer, 503).await.contains("the limit on requests"));
-    // Uploads and results have rate limits of their own.
-    let upload = api.request(Method::POST, "/projects/x/clks").body("{}").send().await.unwrap();
-    assert_ne!(upload.status(), StatusCode::SERVICE_UNAVAILABLE);
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
-    assert_eq!(get().await.status(), StatusCode::OK);
+    panic!("four requests take more than a second");
 }
 
 #[tokio::test]
@@ -72,12 +82,22 @@ async fn wrong_tokens_rate_limit_their_sender_for_a_while() {
     let server = Entityd::with(&["--rate-limit-failures", "1:5", "--rate-limit-status", "429"]);
     let api = server.api();
     let project = api.project("groups").await;
+    let wrong = async || api.get(&project.path, &"0".repeat(48)).await.status();
     for _ in 0..5 {
-        assert_eq!(api.get(&project.path, &"0".repeat(48)).await.status(), StatusCode::FORBIDDEN);
+        assert_eq!(wrong().await, StatusCode::FORBIDDEN);
     }
-    // The right token is rejected too: otherwise an attacker would learn that it is right.
-    let answer = api.get(&project.path, &project.result_token).await;
-    assert!(refused(answer, 429).await.contains("failed-authorizations"));
+    // The right token is rejected too: otherwise an attacker would learn that it is right. One request comes back every
+    // second, so that a slow machine repeats wrong tokens.
+    for _ in 0..50 {
+        let answer = api.get(&project.path, &project.result_token).await;
+        if answer.status() == StatusCode::TOO_MANY_REQUESTS {
+            assert!(refused(answer, 429).await.contains("failed-authorizations"));
+            return;
+        }
+        wrong().await;
+        wrong().await;
+    }
+    panic!("the right token is never rejected");
 }
 
 #[test]
@@ -126,7 +146,7 @@ async fn the_connections_of_an_address_are_limited() {
 
 #[test]
 fn slow_clients_time_out() {
-    let flags = ["--header-timeout-ms", "300", "--idle-timeout-ms", "600", "--transfer-timeout-ms", "400"];
+    let flags = ["--header-timeout-ms", "1500", "--idle-timeout-ms", "2500", "--transfer-timeout-ms", "1500"];
     let server = Entityd::with(&flags);
     let address = server.doors().api;
     let ends = |begin: &str| {
@@ -134,9 +154,9 @@ fn slow_clients_time_out() {
         (ask(address, begin), watch.elapsed().as_millis())
     };
     let (answer, took) = ends("");
-    assert!(answer.is_empty() && (550..8_000).contains(&took), "{answer} {took}");
+    assert!(answer.is_empty() && (2_450..20_000).contains(&took), "{answer} {took}");
     let (answer, took) = ends("GET /api/v1/status HTTP/1.1\r\nHost");
-    assert!(answer.is_empty() && (250..8_000).contains(&took), "{answer} {took}");
+    assert!(answer.is_empty() && (1_450..20_000).contains(&took), "{answer} {took}");
     let (answer, _) = ends("GET /api/v1/status HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     let json = "Host: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{";

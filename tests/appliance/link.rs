@@ -205,7 +205,7 @@ fn a_compressed_file_that_is_cut_off_is_bad_input() {
         fs::write(&file, &packed[..packed.len() - 3]).unwrap();
         let output = link(&[json.clone(), file.clone()], &json!(0.9), &[]);
         assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
-        assert!(stderr(&output).contains(&format!("/{name}: is cut off")), "{}", stderr(&output));
+        assert!(stderr(&output).contains(&format!("/{name}: is truncated")), "{}", stderr(&output));
         fs::write(&file, &packed).unwrap();
         let output = link(&[json.clone(), file], &json!(0.9), &[]);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));

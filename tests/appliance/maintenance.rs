@@ -75,7 +75,7 @@ async fn deleted_objects_are_swept_and_unknown_ones_stay() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_written_after_a_purge_is_removed_within_a_lease() {
-    let server = Entityd::with(&["--lease-ms", "1000"]);
+    let server = Entityd::with(&["--lease-ms", "5000"]);
     let project = completed(&server).await;
     project.api.delete(&project.path, &project.result_token).await;
     eventually("the project is purged", async || server.payload_files().is_empty().then_some(())).await;

@@ -93,7 +93,7 @@ async fn probes_answer_while_the_disk_hangs() {
         let probes = ["/healthz", "/readyz", "/readyz?verbose", "/startupz", "/metrics", "/healthz"];
         let answers = futures::future::join_all(probes.map(|path| asked(&server, path))).await;
         for (path, (status, said, took)) in probes.iter().zip(answers) {
-            assert!(took < Duration::from_secs(10), "{path} took {took:?}");
+            assert!(took < Duration::from_secs(30), "{path} took {took:?}");
             let expected = if path.starts_with("/readyz") { 503 } else { 200 };
             assert_eq!(status, expected, "{path}: {said}");
             if path.starts_with("/readyz") {

@@ -35,7 +35,7 @@ async fn a_run_of_thousands_of_jobs_does_not_hold_up_a_run_of_ten() {
     .await;
     upload(&small, 45).await;
     let short = small.run(0.99).await;
-    let ended = tokio::time::timeout(Duration::from_secs(5), short.ended())
+    let ended = tokio::time::timeout(Duration::from_secs(15), short.ended())
         .await
         .expect("it is scheduled in between");
     assert_eq!(ended["state"], "completed");

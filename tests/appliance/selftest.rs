@@ -86,7 +86,11 @@ async fn a_server_with_a_self_signed_certificate_is_checked_with_ca() {
     assert_eq!(outcome(&report(&output), "external upload"), "passed");
     let strange = check(&address, &[], &[]);
     assert_eq!(strange.status.code(), Some(1));
-    assert!(stderr(&strange).contains("no answer from"), "{}", stderr(&strange));
+    let strange = stderr(&strange);
+    assert!(
+        strange.contains("no answer from") && strange.contains("--ca names its certificate"),
+        "{strange}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,6 +106,10 @@ async fn an_unusable_address_is_reported_in_one_line() {
         (&["--server", &ops, "--token-file", "/nowhere"], 1, "/nowhere"),
         (&["--server", &ops, "--people", "10001"], 2, "at most 10000"),
         (&["--server", &ops, "--chaos"], 2, "cannot be used with"),
+        (&["--server", &ops], 1, "is --server the address of the API?"),
+        (&["--server", &ops, "--kills", "3"], 2, "cannot be used with"),
+        (&["--server", &ops, "--seed", "3"], 2, "cannot be used with"),
+        (&["--server", &ops, "--ca", concat!(env!("CARGO_MANIFEST_DIR"), "/LICENSE")], 1, "no certificate"),
         (&["--ca", "/nowhere"], 2, "--server"),
     ] {
         let output = entityd().arg("selftest").args(words).output().unwrap();
@@ -125,6 +133,27 @@ async fn ctrl_c_deletes_what_was_made() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
     assert_eq!(projects(&server).await, serde_json::json!([]));
+}
+
+#[test]
+fn an_interrupted_selftest_leaves_neither_server_nor_files() {
+    for pause in [0, 100, 1_000] {
+        let place = tempfile::tempdir().unwrap();
+        let mut command = entityd();
+        command.args(["selftest", "--people", "20000"]).env("TMPDIR", place.path());
+        let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let is_begun = || fs::read_dir(place.path()).unwrap().next().is_some();
+        let begun = entityd::runtime::clock::Stopwatch::start();
+        while !is_begun() && begun.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        std::thread::sleep(Duration::from_millis(pause));
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+        assert!(!is_begun(), "after {pause} ms");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,9 +27,9 @@ fn unannounced(last_after: Duration) -> Body {
 async fn uploads_share_a_spool_and_free_their_space() {
     let server = Entityd::with(&["--spool-bytes-max", "1_000_000"]);
     let project = server.api().project("groups").await;
-    let slow = project.binary(0, BYTES as i64 / 8).body(unannounced(Duration::from_secs(2))).send();
+    let slow = project.binary(0, BYTES as i64 / 8).body(unannounced(Duration::from_secs(10))).send();
     let slow = tokio::spawn(slow);
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
     // The first upload is rejected before its body is read, the second while it is read.
     for body in [Body::from(vec![7; BYTES]), unannounced(Duration::ZERO)] {
         let answer = project.binary(1, BYTES as i64 / 8).body(body).send().await.unwrap();

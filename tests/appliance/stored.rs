@@ -146,6 +146,15 @@ fn a_migration_is_planned_made_after_a_snapshot_and_can_be_taken_back() {
 }
 
 #[test]
+fn a_misspelt_data_directory_is_not_made_by_a_migration() {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("dta");
+    let applied = migrate("apply", &data_dir);
+    assert_eq!((&applied[0]["version"], &applied[0]["steps"]), (&0.into(), &serde_json::json!([])));
+    assert!(!data_dir.exists());
+}
+
+#[test]
 fn data_of_a_newer_version_is_refused_by_version_and_unchanged() {
     for name in ["metadata.db", "buckets.db", "format"] {
         let (_, folder) = Entityd::start().stop();

@@ -373,13 +373,13 @@ impl Run<'_> {
 /// Calls `ask` repeatedly until it returns a value. `what` describes the expected event.
 pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     const PAUSE: Duration = Duration::from_millis(10);
-    for _ in 0..3_000 {
+    for _ in 0..12_000 {
         if let Some(answer) = ask().await {
             return answer;
         }
         tokio::time::sleep(PAUSE).await;
     }
-    panic!("not within half a minute: {what}");
+    panic!("not within two minutes: {what}");
 }
 
 /// Asserts the status and the format of an error response, and returns its detail.

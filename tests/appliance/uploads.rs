@@ -205,7 +205,7 @@ async fn a_client_that_expects_100_continue_gets_it() {
     let mut connection = TcpStream::connect(server.doors().api).await.unwrap();
     connection.write_all(head(&project, "Expect: 100-continue\r\n").as_bytes()).await.unwrap();
     let mut all = Vec::new();
-    let read = tokio::time::timeout(Duration::from_secs(5), connection.read_to_end(&mut all)).await;
+    let read = tokio::time::timeout(Duration::from_secs(60), connection.read_to_end(&mut all)).await;
     read.expect("the connection is closed, since its next bytes could be body or request").unwrap();
     assert!(all.starts_with(b"HTTP/1.1 403"), "{}", String::from_utf8_lossy(&all));
 }
@@ -244,7 +244,7 @@ async fn half_a_request_does_not_hold_up_a_stop() {
     let mut half = std::net::TcpStream::connect(server.doors().api).unwrap();
     std::io::Write::write_all(&mut half, b"GET /api").unwrap();
     server.api().project("groups").await;
-    let (status, _folder) = tokio::time::timeout(Duration::from_secs(15), async {
+    let (status, _folder) = tokio::time::timeout(Duration::from_secs(20), async {
         tokio::task::spawn_blocking(|| server.stop()).await.unwrap()
     })
     .await

@@ -38,7 +38,7 @@ from harness import people  # noqa: E402
 
 BINARY = os.environ.get("BINARY", ROOT / "target/release/entityd")
 SURNAME = people.COLUMNS.index("surname")
-# Nodes of a graph, rounds of an alignment, and how much the weights of nodes count in it beside their edges.
+# The nodes of a graph, the rounds of an alignment, and the influence of node weights on it, compared with edges.
 NODES = 300
 ROUNDS = 30
 WEIGHT = 0.1
@@ -227,7 +227,7 @@ def patterns(bench, bits, hardening):
     numpy.fill_diagonal(distance, 0)
     groups = fcluster(linkage(squareform(distance, checks=False), "average"), 0.5, "distance")
     sizes = Counter(groups.tolist())
-    # A bigram sets up to ten bits; single ones are chance.
+    # A bigram sets up to ten bits; single bits are set by chance.
     marks = [(columns[:, groups == group].mean(1) > 0.5) for group, size in sizes.items() if size >= 3]
     marks.sort(key=lambda mark: -mark.sum())
     known = Counter()
@@ -291,7 +291,7 @@ def dictionary(bench, bits, hardening):
         # Without noise an encoding is in the dictionary or not.
         name_of = {encoding.tobytes(): row[SURNAME] for encoding, row in zip(known, rows)}
         return bench.share([name_of.get(encoding.tobytes()) for encoding in bits])
-    # With salts the dictionary is large: every twentieth record is a sample.
+    # With salts the dictionary is large, so only every twentieth record is tried.
     step = 20 if "salt" in hardening else 1
     bits = bits[::step]
     best, score = numpy.zeros(len(bits), int), numpy.full(len(bits), -1.0)

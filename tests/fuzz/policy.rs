@@ -1,6 +1,6 @@
 //! Fuzzes policies; the last two lines of a text are a bucket and a key. A policy allows what a plain reading of the
 //! document allows; a further denial never allows more; a session token carries the policy that was sealed in it; and
-//! the policy for one path opens nothing beside it. The corpus is replayed by `tests/appliance/fuzz.rs`.
+//! the policy for one path gives access to nothing else. The corpus is replayed by `tests/appliance/fuzz.rs`.
 
 use entityd::runtime::clock::Timestamp;
 use entityd::runtime::entropy::Entropy;

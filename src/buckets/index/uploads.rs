@@ -363,7 +363,7 @@ pub(in super::super) fn complete(
 }
 
 impl Completion {
-    /// Checks that the request names the parts of `object`, which the upload became before.
+    /// Checks that the request repeats the one that completed the upload: it names the parts of `object`.
     fn repeats(&self, connection: &Connection, object: &Object) -> Result<(), Error> {
         let arrived = arrived(connection, object.data, 0, i64::MAX)?;
         let chosen = choose(&arrived, &self.parts)?;

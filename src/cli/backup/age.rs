@@ -1,4 +1,4 @@
-//! Encryption with a passphrase, in the format age-encryption.org/v1: the program `age` opens such a file, too.
+//! Encryption with a passphrase, in the format age-encryption.org/v1. The program `age` can decrypt such a file, too.
 //!
 //! A random file key encrypts the content. A key that scrypt derives from the passphrase encrypts the file key.
 //! Source: the age file format, version 1 (C2SP), with one scrypt recipient.
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::runtime::entropy::Entropy;
 
-/// The first line.
+/// The first line of a file.
 const VERSION: &str = "age-encryption.org/v1";
 /// The beginning of the line with the salt and the cost.
 const RECIPIENT: &str = "-> scrypt ";
@@ -31,16 +31,16 @@ const RANDOM_BYTES: usize = 16;
 const FILE_KEY_BYTES: usize = 16;
 /// The length of keys that are derived.
 const KEY_BYTES: usize = 32;
-/// The content of a full chunk of the payload.
+/// The number of content bytes in a full chunk of the payload.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// An error in decryption.
+/// An error of decryption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Error {
     /// The content is not a file of this format with one passphrase.
     #[error("it is not encrypted with a passphrase in age's format")]
     Format,
-    /// The passphrase is another.
+    /// The passphrase is wrong.
     #[error("the passphrase is wrong")]
     Passphrase,
     /// The header or the payload was altered or cut off.
@@ -63,7 +63,7 @@ pub(super) fn encrypt(content: &[u8], passphrase: &str, entropy: &Entropy) -> Ve
     let mut encrypted = format!("{header} {}\n", STANDARD_NO_PAD.encode_to_string(code)).into_bytes();
     encrypted.extend(nonce);
     let key = expanded(file_key.as_slice(), &nonce, b"payload");
-    // An empty content is one empty chunk.
+    // Empty content is encoded as one empty chunk.
     let mut rest = content;
     for counter in 0_u64.. {
         let (chunk, after) = rest.split_at(rest.len().min(CHUNK_BYTES));
@@ -78,7 +78,7 @@ pub(super) fn encrypt(content: &[u8], passphrase: &str, entropy: &Entropy) -> Ve
     encrypted
 }
 
-/// Decrypts what [`encrypt`] or the program `age` made with a passphrase. Blocks for about half a second.
+/// Decrypts a file that [`encrypt`] or the program `age` has encrypted with a passphrase. Blocks for about half a second.
 ///
 /// # Errors
 /// [`Error`].
@@ -120,7 +120,7 @@ pub(super) fn decrypt(encrypted: &[u8], passphrase: &str) -> Result<Zeroizing<Ve
 
 /// The lines of a header.
 struct Lines<'a> {
-    /// The bytes after the last line that was taken.
+    /// The bytes after the last line that was read.
     rest: &'a [u8],
 }
 
@@ -176,13 +176,13 @@ fn aead(key: &[u8; KEY_BYTES]) -> LessSafeKey {
     LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, key).expect("the key has 32 bytes"))
 }
 
-/// Encrypts `bytes` in place, and appends the tag. Each key is used with a nonce once.
+/// Encrypts `bytes` in place, and appends the tag. A key must not be used twice with the same nonce.
 fn seal(key: &[u8; KEY_BYTES], nonce: [u8; NONCE_LEN], bytes: &mut Vec<u8>) {
     let nonce = Nonce::assume_unique_for_key(nonce);
     aead(key).seal_in_place_append_tag(nonce, Aad::empty(), bytes).expect("a chunk is short");
 }
 
-/// Decrypts `bytes` in place, and removes the tag; `None` if the key is another or the bytes were altered.
+/// Decrypts `bytes` in place, and removes the tag; `None` if the key is wrong or the bytes were altered.
 fn open(key: &[u8; KEY_BYTES], nonce: [u8; NONCE_LEN], bytes: &mut Vec<u8>) -> Option<()> {
     let nonce = Nonce::assume_unique_for_key(nonce);
     let count = aead(key).open_in_place(nonce, Aad::empty(), bytes).ok()?.len();

@@ -13,10 +13,11 @@ use super::manifest::Manifest;
 use super::repository::{Reader, cannot_use};
 use crate::cli::Failure;
 use crate::cli::destination::followed;
+use crate::system::regular;
 
 /// The name of the entry with the manifest.
 const MANIFEST: &str = "entityd-backup.json";
-/// The bytes of a block: each entry of a tar archive is padded to a multiple of it.
+/// The size of a block in bytes. Each entry of a tar archive is padded to a multiple of it.
 const BLOCK: u64 = 512;
 
 /// Writes an archive to a temporary file in the directory of its final path.
@@ -50,7 +51,7 @@ impl Writer {
         self.path.display().to_string()
     }
 
-    /// Begins an entry; its bytes and [`Self::end`] follow.
+    /// Begins an entry. The caller then writes its bytes and calls [`Self::end`].
     pub(super) fn begin(&mut self, path: &str, bytes: u64) -> io::Result<()> {
         let mut header = Header::new_ustar();
         header.set_entry_type(EntryType::Regular);
@@ -103,7 +104,7 @@ pub(in crate::cli) struct Index {
 impl Index {
     /// Lists the entries of the archive at `path`.
     pub(in crate::cli) fn open(path: &Path) -> Result<Self, Failure> {
-        let file = File::open(path).map_err(|error| cannot_use(path, &error))?;
+        let file = regular::open(path).map_err(|error| cannot_use(path, &error))?;
         let size = file.metadata().map_err(|error| cannot_use(path, &error))?.len();
         let mut last = "its beginning".to_owned();
         let cut = |at: &str| {

@@ -18,21 +18,21 @@ pub(super) fn describe(manifest: &Manifest) -> Value {
     })
 }
 
-/// Names the files that a restored server needs besides the backup, one in each line.
+/// Lists the files that a restored server needs besides the backup, one per line.
 pub(super) fn left_out(manifest: &Manifest) -> String {
     let mut text = String::new();
     let about = &manifest.about;
     if !about.keys_left_out.is_empty() {
         let _ = writeln!(
             text,
-            "without keys: {}; put them back after a restore, or the next start makes new ones",
+            "without keys: {}; put them back after a restore, or the next start creates new ones",
             about.keys_left_out.join(", ")
         );
     }
     if !manifest.keys_encrypted.is_empty() {
         let _ = writeln!(
             text,
-            "with encrypted keys: {}; without --keys-passphrase-file a restore leaves them out, and the next start makes new ones",
+            "with encrypted keys: {}; without --keys-passphrase-file a restore omits them, and the next start creates new ones",
             manifest.keys_encrypted.join(", ")
         );
     }

@@ -1,4 +1,4 @@
-//! The keys of a backup: one archive of the files with keys, encrypted with a passphrase.
+//! The keys of a backup: one archive of the key files, encrypted with a passphrase.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use crate::cli::exit::OrFail;
 use crate::runtime::entropy::Entropy;
 use crate::system::secret;
 
-/// The most bytes of all files with keys.
+/// The maximum number of bytes of all key files.
 const BYTES_MAX: u64 = 1 << 20;
 
 /// The option that names the file with the passphrase.
@@ -38,7 +38,7 @@ pub(super) struct Passphrase {
     file: PathBuf,
 }
 
-/// A file with keys: its path in the data directory, and its content.
+/// A key file: its path in the data directory, and its content.
 pub(super) type Key = (String, Zeroizing<Vec<u8>>);
 
 impl PassphraseOption {
@@ -52,7 +52,7 @@ impl PassphraseOption {
     }
 }
 
-/// Reads the files with keys, and returns their encrypted archive.
+/// Reads the key files, and returns their encrypted archive.
 pub(super) async fn encrypted(
     source: &Source,
     files: &[Listed],
@@ -61,7 +61,7 @@ pub(super) async fn encrypted(
     let bytes: u64 = files.iter().map(|file| file.bytes).sum();
     if bytes > BYTES_MAX {
         return Err(Failure::Failed(format!(
-            "the files with keys have {bytes} bytes, more than {BYTES_MAX}"
+            "the key files have {bytes} bytes, more than the maximum of {BYTES_MAX}"
         )));
     }
     let mut archive = Builder::new(Vec::new());
@@ -79,10 +79,10 @@ pub(super) async fn encrypted(
     spawn_blocking(move || age::encrypt(&content, &text, &Entropy::system())).await.or_fail()
 }
 
-/// Returns the keys of a backup. Without a passphrase there are none.
+/// Returns the keys of a backup; none without a passphrase.
 ///
 /// # Errors
-/// [`Failure::Usage`] if the backup has no encrypted keys, or if the passphrase is another.
+/// [`Failure::Usage`] if the backup has no encrypted keys, or if the passphrase is wrong.
 pub(super) async fn decrypted(
     stored: &Stored,
     manifest: &Manifest,
@@ -91,7 +91,7 @@ pub(super) async fn decrypted(
     let Some(passphrase) = passphrase else { return Ok(Vec::new()) };
     let Some(entry) = manifest.entries.iter().find(|entry| entry.path == KEYS) else {
         return Err(Failure::Usage(format!(
-            "the backup {} has no encrypted keys; leave --keys-passphrase-file out",
+            "the backup {} has no encrypted keys; omit --keys-passphrase-file",
             manifest.backup
         )));
     };

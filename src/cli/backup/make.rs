@@ -36,12 +36,12 @@ pub(super) struct Made {
 }
 
 impl Target {
-    /// Opens a directory, a bucket, or a file that ends in `.tar`.
+    /// Opens a directory, a bucket, or a file whose name ends in `.tar`.
     pub(super) async fn open(to: &str) -> Result<Self, Failure> {
         let path = Path::new(to);
         let bucket = Repository::bucket(to)?;
         if bucket.is_none() {
-            check_outside(path)?;
+            check_outside("--to", path)?;
         }
         let repository = match bucket {
             Some(repository) => repository,
@@ -131,7 +131,7 @@ impl Target {
         }
     }
 
-    /// Removes what was written so far.
+    /// Removes the files that were written so far.
     pub(super) async fn discard(self) {
         if let Self::Repository { repository, writing, added, .. } = self {
             repository.forget(&added, writing).await;
@@ -165,7 +165,7 @@ impl Target {
         };
         match free {
             Some(free) if free < wanted.saturating_add(SPARE_BYTES) => Err(Failure::Failed(format!(
-                "the backup needs {wanted} bytes, and {free} bytes are free at {name}"
+                "the backup needs {wanted} bytes, but only {free} bytes are free at {name}"
             ))),
             _ => Ok(()),
         }

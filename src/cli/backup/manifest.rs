@@ -28,7 +28,7 @@ pub(in crate::cli) struct Manifest {
     pub(in crate::cli) about: About,
     /// The entries, in the order of their paths.
     pub(in crate::cli) entries: Vec<Entry>,
-    /// The files with keys that the entry [`KEYS`] has.
+    /// The key files that the entry [`KEYS`] contains.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(in crate::cli) keys_encrypted: Vec<String>,
     /// The SHA-256 of the manifest without this member.
@@ -47,7 +47,7 @@ pub(in crate::cli) struct Entry {
 }
 
 impl Manifest {
-    /// Sets the lowest version that has all its members, and the root hash.
+    /// Sets the root hash, and the lowest format version that has all members of this manifest.
     pub(in crate::cli) fn seal(mut self) -> Self {
         self.format = if self.keys_encrypted.is_empty() { 1 } else { FORMAT };
         self.root = self.computed_root();
@@ -67,7 +67,7 @@ impl Manifest {
         }
         let damaged = |why: &str| Failure::Input(format!("{name} is damaged: {why}; use another backup"));
         let version: Version =
-            serde_json::from_slice(bytes).map_err(|_| damaged("it is cut off or not a manifest"))?;
+            serde_json::from_slice(bytes).map_err(|_| damaged("it is truncated or not a manifest"))?;
         if version.format > FORMAT {
             return Err(Failure::Input(format!(
                 "{name} has format {}, and this version knows formats up to {FORMAT}; use a newer entityd",
@@ -76,7 +76,7 @@ impl Manifest {
         }
         let manifest: Self = serde_json::from_slice(bytes).map_err(|error| damaged(&error.to_string()))?;
         if manifest.computed_root() != manifest.root {
-            return Err(damaged("its root is not that of its content"));
+            return Err(damaged("its root hash does not match its content"));
         }
         let is_plain = |entry: &Entry| {
             let mut parts = Path::new(&entry.path).components();
@@ -84,7 +84,7 @@ impl Manifest {
         };
         let is_hash = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         if let Some(entry) = manifest.entries.iter().find(|e| !is_plain(e) || !is_hash(&e.sha256)) {
-            return Err(damaged(&format!("the entry {:?} is not acceptable", entry.path)));
+            return Err(damaged(&format!("the entry {:?} is invalid", entry.path)));
         }
         if !manifest.entries.iter().any(|entry| entry.path == LAST) {
             return Err(damaged("it has no entry `format`"));
@@ -94,7 +94,7 @@ impl Manifest {
 
     /// Returns the total size of all entries.
     pub(in crate::cli) fn bytes(&self) -> u64 {
-        self.entries.iter().map(|entry| entry.bytes).sum()
+        self.entries.iter().map(|entry| entry.bytes).fold(0, u64::saturating_add)
     }
 
     fn computed_root(&self) -> String {
@@ -136,12 +136,16 @@ mod tests {
         let altered = String::from_utf8(sealed.to_bytes()).unwrap().replace("\"bytes\":2", "\"bytes\":3");
         let refused = |bytes: &[u8]| Manifest::parse(bytes, "m").unwrap_err().to_string();
         assert!(refused(altered.as_bytes()).contains("its root"));
-        assert!(refused(&sealed.to_bytes()[..50]).contains("cut off"));
+        assert!(refused(&sealed.to_bytes()[..50]).contains("truncated"));
         assert!(refused(br#"{"format": 9}"#).contains("use a newer entityd"));
+        let mut huge = manifest();
+        huge.entries = [huge.entries.clone(), huge.entries].concat();
+        huge.entries[0].bytes = u64::MAX;
+        assert_eq!(Manifest::parse(&huge.seal().to_bytes(), "m").unwrap().bytes(), u64::MAX);
         for path in ["../x", "/etc/passwd", "", "a/../../b"] {
             let mut wrong = manifest();
             wrong.entries[0].path = path.to_owned();
-            assert!(refused(&wrong.seal().to_bytes()).contains("not acceptable"), "{path}");
+            assert!(refused(&wrong.seal().to_bytes()).contains("is invalid"), "{path}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `entityd backup`: copies a data directory, of a running server or of a stopped one.
+//! `entityd backup`: copies the data directory of a running or stopped server.
 
 mod age;
 mod copy;
@@ -14,6 +14,7 @@ pub(super) mod restore;
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -28,16 +29,15 @@ use super::ops_client::{Client, OptionalServer};
 use super::progress::Progress;
 use super::{Failure, output};
 
-/// Copies the data of a server, while it serves or while it is stopped
+/// Copies the data of a running or stopped server
 ///
-/// Asks the listener for operations of a running server, with the admin token, or reads the data directory of a
-/// stopped one (--data-dir). It copies projects, runs, uploads, results, buckets and the identity of the data
-/// directory, but not the queue, which the next start makes again. Keys are copied, encrypted, only with
-/// --keys-passphrase-file. Objects in a store of their own (--objects) are not copied: back up that store.
+/// Calls the operations listener of a running server, with the admin token, or reads the data directory of a stopped
+/// one (--data-dir). Copies projects, runs, uploads, results, buckets and the identity of the data directory, but not
+/// the queue, which the next start creates again. Keys are copied only with --keys-passphrase-file, which encrypts
+/// them. Objects in a separate store (--objects) are not copied: back up that store.
 ///
-/// A directory or a bucket holds any number of backups; content that an earlier backup has is not copied again. A
-/// backup is complete, or it is absent and the exit code is not 0. It holds encodings: protect it like the data
-/// directory.
+/// A directory or a bucket can hold any number of backups; content of earlier backups is not copied again. A backup
+/// is complete, or it is absent and the exit code is not 0. It contains encodings: protect it like the data directory.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Arguments {
@@ -50,7 +50,7 @@ pub(super) struct Arguments {
 #[derive(Debug, Args)]
 struct Make {
     /// Directory, bucket (`s3://BUCKET/PREFIX` with keys in `AWS_*`), or a file that ends in .tar
-    #[arg(long, value_name = "DEST", default_value = "entityd-backups")]
+    #[arg(long, value_name = "DEST", default_value = "entityd-backups", value_parser = NonEmptyStringValueParser::new())]
     to: String,
     /// Data directory of a stopped server; its other settings come from the environment
     #[arg(long, value_name = "DIR", conflicts_with_all = ["server", "token_file", "ca"])]
@@ -93,6 +93,7 @@ enum Action {
 #[derive(Debug, Args)]
 struct Chosen {
     /// Directory, bucket or file with backups
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     from: String,
     /// Name of the backup, as `inspect` lists it [default: the latest]
     #[arg(long, value_name = "NAME")]
@@ -119,7 +120,7 @@ impl Arguments {
 
 impl Make {
     async fn run(self) -> Result<(), Failure> {
-        // The client is created first: its errors are found before anything is written.
+        // The client is created first, so that its errors are found before anything is written.
         let passphrase = self.keys.read()?;
         let client = self.data_dir.is_none().then(|| self.client(passphrase.as_ref())).transpose()?;
         let mut target = Target::open(&self.to).await?;
@@ -171,7 +172,8 @@ impl Make {
         // The server sends the keys before they are encrypted.
         if passphrase.is_some() && !options.is_private() {
             return Err(Failure::Usage(
-                "--keys-passphrase-file: the server sends keys: give an https:// address, or run this on the server's machine"
+                "--keys-passphrase-file: the server sends the keys unencrypted; give an https:// address, \
+                 or run this on the server's machine"
                     .to_owned(),
             ));
         }

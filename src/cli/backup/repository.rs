@@ -25,10 +25,10 @@ use tokio_util::io::StreamReader;
 use super::manifest::Manifest;
 use crate::cli::Failure;
 use crate::objects::{Location, S3Access, connect};
-use crate::system::{disk, regular};
+use crate::system::{disk, permission, regular};
 use crate::telemetry::chain;
 
-const BACKUPS: &str = "backups";
+pub(super) const BACKUPS: &str = "backups";
 const BLOBS: &str = "blobs";
 const NEW: &str = "new";
 const LOCK: &str = "lock";
@@ -71,7 +71,7 @@ impl Repository {
         Ok(Some(Self::Bucket { store, name: text.trim_end_matches('/').to_owned() }))
     }
 
-    /// Locks a directory for writing, and removes the files of incomplete backups from it. Returns the manifests too.
+    /// Locks a directory for writing, and removes the files of incomplete backups from it. Also returns the manifests.
     pub(super) async fn write(&self) -> Result<(Writing, Vec<Manifest>), Failure> {
         let Self::Directory(home) = self else {
             return Ok((Writing { _lock: None, made: false }, self.manifests().await?));
@@ -95,7 +95,7 @@ impl Repository {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(Failure::Failed(format!(
-                    "another backup writes to {}; wait for its end",
+                    "another backup is writing to {}; wait until it ends",
                     home.display()
                 )));
             }
@@ -160,10 +160,19 @@ impl Repository {
         Manifest::parse(&bytes, &format!("{}/{file}", self.name()))
     }
 
+    /// Reads all manifests. One that cannot be read is an error: it is unknown which files its backup needs.
     async fn manifests(&self) -> Result<Vec<Manifest>, Failure> {
         let mut manifests = Vec::new();
         for name in self.backups().await? {
-            manifests.push(self.manifest(Some(&name)).await?);
+            let manifest = self.manifest(Some(&name)).await.map_err(|failure| match failure {
+                Failure::Input(why) => Failure::Input(format!(
+                    "no backup is added beside one that cannot be read: {}; give another --to, or remove that manifest and with \
+                     it the backup",
+                    why.trim_end_matches("; use another backup")
+                )),
+                other => other,
+            });
+            manifests.push(manifest?);
         }
         Ok(manifests)
     }
@@ -361,24 +370,31 @@ fn is_blob(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Fails if `path` is in a data directory: the backup would be lost together with the data.
+/// Fails if `path`, which `flag` names, is in a data directory, with which it would be lost, or in a directory of other
+/// backups, which the next backup would refuse because of it.
 ///
 /// # Errors
 /// A message for the user.
-pub(super) fn check_outside(path: &Path) -> Result<(), Failure> {
+pub(super) fn check_outside(flag: &str, path: &Path) -> Result<(), Failure> {
     let path = std::path::absolute(path).map_err(|error| cannot_use(path, &error))?;
     // The existing part of the path may contain symbolic links.
     let real = path.ancestors().find_map(|folder| folder.canonicalize().ok()).unwrap_or_default();
     let home = real.ancestors().find(|folder| {
         folder.join("format").is_file() && folder.join("identity").is_file() && folder.join("lock").is_file()
     });
-    home.map_or(Ok(()), |home| {
-        Err(Failure::Usage(format!(
-            "--to {} is in the data directory {}, with which it would be lost; give another directory",
-            path.display(),
-            home.display()
-        )))
-    })
+    // The path itself may be a directory of backups.
+    let repository = real.ancestors().skip(usize::from(path.exists())).find(|folder| {
+        folder.join(BACKUPS).is_dir() && folder.join(BLOBS).is_dir() && folder.join(LOCK).is_file()
+    });
+    let why = match (home, repository) {
+        (Some(home), _) => format!("the data directory {}, with which it would be lost", home.display()),
+        (None, Some(other)) => format!(
+            "the directory of backups {}, which would accept no more backups because of it",
+            other.display()
+        ),
+        (None, None) => return Ok(()),
+    };
+    Err(Failure::Usage(format!("{flag} {} is in {why}; give another directory", path.display())))
 }
 
 fn blob(sha256: &str) -> String {
@@ -391,11 +407,18 @@ fn make(folder: &Path) -> io::Result<()> {
 
 /// Returns the error for a file or a directory that cannot be used.
 pub(in crate::cli) fn cannot_use(path: &Path, error: &io::Error) -> Failure {
-    Failure::Failed(format!("cannot use {}: {error}", path.display()))
+    Failure::Failed(format!("cannot use {}: {}", path.display(), permission::explanation(path, error)))
 }
 
 fn no_answer(name: &str, error: &object_store::Error) -> Failure {
-    Failure::Failed(format!("{name}: {}", chain(error)))
+    let why = chain(error);
+    // Without keys, the client asks the metadata service of a cloud machine.
+    let advice = if why.contains("169.254.169.254") {
+        "; on other machines, put keys into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    } else {
+        ""
+    };
+    Failure::Failed(format!("{name}: {why}{advice}"))
 }
 
 #[cfg(test)]
@@ -438,8 +461,24 @@ mod tests {
         assert!(!home.exists());
     }
 
+    #[tokio::test]
+    async fn nothing_is_added_or_removed_beside_a_backup_that_cannot_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path();
+        let kept = home.join(format!("blobs/ab/{}", hash("ab")));
+        fs::create_dir_all(kept.parent().unwrap()).unwrap();
+        fs::create_dir(home.join(BACKUPS)).unwrap();
+        fs::write(&kept, b"x").unwrap();
+        for content in ["{", r#"{"format": 99}"#] {
+            fs::write(home.join("backups/a.json"), content).unwrap();
+            let refused = Repository::Directory(home.to_owned()).write().await.err().unwrap().to_string();
+            assert!(refused.contains("backups/a.json") && refused.contains("give another --to"), "{refused}");
+            assert!(!refused.contains("use another backup") && kept.exists(), "{refused}");
+        }
+    }
+
     #[test]
-    fn a_place_in_a_data_directory_is_refused() {
+    fn a_place_in_a_data_directory_or_among_backups_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         fs::create_dir_all(data.join("objects")).unwrap();
@@ -448,9 +487,21 @@ mod tests {
         }
         std::os::unix::fs::symlink(&data, folder.path().join("link")).unwrap();
         for inside in ["data", "data/backups", "data/objects/a/b", "link/backups.tar"] {
-            let refused = check_outside(&folder.path().join(inside)).unwrap_err().to_string();
+            let refused = check_outside("--to", &folder.path().join(inside)).unwrap_err().to_string();
             assert!(refused.contains("is in the data directory"), "{refused}");
         }
-        check_outside(&folder.path().join("backups")).unwrap();
+        let shelf = folder.path().join("shelf");
+        for part in [BACKUPS, BLOBS] {
+            fs::create_dir_all(shelf.join(part)).unwrap();
+        }
+        fs::write(shelf.join(LOCK), b"").unwrap();
+        fs::write(shelf.join("old.tar"), b"").unwrap();
+        for inside in ["shelf/restored", "shelf/new.tar", "shelf/old.tar", "shelf/blobs/ab"] {
+            let refused = check_outside("--into", &folder.path().join(inside)).unwrap_err().to_string();
+            assert!(refused.contains("is in the directory of backups"), "{refused}");
+        }
+        for outside in ["backups", "shelf", "shelf/"] {
+            check_outside("--to", &folder.path().join(outside)).unwrap();
+        }
     }
 }

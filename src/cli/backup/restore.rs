@@ -1,8 +1,8 @@
-//! `entityd restore`: makes a data directory from a backup.
+//! `entityd restore`: creates a data directory from a backup.
 //!
 //! The directory is filled in place, since it may be a mount point. The file `restoring` is created first and is
 //! renamed to `format` at the end: a server rejects a directory without `format`, and a restore empties one with
-//! `restoring` and starts again. The file `restored` explains the missing queue to the first start of the server.
+//! `restoring` and starts again. The file `restored` tells the first start of the server why the queue is missing.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -10,20 +10,22 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
 use super::describe::{describe, left_out};
 use super::keys::{self, Key, PassphraseOption};
 use super::manifest::{Entry, KEYS, LAST, Manifest};
-use super::repository::cannot_use;
+use super::repository::{cannot_use, check_outside};
 use super::stored::Stored;
 use crate::app;
 use crate::cli::context::runtime;
 use crate::cli::exit::OrFail;
-use crate::cli::interrupt::stopped;
+use crate::cli::interrupt::{stopped, unless_stopped};
 use crate::cli::progress::Progress;
 use crate::cli::{Failure, output};
+use crate::system::permission::{self, Access};
 use crate::system::{data_dir, disk, regular};
 
 /// The file that marks a directory as being restored.
@@ -42,13 +44,14 @@ const TOP: [&str; 10] = [
     "tls",
 ];
 
-/// Makes a data directory from a backup
+/// Creates a data directory from a backup
 ///
 /// The directory must be new or empty; a restore that was killed may be repeated there. The restored directory has
 /// the identity of the one that was backed up: never run two servers on copies of one data directory.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
     /// Directory, bucket or file with backups
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     from: String,
     /// New or empty directory
     #[arg(long, value_name = "DIR")]
@@ -70,15 +73,16 @@ impl Arguments {
     pub(in crate::cli) fn run(self) -> Result<(), Failure> {
         runtime()?.block_on(async {
             let passphrase = self.keys.read()?;
+            check_outside("--into", &self.into)?;
             let stored = Stored::open(&self.from)?;
-            let manifest = stored.manifest(self.backup.as_deref()).await?;
+            let manifest = unless_stopped(stored.manifest(self.backup.as_deref())).await?;
             if !self.json {
                 output::print(&left_out(&manifest))?;
             }
-            let keys = keys::decrypted(&stored, &manifest, passphrase.as_ref()).await?;
+            let keys = unless_stopped(keys::decrypted(&stored, &manifest, passphrase.as_ref())).await?;
             if self.dry_run {
                 Place::check(&self.into, &manifest)?;
-                stored.check_sizes(&manifest).await?;
+                unless_stopped(stored.check_sizes(&manifest)).await?;
             } else {
                 restore(&stored, &manifest, &keys, &self.into).await?;
             }
@@ -116,7 +120,8 @@ pub(super) fn verify(
         None => tempfile::tempdir().or_fail()?,
     };
     let path = folder.path().join("data");
-    runtime.block_on(async {
+    // An interruption drops the directory, which removes it.
+    runtime.block_on(unless_stopped(async {
         let passphrase = passphrase.read()?;
         let stored = Stored::open(from)?;
         let manifest = stored.manifest(backup).await?;
@@ -125,7 +130,7 @@ pub(super) fn verify(
         let held = app::restored::check(&path, manifest.about.objects.is_empty()).await;
         let held = held.map_err(|error| {
             let why = crate::telemetry::chain(&error);
-            Failure::Input(format!("the backup {} was restored and is not intact: {why}", manifest.backup))
+            Failure::Input(format!("the backup {} was restored but is not intact: {why}", manifest.backup))
         })?;
         let mut said = describe(&manifest);
         said["projects"] = json!(held.projects);
@@ -142,7 +147,7 @@ pub(super) fn verify(
                 held.uploads
             )
         })
-    })
+    }))
 }
 
 async fn restore(stored: &Stored, manifest: &Manifest, keys: &[Key], into: &Path) -> Result<(), Failure> {
@@ -166,17 +171,23 @@ async fn restore(stored: &Stored, manifest: &Manifest, keys: &[Key], into: &Path
 /// A directory that is being restored.
 struct Place {
     path: PathBuf,
-    /// The locked file: its lock prevents concurrent restores.
+    /// The marker file, whose lock prevents concurrent restores.
     _marker: File,
     /// True if this restore created the directory.
     made: bool,
 }
 
 impl Place {
-    /// Checks that a backup may be restored here.
+    /// Checks that a backup may be restored into `path`.
     fn check(path: &Path, manifest: &Manifest) -> Result<(), Failure> {
         let failed = |error: io::Error| cannot_use(path, &error);
         let existing = path.ancestors().find(|ancestor| ancestor.is_dir()).unwrap_or(Path::new("."));
+        if path.is_symlink() && !path.exists() {
+            return Err(Failure::Usage(format!(
+                "--into {} is a link to a place that does not exist; is the volume mounted?",
+                path.display()
+            )));
+        }
         if path.exists() && !path.is_dir() {
             return Err(Failure::Usage(format!("--into {} is not a directory", path.display())));
         }
@@ -190,11 +201,12 @@ impl Place {
                 stranger.display()
             )));
         }
+        permission::check(existing, Access::WRITE_OK | Access::EXEC_OK).map_err(failed)?;
         let free = disk::room(existing).map_err(failed)?.free_bytes;
         let needed = manifest.bytes();
         if free < needed {
             return Err(Failure::Failed(format!(
-                "the backup needs {needed} bytes, and {free} bytes are free at {}",
+                "the backup needs {needed} bytes, but only {free} bytes are free at {}",
                 existing.display()
             )));
         }
@@ -213,7 +225,7 @@ impl Place {
         match marker.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(Failure::Failed(format!("another restore fills {}", path.display())));
+                return Err(Failure::Failed(format!("another restore is writing to {}", path.display())));
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
@@ -252,7 +264,7 @@ impl Place {
         stored.copy(entry, &mut file).await
     }
 
-    /// Creates a file, with its folder.
+    /// Creates a file, and its folder if that is missing.
     fn create(&self, path: &str) -> Result<File, Failure> {
         let path = self.path.join(path);
         let failed = |error: io::Error| cannot_use(&path, &error);

@@ -1,17 +1,20 @@
-//! The data directory that is backed up. That of a running server is read through its operations listener, that of a
-//! stopped one directly.
+//! Reads the data directory that is backed up: that of a running server through its operations listener, and that of a
+//! stopped server directly.
 
+use std::fs;
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures::TryStreamExt;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tokio_util::io::StreamReader;
 
-use super::repository::Reader;
+use super::repository::{Reader, cannot_use};
 use crate::app::snapshot::{About, Listed, Snapshot};
 use crate::cli::Failure;
 use crate::cli::exit::OrFail;
@@ -21,8 +24,11 @@ use crate::system::data_dir::DataDir;
 
 /// The maximum number of bytes of a server's description of a snapshot.
 const LINE_BYTES_MAX: u64 = 1 << 20;
-/// The maximum number of bytes of the list of a snapshot's files, enough for some million lines.
+/// The maximum number of bytes of the list of a snapshot's files, enough for several million lines.
 const LISTING_BYTES_MAX: u64 = 1 << 30;
+
+/// The time limit for the server to confirm that it has removed a snapshot.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A snapshot of a data directory.
 pub(super) enum Source {
@@ -46,13 +52,13 @@ struct Taken {
 }
 
 impl Source {
-    /// Makes a running server take a snapshot.
+    /// Requests a snapshot from a running server.
     pub(super) async fn serving(client: Client, with_keys: bool) -> Result<Self, Failure> {
         let wish = json!({ "with_keys": with_keys });
         let answer = client.begin("snapshots", &wish).await.map_err(|failure| match failure {
-            // A server from before snapshots does not have this path.
+            // A server of an older version, without snapshots, does not have this path.
             Failure::Input(detail) => Failure::Failed(format!(
-                "the server takes no snapshot ({detail}): is it of an older version? Stop it, and give --data-dir"
+                "the server cannot take a snapshot ({detail}); if it is of an older version, stop it and give --data-dir"
             )),
             other => other,
         })?;
@@ -62,7 +68,7 @@ impl Source {
         first.read_line(&mut line).await.map_err(|error| cut(&error))?;
         let taken = serde_json::from_str(&line);
         let Taken { snapshot, about } = taken.map_err(|_| {
-            Failure::Failed("the server describes its snapshot in the form of another version".to_owned())
+            Failure::Failed("the server describes its snapshot in the format of another version".to_owned())
         })?;
         Ok(Self::Serving { client, snapshot, about, _held: held })
     }
@@ -73,11 +79,18 @@ impl Source {
         inputs.flags.insert("data_dir", data_dir.to_string_lossy().into_owned());
         let settings = config::load(&inputs)?.settings;
         let path = PathBuf::from(&settings.data_dir);
-        if !path.join("format").is_file() {
-            return Err(Failure::Usage(format!(
-                "{} is not a data directory: it has no file `format`",
-                path.display()
-            )));
+        let format = path.join("format");
+        match fs::metadata(&format) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(cannot_use(&format, &error));
+            }
+            found if found.as_ref().is_ok_and(fs::Metadata::is_file) => {}
+            _ => {
+                return Err(Failure::Usage(format!(
+                    "{} is not a data directory: it has no file `format`",
+                    path.display()
+                )));
+            }
         }
         let take = move || {
             let home = DataDir::open(&path).or_fail()?;
@@ -102,7 +115,7 @@ impl Source {
                 let mut bytes = Vec::new();
                 reader.take(LISTING_BYTES_MAX).read_to_end(&mut bytes).await.map_err(|error| cut(&error))?;
                 if bytes.len() as u64 == LISTING_BYTES_MAX {
-                    return Err(Failure::Failed("the list of the snapshot has no end".to_owned()));
+                    return Err(Failure::Failed("the list of files in the snapshot is too long".to_owned()));
                 }
                 Box::new(io::Cursor::new(bytes))
             }
@@ -110,7 +123,11 @@ impl Source {
         };
         let parse = |line: io::Result<String>| {
             let line = line.map_err(|error| cut(&error))?;
-            let wrong = |_| Failure::Failed("the list of the snapshot is of another version".to_owned());
+            let wrong = |_| {
+                Failure::Failed(
+                    "the list of files in the snapshot is in the format of another version".to_owned(),
+                )
+            };
             serde_json::from_str(&line).map_err(wrong)
         };
         lines.lines().map(parse).collect()
@@ -136,7 +153,8 @@ impl Source {
     /// Removes the snapshot. If the server does not get the request, it removes the snapshot when the connection ends.
     pub(super) async fn close(self) {
         if let Self::Serving { client, snapshot, .. } = &self {
-            let _ = client.remove(&format!("snapshots/{snapshot}")).await;
+            let path = format!("snapshots/{snapshot}");
+            let _ = timeout(CLOSE_TIMEOUT, client.remove(&path)).await;
         }
     }
 }

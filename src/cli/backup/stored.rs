@@ -1,12 +1,13 @@
 //! An existing backup: in a repository, or in one file.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 
 use super::archive::Index;
 use super::copy::copy;
 use super::manifest::{Entry, Manifest};
-use super::repository::{Reader, Repository};
+use super::repository::{BACKUPS, Reader, Repository, cannot_use};
 use crate::cli::Failure;
 
 /// One or more existing backups.
@@ -21,11 +22,14 @@ impl Stored {
         let path = Path::new(from);
         match Repository::bucket(from)? {
             Some(repository) => Ok(Self::Repository(repository)),
-            None if path.join("backups").is_dir() => {
-                Ok(Self::Repository(Repository::Directory(path.to_owned())))
-            }
-            None if path.is_dir() => Err(Failure::Input(format!("{from} holds no backup"))),
-            None => Index::open(path).map(Self::File),
+            None => match fs::metadata(path.join(BACKUPS)) {
+                Ok(found) if found.is_dir() => Ok(Self::Repository(Repository::Directory(path.to_owned()))),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    Err(cannot_use(path, &error))
+                }
+                _ if path.is_dir() => Err(Failure::Input(format!("{from} holds no backup"))),
+                _ => Index::open(path).map(Self::File),
+            },
         }
     }
 
@@ -45,7 +49,7 @@ impl Stored {
                 let manifest = index.manifest().await?;
                 match backup.filter(|name| *name != manifest.backup) {
                     Some(name) => Err(Failure::Input(format!(
-                        "the file holds the backup {}, and not {name}",
+                        "the file holds the backup {}, not {name}",
                         manifest.backup
                     ))),
                     None => Ok(manifest),
@@ -54,7 +58,7 @@ impl Stored {
         }
     }
 
-    /// Checks that every entry exists with its size.
+    /// Checks that every entry exists and has the right size.
     pub(in crate::cli) async fn check_sizes(&self, manifest: &Manifest) -> Result<(), Failure> {
         for entry in &manifest.entries {
             let found = match self {
@@ -89,13 +93,13 @@ impl Stored {
         }
         match copied {
             Ok(sha256) if sha256 == entry.sha256 => Ok(()),
-            Ok(_) => Err(damaged(entry, "its SHA-256 is another")),
+            Ok(_) => Err(damaged(entry, "its SHA-256 does not match")),
             Err(error) => Err(damaged(entry, &error.to_string())),
         }
     }
 }
 
-/// Passes bytes to a writer, and records that an error is a write error rather than a read error.
+/// Passes bytes to a writer, and keeps its error, which tells write errors from read errors.
 struct Sink<'a, W> {
     writer: &'a mut W,
     failure: Option<io::Error>,

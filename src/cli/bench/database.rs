@@ -23,7 +23,7 @@ use crate::system::sqlite::{Losses, Owner};
 /// The environment variable with the password.
 const PASSWORD: &str = "ENTITYD_DATABASE_PASSWORD";
 
-/// Reports parts of one run: each sets a bit in the run's row, and is committed before it is answered
+/// Reports parts of one run: each report sets a bit in the run's row, and is committed before it is acknowledged
 ///
 /// Measures `SQLite` in a temporary directory, or an empty database in `PostgreSQL`, which should be dropped
 /// afterwards.
@@ -33,10 +33,10 @@ pub(in crate::cli) struct Arguments {
     /// `ENTITYD_DATABASE_PASSWORD`
     #[arg(long, default_value = "", hide_default_value = true)]
     database: String,
-    /// Reports
+    /// Number of reports
     #[arg(long, default_value_t = 20_000)]
     reports: u32,
-    /// Workers, each waiting for the answer to its report
+    /// Number of workers; each waits for the response to its report
     #[arg(long, default_value_t = 64)]
     workers: usize,
     /// End the output with a line that holds one JSON object
@@ -55,12 +55,10 @@ struct Report {
 
 impl Arguments {
     pub(in crate::cli) fn run(self) -> Result<(), Failure> {
-        let Some(location) = Location::parse(&self.database) else {
-            return Err(Failure::Usage("--database is no URL such as postgres://user@host/name".to_owned()));
-        };
+        let location = location(&self.database)?;
         let folder = tempfile::tempdir().map_err(|error| Failure::Failed(error.to_string()))?;
         let report = runtime()?.block_on(async {
-            let store = open(&location, folder.path()).await?;
+            let store = open_store(&location, folder.path()).await?;
             let report = measure(&store, self.reports, self.workers).await?;
             store.close().await?;
             Ok::<_, Error>(report)
@@ -75,7 +73,14 @@ impl Arguments {
     }
 }
 
-async fn open(location: &Location, folder: &Path) -> Result<Arc<dyn Store>, Error> {
+/// Parses the flag `--database`.
+pub(super) fn location(text: &str) -> Result<Location, Failure> {
+    let refused = || Failure::Usage("--database is no URL such as postgres://user@host/name".to_owned());
+    Location::parse(text).ok_or_else(refused)
+}
+
+/// Opens the database at `location`, or a new one in `folder`.
+pub(super) async fn open_store(location: &Location, folder: &Path) -> Result<Arc<dyn Store>, Error> {
     let file = folder.join("metadata.db");
     let identity = Identity::random(&Entropy::system());
     let owner = Owner {

@@ -15,11 +15,11 @@ use crate::linkage::encoding::{self, Summary, binary, json};
 use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::runtime::clock::Stopwatch;
 
-/// Measures how fast uploads are checked and laid out
+/// Measures how fast uploads are checked and stored
 ///
-/// Makes uploads of random encodings in a temporary directory: as JSON, as JSON with blocks, and binary. Each is then
+/// Generates uploads of random encodings in a temporary directory: as JSON, as JSON with blocks, and binary. Each is then
 /// read as a stream, checked, written as matrix and block entries, indexed, and synced to disk, on one core. The rate
-/// is the upload's bytes over the time of all these steps.
+/// is the size of the upload divided by the time of all these steps.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Records in each upload

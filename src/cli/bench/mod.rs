@@ -1,6 +1,7 @@
 //! `entityd bench`: benchmarks of this machine.
 
 mod database;
+mod fleet;
 mod ingest;
 mod objects;
 mod people;
@@ -22,6 +23,7 @@ pub(super) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Subject {
     Database(database::Arguments),
+    Fleet(fleet::Arguments),
     Ingest(ingest::Arguments),
     Objects(objects::Arguments),
     Queue(queue::Arguments),
@@ -33,6 +35,7 @@ impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         match self.subject {
             Subject::Database(arguments) => arguments.run(),
+            Subject::Fleet(arguments) => arguments.run(),
             Subject::Ingest(arguments) => arguments.run(),
             Subject::Objects(arguments) => arguments.run(),
             Subject::Queue(arguments) => arguments.run(),

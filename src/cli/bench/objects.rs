@@ -30,18 +30,18 @@ const BUCKET: &str = "entityd-bench";
 
 /// Puts and gets objects of 4 KiB and 64 MiB through an S3 endpoint
 ///
-/// Each put is on the disk before it is answered, and each get is read in full. The endpoint is a server of
-/// its own in this process, in a temporary directory, unless another one is named; the credentials for that
-/// one are taken from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`.
+/// Each put is on disk before it is acknowledged, and each get is read in full. By default, the endpoint is a private
+/// server in this process, with a temporary directory. The credentials for another endpoint are taken from
+/// `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Objects of 4 KiB
+    /// Number of objects of 4 KiB
     #[arg(long, value_name = "N", default_value_t = 4_000, value_parser = value_parser!(u32).range(1..))]
     small: u32,
-    /// Objects of 64 MiB
+    /// Number of objects of 64 MiB
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = value_parser!(u32).range(1..))]
     large: u32,
-    /// Requests under way at once
+    /// Number of concurrent requests
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = value_parser!(u32).range(1..=1024))]
     clients: u32,
     /// Another endpoint to measure, such as <http://127.0.0.1:3900>
@@ -151,7 +151,9 @@ impl Arguments {
         });
         let sizes: Vec<usize> = gets.buffer_unordered(self.clients as usize).try_collect().await.or_fail()?;
         if sizes.iter().any(|found| *found != size) {
-            return Err(Failure::Failed("an object came back shorter or longer than it was put".to_owned()));
+            return Err(Failure::Failed(
+                "an object was returned shorter or longer than it was stored".to_owned(),
+            ));
         }
         Ok(f64::from(count) / watch.seconds())
     }
@@ -200,7 +202,7 @@ async fn create_bucket(store: &AmazonS3) -> Result<(), Failure> {
     let answer = outgoing::client().build().or_fail()?.put(url).send().await.or_fail()?;
     match answer.status().as_u16() {
         200 | 409 => Ok(()),
-        status => Err(Failure::Failed(format!("the bucket {BUCKET} cannot be made: status {status}"))),
+        status => Err(Failure::Failed(format!("the bucket {BUCKET} cannot be created: status {status}"))),
     }
 }
 

@@ -38,7 +38,7 @@ fn encode(tokens: &[u64], encoding_bytes: usize) -> Vec<u8> {
 pub(super) struct Draw(u64);
 
 impl Draw {
-    /// Returns the sequence of this seed.
+    /// Returns the sequence for `seed`.
     pub(super) fn new(seed: u64) -> Self {
         Self(seed)
     }

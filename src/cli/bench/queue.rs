@@ -1,5 +1,5 @@
-//! `entityd bench queue`: the rate and latency of jobs in the embedded queue, or in one in Redis. Every job is on disk
-//! before it is acknowledged.
+//! `entityd bench queue`: the rate and latency of jobs in the embedded queue, or in a queue in Redis. Every job is on
+//! disk before it is acknowledged.
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -28,14 +28,13 @@ const STAMP_BYTES: usize = 16;
 
 /// Puts jobs through the job queue: enqueue, claim, run (nothing), acknowledge
 ///
-/// Every enqueue and every acknowledgement is followed by an fsync before its answer; every delivery is
-/// checked.
+/// Every enqueue and every acknowledgement is synced to disk before its response; every delivery is checked.
 #[derive(Clone, Debug, clap::Args)]
 pub(in crate::cli) struct Arguments {
-    /// Jobs to put through
+    /// Number of jobs
     #[arg(long, default_value_t = 500_000)]
     jobs: usize,
-    /// Queues over which the jobs are spread
+    /// Number of queues among which the jobs are distributed
     #[arg(long, default_value_t = 10)]
     queues: usize,
     /// Bytes of each job's payload, at least 16
@@ -50,19 +49,19 @@ pub(in crate::cli) struct Arguments {
     /// Tasks that run jobs, each waiting for its own acknowledgement
     #[arg(long, default_value_t = 512)]
     workers: usize,
-    /// Jobs a second that are offered, evenly, by single-job enqueues; 0: as many as possible
+    /// Jobs per second, enqueued one by one at a constant rate; 0 means as many as possible
     #[arg(long, default_value_t = 0)]
     rate: u64,
-    /// Jobs that wait all the time in a queue from which no worker claims
+    /// Number of additional jobs, in a queue from which no worker claims
     #[arg(long, default_value_t = 0)]
     backlog: usize,
     /// Threads for clients and workers
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Directory of the queue, which is kept; a temporary one otherwise
+    /// Directory of the queue, which is kept [default: a temporary directory]
     #[arg(long)]
     data_dir: Option<PathBuf>,
-    /// An empty database of Redis instead, such as `redis://127.0.0.1:6379/9`; an interrupted benchmark leaves its
+    /// Empty Redis database to use instead, such as `redis://127.0.0.1:6379/9`; an interrupted benchmark leaves its
     /// jobs there
     #[arg(long, value_parser = queue_url, conflicts_with = "data_dir")]
     queue: Option<QueueUrl>,
@@ -97,7 +96,7 @@ impl Arguments {
     pub(in crate::cli) fn run(self) -> Result<(), Failure> {
         if self.payload_bytes < STAMP_BYTES || self.batch == 0 || self.queues == 0 || self.workers == 0 {
             return Err(Failure::Usage(format!(
-                "a payload has {STAMP_BYTES} bytes at least; batch, queues and workers are positive"
+                "--payload-bytes must be at least {STAMP_BYTES}; --batch, --queues and --workers must be positive"
             )));
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -124,7 +123,7 @@ fn failed(error: &Error) -> Failure {
 
 async fn measure(arguments: Arc<Arguments>, directory: &Path) -> Result<Report, Error> {
     let watch = Stopwatch::start();
-    let broker = open(&arguments, directory).await?;
+    let broker = open_broker(arguments.queue.as_ref(), directory).await?;
     let (open_seconds, resident_bytes_opened) = (watch.seconds(), resident_bytes());
     let mut backlog = None;
     if arguments.backlog > 0 {
@@ -158,13 +157,14 @@ async fn measure(arguments: Arc<Arguments>, directory: &Path) -> Result<Report, 
     Ok(report)
 }
 
-fn queue_url(text: &str) -> Result<QueueUrl, String> {
+pub(super) fn queue_url(text: &str) -> Result<QueueUrl, String> {
     QueueUrl::parse(text).ok_or_else(|| "give redis://[user[:password]@]host[:port][/database]".to_owned())
 }
 
-async fn open(arguments: &Arguments, directory: &Path) -> Result<Arc<dyn Broker>, Error> {
+/// Opens the queue at `url`, or the embedded one in `directory`.
+pub(super) async fn open_broker(url: Option<&QueueUrl>, directory: &Path) -> Result<Arc<dyn Broker>, Error> {
     let entropy = Entropy::system();
-    let Some(url) = arguments.queue.clone() else {
+    let Some(url) = url.cloned() else {
         return Ok(Arc::new(SledBroker::open(directory, Settings::default(), entropy)?));
     };
     crate::edge::tls::install_provider();
@@ -262,7 +262,7 @@ impl Course {
         self.broker.enqueue(&jobs, now).await.map(|_| ())
     }
 
-    /// Enqueues single jobs at a constant rate, without waiting for the answers of earlier ones.
+    /// Enqueues single jobs at a constant rate, without waiting for the responses to earlier ones.
     async fn offer(self: Arc<Self>) -> Result<(), Error> {
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / self.arguments.rate as u32);
         let mut calls = JoinSet::new();
@@ -329,7 +329,7 @@ impl Course {
     }
 }
 
-/// Returns the resident memory of the process in bytes, 0 where the system does not report it.
+/// Returns the resident memory of the process in bytes; 0 if the system does not report it.
 fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -10,7 +10,7 @@ pub(super) fn print(report: &impl Serialize, json_alone: bool, sentence: &str) -
     output::print(&if json_alone { format!("{line}\n") } else { format!("{sentence}\n{line}\n") })
 }
 
-/// Returns the peak resident memory of this process in bytes, where the system reports it.
+/// Returns the peak resident memory of this process in bytes, if the system reports it.
 pub(super) fn peak_resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

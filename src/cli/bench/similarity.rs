@@ -17,31 +17,31 @@ use crate::model::Threshold;
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::compute::Pool;
 
-/// Compares two sets of encodings, each record with each
+/// Compares every record of one set of encodings with every record of another
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Encodings of the left side, row by row; generated when left out
+    /// Encodings of the left side, row by row [default: generated encodings]
     #[arg(long, value_name = "FILE", requires = "right")]
     left: Option<PathBuf>,
     /// Encodings of the right side
     #[arg(long, value_name = "FILE", requires = "left")]
     right: Option<PathBuf>,
-    /// Bytes of an encoding
+    /// Size of an encoding in bytes
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=4096))]
     encoding_bytes: u16,
-    /// Records to generate on either side
+    /// Number of records to generate on each side
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     records: u32,
     /// Minimum score of a candidate pair
     #[arg(long, value_name = "T", default_value = "0.8")]
     threshold: Threshold,
-    /// Threads that compare (0: one for each core)
+    /// Number of threads that compare; 0 means one for each core
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
-    /// portable, popcnt, avx2, avx512, amx or neon [default: the fastest that runs here]
+    /// Comparison kernel: portable, popcnt, avx2, avx512, amx or neon [default: the fastest that runs here]
     #[arg(long, value_name = "NAME", value_parser = crate::cli::context::kernel)]
     kernel: Option<Kernel>,
-    /// Measurements, of which the best counts
+    /// Number of measurements; the best counts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
     /// Print only a line with one JSON object
@@ -160,7 +160,7 @@ const BRUTE_FORCE_ROWS: usize = 2000;
 impl Report {
     fn sifting(&self) -> String {
         match (self.signature_parts, self.components) {
-            (0, 0) => "nothing sifted".to_owned(),
+            (0, 0) => "no filter".to_owned(),
             (parts, 0) => format!("{parts} parts"),
             (_, components) => format!("{components} components"),
         }

@@ -13,20 +13,20 @@ use crate::runtime::clock::Stopwatch;
 
 /// Solves random candidate pairs
 ///
-/// The pairs are generated as they are solved, so memory is the solver's own. With --runs they are in
-/// temporary files instead, as comparing would leave them, and are merged on the way to the solver.
+/// The pairs are generated while they are solved, so the measured memory is that of the solver. With --runs they are
+/// written to temporary files first, as by a comparison, and are merged while they are solved.
 #[derive(Clone, Debug, clap::Args)]
 pub(in crate::cli) struct Arguments {
-    /// Candidate pairs
+    /// Number of candidate pairs
     #[arg(long, value_name = "N", default_value_t = 5_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pairs: u64,
-    /// Parties over which the pairs are spread
+    /// Number of parties among which the pairs are distributed
     #[arg(long, value_name = "P", default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..=1024))]
     parties: u32,
-    /// Records of each party [default: a twentieth of the pairs]
+    /// Number of records of each party [default: a twentieth of the pairs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     records: Option<u32>,
-    /// Sorted files that the pairs are merged from, 24 bytes a pair on the disk [default: none]
+    /// Number of sorted files from which the pairs are merged, with 24 bytes for each pair [default: none]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     runs: Option<u32>,
     /// Print only a line with one JSON object
@@ -44,7 +44,7 @@ struct Report {
     runs: u32,
     seconds: f64,
     groups: u64,
-    /// The peak memory; `None` where the system does not report it.
+    /// The peak memory; `None` if the system does not report it.
     peak_resident_bytes: Option<u64>,
 }
 
@@ -88,7 +88,7 @@ impl Arguments {
     }
 }
 
-/// Returns `count` pairs of random records with falling scores. Few pairs occur twice.
+/// Returns `count` pairs of random records with decreasing scores. Few pairs occur twice.
 fn random_pairs(count: u64, parties: u32, records: u32) -> impl Iterator<Item = Result<Pair, pairs::Error>> {
     let mut draw = super::people::Draw::new(1);
     (0..count).map(move |at| {

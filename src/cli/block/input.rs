@@ -38,7 +38,7 @@ pub(super) struct Source<'a> {
     pub(super) has_header: bool,
 }
 
-/// Makes the blocks.
+/// Creates the blocks.
 pub(super) fn block(source: &Source<'_>, progress: Progress) -> Result<Blocked, Failure> {
     let text = read_text(source.config)?;
     let takes_encodings =
@@ -71,7 +71,7 @@ pub(super) fn block(source: &Source<'_>, progress: Progress) -> Result<Blocked, 
 fn block_encodings(source: &Source<'_>, text: &str) -> Result<Blocked, Failure> {
     let config = Config::read(text, None).map_err(|mistakes| refuse(source.config, &mistakes))?;
     let Method::LambdaFold(settings) = &config.method else {
-        return Err(Failure::Input("only lambda-fold takes encodings".to_owned()));
+        return Err(Failure::Input("only lambda-fold accepts encodings".to_owned()));
     };
     let (blocks, records) = fold(settings, source.data)?;
     Ok(Blocked { blocks, strategies: Vec::new(), records, config })
@@ -87,7 +87,7 @@ fn fold(settings: &LambdaFold, path: &Path) -> Result<(Blocks, usize), Failure> 
     let encodings: Encodings = serde_json::from_reader(BufReader::new(file)).map_err(|error| {
         // The parser's message may quote an encoding.
         let (line, column) = (error.line(), error.column());
-        refused(&format!("line {line}, column {column}: this is no JSON of the form {{\"clks\": [...]}}"))
+        refused(&format!("line {line}, column {column}: this is not JSON of the form {{\"clks\": [...]}}"))
     })?;
     let mut building = settings.begin();
     for (number, encoding) in encodings.clks.iter().enumerate() {
@@ -132,7 +132,7 @@ impl Table<'_> {
         Ok(names)
     }
 
-    /// Calls `each` with every row, without white space around the values.
+    /// Calls `each` with every row, after trimming the values.
     fn for_each(
         &mut self,
         mut each: impl FnMut(&[&str]) -> Result<(), blocking::Error>,

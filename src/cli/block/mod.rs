@@ -16,16 +16,28 @@ use super::table::TableArguments;
 use super::{context, secret};
 use crate::encoder::blocking::Statistics;
 
+/// A configuration, for `--help`.
+const EXAMPLE: &str = r#"Example, for a CSV with the columns name and born. Records whose names begin with the same three
+letters are in a block, and so are those with the same date of birth. Blocks with half of the
+records or more are left out.
+  {"type": "p-sig", "version": 1, "config": {
+    "blocking-features": ["name", "born"],
+    "filter": {"type": "ratio", "min": 0, "max": 0.5},
+    "blocking-filter": {"type": "bloom filter", "number-hash-functions": 4, "bf-len": 2048},
+    "signatureSpecs": [
+      [{"type": "characters-at", "config": {"pos": [":3"]}, "feature": "name"}],
+      [{"type": "feature-value", "feature": "born"}]]}}"#;
+
 /// Puts the records of a CSV into blocks, so that only records of a block are compared
 ///
-/// The configuration is the one of blocklib 0.1, and the blocks are the same: P-Sig (with feature-value, characters-at and
-/// metaphone) on a CSV, lambda-fold on a CSV or on encodings. Blanks around values do not count. The result is JSON with
-/// the blocks of each record, numbered from 0, as anonlink-client writes it and as an upload takes it beside the
-/// encodings.
+/// The configuration and the blocks are those of blocklib 0.1: P-Sig (with feature-value, characters-at and metaphone) on
+/// a CSV, lambda-fold on a CSV or on encodings. Whitespace around values is ignored. The result is JSON with the blocks of
+/// each record, numbered from 0, as anonlink-client writes it and as an upload accepts it beside the encodings.
 ///
 /// Block names are hashes of personal data without a key: anyone who can guess a value can check the guess. With
 /// --keyed they also depend on a secret. This is incompatible with blocklib: every party must use --keyed.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLE)]
 pub(super) struct Arguments {
     /// CSV with a record in each row, or JSON with encodings if the configuration says input-clks; - is standard input
     #[arg(value_name = "DATA")]
@@ -59,7 +71,7 @@ impl Arguments {
             .flatten()
             .map(PathBuf::as_path)
             .collect();
-        let destination = Destination::open_beside(self.output.as_deref(), &read, &unfinished)?;
+        let destination = Destination::open_beside(self.output.as_deref(), &read, unfinished)?;
         let progress = Progress::new();
         let source = Source {
             data: &self.data,

@@ -11,7 +11,7 @@ use crate::cli::destination::Destination;
 use crate::cli::exit::Failure;
 use crate::encoder::blocking::{Blocks, ByRecord, Statistics, Texts};
 
-/// The bytes of a keyed hash that are used as the name of a block.
+/// The number of bytes of a keyed hash that form the name of a block.
 const NAME_BYTES: usize = 16;
 
 /// Replaces the names of blocks by hashes keyed with a secret.
@@ -49,7 +49,7 @@ fn write_blocks(names: &Texts, by_record: &ByRecord, out: &mut impl Write) -> io
         let comma = if at == 0 { "" } else { ", " };
         write!(out, "{comma}\"{record}\": [")?;
         for (at, number) in numbers.iter().enumerate() {
-            // A name has only digits, letters, and the punctuation of a tuple, so that no character needs an escape.
+            // A name has only digits, letters, and the punctuation of a tuple, so no character needs an escape.
             out.write_all(if at == 0 { b"\"" } else { b",\"" })?;
             out.write_all(names.get(*number as usize).as_bytes())?;
             out.write_all(b"\"")?;

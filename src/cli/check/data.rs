@@ -1,6 +1,6 @@
 //! Checks the data directory: its lock, version, permissions, disk and file dates.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::metadata::sqlite;
 use crate::runtime::clock::{Clock, Stopwatch, Timestamp};
 use crate::system::data_dir::{self, FORMAT};
-use crate::system::{disk, file_system};
+use crate::system::{disk, file_system, regular};
 
 /// The number of syncs that are measured.
 const SYNCS: usize = 32;
@@ -22,18 +22,22 @@ const SLOW: Duration = Duration::from_millis(20);
 /// The number of bytes written before each measured sync.
 const CHANGE_BYTES: usize = 4096;
 /// The offset of `user_version` in the header of an `SQLite` file.
-const VERSION_AT: u64 = 60;
+const VERSION_AT: usize = 60;
+/// The size of that header.
+const HEADER_BYTES: u64 = 100;
+/// The first bytes of an `SQLite` file.
+const MAGIC: &[u8] = b"SQLite format 3\0";
 /// A file date this far in the future proves that the clock is wrong.
 const AHEAD: Duration = Duration::from_mins(1);
 
 pub(super) fn check(settings: &Settings) -> Vec<Finding> {
     let home = &settings.data_dir;
     let Some(existing) = home.ancestors().map(or_current).find(|path| path.is_dir()) else {
-        return vec![Finding::failed("data directory", format!("{} cannot be made", home.display()))];
+        return vec![Finding::failed("data directory", format!("{} cannot be created", home.display()))];
     };
     let mut findings = vec![used(home, existing)];
     if home.is_dir() {
-        findings.push(version(home));
+        findings.push(version(home, settings));
     }
     findings.extend([sync(existing), space("disk space", existing, settings), kind("file system", existing)]);
     if let Some(objects) = inspect::object_directory(settings) {
@@ -44,7 +48,7 @@ pub(super) fn check(settings: &Settings) -> Vec<Finding> {
                 kind("objects: file system", found),
             ]),
             None => {
-                findings.push(Finding::failed("objects", format!("{} cannot be made", objects.display())));
+                findings.push(Finding::failed("objects", format!("{} cannot be created", objects.display())));
             }
         }
     }
@@ -75,9 +79,9 @@ fn used(home: &Path, existing: &Path) -> Finding {
     }
     if !home.exists() {
         return match data_dir::check_folder(existing) {
-            Ok(()) => Finding::ok(name, format!("{path} does not exist yet; serve makes it")),
+            Ok(()) => Finding::ok(name, format!("{path} does not exist yet; serve creates it")),
             Err(error) => {
-                Finding::failed(name, format!("{path} does not exist, and cannot be made: {error}"))
+                Finding::failed(name, format!("{path} does not exist, and cannot be created: {error}"))
             }
         };
     }
@@ -104,7 +108,7 @@ fn rights(name: &'static str, path: &Path) -> Finding {
     }
 }
 
-fn version(home: &Path) -> Finding {
+fn version(home: &Path, settings: &Settings) -> Finding {
     let name = "stored version";
     let format = match fs::read_to_string(home.join("format")) {
         Ok(text) => text.trim().to_owned(),
@@ -116,10 +120,24 @@ fn version(home: &Path) -> Finding {
     let mut said = vec![format!("format {format}")];
     let mut older = false;
     for (file, known) in [("metadata.db", sqlite::SCHEMA), ("buckets.db", buckets::SCHEMA)] {
-        let Some(found) = schema(&home.join(file)) else { continue };
+        let path = home.join(file);
+        // The mark is written with the first commit, and outlives a lost database.
+        let is_elsewhere = file == "metadata.db" && !settings.database.is_embedded();
+        if !path.exists() && (is_elsewhere || !path.with_extension("mark").exists()) {
+            continue;
+        }
+        let found = match schema(&path) {
+            Ok(Some(found)) => found,
+            Ok(None) => {
+                return Finding::failed(name, format!("{file} is damaged; restore it from a backup"));
+            }
+            Err(error) => {
+                return Finding::failed(name, format!("{file}: {error}; restore it from a backup"));
+            }
+        };
         if found > known {
             let why = format!(
-                "{file} has schema {found}, and this version knows up to {known}; use a newer entityd"
+                "{file} has schema {found}, but this version only knows schemas up to {known}; use a newer entityd"
             );
             return Finding::failed(name, why);
         }
@@ -128,32 +146,37 @@ fn version(home: &Path) -> Finding {
     }
     match format.parse::<u32>() {
         Ok(found) if found > FORMAT => {
-            let why = format!("format {format}, and this version knows up to {FORMAT}; use a newer entityd");
+            let why = format!(
+                "format {format}, but this version only knows formats up to {FORMAT}; use a newer entityd"
+            );
             return Finding::failed(name, why);
         }
         Ok(_) => {}
         Err(_) => {
-            return Finding::failed(name, "the file `format` is damaged: it holds one number".to_owned());
+            return Finding::failed(
+                name,
+                "the file `format` is damaged: it must contain one number".to_owned(),
+            );
         }
     }
     let said = said.join(", ");
     if older {
         Finding::warning(
             name,
-            format!("{said}: the next start of this version brings it up to date; back it up first"),
+            format!("{said}: the next start of this version upgrades it; back it up first"),
         )
     } else {
         Finding::ok(name, said)
     }
 }
 
-/// Reads the version of a database from the header of its file, since a server may have locked the database.
-fn schema(path: &Path) -> Option<u32> {
-    let mut file = File::open(path).ok()?;
-    file.seek(SeekFrom::Start(VERSION_AT)).ok()?;
-    let mut bytes = [0; 4];
-    file.read_exact(&mut bytes).ok()?;
-    Some(u32::from_be_bytes(bytes))
+/// Reads the version of a database from the header of its file, since a server may have locked the database. Returns
+/// `None` if the file does not begin like one.
+fn schema(path: &Path) -> io::Result<Option<u32>> {
+    let mut header = Vec::new();
+    regular::open(path)?.take(HEADER_BYTES).read_to_end(&mut header)?;
+    let version = header.get(VERSION_AT..VERSION_AT + 4).and_then(|bytes| bytes.try_into().ok());
+    Ok(version.filter(|_| header.starts_with(MAGIC)).map(u32::from_be_bytes))
 }
 
 fn sync(existing: &Path) -> Finding {
@@ -166,8 +189,8 @@ fn sync(existing: &Path) -> Finding {
     let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
     let per_second = 1.0 / median.as_secs_f64().max(1e-6);
     let said = format!(
-        "{median:.2?} as a rule, {worst:.2?} at worst: about {per_second:.0} jobs or changes a second one after the other; \
-         those that wait together share a sync"
+        "median {median:.2?}, worst {worst:.2?}: about {per_second:.0} jobs or changes a second one after the other; \
+         concurrent ones share a sync"
     );
     if median > SLOW {
         Finding::warning(name, format!("{said}; a local SSD is faster"))
@@ -219,14 +242,14 @@ fn kind(name: &'static str, path: &Path) -> Finding {
     }
     match file_system::name(path) {
         Some(kind @ ("tmpfs" | "ramfs")) => {
-            Finding::warning(name, format!("{kind}: everything is lost with a restart"))
+            Finding::warning(name, format!("{kind}: everything is lost at a restart"))
         }
         Some(kind @ "overlay") => Finding::warning(
             name,
             format!("{kind}: a container's own layer is lost with the container; mount a volume"),
         ),
         Some(kind) => Finding::ok(name, kind),
-        None => Finding::ok(name, "local, of a kind that is not known here"),
+        None => Finding::ok(name, "local, of an unknown type"),
     }
 }
 
@@ -242,7 +265,7 @@ fn clock(home: &Path) -> Finding {
     match latest {
         Some(latest) if latest > now.after(AHEAD) => Finding::warning(
             name,
-            format!("{now} UTC, and files were written at {latest}: the clock is behind"),
+            format!("{now} UTC, but files were written at {latest}: the clock is behind"),
         ),
         _ => Finding::ok(name, format!("{now} UTC")),
     }

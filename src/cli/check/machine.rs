@@ -46,7 +46,7 @@ fn processor(settings: &Settings) -> Finding {
     }
 }
 
-/// Returns the cores that the control group of this process allows, if it limits them.
+/// Returns the number of cores that the control group of this process allows, if it limits them.
 fn quota() -> Option<f64> {
     let text = fs::read_to_string("/sys/fs/cgroup/cpu.max").ok()?;
     let (quota, period) = text.trim().split_once(' ')?;
@@ -65,7 +65,7 @@ fn kernel() -> Finding {
 fn memory() -> Finding {
     let name = "memory";
     let Some(available) = memory::available() else {
-        return Finding::warning(name, "the system does not say how much there is; set --memory-limit");
+        return Finding::warning(name, "the system does not report the available memory; set --memory-limit");
     };
     let said = format!("{} MiB ({})", available.bytes >> 20, available.bound);
     if available.bytes < MEMORY_FEW {

@@ -11,19 +11,20 @@ use serde_json::{Value, json};
 use self::finding::{Finding, State};
 use super::columns::aligned;
 use super::context::runtime;
+use super::interrupt::unless_stopped;
 use super::{Failure, output};
 use crate::config::{self, Flags, Settings};
 
 /// Checks the machine, the data directory and the settings
 ///
-/// Takes the flags, the environment and the file that `serve` takes. Needs no server, and does not disturb one that
-/// uses the same data directory: it writes one temporary file there, to measure how long a sync takes. A warning
-/// names what works and may cause trouble; a failure keeps a server from starting or from keeping data.
+/// Uses the same flags, environment and file as `serve`. Needs no server, and does not disturb one that uses the same
+/// data directory: it only writes a temporary file there, to measure how long a sync takes. A warning reports something
+/// that works but may cause trouble; a failure would prevent a server from starting or from keeping data.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit codes:
   0  nothing has failed
-  1  a check has failed, or with --strict one warns
+  1  a check has failed, or with --strict has warned
   2  the command line or a setting is wrong")]
 pub(super) struct Arguments {
     /// Print one JSON object
@@ -76,13 +77,14 @@ impl Report {
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         let settings = config::load(&self.flags.with_environment())?.settings;
-        let report = runtime()?.block_on(Report::make(&settings));
+        let made = async { Ok(Report::make(&settings).await) };
+        let report = runtime()?.block_on(unless_stopped(made))?;
         output::print(&if self.json { format!("{}\n", report.json()) } else { report.table() })?;
         let (failed, warnings) = (report.count(State::Failed), report.count(State::Warning));
         match (failed, warnings) {
             (0, 0) => Ok(()),
             (0, _) if !self.strict => Ok(()),
-            _ => Err(Failure::Failed(format!("{failed} checks failed, and {warnings} warn"))),
+            _ => Err(Failure::Failed(format!("{failed} checks failed, and {warnings} warned"))),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::telemetry::chain;
 
 /// The number of days before the expiry of a certificate from which the check warns.
 const DAYS_FEW: u64 = 21;
-/// The seconds of a day.
+/// The number of seconds in a day.
 const DAY_SECONDS: u64 = 86_400;
 
 pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
@@ -68,7 +68,7 @@ fn certificate(settings: &Settings) -> Finding {
         (tls::Mode::Auto, Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
         (tls::Mode::SelfSigned, ..) if own.exists() => (own.clone(), own),
         (tls::Mode::SelfSigned, ..) => {
-            return Finding::ok(name, "serve makes one of its own at the first start");
+            return Finding::ok(name, "serve creates a self-signed one at the first start");
         }
         _ if settings.listen.ip().is_loopback() => {
             return Finding::ok(name, "none: plain HTTP on this machine");
@@ -107,7 +107,7 @@ async fn objects(settings: &Settings) -> Finding {
         "{}, endpoint {}, region {}, keys {keys}",
         settings.objects,
         given(&settings.objects_endpoint, "of the provider"),
-        given(&settings.objects_region, "as usual"),
+        given(&settings.objects_region, "by default"),
     );
     match inspect::object_store(settings).await {
         Ok(()) => Finding::ok(name, format!("{said}: it answers")),

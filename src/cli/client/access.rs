@@ -1,4 +1,4 @@
-//! The options that name a server, a project and a token.
+//! The options that select a server, a project and a token.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,42 +26,42 @@ const TOKEN: &str = "ENTITYD_TOKEN";
 const TOKEN_FILE: &str = "ENTITYD_TOKEN_FILE";
 /// The heading of these options in `--help`.
 const HEADING: &str = "Server";
-/// The usual address of a server.
+/// The default address of a server.
 const USUAL: &str = "http://127.0.0.1:8851";
-/// The fewest characters of a token.
+/// The minimum number of characters of a token.
 const TOKEN_MIN: usize = 8;
 
 /// The exit codes of the client commands, for `--help`.
 pub(in crate::cli) const CODES: &str = "\
 Exit codes:
     0  done
-    1  failed: no answer, a server or proxy in trouble (5xx), a run in error or not completed in time
-    2  the command line, a token or a profile is missing or wrong
-    3  the server refuses the request (400, 403, 404, 413), or a file is not acceptable
+    1  failed: no response, a server or proxy error (5xx), or a run that failed or took too long
+    2  the command line is wrong, or a token or profile is missing or wrong
+    3  the server rejects the request (400, 403, 404, 409, 413), or a file is invalid
   130  interrupted before it was done";
 
-/// The options that name a server, a project and a token. Tokens are never arguments, because other users can see
+/// The options that select a server, a project and a token. Tokens are never arguments, because other users can see
 /// arguments.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Access {
-    /// Address of the server: an entityd, or an Anonlink Entity Service [default: the profile's, or
+    /// Address of the server, which is entityd or an Anonlink Entity Service [default: the one in the profile, or
     /// <http://127.0.0.1:8851>]
     #[arg(long, global = true, help_heading = HEADING, value_name = "URL", env = SERVER)]
     server: Option<String>,
-    /// Certificate of a server with TLS, or of its CA
+    /// TLS certificate of the server, or of its CA
     #[arg(long, global = true, help_heading = HEADING, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// File with server, project and tokens, which only you may read (mode 0600): TOML, or the answer to creating a
+    /// File with server, project and tokens, readable only by you (mode 0600): TOML, or the JSON response to creating a
     /// project
     #[arg(long, global = true, help_heading = HEADING, value_name = "FILE", env = PROFILE)]
     profile: Option<PathBuf>,
-    /// Project [default: the profile's]
+    /// Project [default: the one in the profile]
     #[arg(long, global = true, help_heading = HEADING, value_name = "ID", env = PROJECT, value_parser = id)]
     project: Option<String>,
     /// File that holds only the token [default: the token in `ENTITYD_TOKEN`, or in the profile]
     #[arg(long, global = true, help_heading = HEADING, value_name = "FILE", env = TOKEN_FILE)]
     token_file: Option<PathBuf>,
-    /// Repeat requests to a busy or silent server for this long, where repeating is safe
+    /// Time for which requests are retried if the server is busy or does not answer, and a retry is safe
     #[arg(long, global = true, help_heading = HEADING, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     retry: u64,
     /// Print JSON instead of text
@@ -72,10 +72,10 @@ pub(super) struct Access {
 /// Accepts the id of a project or a run.
 pub(super) fn id(text: &str) -> Result<String, String> {
     let is_id = (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if is_id { Ok(text.to_owned()) } else { Err("an id has 48 characters, 0 to 9 and a to f".to_owned()) }
+    if is_id { Ok(text.to_owned()) } else { Err("an id has 48 characters: 0 to 9 and a to f".to_owned()) }
 }
 
-/// The token of a profile that a command takes.
+/// The kind of token that a command needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// The analyst's token.
@@ -105,7 +105,7 @@ impl Access {
         let api = Api::new(&server, ca.as_deref(), Duration::from_secs(self.retry))?;
         if api.is_clear_text() {
             complain(
-                "warning: http:// sends tokens and data in clear text; use https:// beyond this machine",
+                "warning: http:// sends tokens and data in clear text; use https:// for a server on another machine",
             );
         }
         Ok(Session { api, profile, json: self.json, access: self.clone() })
@@ -127,13 +127,12 @@ impl Session {
     pub(super) fn project(&self) -> Result<String, Failure> {
         let of_profile = || self.profile.project_id.as_deref().map(id);
         let project = self.access.project.clone().map(Ok).or_else(of_profile);
-        let missing =
-            || Failure::Usage("no project is named: give --project ID, or --profile FILE".to_owned());
+        let missing = || Failure::Usage("no project is given: use --project ID or --profile FILE".to_owned());
         project.ok_or_else(missing)?.map_err(|problem| Failure::Usage(format!("project_id: {problem}")))
     }
 
-    /// Sends a request for the path `below` the project, with the analyst's token, and returns the JSON of its
-    /// answer.
+    /// Sends a request for the path `below` the project, with the analyst's token, and returns the JSON of the
+    /// response.
     pub(super) async fn ask(
         &self,
         (method, below): (Method, &str),
@@ -184,7 +183,7 @@ impl Session {
             Kind::ResultOrReceipt => "result token, or the receipt token of a party,",
         };
         let several = kind == Kind::Update && self.profile.update_tokens.len() > 1;
-        let hint = if several { "; of this profile with several, --party N takes one" } else { "" };
+        let hint = if several { "; the profile has several, so choose one with --party N" } else { "" };
         format!("the {name} is missing: give --token-file or --profile, or put it in {TOKEN}{hint}")
     }
 
@@ -194,7 +193,7 @@ impl Session {
     }
 }
 
-/// The admin token, for servers that ask for it.
+/// The admin token, for servers that require it.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Admin {
     /// File with the admin token, for a server that requires it [default: the token in `ENTITYD_ADMIN_TOKEN`]

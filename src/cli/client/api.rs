@@ -1,4 +1,4 @@
-//! Requests to a server that speaks the API: ours or the reference service.
+//! Requests to a server that implements the API: entityd or the reference service.
 
 use std::io;
 use std::path::Path;
@@ -16,11 +16,11 @@ use crate::cli::trust;
 use crate::runtime::clock::Stopwatch;
 use crate::telemetry::chain;
 
-/// The longest time for a connection to be made.
+/// The timeout for establishing a connection.
 const CONNECT: Duration = Duration::from_secs(15);
-/// The time limit for a small answer.
+/// The timeout for a request with a small response.
 const ANSWER: Duration = Duration::from_mins(2);
-/// The first pause before a request is repeated; each later one is twice as long.
+/// The pause before the first retry. Each later pause is twice as long.
 const PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -30,18 +30,18 @@ pub(super) struct Api {
     http: reqwest::Client,
     /// The URL up to and including `/api/v1`.
     base: String,
-    /// The time for which failed requests are repeated.
+    /// The time for which failed requests are retried.
     retry_for: Duration,
 }
 
-/// An answer, and whether an earlier attempt may have done the same without one.
+/// A response. `repeated` is set if an earlier attempt may have succeeded without a response.
 pub(super) struct Answer {
     pub(super) response: Response,
     pub(super) repeated: bool,
 }
 
 impl Api {
-    /// Returns the API of the server at `url`, with or without `/api/v1`.
+    /// Returns the API of the server at `url`, which may end in `/api/v1`.
     pub(super) fn new(url: &str, ca: Option<&Path>, retry_for: Duration) -> Result<Self, Failure> {
         let base = base(url)?;
         let builder = trust::builder(ca)?.redirect(Policy::none());
@@ -54,7 +54,7 @@ impl Api {
         &self.base
     }
 
-    /// The time for which failed requests are repeated.
+    /// The time for which failed requests are retried.
     pub(super) const fn retry_for(&self) -> Duration {
         self.retry_for
     }
@@ -64,20 +64,20 @@ impl Api {
         self.base.starts_with("http://") && !trust::is_local(&self.base)
     }
 
-    /// Returns a request for `path` below `/api/v1`, with a token unless that is empty.
+    /// Returns a request for `path` below `/api/v1`, with a token unless the token is empty.
     pub(super) fn request(&self, method: Method, path: &str, token: &str) -> Result<RequestBuilder, Failure> {
         let request = self.http.request(method, format!("{}{path}", self.base));
         if token.is_empty() {
             return Ok(request);
         }
         let mut value = HeaderValue::from_str(token)
-            .map_err(|_| Failure::Usage("a token has a character that no header can have".to_owned()))?;
+            .map_err(|_| Failure::Usage("a token has a character that is invalid in a header".to_owned()))?;
         value.set_sensitive(true);
         Ok(request.header(AUTHORIZATION, value))
     }
 
-    /// Sends the request that `make` makes, and repeats it while that can help: if no connection was made, or
-    /// the server was busy; with `repeats` also if the connection broke or a proxy had no answer.
+    /// Sends the request that `make` builds. Retries for a while if no connection was established or the server was
+    /// busy. With `repeats`, also retries if the connection broke or a proxy got no response.
     pub(super) async fn send<F>(&self, make: F, repeats: bool) -> Result<Answer, Failure>
     where
         F: AsyncFn() -> Result<RequestBuilder, Failure>,
@@ -111,14 +111,14 @@ impl Api {
             };
             if std::mem::take(&mut is_first) {
                 let left = self.retry_for.saturating_sub(watch.elapsed()).as_secs();
-                complain(&format!("{why}; trying again for {left} s"));
+                complain(&format!("{why}; retrying for {left} s"));
             }
             sleep(wait).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 
-    /// Sends a request without a body or with a small one, and returns the JSON of its answer.
+    /// Sends a request without a body or with a small one, and returns the JSON of the response.
     pub(super) async fn ask(
         &self,
         (method, path): (Method, &str),
@@ -135,7 +135,7 @@ impl Api {
             })
         };
         let answer = self.send(make, repeats).await?;
-        // An earlier request has succeeded, and its answer was lost.
+        // An earlier attempt has succeeded, but its response was lost.
         let is_done_before =
             method == Method::DELETE && answer.repeated && answer.response.status() == StatusCode::FORBIDDEN;
         if is_done_before {
@@ -152,7 +152,7 @@ impl Api {
         refusal::json(&self.base, response, asked).await
     }
 
-    /// Returns the error for a missing answer, without the address of the request.
+    /// Returns the error for a missing response. It leaves out the URL of the request.
     pub(super) fn no_answer(&self, error: reqwest::Error) -> Failure {
         Failure::Failed(format!("no answer from {}: {}", self.base, chain(&error.without_url())))
     }
@@ -178,7 +178,7 @@ fn asked_wait(response: &Response) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-/// Returns true if the certificate or the protocol is at fault, which waiting does not change.
+/// Returns true for a TLS error, such as an invalid certificate. A retry does not help.
 fn is_tls(error: &reqwest::Error) -> bool {
     let mut next = std::error::Error::source(error);
     while let Some(error) = next {

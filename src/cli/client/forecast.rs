@@ -1,4 +1,4 @@
-//! `entityd forecast`: the pairs, time and space that runs would take.
+//! `entityd forecast`: forecasts the pairs, time and space of runs.
 
 use clap::Args;
 use reqwest::Method;
@@ -13,8 +13,8 @@ use crate::model::Threshold;
 
 /// Forecasts the results and the cost of runs at several thresholds
 ///
-/// The server compares a sample of the uploads, for less than a second. It needs the analyst's token. The reference
-/// service has no forecasts.
+/// The server compares a sample of the uploads, for less than a second. The command needs the analyst's token. The
+/// reference service does not support forecasts.
 #[derive(Debug, Args)]
 #[command(after_help = CODES)]
 pub(in crate::cli) struct Arguments {
@@ -32,7 +32,7 @@ impl Arguments {
             let thresholds: Vec<f64> = self.threshold.iter().map(|threshold| threshold.get()).collect();
             let body = json!({ "thresholds": thresholds });
             let asked = Asked {
-                missing: "this server has no forecasts; entityd has them",
+                missing: "this server does not support forecasts; entityd does",
                 ..Asked::new("forecasting", Shape::Member("thresholds"))
             };
             let answer = session.ask((Method::POST, "/forecast"), Some(&body), &asked).await?;
@@ -51,7 +51,7 @@ fn table(answer: &Value) -> String {
         vec![cell(&at["threshold"]), number(&at["pairs"]), between, seconds, number(&at["bytes"]), warning]
     };
     let rows = answer["thresholds"].as_array().into_iter().flatten().map(row).collect();
-    let head = ["threshold", "pairs", "19 times of 20", "seconds", "bytes", "warning"];
+    let head = ["threshold", "pairs", "95 % interval", "seconds", "bytes", "warning"];
     let kind = if answer["exact"] == true { "all compared" } else { "a sample compared" };
     let table = aligned(&head, rows);
     let lines: Vec<&str> = table.lines().map(str::trim_end).collect();

@@ -1,4 +1,4 @@
-//! The commands of an analyst and of data providers: they talk to a server that speaks the API, ours or the reference
+//! The commands of analysts and data providers. They talk to a server that implements the API: entityd or the reference
 //! service.
 
 mod access;
@@ -23,20 +23,17 @@ use serde_json::Value;
 use super::answer::plain;
 use super::context::runtime;
 use super::exit::Failure;
-use super::interrupt::stopped;
+use super::interrupt::Unfinished;
 use super::output::answer as show;
 
-/// Runs the work of a command until it ends or the user interrupts it.
+/// Runs the work of a command until it ends, or until the user interrupts it, also where the work does not wait.
 fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    runtime()?.block_on(async {
-        tokio::select! {
-            ended = work => ended,
-            () = stopped() => Err(Failure::Interrupted),
-        }
-    })
+    let runtime = runtime()?;
+    Unfinished::watch(&runtime);
+    runtime.block_on(work)
 }
 
-/// Returns a text of the server, for a line or a cell.
+/// Formats a value from the server for a line or a table cell.
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),

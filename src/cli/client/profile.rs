@@ -1,4 +1,4 @@
-//! Profiles: files with a server, a project and its tokens, for their owner alone.
+//! Profiles: files with a server, a project and its tokens, which only their owner can read.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
@@ -25,7 +25,7 @@ impl Token {
         Self(Zeroizing::new(token.to_owned()))
     }
 
-    /// Returns the token without blanks and line ends around it.
+    /// Returns the token without surrounding whitespace.
     pub(super) fn reveal(&self) -> Zeroizing<String> {
         Zeroizing::new(self.0.trim().to_owned())
     }
@@ -43,7 +43,7 @@ impl Serialize for Token {
     }
 }
 
-/// The content of a profile. The answer to creating a project is one as well.
+/// The content of a profile. The response to creating a project is a valid profile as well.
 #[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Profile {
@@ -56,6 +56,9 @@ pub(super) struct Profile {
     /// The project.
     #[serde(alias = "project", skip_serializing_if = "Option::is_none")]
     pub(super) project_id: Option<String>,
+    /// Set if the uploads of the project have blocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) blocks: Option<bool>,
     /// The number of the party that owns the profile, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) party: Option<usize>,
@@ -70,7 +73,7 @@ pub(super) struct Profile {
 }
 
 impl Profile {
-    /// Reads a profile: TOML, or JSON as the server answers when a project is created.
+    /// Reads a profile: TOML, or the JSON response to creating a project.
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::Failed(format!("--profile {}: {error}", path.display()));
         let file = regular::open(path).map_err(failed)?;
@@ -84,12 +87,12 @@ impl Profile {
         };
         let text = text::unmarked(&bytes).map_err(|error| refused(&error))?;
         let text = str::from_utf8(text).map_err(|_| refused(&"it is not text in UTF-8"))?;
-        // The messages of the parsers quote the text, and with it tokens.
+        // The messages of the parsers quote the text, which contains tokens.
         if is_json(text) {
             return serde_json::from_str(text).map_err(|error| {
                 let (line, column) = (error.line(), error.column());
                 refused(&format!(
-                    "line {line}, column {column}: this is not the answer to creating a project"
+                    "line {line}, column {column}: this is not the response to creating a project"
                 ))
             });
         }
@@ -97,13 +100,13 @@ impl Profile {
             let start = error.span().map_or(0, |span| span.start);
             let line = text.get(..start).unwrap_or_default().matches('\n').count() + 1;
             refused(&format!(
-                "line {line}: expected `name = \"value\"` with one of server, ca, project_id, party, result_token, \
+                "line {line}: expected `name = \"value\"` with one of server, ca, project_id, blocks, party, result_token, \
                  update_token, update_tokens, receipt_token"
             ))
         })
     }
 
-    /// Writes a new profile, readable by its owner alone.
+    /// Writes a new profile, which only its owner can read.
     pub(super) fn create(&self, path: &Path) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::Failed(format!("cannot write {}: {error}", path.display()));
         self.write(path)
@@ -111,8 +114,8 @@ impl Profile {
             .map_err(failed)
     }
 
-    /// Replaces a profile that was read before. Returns false if it is not written in the form of profiles, and stays
-    /// as it is.
+    /// Replaces a profile. Returns false and leaves the file as it is if the file is the JSON response to creating a
+    /// project.
     pub(super) fn replace(&self, path: &Path) -> Result<bool, Failure> {
         let failed = |error: io::Error| Failure::Failed(format!("cannot write {}: {error}", path.display()));
         let present = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
@@ -140,14 +143,14 @@ fn is_json(text: &str) -> bool {
     text.trim_start().starts_with('{')
 }
 
-/// Refuses a file that others may read or write.
+/// Rejects a file that other users may read or write.
 fn check(path: &Path, file: &File) -> Result<(), Failure> {
     let metadata = file.metadata();
     let metadata =
         metadata.map_err(|error| Failure::Failed(format!("--profile {}: {error}", path.display())))?;
     if metadata.mode() & 0o077 != 0 {
         return Err(Failure::Usage(format!(
-            "--profile {}: other users may open it (mode {:04o}), and it holds tokens; close it with `chmod 600`",
+            "--profile {}: it holds tokens, but other users may open it (mode {:04o}); restrict it with `chmod 600`",
             path.display(),
             metadata.mode() & 0o7777
         )));

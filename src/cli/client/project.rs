@@ -20,7 +20,7 @@ use crate::cli::schema_file::read_text;
 
 /// Creates, lists, shows and deletes projects on a server
 ///
-/// Works with any server that speaks the API of the Anonlink Entity Service.
+/// Works with any server that implements the API of the Anonlink Entity Service.
 #[derive(Debug, Args)]
 #[command(after_help = CODES)]
 pub(in crate::cli) struct Arguments {
@@ -38,30 +38,30 @@ enum Action {
         #[command(flatten)]
         admin: Admin,
     },
-    /// Shows the project, with the analyst's token
+    /// Shows the project; needs the analyst's token
     Show,
-    /// Deletes the project with its uploads, runs and results, with the analyst's token
+    /// Deletes the project with its uploads, runs and results; needs the analyst's token
     Delete,
 }
 
 /// Creates a project
 ///
-/// The answer has the tokens, which the server does not show again. With --save they go to a folder instead, as a
-/// profile for the analyst (analyst.toml) and one for each party (party-0.toml, ...), each readable by you alone. Hand
-/// every party its own profile, over a channel that is not public.
+/// Prints the tokens, which the server does not show again. With --save they go to a folder instead, as a profile for
+/// the analyst (analyst.toml) and one for each party (party-0.toml, ...), each readable only by you. Give each party its
+/// own profile over a confidential channel.
 #[derive(Debug, Args)]
 #[command(after_help = CODES)]
 struct Create {
-    /// Result of the runs
+    /// Result type of the runs
     #[arg(long, value_enum, default_value = "groups")]
     result_type: ResultType,
-    /// Parties that upload; more than 2 with groups alone
+    /// Number of parties that upload; more than 2 only with groups
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..=10_000))]
     parties: u32,
-    /// Linkage schema to store with the project; the server reads only the length of encodings in it
+    /// Linkage schema to store with the project; the server reads only the length of encodings from it
     #[arg(long, value_name = "SCHEMA.json")]
     schema: Option<PathBuf>,
-    /// Uploads have blocks
+    /// Uploads contain blocks
     #[arg(long)]
     blocks: bool,
     /// Name of the project
@@ -81,7 +81,7 @@ struct Create {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 enum ResultType {
-    /// Records that are one person
+    /// Groups of records that belong to one person
     Groups,
     /// A new order for each of two parties, and a mask for the analyst
     Permutations,
@@ -137,7 +137,8 @@ impl Create {
         }
         let asked = Asked::new("creating a project", Shape::Member("project_id"));
         let answer = ask(session, Method::POST, Some(&body), &self.admin, &asked).await?;
-        let saved = self.save.as_deref().map(|folder| save(folder, session, &answer)).transpose();
+        let saved =
+            self.save.as_deref().map(|folder| save(folder, session, self.blocks, &answer)).transpose();
         match saved {
             Ok(Some(folder)) if !session.json => output::print(&format!(
                 "project {}\nprofiles of the analyst and of {} parties are in {folder}\n",
@@ -163,7 +164,7 @@ impl Create {
     }
 }
 
-/// Sends a request about all projects, with the admin token if the server asks for it.
+/// Sends a request about all projects, with the admin token if the server requires it.
 async fn ask(
     session: &Session,
     method: Method,
@@ -201,7 +202,7 @@ async fn read(session: &Session) -> Result<Value, Failure> {
     session.ask((Method::GET, ""), None, &asked).await
 }
 
-/// Makes the folder of the profiles before there are any tokens.
+/// Creates the folder for the profiles before there are any tokens.
 fn prepare(folder: &Path) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::Failed(format!("--save {}: {error}", folder.display()));
     fs::create_dir_all(folder).map_err(failed)?;
@@ -213,8 +214,8 @@ fn prepare(folder: &Path) -> Result<(), Failure> {
 }
 
 /// Writes a profile for the analyst, and one for each party. Returns the folder's name.
-fn save(folder: &Path, session: &Session, answer: &Value) -> Result<String, Failure> {
-    let missing = || Failure::Failed("creating a project: the answer lacks the id or a token".to_owned());
+fn save(folder: &Path, session: &Session, uses_blocks: bool, answer: &Value) -> Result<String, Failure> {
+    let missing = || Failure::Failed("creating a project: the response lacks the id or a token".to_owned());
     let token = |value: &Value| value.as_str().map(Token::new);
     let common = || -> Result<Profile, Failure> {
         let server = session.api.base().trim_end_matches("/api/v1");
@@ -223,6 +224,7 @@ fn save(folder: &Path, session: &Session, answer: &Value) -> Result<String, Fail
             server: Some(server.to_owned()),
             ca: ca.map_err(|error| Failure::Failed(format!("--ca: {error}")))?,
             project_id: Some(answer["project_id"].as_str().ok_or_else(missing)?.to_owned()),
+            blocks: uses_blocks.then_some(true),
             ..Profile::default()
         })
     };

@@ -7,20 +7,21 @@ use serde_json::Value;
 use crate::cli::answer::{self, beginning, plain};
 use crate::cli::exit::Failure;
 
-/// A request, for messages.
+/// The description of a request, for messages.
 pub(super) struct Asked {
-    /// The act: `creating a project`.
+    /// The action, such as `creating a project`.
     pub(super) act: &'static str,
-    /// The shape of a success.
+    /// The shape of a successful response.
     pub(super) expected: Shape,
-    /// The explanation of a response 403 to this request.
+    /// The explanation of a 403 response to this request.
     pub(super) forbidden: &'static str,
+    /// The explanation of a 404 response to this request.
     pub(super) missing: &'static str,
-    /// Bytes that were sent.
+    /// The number of bytes that were sent.
     pub(super) bytes: u64,
 }
 
-/// The shape of an answer, by which a server of another kind is noticed.
+/// The shape of a response. A response of another shape does not come from an entity service.
 #[derive(Clone, Copy)]
 pub(super) enum Shape {
     /// No body.
@@ -50,9 +51,9 @@ impl Asked {
 
 /// The usual meaning of 403.
 const FORBIDDEN: &str =
-    "the token is wrong or of another kind, or the project or the run does not exist (any more)";
+    "the token is wrong or of the wrong kind, or the project or run does not exist (any more)";
 /// The usual meaning of 404.
-const MISSING: &str = "there is no entity service under this address, or it does not offer this";
+const MISSING: &str = "there is no entity service at this address, or it does not support this";
 
 /// Returns the failure that a response reports.
 pub(super) async fn of(base: &str, response: Response, asked: &Asked) -> Failure {
@@ -61,7 +62,7 @@ pub(super) async fn of(base: &str, response: Response, asked: &Asked) -> Failure
     if status.is_redirection() {
         let to = headers.get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or_default();
         return Failure::Usage(format!(
-            "{}: {base} sends to another address: {}; give that with --server",
+            "{}: {base} redirects to {}; give that address with --server",
             asked.act,
             plain(to)
         ));
@@ -70,28 +71,28 @@ pub(super) async fn of(base: &str, response: Response, asked: &Asked) -> Failure
     let is_api = headers.contains_key(ALLOW) || kind.as_ref().is_some_and(|kind| is(kind, "json"));
     let body = beginning(response).await;
     let said = match detail(&body) {
-        Some(detail) => format!("; it says: {detail}"),
+        Some(detail) => format!("; the server says: {detail}"),
         None if is_html(kind.as_ref(), &body) => format!("; {}", page(&body)),
         None => String::new(),
     };
     let (act, code) = (asked.act, status.as_u16());
     match status {
         StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY | StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-            Failure::Input(format!("{act}: {base} does not accept the request ({code}){said}"))
+            Failure::Input(format!("{act}: {base} rejects the request ({code}){said}"))
         }
         StatusCode::UNAUTHORIZED => Failure::Usage(format!(
-            "{act}: {base} asks for another token (401): for projects the admin token, with --admin-token-file{said}"
+            "{act}: {base} requires another token (401): the admin token for projects, with --admin-token-file{said}"
         )),
         StatusCode::FORBIDDEN if !is_html(kind.as_ref(), &body) => {
-            Failure::Input(format!("{act}: {base} refuses (403): {}{said}", asked.forbidden))
+            Failure::Input(format!("{act}: {base} rejects the request (403): {}{said}", asked.forbidden))
         }
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED if is_api => {
             Failure::Input(format!("{act}: {} ({code}){said}", asked.missing))
         }
         StatusCode::CONFLICT => Failure::Input(format!("{act}: {base} cannot do this now (409){said}")),
         StatusCode::PAYLOAD_TOO_LARGE => Failure::Input(format!(
-            "{act}: the {} bytes are more than {base}, or a proxy before it, takes (413): its operator can raise the \
-             limit (nginx: client_max_body_size), or send them through the object store with --route store{said}",
+            "{act}: the {} bytes exceed the limit of {base}, or of a proxy in front of it (413): ask the operator to raise \
+             it (nginx: client_max_body_size), or upload through the object store with --route store{said}",
             asked.bytes
         )),
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Failure::Failed(format!(
@@ -101,7 +102,7 @@ pub(super) async fn of(base: &str, response: Response, asked: &Asked) -> Failure
     }
 }
 
-/// Returns the JSON of a success; null if it has no body.
+/// Returns the JSON of a successful response; null if the response has no body.
 pub(super) async fn json(base: &str, response: Response, asked: &Asked) -> Result<Value, Failure> {
     let (status, kind) = (response.status(), response.headers().get(CONTENT_TYPE).cloned());
     let body = answer::read(response).await;
@@ -116,23 +117,28 @@ pub(super) async fn json(base: &str, response: Response, asked: &Asked) -> Resul
         return Ok(answer);
     }
     Err(Failure::Failed(format!(
-        "{}: {base} answered {status}, but not as an entity service does; is it another server, or a proxy?",
+        "{}: {base} answered {status}, but not like an entity service; is it another server, or a proxy?",
         asked.act
     )))
 }
 
 /// Returns the failure for a successful response whose body is not JSON.
 pub(super) fn no_json(base: &str, kind: Option<&HeaderValue>, body: &[u8], asked: &Asked) -> Failure {
-    let found =
-        if is_html(kind, body) { page(body) } else { "this is no response of an entity service".to_owned() };
-    Failure::Failed(format!("{}: the answer of {base} is not JSON; {found}", asked.act))
+    let found = if is_html(kind, body) {
+        page(body)
+    } else {
+        "this is not a response of an entity service".to_owned()
+    };
+    Failure::Failed(format!("{}: the response of {base} is not JSON; {found}", asked.act))
 }
 
 /// Returns the text of a problem document.
 fn detail(body: &[u8]) -> Option<String> {
     let problem: Value = serde_json::from_slice(body).ok()?;
     let said = [&problem["detail"], &problem["title"], &problem["message"]];
-    said.into_iter().find_map(Value::as_str).map(plain)
+    let said = said.into_iter().find_map(Value::as_str).map(plain);
+    // What the API offers as a header, the command offers as a flag.
+    said.map(|said| said.replace("with the header Receipt-Again: true", "with --again"))
 }
 
 fn is(kind: &HeaderValue, word: &str) -> bool {
@@ -143,7 +149,7 @@ fn is_html(kind: Option<&HeaderValue>, body: &[u8]) -> bool {
     kind.is_some_and(|kind| is(kind, "html")) || body.trim_ascii_start().starts_with(b"<")
 }
 
-/// Describes a page of a proxy.
+/// Describes an HTML page, such as that of a proxy.
 fn page(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let lower = text.to_ascii_lowercase();
@@ -151,7 +157,7 @@ fn page(body: &[u8]) -> String {
     let title = title.and_then(|(start, end)| text.get(start + "<title>".len()..end)).map(plain);
     let named = title.filter(|title| !title.is_empty()).map_or(String::new(), |title| format!(" `{title}`"));
     format!(
-        "the answer is a web page{named}: a proxy or another server answers in place of the entity service"
+        "the response is a web page{named}: a proxy or another server answers instead of the entity service"
     )
 }
 

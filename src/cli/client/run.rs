@@ -18,15 +18,15 @@ use crate::cli::progress::Progress;
 use crate::model::Threshold;
 use crate::runtime::clock::Stopwatch;
 
-/// The first interval at which a status is read.
+/// The initial interval at which the status is read.
 const LOOK: Duration = Duration::from_millis(100);
-/// The longest interval at which a status is read.
+/// The longest interval at which the status is read.
 const LOOK_MAX: Duration = Duration::from_secs(2);
 
 /// Starts, lists, watches and deletes runs on a server
 ///
-/// A run links the uploads of its project at one threshold. It waits for the parties that have not uploaded yet. All
-/// of this needs the analyst's token; a party may watch a run of a `permutations` project with its receipt token.
+/// A run links the uploads of its project at one threshold. It waits for the parties that have not uploaded yet. These
+/// commands need the analyst's token; a party may watch a run of a `permutations` project with its receipt token.
 #[derive(Debug, Args)]
 #[command(after_help = CODES)]
 pub(in crate::cli) struct Arguments {
@@ -49,8 +49,8 @@ enum Action {
         /// Notes about the run
         #[arg(long, default_value = "")]
         notes: String,
-        /// Keep the scores of the pairs within each group, for `entityd result get --scores`; for projects of the
-        /// result type `groups`, on a server of this program
+        /// Keep the scores of the pairs within each group, for `entityd result get --scores`; only for projects of the
+        /// result type `groups`, and not on the reference service
         #[arg(long)]
         scores: bool,
         /// Wait until the run has ended
@@ -61,7 +61,7 @@ enum Action {
     List,
     /// Shows the progress of a run until it has ended
     ///
-    /// Prints a bar on a terminal and a line for each stage elsewhere; with --json a line for every status that
+    /// On a terminal, prints a bar, and otherwise a line for each stage; with --json, a line for every status that
     /// differs from the previous one. Fails if the run fails.
     #[command(after_help = CODES)]
     Watch {
@@ -73,7 +73,7 @@ enum Action {
     },
     /// Stops a run and deletes its result
     Delete {
-        /// Run
+        /// Id of the run
         #[arg(value_name = "RUN", value_parser = access::id)]
         run: String,
     },
@@ -82,7 +82,7 @@ enum Action {
 /// A run of the project.
 #[derive(Debug, Args)]
 pub(super) struct Which {
-    /// Run [default: the one that was started last, for the analyst]
+    /// Id of the run [default for the analyst: the run that was started last]
     #[arg(value_name = "RUN", value_parser = access::id)]
     run: Option<String>,
 }
@@ -104,7 +104,9 @@ impl Action {
                 }
                 let answer = create(session, &body).await?;
                 if *scores && answer["scores"] != json!(true) {
-                    output::note("the server has started the run, but keeps no scores of groups (--scores)");
+                    output::note(
+                        "the server has started the run, but does not keep scores within groups (--scores)",
+                    );
                 }
                 show(&answer, session.json && !watch, |answer| format!("{}\n", cell(&answer["run_id"])))?;
                 if !watch {
@@ -112,7 +114,7 @@ impl Action {
                 }
                 let id = access::id(answer["run_id"].as_str().unwrap_or_default());
                 let id =
-                    id.map_err(|_| Failure::Failed("starting a run: the answer lacks its id".to_owned()))?;
+                    id.map_err(|_| Failure::Failed("starting a run: the response lacks its id".to_owned()))?;
                 let path = format!("{}/runs/{id}", session.project_path()?);
                 Watching { session, path, is_quiet: false }.to_its_end(None).await
             }
@@ -175,7 +177,7 @@ pub(super) struct Watching<'a> {
 }
 
 impl Watching<'_> {
-    /// Shows the progress of the run until it has completed; fails if it fails, or after `give_up_after`.
+    /// Shows the progress of the run until it has completed. Fails if the run fails, or takes longer than `give_up_after`.
     pub(super) async fn to_its_end(&self, give_up_after: Option<Duration>) -> Result<(), Failure> {
         let watch = Stopwatch::start();
         let mut progress = Progress::with_eta();

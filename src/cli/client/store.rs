@@ -22,18 +22,18 @@ use crate::cli::trust;
 use crate::system::outgoing;
 use crate::telemetry::chain;
 
-/// The region that signatures are for.
+/// The region in signatures.
 const REGION: &str = "us-east-1";
 /// The time limit for one request.
 const TIMEOUT: Duration = Duration::from_mins(2);
-/// The time for which a request to the store is repeated.
+/// The time for which a request to the store is retried.
 const RETRY_FOR: Duration = Duration::from_mins(3);
-/// Bytes of a part; files up to this go in one request.
+/// The size of a part in bytes. A file of at most this size is sent in one request.
 const PART_BYTES: u64 = 16 << 20;
 /// The maximum number of parts of an upload in S3.
 const PARTS_MAX: u64 = 10_000;
 
-/// The place of a party's files, and its temporary credentials.
+/// The location of a party's files, and the temporary credentials for it.
 pub(super) struct Place {
     bucket: String,
     path: String,
@@ -43,7 +43,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Asks for the place of a party's files; `None` if the server offers none.
+    /// Requests the location of a party's files; `None` if the server offers no object store.
     pub(super) async fn ask(session: &Session, project: &str, token: &str) -> Result<Option<Self>, Failure> {
         let api = &session.api;
         let path = format!("{project}/authorize-external-upload");
@@ -63,7 +63,7 @@ impl Place {
     fn of(answer: &Value, ca: Option<PathBuf>) -> Result<Self, Failure> {
         let text = |part: &str, name: &str| {
             let value = answer[part][name].as_str().map(str::to_owned);
-            value.ok_or_else(|| Failure::Failed(format!("the server's answer lacks `{part}.{name}`")))
+            value.ok_or_else(|| Failure::Failed(format!("the server's response lacks `{part}.{name}`")))
         };
         let scheme = if answer["upload"]["secure"] == false { "http" } else { "https" };
         let endpoint = format!("{scheme}://{}", text("upload", "endpoint")?);
@@ -99,7 +99,7 @@ impl Place {
         put.map(drop).map_err(|error| format!("{}: {}", self.endpoint, chain(&error)))
     }
 
-    /// Puts a file, in parts if it is large, and returns its key.
+    /// Uploads a file, in parts if it is large, and returns its key.
     pub(super) async fn put(
         &self,
         name: &str,
@@ -150,7 +150,7 @@ impl Place {
         }
     }
 
-    /// Returns a file in the store, as an upload names it.
+    /// Returns the JSON with which an upload names a file in the store.
     pub(super) fn file(&self, path: &str) -> Value {
         json!({ "file": { "bucket": self.bucket, "path": path } })
     }
@@ -166,7 +166,7 @@ enum Broken {
     Local(Failure),
 }
 
-/// Sends a file, one part after the other; each is repeated if it fails.
+/// Sends a file, one part after the other. A part that fails is retried.
 async fn parts(
     upload: &mut Box<dyn MultipartUpload>,
     file: &mut File,

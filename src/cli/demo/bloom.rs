@@ -1,6 +1,6 @@
 //! Encodes people as Bloom filters, as a data provider does before it sends data.
 //!
-//! A blank is added at both ends of every field, and the text is split into bigrams (`" a", "an", "na", "a "`). Each
+//! A space is added at both ends of every field, and the text is split into bigrams (`" a", "an", "na", "a "`). Each
 //! bigram is hashed with its field name (and its position in a date of birth) by `BLAKE2b`, keyed with the parties'
 //! shared secret. The first 8 to 14 16-bit words of the hash, modulo 1024, are the bits to set; fields that identify
 //! people better set more. Without the key, names cannot be guessed by trial; similar texts share most of their bits.
@@ -22,7 +22,7 @@ const BITS: usize = ENCODING_BYTES * 8;
 /// The secret of the parties, which the server does not have.
 const KEY: &[u8] = b"only the data providers know this";
 
-/// Returns the encodings of the people, one after the other, [`ENCODING_BYTES`] bytes each.
+/// Returns the encodings of the people, concatenated, [`ENCODING_BYTES`] bytes each.
 pub(super) fn encode(people: &[Person]) -> Vec<u8> {
     let keyed = Blake2bMac512::new_from_slice(KEY).expect("the key is at most 64 bytes long");
     let mut rows = vec![0; people.len() * ENCODING_BYTES];

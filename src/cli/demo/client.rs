@@ -12,8 +12,9 @@ use crate::cli::Failure;
 use crate::cli::exit::OrFail;
 use crate::model::Threshold;
 use crate::system::outgoing;
+use crate::telemetry::chain;
 
-/// A client of one server.
+/// A client for one server.
 pub(super) struct Client {
     http: reqwest::Client,
     /// The URL up to and including `/api/v1`.
@@ -49,11 +50,11 @@ struct StageProgress {
     relative: f64,
 }
 
-/// Groups of records that are one person. A record is a dataset index and a record index.
+/// Groups of records that belong to one person. A record is a dataset index and a record index.
 pub(super) type Groups = Vec<Vec<(usize, usize)>>;
 
 impl Client {
-    /// Returns a client of the API at `base`.
+    /// Returns a client for the API at `base`.
     pub(super) fn new(base: String) -> Result<Self, Failure> {
         Ok(Self { http: outgoing::client().build().or_fail()?, base })
     }
@@ -129,7 +130,9 @@ impl Client {
     }
 
     async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Failure> {
-        let failed = |error: reqwest::Error| Failure::Failed(format!("the server did not answer: {error}"));
+        let failed = |error: reqwest::Error| {
+            Failure::Failed(format!("the server did not answer: {}", chain(&error.without_url())))
+        };
         let answer = request.send().await.map_err(failed)?;
         let (status, path) = (answer.status(), answer.url().path().to_owned());
         let body = answer.bytes().await.map_err(failed)?;
@@ -138,7 +141,7 @@ impl Client {
             return Err(Failure::Failed(format!("the server answered {path} with {status}: {detail}")));
         }
         serde_json::from_slice(&body).map_err(|error| {
-            Failure::Failed(format!("the server answered {path} with something else: {error}"))
+            Failure::Failed(format!("the server answered {path} with an unexpected body: {error}"))
         })
     }
 }

@@ -15,19 +15,23 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Uses the directory `keep`, which must be new or empty, or a temporary one.
-    pub(super) fn open(keep: Option<&Path>) -> Result<Self, Failure> {
-        let Some(path) = keep else {
-            let temporary = tempfile::tempdir().map_err(|error| failed("a temporary directory", &error))?;
-            return Ok(Self { path: temporary.path().to_owned(), temporary: Some(temporary) });
-        };
-        fs::create_dir_all(path).map_err(|error| failed(&path.display().to_string(), &error))?;
-        let mut entries = fs::read_dir(path).map_err(|error| failed(&path.display().to_string(), &error))?;
-        if entries.next().is_some() {
-            return Err(Failure::Usage(format!(
-                "--keep {}: give a new or an empty directory",
-                path.display()
-            )));
+    /// Makes a temporary directory.
+    pub(super) fn temporary() -> Result<Self, Failure> {
+        let temporary = tempfile::tempdir().map_err(|error| failed("a temporary directory", &error))?;
+        Ok(Self { path: temporary.path().to_owned(), temporary: Some(temporary) })
+    }
+
+    /// Uses the directory `path`, which must be new or empty.
+    pub(super) fn keeping(path: &Path) -> Result<Self, Failure> {
+        let unusable = |error: io::Error| failed(&path.display().to_string(), &error);
+        let refused =
+            || Failure::Usage(format!("--keep {}: give a new or an empty directory", path.display()));
+        if path.exists() && !path.is_dir() {
+            return Err(refused());
+        }
+        fs::create_dir_all(path).map_err(unusable)?;
+        if fs::read_dir(path).map_err(unusable)?.next().is_some() {
+            return Err(refused());
         }
         Ok(Self { path: path.to_owned(), temporary: None })
     }
@@ -67,7 +71,7 @@ fn failed(what: &str, error: &io::Error) -> Failure {
 fn spreadsheet(register: &Register) -> String {
     let mut text = String::from("record,given,family,born,place,person\n");
     for (record, (who, person)) in register.people.iter().zip(&register.truth).enumerate() {
-        // Writing to a string cannot fail; no name has a comma or a quote in it.
+        // Writing to a string cannot fail; no name contains a comma or a quote.
         let _ = writeln!(text, "{record},{},{},{},{},{person}", who.given, who.family, who.born, who.place);
     }
     text

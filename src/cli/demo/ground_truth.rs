@@ -19,7 +19,7 @@ pub(super) struct Score {
 }
 
 impl Score {
-    /// Scores `groups` against the ground truth in the registers.
+    /// Scores `groups` against the ground truth in `registers`.
     pub(super) fn of(groups: &Groups, registers: &[Register]) -> Self {
         let person = |&(party, record): &(usize, usize)| registers[party].truth[record];
         let (mut found, mut right) = (0, 0);

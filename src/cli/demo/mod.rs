@@ -35,22 +35,22 @@ use crate::telemetry;
 
 /// Links invented people, from names to groups, on a private server
 ///
-/// Makes a dataset for each party: half of its records are people known to every party, each written down
-/// with its own typing errors. Encodes them as Bloom filters, uploads the encodings over HTTP to a server
-/// that runs for this demo alone, links them, and compares the result with the ground truth.
+/// Generates a dataset for each party. Half of its records are people known to every party, with different typing
+/// errors in each dataset. Encodes the records as Bloom filters, uploads the encodings over HTTP to a private server,
+/// links them, and compares the result with the ground truth.
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true)]
 pub(super) struct Arguments {
     /// Records in each party's dataset
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = count(1..=10_000_000))]
     records: usize,
-    /// Parties
+    /// Number of parties
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = count(2..=100))]
     parties: usize,
     /// Minimum Dice coefficient of a candidate pair
     #[arg(long, value_name = "T", default_value = "0.8")]
     threshold: Threshold,
-    /// Seed of the people; the same seed makes the same people
+    /// Seed of the people; the same seed gives the same people
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Comparison kernel: portable, popcnt, avx2, avx512, amx or neon [default: the fastest that runs here]
@@ -84,8 +84,10 @@ impl Arguments {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let watch = Stopwatch::start();
         let mut progress = Progress::new();
+        // An unusable directory is reported before the work. A signal during the work would leave a temporary one.
+        let kept = self.keep.as_deref().map(Folder::keeping).transpose()?;
         let input = self.prepare(&mut progress);
-        let folder = Folder::open(self.keep.as_deref())?;
+        let folder = kept.map_or_else(Folder::temporary, Ok)?;
         folder.keep(&input.registers, &input.rows)?;
         let mut settings = private_settings(&folder)?;
         settings.kernel = self.kernel.map(Kernel::name);

@@ -1,7 +1,7 @@
 //! Synthetic people, and the records that different parties have of them.
 //!
-//! Half of each party's records are people in the data of every party; the others are in its data only. Each party
-//! has its own typing errors and its own order. The same seed yields the same records.
+//! Half of each party's records are people in the data of every party; the others are only in its own data. Each
+//! party has its own typing errors and its own order. The same seed yields the same records.
 
 use super::names::{FAMILY, GIVEN, PLACES};
 use super::rng::SeededRng;
@@ -21,7 +21,7 @@ pub(in crate::cli) struct Person {
 pub(in crate::cli) struct Register {
     /// The records.
     pub(in crate::cli) people: Vec<Person>,
-    /// The number of the real person of each record. Persons with numbers below [`shared`] are in all registers.
+    /// The number of the real person of each record. People with numbers below [`shared`] are in the records of every party.
     pub(in crate::cli) truth: Vec<usize>,
 }
 
@@ -30,7 +30,7 @@ pub(super) const fn shared(records: usize) -> usize {
     records.div_ceil(2)
 }
 
-/// Returns the registers of `parties` parties, `records` records each.
+/// Returns the records of `parties` parties, `records` for each.
 pub(in crate::cli) fn registers(parties: usize, records: usize, seed: u64) -> Vec<Register> {
     let (mut rng, names) = (SeededRng::seeded(seed), Names::new());
     let own = records - shared(records);
@@ -59,7 +59,7 @@ impl Names {
         Self { given: words(GIVEN), family: words(FAMILY), places: words(PLACES) }
     }
 
-    /// Invents a person.
+    /// Generates a person.
     fn person(&self, rng: &mut SeededRng) -> Person {
         let mut family = rng.pick_ranked(&self.family).to_owned();
         if rng.happens(0.04) {

@@ -53,7 +53,7 @@ impl Report {
     /// Formats the demo's requests as curl commands, with the files in the directory `kept` if there is one.
     pub(super) fn commands(&self, kept: Option<&Path>) -> String {
         let hint = if kept.is_some() { "" } else { " (`entityd demo --keep DIR` keeps the files)" };
-        let heading = format!("The same by hand, beside a running `entityd serve`{hint}:");
+        let heading = format!("Commands that do the same while `entityd serve` runs{hint}:");
         let uploads = (0..self.parties).map(|party| self.upload_command(party, kept));
         let token = "-H \"Authorization: $RESULT_TOKEN\"";
         let run = format!(

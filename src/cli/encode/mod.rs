@@ -16,6 +16,7 @@ use super::destination::{Destination, differs};
 use super::exit::Failure;
 use super::interrupt::Unfinished;
 use super::progress::Progress;
+use super::record_blocks::Blocks;
 use super::schema_file::read_schema_for_encoding;
 use super::table::{Done, TableArguments};
 use super::{context, output, secret};
@@ -25,18 +26,17 @@ use crate::runtime::compute::Pool;
 
 /// Encodes the people of a CSV as Bloom filters
 ///
-/// The linkage schema says how each column is encoded, in the order of the columns. The encodings are bit for
+/// The linkage schema says how each column is encoded, in the order of the columns; `entityd schema --help` has an example. The encodings are bit for
 /// bit those of clkhash 0.18.3, for schemas of versions 1, 2 and 3. They are written as JSON for an upload
-/// ({"clks": [...]}) or, if OUT ends in .bin, as rows of bytes without anything between them; if it ends in
-/// .gz or .zst as well, compressed. Row N of the CSV becomes encoding N. Memory is bounded whatever the size
-/// of the file.
+/// ({"clks": [...]}) or, if OUT ends in .bin, as rows of bytes without separators. If OUT also ends in .gz or .zst, they
+/// are compressed. Row N of the CSV becomes encoding N. Memory is bounded, regardless of the size of the file.
 ///
-/// Everyone who links with this data must use the same schema and the same secret. The secret is text in a
-/// file; the line end after it does not count. Keep it from the server and from everyone else.
+/// All parties must use the same schema and the same secret. The secret is the text of a file, without the line end
+/// after it. Keep it from the server and from everyone else.
 ///
-/// Options against attacks on the encodings are in the schema, since they must be the same for everyone: its member
+/// Options against attacks on the encodings are in the schema, since they must be the same for all parties: its member
 /// "hardening" can have "salt", "xorFolds", "balance" and "blip". The page Encoding of the documentation describes
-/// them; the page Attacks says what they are good for.
+/// them; the page Attacks shows their effect on each attack.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// CSV with a record in each row; - is standard input
@@ -51,42 +51,47 @@ pub(super) struct Arguments {
     /// Write to this file, which appears when it is complete, instead of standard output
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
-    /// Form of the encodings [default: bin if OUT ends in .bin, .bin.gz or .bin.zst; json otherwise]
+    /// Format of the encodings [default: bin if OUT ends in .bin, .bin.gz or .bin.zst; json otherwise]
     #[arg(long, value_enum)]
     format: Option<Format>,
+    /// Also write the blocks of each row, as `entityd block` and anonlink-client made them from DATA.csv:
+    /// {"clknblocks": [[encoding, block, ...], ...]}, an upload for a project with blocks. Rows are numbered from 0,
+    /// including those that are left out
+    #[arg(long, value_name = "BLOCKS.json")]
+    blocks: Option<PathBuf>,
     /// Kind of the first row: the names of the columns as the schema has them, other names, or a record
     #[arg(long, value_enum, default_value = "check")]
     header: HeaderKind,
     #[command(flatten)]
     table: TableArguments,
-    /// Answer to a row that breaks a rule of the schema: stop, or leave it out and continue
+    /// Reaction to a row that breaks a rule of the schema: stop, or omit it and continue
     #[arg(long, value_enum, default_value = "stop")]
     on_error: OnError,
     /// Write the rows that break a rule to this CSV: row, line, column, name, rule
     #[arg(long, value_name = "FILE")]
     errors: Option<PathBuf>,
     /// Write statistics of the encodings to this file: popcounts, duplicates, the most frequent encodings; as JSON if it ends
-    /// in .json. Takes about 40 bytes of memory a record
+    /// in .json. Takes about 40 bytes of memory per record
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Accept a schema that encodes fewer than three columns, whose encodings are easily guessed by their frequency
+    /// Accept a schema that encodes fewer than three columns, whose encodings are easy to guess from their frequency
     #[arg(long)]
     few_features: bool,
-    /// Show values that break a rule, which are personal data
+    /// Show the values that break a rule; they are personal data
     #[arg(long)]
     show_values: bool,
-    /// Refuse a schema with settings that would be silently ignored
+    /// Reject a schema with settings that would be silently ignored
     #[arg(long)]
     strict: bool,
-    /// Threads that encode; 0 is one for each core
+    /// Number of threads that encode; 0 means one for each core
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
     threads: u16,
 }
 
-/// Encoded columns below which a schema needs a flag.
+/// The minimum number of encoded columns of a schema that needs no flag.
 const FEATURES_MIN: usize = 3;
 
-/// The first row.
+/// The kind of the first row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum HeaderKind {
     Check,
@@ -104,7 +109,7 @@ impl From<HeaderKind> for Header {
     }
 }
 
-/// The answer to a row that breaks a rule.
+/// The reaction to a row that breaks a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum OnError {
     Stop,
@@ -117,51 +122,55 @@ impl Arguments {
         let schema = read_schema_for_encoding(&self.schema, self.strict)?;
         self.check_features(&schema)?;
         let secret = self.secret()?;
+        let blocks = self.blocks.as_deref().map(Blocks::read).transpose()?;
         let pool = Pool::new(self.threads.into())
             .map_err(|error| Failure::Failed(format!("cannot start threads: {error}")))?;
         let runtime = context::runtime()?;
         let unfinished = Unfinished::watch(&runtime);
         let (mut reader, done) = self.table.open(&self.data)?;
-        let destination = Destination::open(self.output.as_deref(), &unfinished)?;
+        let destination = Destination::open(self.output.as_deref(), unfinished)?;
         let encoding_bytes = schema.encoding_bytes();
-        let quality = self.report.as_deref().map(|path| Quality::open(path, &schema, &unfinished));
+        let quality = self.report.as_deref().map(|path| Quality::open(path, &schema, unfinished));
         let mut run = Run {
-            writer: Writer::new(destination, self.output.as_deref(), self.format, encoding_bytes)?,
+            writer: Writer::new(destination, self.output.as_deref(), self.format, encoding_bytes, blocks)?,
             quality: quality.transpose()?,
             report: Report::open(self.errors.as_deref(), self.show_values)?,
-            progress: Progress::new(),
+            progress: Progress::beside(self.output.as_deref()),
             task: format!("encoding {}", self.data.display()),
             skips: self.on_error == OnError::Skip,
             done,
         };
+        // The first encodings may take a while.
+        run.progress.show(&run.task, 0.0);
         let header = self.header.into();
         let encoded = pool.install(|| stream::encode(&mut reader, header, &schema, &secret, &mut run));
-        run.finish(encoded.map_err(|error| self.explain(&error)))
+        run.finish(encoded.map_err(|error| self.explain(&error)), self.blocks.as_deref())
     }
 
-    /// Refuses outputs that would replace what is read, or each other.
+    /// Rejects outputs that would replace an input or each other.
     fn check_outputs(&self) -> Result<(), Failure> {
         let read = [self.data.as_path(), &self.schema, &self.secret_file];
+        let read: Vec<&Path> = read.into_iter().chain(self.blocks.as_deref()).collect();
         let outputs = [("--output", &self.output), ("--errors", &self.errors), ("--report", &self.report)];
         for (at, (flag, output)) in outputs.iter().enumerate() {
             let Some(path) = output else { continue };
             differs(path, &read)?;
             if let Some((other, _)) = outputs[..at].iter().find(|(_, earlier)| *earlier == *output) {
-                return Err(Failure::Usage(format!("{other} and {flag} name the same file; name two")));
+                return Err(Failure::Usage(format!("{other} and {flag} name the same file; give two")));
             }
         }
         Ok(())
     }
 
-    /// Refuses a schema with few encoded columns, unless a flag accepts it.
+    /// Rejects a schema with few encoded columns, unless a flag accepts it.
     fn check_features(&self, schema: &Schema) -> Result<(), Failure> {
         let encoded = schema.features.iter().filter(|feature| feature.hashing.is_some()).count();
         if self.few_features || encoded >= FEATURES_MIN {
             return Ok(());
         }
         Err(Failure::Usage(format!(
-            "{}: it encodes {encoded} columns, and with fewer than {FEATURES_MIN} frequent values show in the encodings; encode more, \
-             or accept it with --few-features",
+            "{}: it encodes {encoded} columns, and with fewer than {FEATURES_MIN} frequent values can be recognised in the encodings; \
+             encode more, or accept it with --few-features",
             self.schema.display()
         )))
     }
@@ -192,7 +201,7 @@ impl Arguments {
     }
 }
 
-/// The work under way.
+/// An encoding in progress.
 struct Run {
     writer: Writer,
     quality: Option<Quality>,
@@ -204,10 +213,13 @@ struct Run {
 }
 
 impl Run {
-    fn finish(self, encoded: Result<u64, Failure>) -> Result<(), Failure> {
+    fn finish(self, encoded: Result<u64, Failure>, blocks: Option<&Path>) -> Result<(), Failure> {
         self.progress.finish();
         let skipped = self.report.finish()?;
         let rows = encoded?;
+        if let Some(path) = blocks {
+            self.writer.check_blocks(path, rows)?;
+        }
         let (encodings, bytes) = self.writer.finish()?;
         self.quality.map_or(Ok(()), Quality::finish)?;
         let left_out = if skipped > 0 {
@@ -231,6 +243,7 @@ impl Sink for Run {
 
     fn refused(&mut self, row: &BadRow) -> std::io::Result<bool> {
         self.report.add(row, self.skips)?;
+        self.writer.leave_out(row.row - 1);
         Ok(self.skips)
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Quality {
 
 impl Quality {
     /// Opens the report at `path`: JSON if it ends in `.json`, text otherwise.
-    pub(super) fn open(path: &Path, schema: &Schema, unfinished: &Unfinished) -> Result<Self, Failure> {
+    pub(super) fn open(path: &Path, schema: &Schema, unfinished: Unfinished) -> Result<Self, Failure> {
         let is_json = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
         Ok(Self {
             counter: Counter::new(schema.encoding_bytes()),
@@ -96,7 +96,7 @@ fn text(statistics: &Statistics, hardening: &[String]) -> String {
     let _ = writeln!(text, "  {:<8} {mean:>6.1}  {:>5.1} % of the bits", "mean", share(*mean, *bits as f64));
     let _ = write!(
         text,
-        "\nwithout any bit   {empty}\ndistinct          {distinct}\nmore than once    {duplicated} ({:.2} %)\n",
+        "\nno bit set        {empty}\ndistinct          {distinct}\nmore than once    {duplicated} ({:.2} %)\n",
         share(*duplicated as f64, *encodings as f64)
     );
     if !most_frequent.is_empty() {

@@ -1,4 +1,4 @@
-//! Rows that break a rule.
+//! Reports rows that break a rule.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -8,7 +8,7 @@ use crate::cli::exit::{Failure, complain};
 use crate::cli::quoting::quoted;
 use crate::encoder::stream::BadRow;
 
-/// The most rows that are named on standard error.
+/// The maximum number of rows that are named on standard error.
 const SHOWN_MAX: u64 = 10;
 
 /// Counts and records the rows that break a rule.
@@ -31,7 +31,7 @@ impl Report {
         Ok(Self { file, shows_values, count: 0 })
     }
 
-    /// Adds a row; `is_skipped` if the work continues without it.
+    /// Adds a row. `is_skipped` is set if the encoding continues without it.
     pub(super) fn add(&mut self, row: &BadRow, is_skipped: bool) -> io::Result<()> {
         self.count += 1;
         let value = row.value.as_deref().filter(|_| self.shows_values);
@@ -47,7 +47,7 @@ impl Report {
         Ok(())
     }
 
-    /// Completes the report, and returns how many rows are in it.
+    /// Completes the report, and returns the number of rows in it.
     pub(super) fn finish(self) -> Result<u64, Failure> {
         if let Some((mut file, path)) = self.file {
             file.flush().map_err(|error| failed(&path, &error))?;

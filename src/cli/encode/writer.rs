@@ -1,5 +1,6 @@
-//! Encodings as files: JSON as an upload has it, or rows of bytes; compressed if the name says so.
+//! Writes files of encodings: JSON for an upload, with or without blocks, or rows of bytes; compressed if the name says so.
 
+use std::collections::VecDeque;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -10,17 +11,18 @@ use flate2::write::GzEncoder;
 
 use crate::cli::destination::Destination;
 use crate::cli::exit::Failure;
+use crate::cli::record_blocks::Blocks;
 
-/// Form of a file of encodings.
+/// Format of a file of encodings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// `{"clks": [...]}`, in base64
+    /// `{"clks": [...]}`, in base64; with --blocks, `{"clknblocks": [...]}`
     Json,
     /// Rows of bytes
     Bin,
 }
 
-/// Level of zstd.
+/// The compression level of zstd.
 const ZSTD_LEVEL: i32 = 3;
 
 /// Writes encodings.
@@ -30,6 +32,16 @@ pub(super) struct Writer {
     encoding_bytes: usize,
     encodings: u64,
     text: Vec<u8>,
+    rows: Option<Rows>,
+}
+
+/// The blocks of the rows, which include those without an encoding.
+struct Rows {
+    blocks: Blocks,
+    /// The row that is encoded next, if it is.
+    next: u64,
+    /// The rows from `next` on that are known to have no encoding.
+    left_out: VecDeque<u64>,
 }
 
 enum Coding {
@@ -39,13 +51,14 @@ enum Coding {
 }
 
 impl Writer {
-    /// Writes encodings of `encoding_bytes` bytes; the format and the compression follow from the name, if `format`
-    /// is not given.
+    /// Writes encodings of `encoding_bytes` bytes, with the blocks of their rows if there are any. The compression follows
+    /// from the name, and so does the format if `format` is not given.
     pub(super) fn new(
         destination: Destination,
         path: Option<&Path>,
         format: Option<Format>,
         encoding_bytes: usize,
+        blocks: Option<Blocks>,
     ) -> Result<Self, Failure> {
         let path = path.unwrap_or(Path::new(""));
         let (out, inner) = if ends_in(path, "gz") {
@@ -59,10 +72,15 @@ impl Writer {
             (Coding::Plain(BufWriter::new(destination)), path.to_owned())
         };
         let named = if ends_in(&inner, "bin") { Format::Bin } else { Format::Json };
-        let mut writer =
-            Self { out, format: format.unwrap_or(named), encoding_bytes, encodings: 0, text: Vec::new() };
+        let format = format.unwrap_or(named);
+        let rows = blocks.map(|blocks| Rows { blocks, next: 0, left_out: VecDeque::new() });
+        if format == Format::Bin && rows.is_some() {
+            return Err(Failure::Usage("--blocks: rows of bytes have no blocks; write JSON".to_owned()));
+        }
+        let mut writer = Self { out, format, encoding_bytes, encodings: 0, text: Vec::new(), rows };
         if writer.format == Format::Json {
-            writer.out.write_all(b"{\"clks\": [").map_err(|error| Failure::output(&error))?;
+            let begin: &[u8] = if writer.rows.is_some() { b"{\"clknblocks\": [" } else { b"{\"clks\": [" };
+            writer.out.write_all(begin).map_err(|error| Failure::output(&error))?;
         }
         Ok(writer)
     }
@@ -75,15 +93,38 @@ impl Writer {
         }
         self.text.clear();
         for row in rows.chunks_exact(self.encoding_bytes) {
-            self.text.extend_from_slice(if self.encodings == 0 { b"\"" } else { b", \"" });
-            STANDARD.encode_append(row, &mut self.text);
-            self.text.push(b'"');
+            let begin: &[u8] = if self.encodings == 0 { b"" } else { b", " };
+            self.text.extend_from_slice(begin);
+            match &mut self.rows {
+                None => quote(row, &mut self.text),
+                Some(rows) => {
+                    self.text.push(b'[');
+                    quote(row, &mut self.text);
+                    for name in rows.blocks_of_next() {
+                        self.text.extend_from_slice(b", ");
+                        serde_json::to_writer(&mut self.text, name)?;
+                    }
+                    self.text.push(b']');
+                }
+            }
             self.encodings += 1;
         }
         self.out.write_all(&self.text)
     }
 
-    /// Completes the file. Returns how many encodings are in it, and how many bytes each has.
+    /// Records that this row, counted from 0, has no encoding. It is called before any later row is written.
+    pub(super) fn leave_out(&mut self, row: u64) {
+        if let Some(rows) = &mut self.rows {
+            rows.left_out.push_back(row);
+        }
+    }
+
+    /// Fails if a row after the last one has blocks.
+    pub(super) fn check_blocks(&self, path: &Path, rows: u64) -> Result<(), Failure> {
+        self.rows.as_ref().map_or(Ok(()), |known| known.blocks.check(path, rows, "rows"))
+    }
+
+    /// Completes the file. Returns the number of encodings in it, and the size of an encoding.
     pub(super) fn finish(mut self) -> Result<(u64, usize), Failure> {
         if self.format == Format::Json {
             self.out.write_all(b"]}\n").map_err(|error| Failure::output(&error))?;
@@ -93,7 +134,26 @@ impl Writer {
     }
 }
 
-/// Returns whether the name of a file ends in this.
+impl Rows {
+    /// Returns the blocks of the next row with an encoding.
+    fn blocks_of_next(&mut self) -> &[String] {
+        while self.left_out.front() == Some(&self.next) {
+            self.left_out.pop_front();
+            self.next += 1;
+        }
+        self.next += 1;
+        u32::try_from(self.next - 1).map_or(&[], |row| self.blocks.of(row))
+    }
+}
+
+/// Appends an encoding in base64, in quotes.
+fn quote(row: &[u8], text: &mut Vec<u8>) {
+    text.push(b'"');
+    STANDARD.encode_append(row, text);
+    text.push(b'"');
+}
+
+/// Returns whether `ending` is the extension of a file.
 fn ends_in(path: &Path, ending: &str) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(ending))
 }

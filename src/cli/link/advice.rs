@@ -1,10 +1,10 @@
-//! Advice about the threshold, from the scores of candidate pairs alone.
+//! Advice about the threshold, based only on the scores of candidate pairs.
 
 use std::fmt::Write;
 
-/// Bars of a histogram: hundredths of the score.
+/// The number of bars of a histogram. There is one for each hundredth of the score.
 const BARS: usize = 101;
-/// Characters of the longest bar.
+/// The length of the longest bar in characters.
 const WIDTH: u64 = 50;
 /// A valley suggests a threshold if the bars beside it are this many times as high.
 const DEPTH: f64 = 2.0;
@@ -24,8 +24,8 @@ impl Histogram {
         self.0[((score * 100.0).floor() as usize).min(BARS - 1)] += 1;
     }
 
-    /// Finds the threshold in the valley between pairs of different people, below, and of the same, above. There is none
-    /// if the scores do not fall and rise again.
+    /// Finds the threshold in the valley between the low scores, of pairs of different people, and the high scores, of
+    /// pairs of the same person. There is none if the bars do not fall and rise again.
     pub(super) fn valley(&self) -> Option<f64> {
         let first = self.0.iter().position(|count| *count > 0)?;
         let smooth = |at: usize| {
@@ -38,7 +38,7 @@ impl Histogram {
         (depth(deepest) >= DEPTH).then_some(deepest as f64 / 100.0)
     }
 
-    /// Draws a bar for each hundredth from the first with a pair, and adds the advice.
+    /// Draws a bar for each hundredth, starting with the first that has a pair, and adds the advice.
     pub(super) fn advice(&self) -> String {
         let mut text = String::from("candidate pairs by score\n");
         let most = self.0.iter().copied().max().unwrap_or(0).max(1);
@@ -50,10 +50,10 @@ impl Histogram {
         }
         let advice = match self.valley() {
             Some(threshold) => format!(
-                "--threshold {threshold:.2}, where the fewest pairs lie between those of different people and those of the same"
+                "--threshold {threshold:.2}, where the scores of different people and those of the same person overlap least"
             ),
-            None => "none; the pairs of different people are not separate from those of the same. A lower threshold shows more \
-                     of them, and --truth says how good a threshold is"
+            None => "none; the scores of different people and those of the same person are not separate. A lower threshold \
+                     shows more pairs, and --truth measures how good a threshold is"
                 .to_owned(),
         };
         let _ = write!(text, "advice: {advice}");

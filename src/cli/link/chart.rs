@@ -1,15 +1,15 @@
-//! Precision, recall and F at each threshold, as SVG.
+//! Draws precision, recall and F at each threshold, as SVG.
 
 use std::fmt::Write;
 
 use super::truth::Quality;
 
-/// The place and the size of the plot, in pixels.
+/// The position and size of the plot, in pixels.
 const LEFT: f64 = 50.0;
 const TOP: f64 = 20.0;
 const WIDTH: f64 = 540.0;
 const HEIGHT: f64 = 320.0;
-/// Marks on each axis.
+/// The number of intervals between the marks of an axis.
 const MARKS: u32 = 5;
 
 /// A line of the chart: its name, its colour, and its value.

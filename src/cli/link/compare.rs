@@ -1,4 +1,4 @@
-//! Compares every record of a party with every record of another that shares a block.
+//! Compares the records of each party with those records of the other parties that share a block with them.
 
 use std::fs::File;
 use std::io::{BufReader, Seek};
@@ -31,7 +31,7 @@ pub(super) struct Comparison<'a> {
     pub(super) pool: &'a Pool,
 }
 
-/// Candidate pairs in order, each once.
+/// Sorted candidate pairs, without duplicates.
 pub(super) type Pairs = Reader<BufReader<File>>;
 
 impl Comparison<'_> {
@@ -118,7 +118,7 @@ impl Comparison<'_> {
     }
 }
 
-/// Reads a file of candidate pairs from its beginning; one reading at a time.
+/// Reads a file of candidate pairs from its beginning. Only one reader may be in use at a time.
 pub(super) fn read(file: &File) -> Result<Pairs, pairs::Error> {
     let mut file = file.try_clone().map_err(pairs::Error::Read)?;
     file.rewind().map_err(pairs::Error::Read)?;

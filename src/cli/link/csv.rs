@@ -1,4 +1,4 @@
-//! Results as CSV, for spreadsheets and `join`.
+//! Writes results as CSV, for spreadsheets and `join`.
 
 use std::io::{self, BufWriter, Write};
 
@@ -19,7 +19,7 @@ pub(super) fn write_groups(groups: &Groups, out: impl Write) -> io::Result<()> {
     out.flush()
 }
 
-/// Writes one line for each candidate pair, in the order of `pairs`. Scores read back as the same doubles.
+/// Writes one line for each candidate pair, in the order of `pairs`. Scores have enough digits to be read back exactly.
 pub(super) fn write_scores(
     pairs: impl IntoIterator<Item = Result<Pair, pairs::Error>>,
     out: impl Write,

@@ -1,4 +1,4 @@
-//! The files to link: each becomes a matrix on disk, with its block entries beside it.
+//! Reads the files to link. Each becomes a matrix on disk, with its block entries in another file.
 
 use std::fs::File;
 use std::io::{self, Seek};
@@ -23,7 +23,7 @@ const RECORDS_MAX: u32 = u32::MAX - 1;
 pub(super) struct Input {
     /// The file, for messages.
     pub(super) path: PathBuf,
-    /// The summary of the content.
+    /// A summary of the content.
     pub(super) summary: Summary,
     /// The encodings of the party, row after row.
     pub(super) matrix: Blob,
@@ -31,8 +31,8 @@ pub(super) struct Input {
     pub(super) entries: Box<dyn ScratchFile>,
 }
 
-/// Reads the files at `paths`; files called `.bin` have rows of `encoding_bytes`. All have encodings of one size that
-/// can be linked, and all have blocks or none has.
+/// Reads the files at `paths`. Files whose names end in `.bin` have rows of `encoding_bytes`. Checks that all files have
+/// encodings of one size that can be compared, and that either all or none have blocks.
 pub(super) fn read(
     paths: &[PathBuf],
     encoding_bytes: Option<u32>,
@@ -127,7 +127,7 @@ impl Reading<'_> {
         Ok(Input { path: self.path.to_owned(), summary, matrix, entries })
     }
 
-    /// Opens the file, unpacked if it is compressed.
+    /// Opens the file, and decompresses it if it is compressed.
     fn open(&self) -> Result<File, Failure> {
         let file = File::open(self.path).map_err(|error| self.unreadable(&explained(self.path, error)))?;
         let kind = file.metadata().map_err(|error| self.unreadable(&error))?;
@@ -148,7 +148,7 @@ impl Reading<'_> {
         Ok(unpacked)
     }
 
-    /// Returns the first bytes of a file that can be read.
+    /// Returns the first bytes of a file. Rejects an empty file and a format that cannot be read.
     fn head(&self, file: &File) -> Result<Vec<u8>, Failure> {
         let head = packed::head(file).map_err(|error| self.unreadable(&error))?;
         if head.is_empty() {
@@ -162,7 +162,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Makes an unnamed file that `write` fills, to be read from its beginning.
+    /// Creates an unnamed file, fills it with `write`, and rewinds it.
     fn copied(&self, write: impl FnOnce(&File) -> io::Result<u64>) -> Result<File, Failure> {
         let mut copy = self.workspace.nameless().or_fail()?;
         write(&copy).map_err(|error| self.unreadable(&error))?;

@@ -1,4 +1,4 @@
-//! Groups with the pairs behind them.
+//! Groups, with the pairs that connect their records.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub(super) struct Edge {
     pub(super) score: f64,
 }
 
-/// Records that are one person.
+/// Records that belong to one person.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Group {
     pub(super) records: Vec<Record>,
@@ -25,7 +25,8 @@ pub(super) struct Group {
     pub(super) schema: usize,
 }
 
-/// Solves candidate pairs, and finds the pairs behind each group; each call of `pairs` starts from the beginning.
+/// Groups the records of candidate pairs, and collects the pairs within each group. Each call of `pairs` starts from the
+/// beginning.
 pub(super) fn solve<P>(sizes: &[u32], pairs: impl Fn() -> Result<P, Error>) -> Result<Vec<Group>, Error>
 where
     P: Iterator<Item = Result<Pair, pairs::Error>>,
@@ -66,7 +67,8 @@ fn add_edges(
     Ok(())
 }
 
-/// Groups the records of one table that was compared with itself: records that pairs connect are one person.
+/// Groups the records of one table that was compared with itself. Records that are connected by pairs belong to one
+/// person.
 pub(super) fn connect(
     records: u32,
     pairs: impl Iterator<Item = Result<Pair, pairs::Error>>,

@@ -1,4 +1,4 @@
-//! `entityd link`: files in, result out, no server.
+//! `entityd link`: links files without a server.
 
 mod advice;
 mod chart;
@@ -24,6 +24,7 @@ use self::result::{Format, ResultKind};
 use self::workspace::Workspace;
 use super::Failure;
 use super::destination::{Destination, differs};
+use super::output::note;
 use super::progress::Progress;
 use crate::linkage::similarity::Kernel;
 use crate::model::Threshold;
@@ -32,15 +33,15 @@ use crate::runtime::compute::Pool;
 /// Links files of encodings, or CSVs, without a server
 ///
 /// Each file is one party's upload: JSON as for the API (`clks`, `clknblocks`, or `encodings` with or without
-/// `blocks`), or, if its name ends in .bin, rows of --encoding-bytes bytes without anything between them. A file may
-/// be compressed with gzip or zstd (.bin.gz, .bin.zst). All files have encodings of the same size, a multiple of 8
-/// bytes, and all have blocks or none has. The order of the files numbers the datasets, and decides between equal
-/// scores. The result is the one that a server would return. Temporary files go to TMPDIR, or /tmp, which should have
-/// space for twice the files; if that directory is missing, to /var/tmp or the current directory.
+/// `blocks`), or, if its name ends in .bin, rows of --encoding-bytes bytes without separators. A file may be compressed
+/// with gzip or zstd (.bin.gz, .bin.zst). All files must have encodings of the same size, a multiple of 8 bytes, and
+/// either all or none must have blocks. The datasets are numbered in the order of the files, which also decides between
+/// equal scores. The result is the same as that of a server. Temporary files go to TMPDIR or /tmp, which should have
+/// space for twice the files; if that directory is missing, they go to /var/tmp or the current directory.
 ///
-/// With --schema the files are CSVs. Each is encoded first, and records are numbered from 0 in the order of the rows. The result is
-/// a CSV with a line for each linked record (`link_id`, dataset, record, the id, and its best score), or with --scores for
-/// each pair behind a group. A row that breaks a rule of the schema ends the command.
+/// With --schema the files are CSVs. Each is encoded first, and records are numbered from 0 in the order of the rows. The
+/// result is a CSV with a line for each linked record (`link_id`, dataset, record, the id, and its best score), or with
+/// --scores for each pair within a group. The command fails if a row breaks a rule of the schema.
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true)]
 pub(super) struct Arguments {
@@ -53,7 +54,7 @@ pub(super) struct Arguments {
     /// Result to write
     #[arg(long, value_enum, default_value = "groups")]
     result: ResultKind,
-    /// Show the pairs behind each group with their scores: in JSON as the member `scores`, a list for each group
+    /// Show the pairs within each group with their scores: in JSON as the member `scores`, a list for each group
     #[arg(long)]
     scores: bool,
     /// Format of the result [default: json; csv with --schema]
@@ -71,7 +72,7 @@ pub(super) struct Arguments {
     /// Comparison kernel: portable, popcnt, avx2, avx512, amx or neon [default: the fastest that runs here]
     #[arg(long, value_name = "NAME", value_parser = crate::cli::context::kernel)]
     kernel: Option<Kernel>,
-    /// Threads that compare; 0 is one for each core
+    /// Number of threads that compare; 0 means one for each core
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
     threads: u16,
     #[command(flatten)]
@@ -104,9 +105,7 @@ impl Arguments {
             return Err(Failure::Usage("give a file for each party, at least two".to_owned()));
         }
         if self.scores && self.result == ResultKind::Scores {
-            return Err(Failure::Usage(
-                "--scores belongs to groups; --result scores has all scores".to_owned(),
-            ));
+            return Err(Failure::Usage("--scores is for groups; --result scores has all scores".to_owned()));
         }
         let workspace = Workspace::open()?;
         let mut destination = self.destination(&workspace)?;
@@ -133,7 +132,7 @@ impl Arguments {
     fn link_tables(&self, comparison: &Comparison<'_>) -> Result<(), Failure> {
         if self.result == ResultKind::Scores {
             return Err(Failure::Usage(
-                "--result scores: with --schema there are groups, and --scores shows the pairs behind them"
+                "--result scores: with --schema the result is groups, and --scores shows the pairs within them"
                     .to_owned(),
             ));
         }
@@ -149,6 +148,11 @@ impl Arguments {
             is_cascade: self.tables.is_cascade(),
         };
         output.write(&linked.groups, &mut destination).map_err(|error| Failure::output(&error))?;
-        destination.finish()
+        destination.finish()?;
+        if let Some(path) = &self.output {
+            let records: usize = linked.groups.iter().map(|group| group.records.len()).sum();
+            note(&format!("{} groups with {records} records are in {}", linked.groups.len(), path.display()));
+        }
+        Ok(())
     }
 }

@@ -51,12 +51,12 @@ impl Party {
         self.header.records
     }
 
-    /// Returns the blocks of the party, from the first.
+    /// Returns the blocks of the party.
     pub(super) fn directory(&self) -> Result<Directory<&[u8]>, layout::Error> {
         Directory::open(&self.index[..])
     }
 
-    /// Fails if bytes that were read from the mapping could not be read.
+    /// Fails if a read from the mapped files has failed.
     pub(super) fn check(&self) -> Result<(), objects::Error> {
         self.matrix.check().and_then(|()| self.index.check())
     }

@@ -1,4 +1,4 @@
-//! A CSV of people becomes encodings, without the rows that are linked already.
+//! Encodes a CSV of people, without the rows that are already linked.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::encoder::stream::{self, BadRow, Error, Header};
 use crate::linkage::encoding::Summary;
 use crate::objects::Staged;
 
-/// The way in which tables are encoded.
+/// The parameters of the encoding of tables.
 #[derive(Clone, Copy)]
 pub(super) struct Encoding<'a> {
     pub(super) schema: &'a Schema,
@@ -73,7 +73,7 @@ fn explain(path: &Path, error: &Error) -> Failure {
     }
 }
 
-/// Takes encodings in the order of their rows.
+/// Receives encodings in the order of their rows.
 struct Rows<'a> {
     matrix: Staged,
     encoding_bytes: usize,

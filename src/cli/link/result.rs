@@ -13,7 +13,7 @@ use crate::telemetry::chain;
 /// The kind of result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum ResultKind {
-    /// Records that are one person, each in one group at most
+    /// Groups of records that belong to one person; each record is in at most one group
     Groups,
     /// Every candidate pair with its score, the best first
     Scores,
@@ -22,13 +22,13 @@ pub(super) enum ResultKind {
 /// The format of the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// As the API answers
+    /// As returned by the API
     Json,
     /// A line for each record of a group, or for each pair
     Csv,
 }
 
-/// Writes the result for datasets of these sizes; `pairs` are in order, each once.
+/// Writes the result for datasets of these sizes. `pairs` are sorted, without duplicates.
 pub(super) fn write(
     (kind, format): (ResultKind, Format),
     dataset_sizes: &[u32],
@@ -54,7 +54,7 @@ pub(super) fn write(
     }
 }
 
-/// Describes why there is no result.
+/// Converts an error into the failure to report.
 pub(super) fn explain(error: &solver::Error) -> Failure {
     match error {
         solver::Error::Pairs(pairs::Error::Write(error)) => Failure::output(error),

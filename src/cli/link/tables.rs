@@ -1,4 +1,4 @@
-//! Links tables of people: each schema encodes the records that are not linked yet, and links them.
+//! Links tables of people. Each schema encodes the records that are not linked yet, and links them.
 
 use std::fs::File;
 use std::io::Write;
@@ -29,10 +29,10 @@ use crate::linkage::solver;
 
 /// The secret of a linkage whose encodings do not leave this machine.
 const LOCAL_SECRET: &[u8] = b"the encodings of this linkage are not kept";
-/// The steps from one threshold to the next, where the truth is known.
+/// The number of steps from the lowest threshold to 1, if the truth is known.
 const STEPS: u32 = 20;
 
-/// The options about tables.
+/// The options for tables.
 #[derive(Debug, Args)]
 pub(super) struct Options {
     /// The files are CSVs, and this linkage schema encodes them. If it is given more than once, each schema links the
@@ -45,18 +45,18 @@ pub(super) struct Options {
     /// Kind of the first row of a CSV: the names of the columns as the schema has them, other names, or a record
     #[arg(long, value_enum, default_value = "check", requires = "schema")]
     header: HeaderKind,
-    /// Column of the CSVs with the ids of records: one for all files, or one for each file in their order. Without a
-    /// header, the number of the column, from 1
+    /// Column of the CSVs with the ids of records: one for all files, or one for each file in order. Without a header,
+    /// the number of the column, from 1
     #[arg(long, value_name = "COLUMN", requires = "schema")]
     id: Vec<String>,
-    /// Find the records of one CSV that are the same person: records that are connected by pairs form a group
+    /// Find the records of one CSV that belong to the same person: records that are connected by pairs form a group
     #[arg(long, requires = "schema")]
     dedupe: bool,
     /// CSV with the columns person, party and record, as `entityd generate` writes it: precision, recall and F are
     /// printed on standard error for 21 thresholds from --threshold to 1
     #[arg(long, value_name = "TRUTH.csv", requires = "schema")]
     truth: Option<PathBuf>,
-    /// Draw precision, recall and F at each threshold
+    /// Draw a chart of precision, recall and F at each threshold
     #[arg(long, value_name = "OUT.svg", requires = "truth")]
     chart: Option<PathBuf>,
     /// Print the scores of the candidate pairs on standard error, and the threshold that they suggest
@@ -180,7 +180,7 @@ impl Tables<'_> {
         Ok(groups)
     }
 
-    /// Links the records that are not taken by one schema.
+    /// Uses one schema to link the records that are not taken.
     fn pass(
         &self,
         schema: &Schema,
@@ -198,7 +198,7 @@ impl Tables<'_> {
         for (party, (path, taken)) in self.files.iter().zip(taken).enumerate() {
             let place = (party, &workspace);
             let made = self.comparison.pool.install(|| encoding.encode(path, taken, place, progress))?;
-            // A table without any record left has nothing to link.
+            // If no record of a table is left, there is nothing to link.
             let Some(made) = made else { return Ok(Vec::new()) };
             encoded.push(made);
         }
@@ -251,11 +251,11 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Prints the quality at each threshold, and draws it.
+    /// Prints the quality at each threshold, and draws the chart.
     fn tell(&self, qualities: &[Quality]) -> Result<(), Failure> {
         output::note(truth::table(qualities).trim_end());
         let Some(path) = self.options.chart() else { return Ok(()) };
-        let mut drawing = Destination::open(Some(path), &Unfinished::default())?;
+        let mut drawing = Destination::open(Some(path), Unfinished::default())?;
         drawing.write_all(chart::svg(qualities).as_bytes()).map_err(|error| Failure::output(&error))?;
         drawing.finish()
     }
@@ -266,7 +266,7 @@ fn thresholds(lowest: f64) -> impl Iterator<Item = f64> {
     (0..=STEPS).map(move |step| lowest + (1.0 - lowest) * f64::from(step) / f64::from(STEPS))
 }
 
-/// Numbers the records of a group as their tables do.
+/// Converts the record numbers of a group to those of the tables.
 fn renumbered(mut group: Group, rows: &[Vec<u32>]) -> Group {
     let of_table = |(dataset, record): &mut (u32, u32)| *record = rows[*dataset as usize][*record as usize];
     group.records.iter_mut().for_each(of_table);

@@ -1,4 +1,4 @@
-//! The quality of a linkage, where the truth is known.
+//! Measures the quality of a linkage whose truth is known.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,13 +10,13 @@ use crate::cli::own::{Own, Reading};
 use crate::cli::progress::Progress;
 use crate::cli::table::TableArguments;
 
-/// The columns of a file with the truth, as `entityd generate` writes them.
+/// The columns of a file with the ground truth, as `entityd generate` writes them.
 const COLUMNS: [&str; 3] = ["person", "party", "record"];
 
 /// The person of each record.
 pub(super) struct Truth {
     people: HashMap<Record, u32>,
-    /// Pairs of records that are one person.
+    /// The number of pairs of records that belong to one person.
     pairs: u64,
 }
 
@@ -25,7 +25,7 @@ pub(super) struct Truth {
 pub(super) struct Quality {
     pub(super) threshold: f64,
     pub(super) groups: u64,
-    /// Pairs of records in one group.
+    /// The number of pairs of records in one group.
     pub(super) pairs: u64,
     pub(super) precision: f64,
     pub(super) recall: f64,
@@ -33,7 +33,7 @@ pub(super) struct Quality {
 }
 
 impl Truth {
-    /// Reads the truth; with `is_one` about one table, compared with itself.
+    /// Reads the truth. With `is_one`, it is about one table that is compared with itself.
     pub(super) fn read(
         path: &Path,
         table: &TableArguments,
@@ -65,7 +65,7 @@ impl Truth {
         Ok(Self { people: found, pairs })
     }
 
-    /// Compares groups with the truth.
+    /// Compares groups with the ground truth.
     pub(super) fn judge(&self, threshold: f64, groups: &[Group], is_one: bool) -> Quality {
         let (mut made, mut right) = (0, 0);
         for group in groups {
@@ -88,7 +88,8 @@ impl Truth {
     }
 }
 
-/// Counts the pairs of records that are one person: of different datasets, unless there is one alone.
+/// Counts the pairs of records that belong to one person. Without `is_one`, both records of a pair must be in different
+/// datasets.
 fn pairs(records: impl Iterator<Item = (Record, u32)>, is_one: bool) -> u64 {
     let mut counts: HashMap<u32, HashMap<u32, u64>> = HashMap::new();
     for ((dataset, _), person) in records {

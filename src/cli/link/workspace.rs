@@ -1,4 +1,4 @@
-//! A temporary directory with the intermediate files of a linkage. It is removed in any case.
+//! A temporary directory with the intermediate files of a linkage. It is always removed.
 
 use std::fs::File;
 use std::io;
@@ -30,7 +30,9 @@ impl Workspace {
     /// Opens a workspace in the system's directory for temporary files (`TMPDIR`).
     pub(super) fn open() -> Result<Self, Failure> {
         let folder = tempfile::tempdir().map_err(|error| {
-            Failure::Failed(format!("cannot make a temporary directory: {error}; name one with TMPDIR"))
+            Failure::Failed(format!(
+                "cannot create a temporary directory: {error}; set TMPDIR to another place"
+            ))
         })?;
         let objects = Objects::open(&folder.path().join("objects"), &folder.path().join("staging"));
         let objects = objects.or_fail()?;
@@ -41,31 +43,31 @@ impl Workspace {
     }
 
     /// Returns the files to remove on Ctrl-C.
-    pub(super) const fn unfinished(&self) -> &Unfinished {
-        &self.unfinished
+    pub(super) const fn unfinished(&self) -> Unfinished {
+        self.unfinished
     }
 
-    /// Makes an unnamed file, which is deleted when it is closed.
+    /// Creates an unnamed file, which is deleted when it is closed.
     pub(super) fn nameless(&self) -> io::Result<File> {
         tempfile::tempfile_in(self.folder.path())
     }
 
-    /// Makes an empty file.
+    /// Creates an empty file.
     pub(super) fn stage(&self) -> Result<Staged, Error> {
         self.objects.stage()
     }
 
-    /// Returns the encodings of `party`, written to `file` before, as one slice.
+    /// Returns the encodings of `party`, which were written to `file`, as one slice.
     pub(super) fn matrix(&self, party: usize, file: Staged) -> Result<Blob, Error> {
         self.map(file, &keys::matrix(PROJECT, party as u32, 0))
     }
 
-    /// Returns the block index of `party`, written to `file` before, as one slice.
+    /// Returns the block index of `party`, which was written to `file`, as one slice.
     pub(super) fn index(&self, party: usize, file: Staged) -> Result<Blob, Error> {
         self.map(file, &keys::index(PROJECT, party as u32, 0))
     }
 
-    /// Returns the plan of the linkage, written to `file` before, as one slice.
+    /// Returns the plan of the linkage, which was written to `file`, as one slice.
     pub(super) fn plan(&self, file: Staged) -> Result<Blob, Error> {
         self.map(file, &keys::plan(PROJECT, RUN))
     }

@@ -1,4 +1,4 @@
-//! Writes groups with the pairs behind them, and with the ids of records.
+//! Writes groups, with the pairs within them and the ids of records.
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, Write};
@@ -13,7 +13,7 @@ use crate::cli::quoting::quoted;
 /// The settings of the output.
 pub(super) struct Output<'a> {
     pub(super) format: Format,
-    /// Set if a CSV gets a line for each pair, and JSON gets the pairs.
+    /// Set if the pairs are written: in CSV a line for each, in JSON an extra member.
     pub(super) with_scores: bool,
     /// The ids of each dataset's records; empty if there are none.
     pub(super) ids: &'a [Own],

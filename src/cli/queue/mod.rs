@@ -9,6 +9,7 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::context::runtime;
+use super::interrupt::unless_stopped;
 use super::ops_client::{self, Client};
 use super::{Failure, output, progress::Progress};
 
@@ -17,9 +18,9 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// Inspects and controls the queues of a server
 ///
-/// Calls the listener for operations of a running server, which requires the admin token. The token was printed when
-/// the server first started: give it in a file (--token-file) or in the environment (`ENTITYD_ADMIN_TOKEN`). If it is
-/// lost, remove `admin-token` from the data directory, and the next start of the server prints a new one.
+/// Calls the operations listener of a running server, which requires the admin token. The token was printed when the
+/// server first started: give it in a file (--token-file) or in the environment (`ENTITYD_ADMIN_TOKEN`). If it is lost,
+/// remove `admin-token` from the data directory, and the next start of the server prints a new one.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -46,7 +47,7 @@ enum Action {
     Retry(Dead),
     /// Discards dead jobs
     Discard(Dead),
-    /// Stops handing out jobs of queues, also after a restart; jobs in progress continue
+    /// Stops handing out jobs of queues, even after a restart; jobs in progress continue
     Pause(Queues),
     /// Hands out jobs of paused queues again
     Resume(Queues),
@@ -65,7 +66,7 @@ struct List {
     /// Maximum number of jobs to list
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     count: u32,
-    /// Sequence number where the last list ended
+    /// Sequence number at which the last list ended
     #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
     after: u64,
 }
@@ -74,11 +75,11 @@ struct List {
 enum State {
     /// Can be claimed
     Ready,
-    /// Waits for its time
+    /// Cannot be claimed before a later time
     Delayed,
     /// Claimed by a worker
     Leased,
-    /// Has used its attempts
+    /// Has used up its attempts
     Dead,
 }
 
@@ -129,7 +130,7 @@ struct Queues {
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
         let client = Client::new(&self.server)?;
-        runtime()?.block_on(self.action.run(&client, self.json))
+        runtime()?.block_on(unless_stopped(self.action.run(&client, self.json)))
     }
 }
 
@@ -197,7 +198,7 @@ async fn drain(client: &Client, queues: &Queues, json: bool) -> Result<(), Failu
             break stats;
         }
         most = left.max(most);
-        progress.show("waiting for jobs under way", 1.0 - left as f64 / most as f64);
+        progress.show("waiting for jobs in progress", 1.0 - left as f64 / most as f64);
         tokio::time::sleep(LOOK).await;
     };
     progress.finish();

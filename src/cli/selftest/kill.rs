@@ -76,12 +76,12 @@ impl Scene {
     }
 }
 
-/// Makes a temporary data directory for a server.
+/// Creates a temporary data directory for a server.
 ///
 /// # Errors
 /// The operating system's error.
 pub fn folder() -> Result<Arc<TempDir>, String> {
-    TempDir::new().map(Arc::new).map_err(|error| format!("cannot make a temporary folder: {error}"))
+    TempDir::new().map(Arc::new).map_err(|error| format!("cannot create a temporary folder: {error}"))
 }
 
 /// Runs the scenario without a kill, and returns the outcome.
@@ -126,7 +126,8 @@ async fn comes_to(scene: &Scene, server: &Server, moment: &str, delay: Duration)
     Ok(())
 }
 
-/// Restarts a killed server on its data, completes the scenario, and checks that nothing is lost, repeated or left.
+/// Restarts a killed server on its data, completes the scenario, and checks that nothing is lost, repeated or left
+/// behind.
 ///
 /// # Errors
 /// A description of the first difference from the expected outcome.
@@ -162,8 +163,8 @@ fn said(stopped: Stopped) -> String {
     }
 }
 
-/// Checks that each transition of the run is at most once in the log of all servers, and that the comparisons reported
-/// by its parts add up to the planned number: a part that counts twice would exceed it.
+/// Checks that each transition of the run occurs at most once in the log of all servers, and that the comparisons
+/// reported by its parts add up to the planned number. A part that counts twice would exceed it.
 fn nothing_twice(log: &str, run: &str, comparisons: u64) -> Result<(), String> {
     let parsed = |line: &str| serde_json::from_str::<Value>(line).ok();
     let lines: Vec<Value> = log.lines().filter_map(parsed).filter(|line| line["run.id"] == run).collect();

@@ -21,7 +21,7 @@ use serde_json::json;
 
 use super::context::runtime;
 use super::exit::OrFail;
-use super::interrupt::stopped;
+use super::interrupt::unless_stopped;
 use super::progress::Progress;
 use super::{Failure, output};
 use crate::runtime::clock::Stopwatch;
@@ -36,14 +36,14 @@ const PEOPLE_KILLED: u32 = 400;
 /// The delay added to the step in which the server is killed.
 const SLOW: Duration = Duration::from_millis(60);
 
-/// Checks that this installation works: links invented encodings whose answer is known
+/// Checks that this installation works: links invented encodings with a known result
 ///
-/// With --chaos the server is killed with SIGKILL at random moments of every step, one kill in each linkage, and
-/// started again on its data. Every result must equal the result of an undisturbed linkage, to the byte, no step may
-/// have counted twice, and nothing may be left of the project once it is deleted. To repeat a failure, give its seed.
+/// With --chaos, the server is killed with SIGKILL at random moments of every step, one kill in each linkage, and
+/// started again on its data. Every result must be byte for byte that of an undisturbed linkage, no step may have
+/// counted twice, and nothing may be left of the project once it is deleted. To repeat a failure, give its seed.
 ///
-/// With --server a server that runs already is checked: its answers to small projects must be the known ones, scores
-/// to the bit. Only access to the API is needed; the projects are deleted in the end, on Ctrl-C too.
+/// With --server, a running server is checked instead: its results for small projects must be the known ones, with
+/// scores equal to the bit. Only access to the API is needed. The projects are deleted at the end, even on Ctrl-C.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -51,21 +51,21 @@ pub(super) struct Arguments {
     /// Kill the server repeatedly
     #[arg(long)]
     chaos: bool,
-    /// Kills, divided among the steps
-    #[arg(long, value_name = "N", default_value_t = 28, requires = "chaos", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    /// Number of kills, divided among the steps
+    #[arg(long, value_name = "N", default_value_t = 28, requires = "chaos", conflicts_with = "server", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     kills: u32,
-    /// People of each party [default: 1000; 400 with --chaos; 64 with --server]
+    /// Number of people of each party [default: 1000; 400 with --chaos; 64 with --server]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
     people: Option<u32>,
     /// Seed of the kills [default: random]
-    #[arg(long, value_name = "N", requires = "chaos")]
+    #[arg(long, value_name = "N", requires = "chaos", conflicts_with = "server")]
     seed: Option<u64>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
-/// Returns the path of this program from the kernel, or from the command line where /proc is not mounted.
+/// Returns the path of this program from the kernel, or from the command line if /proc is not mounted.
 fn program() -> Result<PathBuf, Failure> {
     env::current_exe()
         .or_else(|error| {
@@ -87,13 +87,10 @@ impl Arguments {
         let usual = if self.chaos { PEOPLE_KILLED } else { PEOPLE_USUAL };
         let people = People { count: self.people.unwrap_or(usual) };
         let scene = Scene { program, people, slow: SLOW, step_timeout: kill::STEP_TIMEOUT };
-        runtime.block_on(async {
-            tokio::select! {
-                // The server is dropped here, which kills it and removes its data.
-                () = stopped() => Err(Failure::Interrupted),
-                ended = async { if self.chaos { self.chaos(&scene).await } else { self.quick(&scene).await } } => ended,
-            }
-        })
+        // An interruption drops the server, which kills it and removes its data.
+        runtime.block_on(unless_stopped(async {
+            if self.chaos { self.chaos(&scene).await } else { self.quick(&scene).await }
+        }))
     }
 
     async fn quick(&self, scene: &Scene) -> Result<(), Failure> {

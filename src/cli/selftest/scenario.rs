@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub enum Stopped {
     /// The server disconnected during a request.
     Gone,
-    /// The server gave a wrong answer. The text describes it.
+    /// The server gave a wrong response. The text describes it.
     Wrong(String),
 }
 
@@ -189,7 +189,7 @@ fn expect(holds: bool, otherwise: &str) -> Result<(), Stopped> {
     if holds { Ok(()) } else { Err(Stopped::Wrong(otherwise.to_owned())) }
 }
 
-/// A client of the API of a server.
+/// A client for the API of a server.
 #[derive(Clone, Debug)]
 pub struct Api {
     client: Client,
@@ -197,7 +197,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// Returns a client of the API at `base`, which ends in `/api/v1`.
+    /// Returns a client for the API at `base`, which ends in `/api/v1`.
     pub fn new(base: &str) -> Self {
         let client = outgoing::client().build().expect("a client without settings can be built");
         Self { client, base: base.to_owned() }

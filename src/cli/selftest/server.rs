@@ -44,13 +44,15 @@ impl Server {
             let log = fs::read_to_string(log_of(&folder)).unwrap_or_default();
             return Err(format!(
                 "the server did not start: {}",
-                log.lines().last().unwrap_or("it printed nothing")
+                log.lines()
+                    .last()
+                    .unwrap_or("it printed nothing; is the disk with the temporary directory full?")
             ));
         };
         Ok(Self { child, folder, api, _stdout: stdout })
     }
 
-    /// Returns the URL of its API, up to and including `/api/v1`.
+    /// Returns the URL of the server's API, up to and including `/api/v1`.
     pub fn api(&self) -> &str {
         &self.api
     }

@@ -1,4 +1,4 @@
-//! Stores that fail, and answer slowly.
+//! Stores that sometimes fail or answer slowly.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,11 +27,11 @@ pub(super) struct Faults {
     pub(super) chance: Entropy,
     pub(super) active: AtomicBool,
     pub(super) clock: Mutex<Clock>,
-    /// The highest attempt of each job that was ever handed out, received or not.
+    /// The highest attempt of each job that was ever claimed, even if the worker did not receive the job.
     pub(super) attempts: Mutex<HashMap<JobId, u8>>,
 }
 
-/// The time at which a call fails.
+/// The point at which a call fails.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Strike {
     Never,
@@ -77,14 +77,14 @@ macro_rules! call {
     }};
 }
 
-/// A queue that fails at times.
+/// A queue that sometimes fails.
 pub(super) struct FaultyBroker {
     pub(super) inner: Arc<dyn Broker>,
     pub(super) faults: Arc<Faults>,
 }
 
 fn storage() -> queue::Error {
-    queue::Error::Storage("the simulation says so".into())
+    queue::Error::Storage("simulated failure".into())
 }
 
 #[async_trait]
@@ -179,14 +179,14 @@ impl Broker for FaultyBroker {
     }
 }
 
-/// Metadata that fails at times.
+/// A metadata store that sometimes fails.
 pub(super) struct FaultyStore {
     pub(super) inner: Arc<dyn Store>,
     pub(super) faults: Arc<Faults>,
 }
 
 fn unavailable() -> metadata::Error {
-    metadata::Error::Unavailable("the simulation says so".into())
+    metadata::Error::Unavailable("simulated failure".into())
 }
 
 #[async_trait]

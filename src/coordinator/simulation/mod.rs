@@ -1,5 +1,6 @@
-//! Runs the coordinator with its real stores on a simulated clock. A random generator chooses the events, the calls that fail,
-//! the delays and the crashes. At the end every run must have ended, every outcome count once, and nothing be lost.
+//! Runs the coordinator with its real stores on a simulated clock. A random generator chooses the events, the calls that
+//! fail, the delays and the crashes. At the end, every run must have ended, every outcome must have counted once, and
+//! nothing may be lost.
 //!
 //! `ENTITYD_SIM_SEED` replays a seed, `ENTITYD_SIM_SEEDS` sets the number of seeds.
 
@@ -30,11 +31,11 @@ const STEPS: usize = 150;
 const SEEDS: u64 = if cfg!(debug_assertions) { 30 } else { 2_000 };
 const PROJECTS_MAX: usize = 3;
 const LEASE: Duration = Duration::from_mins(1);
-/// Rounds without faults after which everything must be done.
+/// The number of rounds without faults after which everything must be done.
 const ROUNDS: usize = 400;
-/// Comparisons in each part of a plan.
+/// The number of comparisons in each part of a plan.
 const COMPARISONS: u64 = 7;
-/// Pairs found in each part of a plan.
+/// The number of pairs found in each part of a plan.
 const PAIRS: u64 = 2;
 
 #[test]
@@ -85,8 +86,9 @@ fn live_through(seed: u64) {
 struct Known {
     id: ProjectId,
     run: Option<RunId>,
-    /// The client has requested the deletion of the project or of the run.
+    /// The client has requested the deletion of the project.
     ending: bool,
+    /// The client has requested the deletion of the run.
     run_ending: bool,
 }
 
@@ -97,12 +99,12 @@ struct Simulation {
     /// Absent while the process is down.
     shelves: Option<(Coordinator, Arc<SledBroker>)>,
     in_hand: Vec<Assignment>,
-    /// Jobs that were reported, or given up, by workers that may report once more.
+    /// Jobs that workers have reported or abandoned, and may report again.
     past: Vec<Assignment>,
     known: Vec<Known>,
 }
 
-/// Returns a directory in memory if there is one: power cuts are tested elsewhere.
+/// Returns a directory on a file system in memory, if there is one. Power cuts are tested elsewhere.
 fn folder() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { TempDir::new_in(memory).unwrap() } else { TempDir::new().unwrap() }
@@ -289,7 +291,7 @@ impl Simulation {
         }
     }
 
-    /// Takes an arbitrary job from its worker, which then ends the job in some way.
+    /// Removes a random job from those in progress. The caller ends it in some way.
     fn put_down(&mut self) -> Option<Assignment> {
         let chosen = self.pick(self.in_hand.len().max(1));
         let assignment = (chosen < self.in_hand.len()).then(|| self.in_hand.swap_remove(chosen))?;
@@ -335,15 +337,16 @@ impl Simulation {
         }
     }
 
-    /// Stops the process, regularly or not, and starts it again, perhaps with a clock that was set back, perhaps
-    /// without the queue. Workers elsewhere may continue with their jobs.
+    /// Stops the process, cleanly or not, and starts it again. The clock may have been set back, and after a crash the
+    /// queue may be missing. Workers elsewhere may continue with their jobs.
     async fn restart(&mut self, cleanly: bool) {
         let after = if cleanly { None } else { Some(copy(self.folder.path())) };
         self.broker().close().await.unwrap();
         let back = self.faults.pick(3) * 3_600_000_000;
         self.clock = Clock::manual(Timestamp::from_micros(self.clock.now().as_micros() - back as i64));
         *self.faults.clock.lock().unwrap() = self.clock.clone();
-        // Nothing may hold the files when they are opened again, nor a claim that releases its jobs.
+        // Nothing may hold the files when they are opened again. A dropped claim holds them until it has released its
+        // jobs.
         let (coordinator, broker) = self.shelves.take().expect("the process is up");
         drop(coordinator);
         while Arc::strong_count(&broker) > 1 {
@@ -357,7 +360,7 @@ impl Simulation {
             }
         }
         self.shelves = Some(open(self.folder.path(), &self.clock, &self.faults));
-        // A start that fails is tried again, as a supervisor would.
+        // A start that fails is repeated, as a supervisor would do.
         while self.coordinator().reconcile().await.is_err() {}
     }
 

@@ -17,7 +17,7 @@ const SHARDS: usize = 64;
 /// The maximum number of entries of a shard: the capacity of a hash table of 2^15 buckets. All shards together take at
 /// most 36 MB.
 const CELLS_MAX: usize = (1 << 15) / 8 * 7;
-/// The number of entries from which a shard is swept for expired ones.
+/// The number of entries at which a shard is swept for expired ones.
 const SWEPT_FROM: usize = 256;
 /// The minimum time between two sweeps of a full shard.
 const SWEPT_AGAIN: Duration = Duration::from_millis(100);
@@ -43,7 +43,7 @@ pub(super) struct BoundedState {
 #[derive(Default)]
 struct Shard {
     cells: HashMap<u64, u64>,
-    /// The number of entries from which a sweep for expired ones pays.
+    /// The number of entries above which a sweep for expired ones pays off.
     sweep_at: usize,
     /// The time of the last sweep.
     swept_at: u64,

@@ -51,7 +51,7 @@ pub enum Source {
     },
     /// A generated certificate, stored in a folder.
     SelfSigned {
-        /// The folder, which exists.
+        /// The folder. It must exist.
         folder: PathBuf,
         /// The names and addresses of the server that clients may use.
         names: Vec<String>,

@@ -22,9 +22,9 @@ use super::Error;
 use crate::runtime::clock::Timestamp;
 use crate::system::{regular, secret, text};
 
-/// The maximum size of a file that is read: a device has no end.
+/// The maximum size of a file that is read, since a device may have no end.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-/// The time before the expiry of a certificate from which the server warns.
+/// The time before the expiry of a certificate at which the server begins to warn.
 const WARNED_BEFORE: Duration = Duration::from_hours(14 * 24);
 
 /// The texts that mark an encrypted private key, in the newer and in the older format.

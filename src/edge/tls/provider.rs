@@ -1,7 +1,7 @@
 //! Installs the provider of cryptography.
 
-/// Makes ring the provider of cryptography of this process. Every use of TLS needs it. Calling it again
-/// changes nothing.
+/// Installs ring as the cryptography provider of this process. Every use of TLS needs it. Further calls change
+/// nothing.
 pub fn install_provider() {
     // The call fails if the provider is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::grouping::Grouping;
+use super::grouping::Groups;
 use super::texts::{Numbering, Texts};
 
-/// Blocks with their records, in the order in which they were made.
+/// Blocks with their records, in order of creation.
 #[derive(Debug, Default)]
 pub struct Blocks {
     names: Texts,
@@ -14,43 +14,59 @@ pub struct Blocks {
     records: Vec<u64>,
 }
 
+/// Names that are numbered at once.
+const BATCH: usize = 1 << 10;
+
 /// Blocks under construction.
 #[derive(Default)]
 pub(super) struct Builder {
     names: Numbering,
     /// The number of records in each block.
     sizes: Vec<usize>,
-    /// Groups of rows, with the block of each that goes into one.
-    groupings: Vec<(Grouping, Vec<(u32, u32)>)>,
+    /// The groupings. Each has a list of groups with their blocks, which omits groups without a block.
+    groupings: Vec<(Groups, Vec<(u32, u32)>)>,
+    /// The names that are numbered next, and their numbers.
+    waiting: (Texts, Vec<u32>),
 }
 
 impl Builder {
-    /// Adds groups of rows. `name` writes the name of a group's block, and returns false if it goes into none. Groups whose blocks
-    /// have the same name are in one block.
-    pub(super) fn add(
-        &mut self,
-        grouping: Grouping,
-        mut name: impl FnMut(&Grouping, u32, &mut String) -> bool,
-    ) {
-        let (mut text, mut blocks) = (String::new(), Vec::new());
-        for group in 0..grouping.len() as u32 {
+    /// Adds groups of rows. `name` writes the name of a group's block, or returns false if the group has no block.
+    /// Groups with the same block name share a block.
+    pub(super) fn add(&mut self, grouping: Groups, mut name: impl FnMut(&Groups, u32, &mut String) -> bool) {
+        let (mut text, mut blocks, mut kept) = (String::new(), Vec::new(), Vec::new());
+        let groups = grouping.len() as u32;
+        for group in 0..groups {
             text.clear();
             if name(&grouping, group, &mut text) {
-                let number = self.names.number(&text);
-                self.sizes.resize(self.names.texts().len(), 0);
-                self.sizes[number as usize] += grouping.size(group);
-                blocks.push((group, number));
+                self.waiting.0.push(&text);
+                kept.push(group);
+            }
+            if kept.len() == BATCH || group + 1 == groups {
+                self.number(&grouping, &mut kept, &mut blocks);
             }
         }
         self.groupings.push((grouping, blocks));
     }
 
-    /// The blocks. `record` is the record of a row.
+    /// Numbers the blocks of groups, and clears the list of these groups.
+    fn number(&mut self, grouping: &Groups, kept: &mut Vec<u32>, blocks: &mut Vec<(u32, u32)>) {
+        let (names, numbers) = &mut self.waiting;
+        numbers.clear();
+        self.names.number_all(names, numbers);
+        names.clear();
+        self.sizes.resize(self.names.texts().len(), 0);
+        for (group, number) in kept.drain(..).zip(numbers) {
+            self.sizes[*number as usize] += grouping.size(group);
+            blocks.push((group, *number));
+        }
+    }
+
+    /// Returns the blocks. `record` maps a row to its record number.
     pub(super) fn finish(self, record: impl Fn(usize) -> u64) -> Blocks {
         let mut ends = starts(&self.sizes);
         let mut records = vec![0; self.sizes.iter().sum()];
         for (grouping, blocks) in self.groupings {
-            // The place for the next row of each group.
+            // The position in `records` for the next row of each group; `usize::MAX` for a group without a block.
             let mut places = vec![usize::MAX; grouping.len()];
             for (group, block) in blocks {
                 places[group as usize] = ends[block as usize];
@@ -68,7 +84,7 @@ impl Builder {
     }
 }
 
-/// Returns the start of each of several ranges that follow each other.
+/// Returns the start of each of several consecutive ranges.
 fn starts(sizes: &[usize]) -> Vec<usize> {
     let start = |end: &mut usize, size: &usize| {
         *end += size;
@@ -79,7 +95,7 @@ fn starts(sizes: &[usize]) -> Vec<usize> {
 
 /// The blocks of each record.
 pub struct ByRecord {
-    /// The records, in the order in which blocks name them.
+    /// The record numbers, in the order in which they first occur in the blocks.
     records: Vec<u64>,
     /// The end of each record's blocks in `blocks`.
     ends: Vec<usize>,
@@ -97,7 +113,7 @@ impl Blocks {
         self.names.len()
     }
 
-    /// Returns whether there are none.
+    /// Returns whether there are no blocks.
     pub const fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
@@ -148,7 +164,7 @@ impl ByRecord {
         self.records.len()
     }
 
-    /// Returns whether there are none.
+    /// Returns whether no record is in a block.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
@@ -162,9 +178,10 @@ impl ByRecord {
     }
 }
 
-/// The places of records in a list, by their number.
+/// Maps record numbers to positions in a list.
 enum Places {
-    /// One more than the place, for numbers that are not much larger than the number of records.
+    /// The position plus one, indexed by record number; 0 if the record is not in the list. Used if the largest
+    /// record number is at most a small multiple of the number of records.
     Dense(Vec<u32>),
     Sparse(HashMap<u64, usize>),
 }
@@ -176,7 +193,7 @@ impl Places {
         if is_dense { Self::Dense(vec![0; most as usize]) } else { Self::Sparse(HashMap::new()) }
     }
 
-    /// Returns the place of a record; adds the record if it is missing.
+    /// Returns the position of a record in `records`, and adds the record if it is missing.
     fn of(&mut self, record: u64, records: &mut Vec<u64>) -> usize {
         let mut add = || {
             records.push(record);
@@ -197,6 +214,7 @@ impl Places {
 
 #[cfg(test)]
 mod tests {
+    use super::super::grouping::Grouping;
     use super::*;
 
     #[test]
@@ -207,7 +225,7 @@ mod tests {
             ["x", "x", "y", "x"].iter().for_each(|key| second.add(key));
             let mut builder = Builder::default();
             for (grouping, names) in [(first, ["one", "two", ""]), (second, ["two", "one", ""])] {
-                builder.add(grouping, |_, group, name| {
+                builder.add(grouping.finish(), |_, group, name| {
                     name.push_str(names[group as usize]);
                     !name.is_empty()
                 });

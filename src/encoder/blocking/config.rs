@@ -9,10 +9,10 @@ use crate::encoder::json::{Node, Value};
 use crate::encoder::python::numbers;
 use crate::encoder::schema::{Diagnostic, Diagnostics};
 
-/// The most bits of a filter, hash functions and tables.
+/// The maximum number of bits of a filter, of hash functions and of tables.
 const NUMBER_MAX: u32 = 1 << 24;
 
-/// The method of blocking, with the configuration as it was written.
+/// The blocking method, with the configuration as it was written.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The method.
@@ -20,27 +20,27 @@ pub struct Config {
     source: Node,
 }
 
-/// A method of blocking.
+/// A blocking method.
 #[derive(Clone, Debug)]
 pub enum Method {
-    /// Signatures made of values.
+    /// Records that share a signature form a block.
     PSig(PSig),
-    /// Bits drawn from filters.
+    /// Records whose sampled filter bits are equal form a block.
     LambdaFold(LambdaFold),
 }
 
 impl Config {
-    /// Reads a configuration for a table whose columns have these names, if they have any.
+    /// Reads a configuration. `header` holds the column names of the table; `None` if it has no header.
     ///
     /// # Errors
-    /// The mistakes in it.
+    /// The mistakes in the configuration.
     pub fn read(text: &str, header: Option<&[String]>) -> Result<Self, Diagnostics> {
         let source = Node::parse(text).map_err(|error| Diagnostics::syntax(&error))?;
         let method = method(&source, header).map_err(|mistake| Diagnostics::new(text, vec![mistake]))?;
         Ok(Self { method, source })
     }
 
-    /// Returns whether a configuration is for encodings instead of a table, which decides how the records are read.
+    /// Returns whether a configuration expects a list of encodings as input instead of a table.
     ///
     /// # Errors
     /// The text is not JSON.
@@ -83,7 +83,7 @@ fn psig(config: &Settings<'_>, columns: &Columns<'_>) -> Result<PSig, Diagnostic
     let blocking = Settings { node: config.member("blocking-filter")?, path: "config.blocking-filter" };
     let specs = config.member("signatureSpecs")?;
     if specs.elements().is_empty() {
-        return Err(config.mistake("signatureSpecs", "this must be an array of strategies, at least one"));
+        return Err(config.mistake("signatureSpecs", "this must be a non-empty array of strategies"));
     }
     columns.resolve_all(config)?;
     let strategy = |strategy: &Node| strategy.elements().iter().map(|spec| part(spec, columns)).collect();
@@ -161,7 +161,7 @@ impl<'a> Settings<'a> {
         self.member(name)?.float().ok_or_else(|| self.mistake(name, "this must be a number"))
     }
 
-    /// A whole number; it may be written as text, and a fraction is dropped.
+    /// Reads an integer of at least `least`. It may be written as a string, and a fraction is truncated.
     fn whole(&self, name: &str, least: u32) -> Result<u32, Diagnostic> {
         let member = self.member(name)?;
         let number = match &member.value {
@@ -184,19 +184,19 @@ impl<'a> Settings<'a> {
     }
 }
 
-/// The columns of the table, by name or by number from 0.
+/// Finds columns of the table, which are given by name or by number from 0.
 struct Columns<'a> {
     header: Option<&'a [String]>,
     features: &'a Node,
 }
 
 impl Columns<'_> {
-    /// All features must be named in the same way.
+    /// Checks that all features are names, or all are numbers.
     fn check(&self, config: &Settings<'_>) -> Result<(), Diagnostic> {
         let features = self.features.elements();
         let named = features.iter().filter(|feature| feature.text().is_some()).count();
         if features.is_empty() || (named > 0 && named < features.len()) {
-            let rule = "this must be an array of column names, or of column numbers from 0, at least one";
+            let rule = "this must be a non-empty array of column names, or of column numbers from 0";
             return Err(config.mistake("blocking-features", rule));
         }
         Ok(())

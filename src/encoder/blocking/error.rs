@@ -1,12 +1,12 @@
 //! Errors of blocking.
 
-/// An error in making blocks.
+/// An error of blocking.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A row breaks a rule.
+    /// A row is invalid.
     #[error("{0}")]
     Row(String),
-    /// Every record is left out by the filter.
-    #[error("no block passes the filter of the configuration: every record is left out")]
+    /// No record is in a block.
+    #[error("no blocks: the input has no records, or the filter of the configuration rejects every block")]
     Nothing,
 }

@@ -2,26 +2,51 @@
 
 use super::texts::{Numbering, Texts};
 
-/// Groups rows by key. Groups have numbers in the order in which their keys came.
+/// The number of keys that are numbered at once.
+const BATCH: usize = 1 << 10;
+
+/// Groups rows by key. Groups are numbered in the order in which their keys first occur.
 #[derive(Debug, Default)]
 pub(super) struct Grouping {
     keys: Numbering,
-    sizes: Vec<u32>,
     /// The group of each row.
+    rows: Vec<u32>,
+    /// The keys of the rows after those.
+    waiting: Texts,
+}
+
+/// The groups, once every row is in one.
+#[derive(Debug)]
+pub(super) struct Groups {
+    keys: Numbering,
+    sizes: Vec<u32>,
     rows: Vec<u32>,
 }
 
 impl Grouping {
     /// Adds the next row.
     pub(super) fn add(&mut self, key: &str) {
-        let number = self.keys.number(key);
-        if number as usize == self.sizes.len() {
-            self.sizes.push(0);
+        self.waiting.push(key);
+        if self.waiting.len() == BATCH {
+            self.number();
         }
-        self.sizes[number as usize] += 1;
-        self.rows.push(number);
     }
 
+    /// Returns the groups.
+    pub(super) fn finish(mut self) -> Groups {
+        self.number();
+        let mut sizes = vec![0; self.keys.texts().len()];
+        self.rows.iter().for_each(|group| sizes[*group as usize] += 1);
+        Groups { keys: self.keys, sizes, rows: self.rows }
+    }
+
+    fn number(&mut self) {
+        self.keys.number_all(&self.waiting, &mut self.rows);
+        self.waiting.clear();
+    }
+}
+
+impl Groups {
     /// The number of groups.
     pub(super) const fn len(&self) -> usize {
         self.sizes.len()
@@ -32,7 +57,7 @@ impl Grouping {
         self.sizes[group as usize] as usize
     }
 
-    /// The keys of the groups, by their numbers.
+    /// The keys of the groups, indexed by group number.
     pub(super) const fn keys(&self) -> &Texts {
         self.keys.texts()
     }

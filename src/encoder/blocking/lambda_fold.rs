@@ -1,5 +1,5 @@
-//! Lambda-fold: for each of several tables, a few bits of each record's filter are drawn; records with the same bits
-//! are in a block.
+//! Lambda-fold: each of several tables samples a few bit positions. Records whose filters have the same bits at these
+//! positions form a block.
 
 use std::fmt::Write;
 
@@ -24,7 +24,7 @@ pub struct LambdaFold {
     pub(super) tables: u32,
     pub(super) bits: u32,
     pub(super) functions: u32,
-    /// Bits that are drawn for a table.
+    /// The number of bit positions that a table samples.
     pub(super) drawn: u32,
     pub(super) seed: BigUint,
     pub(super) record_column: Option<usize>,
@@ -34,9 +34,9 @@ pub struct LambdaFold {
 pub struct Building<'a> {
     settings: &'a LambdaFold,
     records: Vec<u64>,
-    /// The filters of the records, one after the other; an encoding begins with its first byte, the highest of a word.
+    /// The filters of the records, concatenated. The first byte of a filter is the most significant one of its first word.
     filters: Vec<u64>,
-    /// The bytes of an encoding.
+    /// The size of an encoding in bytes; `None` if the records are rows of a table.
     encoding_bytes: Option<usize>,
     cache: Cache,
     text: Zeroizing<String>,
@@ -45,7 +45,7 @@ pub struct Building<'a> {
 }
 
 impl LambdaFold {
-    /// Begins to make blocks.
+    /// Starts to collect records.
     pub fn begin(&self) -> Building<'_> {
         let words = (self.bits as usize).div_ceil(64);
         Building {
@@ -62,7 +62,7 @@ impl LambdaFold {
 }
 
 impl Building<'_> {
-    /// Adds the record of a row; blanks around its values do not count.
+    /// Adds the record of a row. The values must be trimmed.
     ///
     /// # Errors
     /// [`Error::Row`], without the value.
@@ -81,14 +81,14 @@ impl Building<'_> {
         Ok(())
     }
 
-    /// Adds a record that is encoded, in base64.
+    /// Adds a record that is an encoding in base64.
     ///
     /// # Errors
     /// [`Error::Row`]
     pub fn add_encoding(&mut self, text: &str) -> Result<(), Error> {
         let encoding = base64::decode(text).map_err(|rule| Error::Row(rule.to_owned()))?;
         if *self.encoding_bytes.get_or_insert(encoding.len()) != encoding.len() {
-            return Err(Error::Row("it has another size than those before".to_owned()));
+            return Err(Error::Row("its size differs from that of the encodings before it".to_owned()));
         }
         self.records.push(self.records.len() as u64);
         let word = |bytes: &[u8]| {
@@ -125,7 +125,7 @@ impl Building<'_> {
         }
     }
 
-    /// The blocks.
+    /// Returns the blocks.
     ///
     /// # Errors
     /// [`Error`]
@@ -136,7 +136,7 @@ impl Building<'_> {
         let settings = self.settings;
         let bits = self.encoding_bytes.map_or(settings.bits, |bytes| bytes as u32 * 8);
         if settings.drawn > bits {
-            return Err(Error::Row(format!("K is {}, and a filter has {bits} bits", settings.drawn)));
+            return Err(Error::Row(format!("K is {}, but a filter has only {bits} bits", settings.drawn)));
         }
         let words = (bits as usize).div_ceil(64);
         let mut random = Random::seeded(&settings.seed);
@@ -152,7 +152,7 @@ impl Building<'_> {
                 key.extend(places.iter().map(|at| char::from(b'0' + bit(at) as u8)));
                 grouping.add(&key);
             }
-            builder.add(grouping, |grouping, group, name| {
+            builder.add(grouping.finish(), |grouping, group, name| {
                 // Writing to a string does not fail.
                 let _ = write!(name, "{table}{}", grouping.keys().get(group as usize));
                 true

@@ -1,4 +1,4 @@
-//! Double Metaphone as the package `metaphone` 0.6 computes it, which blocklib uses.
+//! Double Metaphone, as computed by the Python package `metaphone` 0.6, which blocklib uses.
 //!
 //! Source: Philips (2000), "The Double Metaphone Search Algorithm", C/C++ Users Journal 18(6).
 
@@ -7,13 +7,13 @@ use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 use zeroize::Zeroize;
 
 const VOWELS: &str = "AEIOUY";
-/// Characters around a word, so that rules can look beyond its ends.
+/// Padding around a word, so that rules can look beyond its ends.
 const BEFORE: &str = "--";
 const AFTER: &str = "------";
 /// The position of the first character.
 const START: isize = 2;
 
-/// Appends the two codes of a text, one after the other; the second only if it differs from the first.
+/// Appends the primary code of a text, then the secondary code if it differs.
 pub(super) fn write_codes(text: &str, out: &mut String) {
     let mut word = Word::new(text);
     word.skip_silent();
@@ -35,11 +35,11 @@ pub(super) fn write_codes(text: &str, out: &mut String) {
     }
 }
 
-/// The letters that a place in a word adds to the codes, and the number of characters that they stand for.
+/// The letters that a rule adds to the codes, and the number of characters that it consumes.
 #[derive(Clone, Copy)]
 struct Step {
     first: &'static str,
-    /// The letters of the second code, if they differ.
+    /// The letters of the secondary code, if they differ.
     second: Option<&'static str>,
     length: isize,
 }
@@ -52,15 +52,15 @@ const fn each(first: &'static str, second: &'static str, length: isize) -> Step 
     Step { first, second: Some(second), length }
 }
 
-/// A text with the position in it.
+/// A word, the current position in it, and the codes so far.
 struct Word {
     letters: Vec<char>,
     at: isize,
-    /// The last position.
+    /// The position of the last character.
     end: isize,
     is_slavo_germanic: bool,
     codes: [String; 2],
-    /// The step before. A character without a rule repeats it.
+    /// The previous step. A character without a rule repeats it.
     last: Step,
 }
 
@@ -113,7 +113,7 @@ impl Word {
         self.is_at(START, texts)
     }
 
-    /// Returns whether the character at a distance is one of these.
+    /// Returns whether the character at a distance from the current position is one of these.
     fn one_of(&self, distance: isize, letters: &str) -> bool {
         let letter = usize::try_from(self.at + distance).ok().and_then(|at| self.letters.get(at));
         letter.is_some_and(|letter| letters.contains(*letter))
@@ -127,10 +127,10 @@ impl Word {
         self.at == self.end
     }
 
-    /// The step at the current position; `None` for a blank.
+    /// Returns the step at the current position; `None` for a space.
     fn step(&self) -> Option<Step> {
         let letter = self.letters[self.at as usize];
-        // Some letters count once if they are doubled.
+        // Some doubled letters count as one.
         let doubled = |code, letters| both(code, if self.one_of(1, letters) { 2 } else { 1 });
         Some(match letter {
             ' ' => return None,
@@ -443,7 +443,7 @@ fn is_nonspacing(letter: char) -> bool {
 mod tests {
     use super::*;
 
-    /// The results of the package.
+    /// The expected codes are those of the package.
     #[test]
     fn codes_are_those_of_the_package() {
         for (text, expected) in [

@@ -1,8 +1,8 @@
 //! Blocking: decides which records are compared, as the package `blocklib` 0.1 does.
 //!
-//! There are two methods: P-Sig, which makes blocks of records that share a signature made of their values, and
-//! lambda-fold, which samples bits of a filter several times. Block names are unkeyed hashes of personal data: anyone
-//! who can guess a value can verify the guess.
+//! There are two methods. P-Sig makes a signature of the values of each record; records with the same signature form a
+//! block. Lambda-fold samples bits of each record's filter several times; each time, records with the same bits form a
+//! block. Block names are unkeyed hashes of personal data: anyone who can guess a value can verify the guess.
 
 mod blocks;
 mod config;

@@ -1,6 +1,4 @@
-//! P-Sig: records that share a signature are in a block. Blocks whose size the filter rejects are left out.
-
-use std::fmt::Write;
+//! P-Sig: records that share a signature form a block. The filter drops blocks that are too small or too large.
 
 use zeroize::Zeroizing;
 
@@ -19,11 +17,11 @@ pub struct PSig {
     pub(super) filter: Filter,
     pub(super) functions: u32,
     pub(super) bits: u32,
-    /// The column with the number of the record, if rows are not counted.
+    /// The column with the record number; `None` if the number of the row is used.
     pub(super) record_column: Option<usize>,
 }
 
-/// The sizes of blocks that are kept, excluding the limits themselves.
+/// The limits on the size of a block. Both are exclusive.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Filter {
     pub(super) is_ratio: bool,
@@ -41,35 +39,43 @@ impl Filter {
 /// Blocks under construction.
 pub struct Building<'a> {
     settings: &'a PSig,
-    strategies: Vec<Grouping>,
-    /// The numbers of the records, if rows are not counted.
+    strategies: Vec<Strategy>,
+    /// The record numbers; empty if the number of the row is used.
     records: Vec<u64>,
     rows: usize,
     signature: Zeroizing<String>,
 }
 
+/// A strategy under construction.
+struct Strategy {
+    /// The beginning of its signatures.
+    prefix: String,
+    grouping: Grouping,
+}
+
 /// The statistics of one strategy.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct StrategyStatistics {
-    /// Figures of its blocks.
+    /// The statistics of its blocks.
     #[serde(flatten)]
     pub blocks: Statistics,
-    /// Records that are in none.
+    /// The number of records that are in no block.
     pub num_filtered_elements: usize,
-    /// The share of records that are in one.
+    /// The share of records that are in a block.
     pub coverage: f64,
 }
 
 impl PSig {
-    /// Begins to make blocks.
+    /// Starts to collect records.
     pub fn begin(&self) -> Building<'_> {
-        let strategies = self.strategies.iter().map(|_| Grouping::default()).collect();
+        let strategy = |number| Strategy { prefix: format!("{number}_"), grouping: Grouping::default() };
+        let strategies = (0..self.strategies.len()).map(strategy).collect();
         Building { settings: self, strategies, records: Vec::new(), rows: 0, signature: Zeroizing::default() }
     }
 }
 
 impl Building<'_> {
-    /// Adds the record of a row; blanks around its values do not count.
+    /// Adds the record of a row. The values must be trimmed.
     ///
     /// # Errors
     /// [`Error::Row`], without the value.
@@ -78,24 +84,26 @@ impl Building<'_> {
             self.records.push(record_number(row, column)?);
         }
         let strategies = self.settings.strategies.iter().zip(&mut self.strategies);
-        for (number, (parts, grouping)) in strategies.enumerate() {
-            sign(number, parts, row, &mut self.signature)?;
-            grouping.add(&self.signature);
+        for (parts, strategy) in strategies {
+            self.signature.clear();
+            self.signature.push_str(&strategy.prefix);
+            sign(parts, row, &mut self.signature)?;
+            strategy.grouping.add(&self.signature);
         }
         self.rows += 1;
         Ok(())
     }
 
-    /// The blocks, and the figures of each strategy.
+    /// Returns the blocks, and the statistics of each strategy.
     ///
     /// # Errors
     /// [`Error::Nothing`].
     pub fn finish(self) -> Result<(Blocks, Vec<StrategyStatistics>), Error> {
         let Self { settings, strategies, records, rows, .. } = self;
         let (mut set, mut figures, mut builder) = (Set::new(), Vec::new(), Builder::default());
-        for grouping in strategies {
+        for Strategy { grouping, .. } in strategies {
             let mut sizes = Vec::new();
-            builder.add(grouping, |grouping, group, name| {
+            builder.add(grouping.finish(), |grouping, group, name| {
                 let is_kept = settings.filter.keeps(grouping.size(group), rows);
                 if is_kept {
                     sizes.push(grouping.size(group));
@@ -121,17 +129,14 @@ impl Building<'_> {
     }
 }
 
-/// Writes the signature of a row, for the strategy of this number.
-fn sign(number: usize, parts: &[Part], row: &[&str], signature: &mut String) -> Result<(), Error> {
-    signature.clear();
-    // Writing to a string does not fail.
-    let _ = write!(signature, "{number}_");
+/// Appends the signature of a row to the number of its strategy.
+fn sign(parts: &[Part], row: &[&str], signature: &mut String) -> Result<(), Error> {
     let start = signature.len();
     for part in parts {
         let column = part.column();
         let value =
             row.get(column).ok_or_else(|| Error::Row(format!("there is no column {}", column + 1)))?;
-        let refuse = || Error::Row(format!("column {}: the value has no such character", column + 1));
+        let refuse = || Error::Row(format!("column {}: the value is too short for a position", column + 1));
         let before = signature.len();
         if part.write(value, signature).ok_or_else(refuse)? {
             signature.push('_');

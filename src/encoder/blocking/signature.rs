@@ -1,4 +1,4 @@
-//! Signatures, which all records of a block share.
+//! Signatures. All records of a block share one.
 
 use std::ops::Range;
 
@@ -9,11 +9,11 @@ use crate::encoder::python::numbers;
 /// A part of a signature, made of the value of one column.
 #[derive(Clone, Debug)]
 pub(super) enum Part {
-    /// The value.
+    /// The whole value.
     Value { column: usize },
-    /// Characters of it.
+    /// Characters of the value.
     Characters { column: usize, positions: Vec<Position> },
-    /// Its codes by Double Metaphone.
+    /// The Double Metaphone codes of the value.
     Metaphone { column: usize },
 }
 
@@ -49,7 +49,7 @@ impl Position {
         }
     }
 
-    /// The characters of a text of `length` characters, which is not empty. `None` where Python finds no character.
+    /// Returns the range of characters in a non-empty text of `length` characters; `None` where Python raises an error.
     fn of(self, length: usize) -> Option<Range<usize>> {
         let length = length as i64;
         let clip = |at: i64| (if at < 0 { at + length } else { at }).clamp(0, length) as usize;
@@ -67,14 +67,15 @@ impl Position {
 }
 
 impl Part {
-    /// The column that it is made of.
+    /// The column that the part is made of.
     pub(super) const fn column(&self) -> usize {
         match self {
             Self::Value { column } | Self::Characters { column, .. } | Self::Metaphone { column } => *column,
         }
     }
 
-    /// Appends the part of a record, and returns whether the record has one; `None` if it has no such character.
+    /// Appends the part for `value`. Returns false if there is no part for it, and `None` if the value has no character
+    /// at one of the positions.
     pub(super) fn write(&self, value: &str, signature: &mut String) -> Option<bool> {
         match self {
             Self::Value { .. } => signature.push_str(value),
@@ -97,11 +98,11 @@ impl Part {
     }
 }
 
-/// The number of a record that a column holds.
+/// Reads the record number in a column.
 pub(super) fn record_number(row: &[&str], column: usize) -> Result<u64, Error> {
     let value = row.get(column).ok_or_else(|| Error::Row(format!("there is no column {}", column + 1)))?;
     let number = numbers::int(value).and_then(|number| u64::try_from(number).ok());
     number.ok_or_else(|| {
-        Error::Row(format!("column {}: the number of a record must be a whole number", column + 1))
+        Error::Row(format!("column {}: the record number must be a whole number from 0", column + 1))
     })
 }

@@ -7,27 +7,27 @@ use super::blocks::Blocks;
 pub struct Statistics {
     /// The number of blocks.
     pub num_of_blocks: usize,
-    /// Records of the smallest.
+    /// The size of the smallest block.
     pub min_size: usize,
-    /// Records of the largest.
+    /// The size of the largest block.
     pub max_size: usize,
-    /// Their mean.
+    /// The mean size.
     pub avg_size: f64,
-    /// Their median, without a fraction.
+    /// The median size, rounded down.
     pub med_size: usize,
-    /// Their standard deviation, for a sample.
+    /// The sample standard deviation of the sizes.
     pub std_size: f64,
-    /// Their sum.
+    /// The sum of the sizes.
     pub sum_of_blocks: usize,
 }
 
 impl Statistics {
-    /// The figures of these blocks.
+    /// Computes the statistics of blocks.
     pub fn of(blocks: &Blocks) -> Self {
         Self::of_sizes(blocks.sizes().collect())
     }
 
-    /// The figures of blocks of these sizes.
+    /// Computes the statistics of blocks of these sizes.
     pub(super) fn of_sizes(mut sizes: Vec<usize>) -> Self {
         sizes.sort_unstable();
         let (Some(min_size), Some(max_size)) = (sizes.first(), sizes.last()) else { return Self::default() };

@@ -2,16 +2,16 @@
 
 use zeroize::Zeroize;
 
-/// Bytes of text after which a batch is full.
+/// The number of bytes of text after which a batch is full.
 const TEXT_BYTES: usize = 4 << 20;
 
-/// Rows, one after the other in one text.
+/// Rows, concatenated in one text.
 #[derive(Debug, Default)]
 pub struct Batch {
     text: String,
-    /// The first byte of each field in the text, and the one after its last.
+    /// The start and the exclusive end of each field in the text.
     fields: Vec<(usize, usize)>,
-    /// The first byte of the field that has not ended.
+    /// The start of the field that has not ended.
     open: usize,
     rows: Vec<Bounds>,
 }
@@ -36,17 +36,17 @@ impl Batch {
         self.rows.len()
     }
 
-    /// Returns whether there are none.
+    /// Returns whether the batch has no rows.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// Row `at`.
+    /// Returns row `at`.
     pub fn row(&self, at: usize) -> Row<'_> {
         Row { batch: self, bounds: self.rows[at] }
     }
 
-    /// Takes all rows out.
+    /// Removes all rows.
     pub fn clear(&mut self) {
         self.text.clear();
         self.fields.clear();
@@ -77,7 +77,7 @@ impl Batch {
         self.rows.push(Bounds { first, end: self.fields.len(), line });
     }
 
-    /// Adds a field that is a part of the text which [`push_rows`](Self::push_rows) will add.
+    /// Adds a field. [`push_rows`](Self::push_rows) will add its text.
     pub(super) fn push_field(&mut self, start: usize, end: usize) {
         self.fields.push((self.open + start, self.open + end));
     }
@@ -87,7 +87,7 @@ impl Batch {
         self.fields.truncate(self.rows.last().map_or(0, |row| row.end));
     }
 
-    /// Adds the text of rows whose fields are known.
+    /// Adds the text of rows whose fields were added before.
     pub(super) fn push_rows(&mut self, text: &str) {
         self.text.push_str(text);
         self.open = self.text.len();
@@ -105,7 +105,7 @@ impl<'a> Row<'a> {
         self.len() == 0
     }
 
-    /// Field `at`.
+    /// Returns field `at`.
     pub fn field(self, at: usize) -> &'a str {
         let (start, end) = self.batch.fields[self.bounds.first + at];
         &self.batch.text[start..end]

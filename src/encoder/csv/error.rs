@@ -1,4 +1,4 @@
-//! Errors of a file.
+//! Errors of reading CSV.
 
 /// A file cannot be read, or is not CSV.
 #[derive(Debug, thiserror::Error)]
@@ -6,12 +6,12 @@ pub enum Error {
     /// The file cannot be read.
     #[error("{0}")]
     Read(#[from] std::io::Error),
-    /// It breaks a rule, in the row that began on this line.
+    /// A row is not valid CSV.
     #[error("line {line}: {rule}")]
     Broken {
-        /// The line, from 1.
+        /// The line in which the row begins, from 1.
         line: u64,
-        /// The rule.
+        /// The rule that the row breaks.
         rule: String,
     },
 }

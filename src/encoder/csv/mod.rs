@@ -1,8 +1,8 @@
-//! CSV in the dialect of Python's `csv` module: separated by one character, quoted with `"`, with quotes doubled
-//! inside.
+//! CSV in the dialect of Python's `csv` module: one character separates fields, fields may be quoted with `"`, and
+//! a quote inside a quoted field is doubled.
 //!
-//! Input that Python accepts but that must be a mistake is an error here: a quote that is never closed, a NUL
-//! character, and bytes that are not text.
+//! Some input that Python accepts is almost certainly a mistake and is rejected here: a quote that is never closed,
+//! a NUL character, and bytes that are invalid in the charset.
 
 mod batch;
 mod error;
@@ -15,15 +15,17 @@ pub use self::source::Charset;
 
 use std::io::Read;
 
+use zeroize::Zeroizing;
+
 use self::parser::Parser;
 use self::source::Source;
 
-/// The form of a file.
+/// The format of a file.
 #[derive(Clone, Copy, Debug)]
 pub struct Dialect {
     /// The character between columns.
     pub delimiter: u8,
-    /// The charset of its text.
+    /// The charset of the text.
     pub charset: Charset,
     /// The longest field, in characters.
     pub field_max: usize,
@@ -33,8 +35,8 @@ pub struct Dialect {
 pub struct Reader<R> {
     source: Source<R>,
     parser: Parser,
-    /// The text that was decoded and not parsed yet, from this position on.
-    piece: String,
+    /// Decoded text, and the position up to which it is parsed.
+    piece: Zeroizing<String>,
     at: usize,
     is_done: bool,
 }
@@ -45,16 +47,16 @@ impl<R: Read> Reader<R> {
         Self {
             source: Source::new(file, dialect.charset),
             parser: Parser::new(dialect.delimiter, dialect.field_max),
-            piece: String::new(),
+            piece: Zeroizing::default(),
             at: 0,
             is_done: false,
         }
     }
 
-    /// Fills an empty batch with up to `rows` rows; with none at the end of the file.
+    /// Fills an empty batch with up to `rows` rows. The batch stays empty at the end of the file.
     ///
     /// # Errors
-    /// [`Error`], once the rows before it were returned.
+    /// [`Error`]; the batch then holds the rows before the error.
     pub fn fill(&mut self, batch: &mut Batch, rows: usize) -> Result<(), Error> {
         while !self.is_done && !batch.is_full(rows) {
             if self.at == self.piece.len() {

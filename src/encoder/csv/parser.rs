@@ -12,7 +12,7 @@ enum State {
     FieldStart,
     Plain,
     Quoted,
-    /// After a quote in a quoted field: its end, or the first of two.
+    /// After a quote in a quoted field, which either ends the field or is the first of a doubled quote.
     QuoteSeen,
 }
 
@@ -20,11 +20,13 @@ pub(super) struct Parser {
     state: State,
     delimiter: u8,
     field_max: usize,
-    /// The current line, the line in which the row began, and that of the last opening quote.
+    /// The current line, from 1.
     line: u64,
+    /// The line in which the row began.
     row_line: u64,
+    /// The line of the last opening quote.
     quote_line: u64,
-    /// The last character was a carriage return: a line feed belongs to it.
+    /// Set after a carriage return: a line feed that follows belongs to the same line end.
     after_return: bool,
 }
 
@@ -69,7 +71,7 @@ impl Parser {
         Ok(at)
     }
 
-    /// The text is at its end.
+    /// Ends the last row at the end of the text.
     pub(super) fn finish(&mut self, batch: &mut Batch) -> Result<(), Error> {
         match self.state {
             State::RowStart => Ok(()),
@@ -89,9 +91,8 @@ impl Parser {
         Error::Broken { line: self.row_line, rule }
     }
 
-    /// Parses rows from the beginning of one on, as long as they are complete and their fields are
-    /// parts of the text. Returns the
-    /// number of bytes that were used.
+    /// Parses complete rows whose fields are substrings of the text. Stops before the first row of another kind. Returns
+    /// the number of bytes that were used.
     fn plain_rows(&mut self, piece: &str, batch: &mut Batch, rows: usize) -> usize {
         let mut used = 0;
         while !batch.is_full(rows) {
@@ -107,7 +108,8 @@ impl Parser {
         used
     }
 
-    /// Parses the row that begins at `at`. Returns the position after it; `None` if it is empty, or not as above.
+    /// Parses the row that begins at `at`. Returns the position after it; `None` if the row is empty, incomplete or too
+    /// complex.
     fn plain_row(&self, bytes: &[u8], mut at: usize, batch: &mut Batch) -> Option<usize> {
         if matches!(bytes.get(at), Some(b'\n' | b'\r')) {
             return None;
@@ -128,7 +130,7 @@ impl Parser {
             at += end + 1;
             match field.get(end)? {
                 b'\n' => return Some(at),
-                // A line feed belongs to it.
+                // A line feed after a carriage return belongs to the same line end.
                 b'\r' => return bytes.get(at).map(|next| at + usize::from(*next == b'\n')),
                 byte if *byte == self.delimiter => {}
                 _ => return None,
@@ -255,7 +257,8 @@ fn end_of_plain(bytes: &[u8], delimiter: u8) -> Option<usize> {
     let ends = |byte: &u8| *byte == delimiter || matches!(byte, b'\n' | b'\r');
     let (words, rest) = bytes.as_chunks::<8>();
     for (number, word) in words.iter().enumerate() {
-        // The lowest byte that is marked is zero; those above it may be marked without being zero.
+        // The lowest marked byte is zero. Bytes above it may be marked without being zero, because the subtraction
+        // borrows.
         let zeros = |word: u64| word.wrapping_sub(LOWEST) & !word & HIGHEST;
         let is = |byte: u8| zeros(u64::from_le_bytes(*word) ^ (LOWEST * u64::from(byte)));
         let found = is(delimiter) | is(b'\n') | is(b'\r');

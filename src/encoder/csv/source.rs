@@ -5,10 +5,10 @@ use std::io::{self, Read};
 use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8};
 use memchr::memchr;
 
-/// Bytes read at a time.
+/// The number of bytes read at a time.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// A charset by its name on the web; a byte order mark in the file overrides it.
+/// A charset, parsed from its web (WHATWG) label. A byte order mark in the file overrides it.
 #[derive(Clone, Copy, Debug)]
 pub struct Charset(&'static Encoding);
 
@@ -38,10 +38,10 @@ pub(super) struct Source<R> {
     file: R,
     decoder: Decoder,
     bytes: Vec<u8>,
-    /// The bytes that were read and not decoded yet.
+    /// The bytes that were read but not decoded yet.
     filled: std::ops::Range<usize>,
     is_at_end: bool,
-    /// The rule that is broken after the text that was returned.
+    /// The error that the next call returns: the rule that the file breaks after the text that was already returned.
     broken: Option<String>,
 }
 

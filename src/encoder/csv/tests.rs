@@ -6,14 +6,14 @@ fn rows(text: &[u8]) -> Result<Vec<(u64, Vec<String>)>, String> {
 
 fn rows_of(text: &[u8], dialect: Dialect) -> Result<Vec<(u64, Vec<String>)>, String> {
     let found = rows_of_pieces(text, dialect, 1);
-    // Rows that are complete are parsed in another way.
+    // The parser has a separate path for complete rows.
     for bytes in [2, 3, 5, text.len().max(1)] {
         assert_eq!(rows_of_pieces(text, dialect, bytes), found, "{bytes} bytes at a time");
     }
     found
 }
 
-/// Reads as many bytes at a time.
+/// Reads `bytes` bytes at a time.
 fn rows_of_pieces(text: &[u8], dialect: Dialect, bytes: usize) -> Result<Vec<(u64, Vec<String>)>, String> {
     let mut found = Vec::new();
     let mut reader = Reader::new(Pieces { text, bytes }, dialect);

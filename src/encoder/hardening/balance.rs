@@ -1,4 +1,4 @@
-//! Balanced encodings: a filter and its complement, permuted by the secret. All have the same popcount.
+//! Balanced encodings: a filter and its complement, permuted under the secret. All encodings have the same popcount.
 //!
 //! Source: Schnell & Borgs (2016), "Randomized response and balanced Bloom filters for privacy preserving record linkage".
 
@@ -11,14 +11,14 @@ use crate::encoder::keys::{self, KeyDerivation};
 
 /// Balances filters of one size.
 pub(in crate::encoder) struct Balance {
-    /// The place in an encoding of each bit of a filter, then of each bit of its complement.
+    /// The position in an encoding of each bit of a filter, then of each bit of its complement.
     places: Zeroizing<Vec<u32>>,
     bits: usize,
     balanced: Vec<u64>,
 }
 
 impl Balance {
-    /// The permutation orders the bits by their HMAC: that of their number, with a key of its own.
+    /// Derives the permutation: it orders the bits by the HMAC of their number, with a key that serves no other purpose.
     pub(in crate::encoder) fn new(derivation: &KeyDerivation, secret: &[u8], bits: usize) -> Self {
         let key = keys::single(derivation, secret, b"balance");
         let mac = Hmac::<Sha256>::new_from_slice(&*key).expect("HMAC takes keys of any length");

@@ -1,7 +1,7 @@
 //! BLIP: bits are flipped by noise that depends on the record and the secret.
 //!
-//! The same record, encoded again, has the same noise: noise that was drawn again would average out over several uploads. Records
-//! of different names have independent noise, although their filters be equal.
+//! A record that is encoded again gets the same noise, because fresh noise would average out over several uploads.
+//! Records with different identifiers get independent noise, even if their filters are equal.
 
 use hmac::{Hmac, KeyInit, Mac};
 use rand_chacha::ChaCha20Rng;
@@ -16,7 +16,7 @@ use crate::encoder::schema::Blip;
 pub(in crate::encoder) struct Noise {
     mac: Hmac<Sha256>,
     threshold: u32,
-    /// The column that names the record.
+    /// The column that identifies the record.
     pub(in crate::encoder) column: usize,
 }
 
@@ -27,8 +27,8 @@ impl Noise {
         Self { mac, threshold: blip.threshold(), column: blip.column }
     }
 
-    /// Flips bits of the filter of a record. `ChaCha20` draws 32 bits for each bit of the filter; its key is the HMAC of the
-    /// record's name and the filter.
+    /// Flips bits of the filter of a record. `ChaCha20` draws 32 bits for each bit of the filter. Its key is the HMAC of
+    /// the record's identifier and the filter.
     pub(in crate::encoder) fn add(&self, record: &str, filter: &mut [u64]) {
         let mut mac = self.mac.clone();
         mac.update(&(record.len() as u64).to_be_bytes());

@@ -1,17 +1,17 @@
-//! Keys of salted records: a value of the record takes part in the derivation of the keys.
+//! Keys of salted records: a value of the record is an input of the key derivation.
 
 use zeroize::Zeroizing;
 
 use crate::encoder::keys::{self, KeyDerivation, KeyPair};
 use crate::encoder::schema::{Hashing, Salt, Schema};
 
-/// The most salts whose keys are kept.
+/// The maximum number of salts whose keys are cached.
 const KNOWN_MAX: usize = 1_024;
 
-/// Derives the keys of each salt, and keeps those that came.
+/// Derives the keys of each salt, and caches them.
 pub(in crate::encoder) struct Salts {
     salt: Salt,
-    /// The format of the column; `None` if it is ignored.
+    /// The hashing of the salt column; `None` if the column is ignored.
     hashing: Option<Hashing>,
     derivation: KeyDerivation,
     secret: Zeroizing<Vec<u8>>,
@@ -42,14 +42,14 @@ impl Salts {
         self.salt.column
     }
 
-    /// Makes room for the salts of this many rows, whose numbers stay valid until the next call.
+    /// Makes room for the salts of `rows` rows. Their numbers stay valid until the next call.
     pub(in crate::encoder) fn reserve(&mut self, rows: usize) {
         if self.known.len() + rows > KNOWN_MAX {
             self.known.clear();
         }
     }
 
-    /// Returns the number of the salt of a record with this value.
+    /// Returns the number of the salt that is made of `value`.
     ///
     /// # Errors
     /// The rule that the value breaks.
@@ -63,12 +63,12 @@ impl Salts {
         Ok(self.known.len() - 1)
     }
 
-    /// The keys of a column with the salt of this number.
+    /// The keys of a column for salt `number`.
     pub(in crate::encoder) fn keys(&self, number: usize, column: usize) -> &KeyPair {
         &self.known[number].keys[column]
     }
 
-    /// Returns the salt of a record with this value.
+    /// Returns the salt that is made of `value`.
     fn salt(&self, value: &str) -> Result<Zeroizing<String>, String> {
         if let Some(missing) = self.salt.missing.as_ref().filter(|missing| missing.sentinel == value) {
             return Ok(Zeroizing::new(missing.replacement.clone()));

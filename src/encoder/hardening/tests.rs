@@ -4,7 +4,7 @@ use crate::encoder::stream::{BadRow, Header, Sink, encode};
 
 const ROWS: &str = "id,name,born\na1,Anna,1950-01-07\na2,Anna,1950-01-07\na3,zoë,1951-12-31\n";
 
-/// A schema of two columns and a name, with the member `hardening`.
+/// A schema of an ignored identifier and two encoded columns, with the member `hardening`.
 fn schema(hardening: &str) -> String {
     let column = |name: &str, n: u8| {
         format!(
@@ -47,7 +47,7 @@ fn collect(hardening: &str, rows: &str) -> (Collected, usize) {
     (found, schema.encoding_bytes())
 }
 
-/// The values come from `tests/clients/encoder/test_hardening.py`, which writes the definitions again in Python.
+/// The values come from `tests/clients/encoder/test_hardening.py`, a second implementation in Python.
 #[test]
 fn encodings_are_those_of_the_definitions() {
     for (hardening, expected) in [

@@ -3,7 +3,7 @@
 /// Decodes `text` as Python does, or returns the reason why Python fails.
 ///
 /// # Errors
-/// A sentence, when the padding is missing or the text is not ASCII.
+/// A message, if the padding is missing or the text is not ASCII.
 pub(in crate::encoder) fn decode(text: &str) -> Result<Vec<u8>, &'static str> {
     if !text.is_ascii() {
         return Err("base64 text must be ASCII");
@@ -51,7 +51,7 @@ fn bytes(digits: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// The results of Python 3.11.
+    /// The expected results are those of Python 3.11.
     #[test]
     fn decodes_as_python_does() {
         for (text, decoded) in [

@@ -51,7 +51,7 @@ impl DateFormat {
     /// Compiles a format.
     ///
     /// # Errors
-    /// A sentence, when a directive is unknown or given twice.
+    /// A message, if a directive is unknown or given twice.
     pub(in crate::encoder) fn new(format: &str) -> Result<Self, String> {
         let mut directives = Vec::new();
         let pattern = pattern(format, &mut directives)?;
@@ -146,7 +146,7 @@ fn expression(name: char) -> Option<String> {
     Some(fixed.to_owned())
 }
 
-/// The longest first.
+/// Joins names as alternatives, the longest first.
 fn alternatives(mut names: Vec<&str>) -> String {
     names.sort_by_key(|name| std::cmp::Reverse(name.len()));
     names.join("|")
@@ -170,7 +170,7 @@ impl Parts {
             'u' => self.weekday = Some(number(text)? - 1),
             'j' => self.julian = Some(number(text)?),
             'U' | 'W' => self.week = Some((number(text)?, directive == 'W')),
-            // A datetime holds no leap second.
+            // A `datetime` of Python cannot hold a leap second.
             'S' if number(text)? > 59 => return None,
             'z' if !is_offset(text) => return None,
             _ => {}
@@ -178,7 +178,7 @@ impl Parts {
         Some(())
     }
 
-    /// Returns the day of the parts.
+    /// Returns the date that the parts give.
     fn day(&self) -> Option<Date> {
         self.check_iso()?;
         let (month, day) = (self.month.unwrap_or(1), self.day.unwrap_or(1));
@@ -192,7 +192,7 @@ impl Parts {
             }
             None => Date::new(year, month, day)?,
         };
-        // Without a year the leap day becomes one of 1900, which has none.
+        // Without a year, 29 February becomes a day of 1900, which is not a leap year.
         let year = if is_leap_day { 1900 } else { found.year };
         Date::new(year, found.month, found.day)
     }
@@ -206,8 +206,9 @@ impl Parts {
         (!refused).then_some(())
     }
 
-    /// The year and the day in it, if a week and a weekday name them; the inner `None` where Python refuses them.
-    #[expect(clippy::option_option, reason = "none is named, or one that is refused")]
+    /// Returns the year and the day of the year, if a week and a weekday are given; the inner `None` where Python
+    /// rejects them.
+    #[expect(clippy::option_option, reason = "no week is given, or one that is rejected")]
     fn weeks(&self, year: i64) -> Option<Option<(i64, i64)>> {
         let weekday = self.weekday?;
         match (self.week, self.iso_year, self.iso_week) {
@@ -220,7 +221,7 @@ impl Parts {
     }
 }
 
-/// Day `day` of a year; below 1 it lies in the year before.
+/// Returns day `day` of a year. A day below 1 is in the year before.
 fn from_start(year: i64, day: i64) -> Option<Date> {
     let (year, day) = match day {
         1.. => (year, day),
@@ -250,7 +251,7 @@ fn day_of_iso_week(year: i64, week: i64, weekday: i64) -> Option<(i64, i64)> {
     Some((year - 1, ordinal - Date::new(year - 1, 1, 1)?.ordinal()))
 }
 
-/// Returns whether the offset of a time zone is valid: below a day, with colons everywhere or nowhere.
+/// Returns whether the offset of a time zone is valid: shorter than a day, with colons between all parts or none.
 fn is_offset(text: &str) -> bool {
     if text == "Z" {
         return true;
@@ -279,7 +280,7 @@ fn position(names: &[&str], text: &str) -> Option<i64> {
 mod tests {
     use super::*;
 
-    /// The results of Python 3.11.
+    /// The expected results are those of Python 3.11.
     #[test]
     fn dates_are_read_as_strptime_reads_them() {
         for (format, text, written) in [

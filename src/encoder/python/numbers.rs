@@ -2,10 +2,10 @@
 
 use num_bigint::BigInt;
 
-/// The most digits that `int` reads and `str` writes.
+/// The maximum number of digits that Python's `int` reads and `str` writes.
 const DIGITS_MAX: usize = 4300;
 
-/// The zeros of the decimal digits of Unicode 14; each is followed by the other nine.
+/// The code points of the digit zero in Unicode 14, one for each script. The other nine digits follow directly.
 const ZEROS: [u32; 66] = [
     0x30, 0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xB66, 0xBE6, 0xC66, 0xCE6, 0xD66, 0xDE6, 0xE50,
     0xED0, 0xF20, 0x1040, 0x1090, 0x17E0, 0x1810, 0x1946, 0x19D0, 0x1A80, 0x1A90, 0x1B50, 0x1BB0, 0x1C40,
@@ -22,7 +22,8 @@ pub(in crate::encoder) fn decimal(character: char) -> Option<u8> {
     u8::try_from(code - ZEROS[at]).ok().filter(|digit| *digit < 10)
 }
 
-/// Reads an integer: blanks around it, a sign, digits of any script, single underscores between them.
+/// Reads an integer. Whitespace around it, a sign, digits of any script and single underscores between digits are
+/// valid.
 pub(in crate::encoder) fn int(text: &str) -> Option<BigInt> {
     let text = to_ascii(text)?;
     let (is_negative, digits) = sign(&text);
@@ -46,7 +47,7 @@ pub(in crate::encoder) fn round(value: f64) -> Option<BigInt> {
     truncate(value.round_ties_even())
 }
 
-/// Cuts the fraction off; `None` for infinities and NaN.
+/// Truncates the fraction; `None` for infinities and NaN.
 pub(in crate::encoder) fn truncate(value: f64) -> Option<BigInt> {
     if !value.is_finite() {
         return None;
@@ -59,14 +60,14 @@ pub(in crate::encoder) fn truncate(value: f64) -> Option<BigInt> {
     Some(if value.is_sign_negative() { -shifted } else { shifted })
 }
 
-/// Divides by two as `/` does: the nearest floating point number; `None` where there is none.
+/// Divides by two as Python's `/` does; `None` on overflow.
 pub(in crate::encoder) fn half(value: &BigInt) -> Option<f64> {
     let nearest: f64 = value.to_string().parse().ok()?;
     let half = nearest / 2.0;
     half.is_finite().then_some(half)
 }
 
-/// Converts digits and blanks of all scripts to ASCII, and removes the blanks around the text.
+/// Converts digits and whitespace of all scripts to ASCII, and removes the whitespace around the text.
 fn to_ascii(text: &str) -> Option<String> {
     if text.is_ascii() {
         return Some(text.trim_matches(is_ascii_blank).to_owned());
@@ -92,7 +93,7 @@ fn sign(text: &str) -> (bool, &str) {
     }
 }
 
-/// Underscores must be between two digits.
+/// Removes underscores; `None` if one is not between two digits.
 fn without_underscores(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let is_digit = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_digit);

@@ -1,4 +1,4 @@
-//! Regular expressions of Python's `re`, translated: some classes, anchors and escapes differ in Rust.
+//! Translates regular expressions of Python's `re`: some classes, anchors and escapes differ in Rust.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -15,19 +15,19 @@ impl Pattern {
     /// Compiles a pattern of Python.
     ///
     /// # Errors
-    /// The fault, as a sentence, if the pattern is invalid.
+    /// A message, if the pattern is invalid.
     pub(in crate::encoder) fn new(pattern: &str) -> Result<Self, String> {
         let mut translation =
             Translation { rest: pattern.chars().peekable(), out: String::new(), flags: Flags::default() };
         translation.all()?;
-        // The line break ends a comment of a verbose pattern.
+        // The line break ends a comment at the end of a verbose pattern.
         let end = if translation.flags.verbose { "\n" } else { "" };
         Regex::new(&format!("\\A(?:{}{end})\\z", translation.out))
             .map(Self)
             .map_err(|error| error.to_string())
     }
 
-    /// Returns whether the whole text matches. A text that takes too long counts as no match.
+    /// Returns whether the whole text matches. If matching exceeds the backtracking limit, the text does not match.
     pub(in crate::encoder) fn matches(&self, text: &str) -> bool {
         self.0.is_match(text).unwrap_or(false)
     }
@@ -94,7 +94,7 @@ impl Translation<'_> {
         Ok(())
     }
 
-    /// A back reference has one digit or two; three octal digits are a character.
+    /// Translates digits after a backslash. One or two digits are a back reference; three octal digits are a character.
     fn reference(&mut self) -> Result<(), String> {
         let mut digits = String::new();
         while digits.len() < 3
@@ -157,7 +157,7 @@ impl Translation<'_> {
         Ok(())
     }
 
-    /// Braces are a quantifier if they look like one, and themselves otherwise.
+    /// Translates an opening brace: a quantifier if the text looks like one, a literal brace otherwise.
     fn braces(&mut self) {
         let ahead: String =
             self.rest.clone().take_while(|next| next.is_ascii_digit() || *next == ',').collect();
@@ -184,7 +184,7 @@ fn is_octal(digits: &str, next: char) -> bool {
 mod tests {
     use super::*;
 
-    /// The results of `re.fullmatch` in Python 3.11.
+    /// The expected results are those of `re.fullmatch` in Python 3.11.
     #[test]
     fn patterns_match_as_in_python() {
         for (pattern, text, matches) in [

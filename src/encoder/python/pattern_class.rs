@@ -19,7 +19,7 @@ pub(super) enum Member {
     Set(String),
 }
 
-/// The characters of a word, as a class without its brackets.
+/// The word characters (`\w`), as a class without its brackets.
 pub(super) const fn word(flags: Flags) -> &'static str {
     if flags.ascii { "a-zA-Z0-9_" } else { r"\p{L}\p{N}_" }
 }

@@ -16,7 +16,7 @@ pub(in crate::encoder) struct Random {
 }
 
 impl Random {
-    /// The generator of this seed; its sign does not count.
+    /// Creates a generator from the absolute value of a seed: Python ignores the sign.
     pub(in crate::encoder) fn seeded(seed: &BigUint) -> Self {
         let mut key = seed.to_u32_digits();
         if key.is_empty() {
@@ -38,7 +38,7 @@ impl Random {
         Self { state, next: LENGTH }
     }
 
-    /// Returns `count` different numbers below `limit`, in the order in which they are drawn. There must be as many.
+    /// Returns `count` distinct numbers below `limit`, in the order in which they are drawn. `count` is at most `limit`.
     pub(in crate::encoder) fn sample(&mut self, limit: u32, count: u32) -> Vec<u32> {
         let mut set_size = 21.0;
         if count > 5 {
@@ -59,7 +59,7 @@ impl Random {
         drawn
     }
 
-    /// A number below `limit`, which is at least 1.
+    /// Draws a number below `limit`, which is at least 1.
     fn below(&mut self, limit: u32) -> u32 {
         let shift = limit.leading_zeros();
         loop {
@@ -104,7 +104,7 @@ const fn stirred(word: u32, factor: u32) -> u32 {
     (word ^ (word >> 30)).wrapping_mul(factor)
 }
 
-/// Returns the position after `at`; after the last one the state starts again.
+/// Returns the position after `at`. After the last position, copies the last word to the start and returns 1.
 const fn advance(state: &mut [u32; LENGTH], at: usize) -> usize {
     if at + 1 < LENGTH {
         return at + 1;
@@ -117,7 +117,7 @@ const fn advance(state: &mut [u32; LENGTH], at: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// The results of Python 3.11.
+    /// The expected results are those of Python 3.11.
     #[test]
     fn samples_are_those_of_python() {
         let sample = |seed: u64, limit, count| Random::seeded(&BigUint::from(seed)).sample(limit, count);

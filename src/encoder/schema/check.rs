@@ -1,4 +1,5 @@
-//! The shape of a schema, by the rules of its version: those of the JSON schemas that the reference publishes.
+//! Checks the structure of a schema. The rules of each version are those of the JSON Schema document that the reference
+//! publishes.
 
 mod rules;
 
@@ -37,7 +38,7 @@ fn clk_config(checker: &Checker, config: &Place<'_>) {
     });
 }
 
-/// The options that are additions to the format.
+/// The options that this encoder adds to the format.
 fn hardening(checker: &Checker, hardening: &Place<'_>) {
     checker.object(hardening, &[], Some(&["salt", "xorFolds", "balance", "blip"]));
     checker.each(hardening, "salt", |checker, salt| {
@@ -79,7 +80,7 @@ fn feature(checker: &Checker, feature: &Place<'_>) {
         if ["format", "hashing"].iter().all(|name| feature.node.get(name).is_some())
             && checker.passes(|checker| encoded(checker, feature))
         {
-            checker.refuse(feature, "a column is either ignored or has a format and hashing");
+            checker.refuse(feature, "a column must either be ignored or have a format and hashing");
         }
         return;
     }
@@ -132,7 +133,7 @@ fn format(checker: &Checker, format: &Place<'_>) {
     checker.integer(format, "maximum", i64::MIN);
     for value in checker.array(format, "values") {
         if value.node.text().is_none() {
-            checker.refuse(&value, "a value is a string");
+            checker.refuse(&value, "a value must be a string");
         }
     }
 }

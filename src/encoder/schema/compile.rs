@@ -10,9 +10,9 @@ use crate::encoder::keys::{self, KeyDerivation};
 use crate::encoder::python::base64;
 use crate::encoder::tokens::{Comparison, Numeric};
 
-/// The most bits of an encoding before it is folded, and the most insertions of a token or a feature.
+/// The maximum number of bits of a filter before it is folded, and of insertions for a token or a feature.
 const BITS_MAX: usize = 1 << 24;
-/// The most times that a filter is folded.
+/// The maximum number of times that a filter is folded.
 const FOLDS_MAX: usize = 24;
 /// The default length of a key, in bytes.
 const KEY_BYTES: usize = 64;
@@ -22,7 +22,7 @@ const BLAKE_KEY_BYTES: usize = 64;
 /// Compiles a schema that was checked.
 ///
 /// # Errors
-/// The mistakes that the check of its shape does not find.
+/// The mistakes that the check of the structure does not find.
 pub(super) fn compile(schema: &Node) -> Result<Schema, Vec<Diagnostic>> {
     let mut mistakes = Vec::new();
     let config = config(schema).map_err(|mistake| mistakes.push(mistake)).ok();
@@ -59,7 +59,7 @@ fn config(schema: &Node) -> Result<Config, Diagnostic> {
         return Err(Diagnostic::new(
             config,
             "clkConfig",
-            format!("a filter has at most {BITS_MAX} bits before it is folded"),
+            format!("a filter must have at most {BITS_MAX} bits before it is folded"),
         ));
     }
     let kdf = config.get("kdf").unwrap_or(config);
@@ -72,13 +72,14 @@ fn config(schema: &Node) -> Result<Config, Diagnostic> {
     Ok((bits, folds, keys))
 }
 
-/// The number of times that filters are folded: `xor_folds` is what clkhash reads, `hardening.xorFolds` the documented way.
+/// Returns the number of times that filters are folded. clkhash reads `clkConfig.xor_folds`; `hardening.xorFolds` is the
+/// documented option.
 fn folds(schema: &Node, config: &Node) -> Result<u32, Diagnostic> {
     let known = whole(config, "clkConfig", "xor_folds", FOLDS_MAX)?.unwrap_or_default();
     let Some(node) = schema.get("hardening") else { return Ok(known as u32) };
     let own = whole(node, "hardening", "xorFolds", FOLDS_MAX)?.unwrap_or_default();
     if known > 0 && own > 0 {
-        let rule = "clkConfig.xor_folds folds already: keep one of the two";
+        let rule = "clkConfig.xor_folds is set too: keep one of the two";
         return Err(Diagnostic::new(node.get("xorFolds").unwrap_or(node), "hardening.xorFolds", rule));
     }
     Ok(known.max(own) as u32)
@@ -129,7 +130,7 @@ fn strategy(node: &Node, path: &str) -> Result<Strategy, Diagnostic> {
     let name = if is_per_token { "bitsPerToken" } else { "bitsPerFeature" };
     let bits = node.get(name).and_then(Node::float).unwrap_or_default();
     if bits > BITS_MAX as f64 {
-        return Err(Diagnostic::new(node, path, format!("{name} is at most {BITS_MAX}")));
+        return Err(Diagnostic::new(node, path, format!("{name} must be at most {BITS_MAX}")));
     }
     let bits = bits as u32;
     Ok(if is_per_token { Strategy::PerToken(bits) } else { Strategy::PerFeature(bits) })
@@ -144,14 +145,14 @@ fn function(hashing: &Node, path: &str, config: Option<&Config>) -> Result<HashF
         return Ok(HashFunction::Double { prevent_singularity });
     }
     if let Some(node) = singularity.filter(|node| !matches!(node.value, crate::encoder::json::Value::Null)) {
-        return Err(Diagnostic::new(node, path, "prevent_singularity belongs to doubleHash alone"));
+        return Err(Diagnostic::new(node, path, "prevent_singularity is an option of doubleHash only"));
     }
     let Some((bits, folds, keys)) = config else { return Ok(HashFunction::Blake) };
     if !(bits << folds).is_power_of_two() {
         return Err(Diagnostic::new(place, path, "with blakeHash (the default) l must be a power of two"));
     }
     if keys.key_bytes > BLAKE_KEY_BYTES {
-        return Err(Diagnostic::new(place, path, "with blakeHash (the default) keySize is at most 64"));
+        return Err(Diagnostic::new(place, path, "with blakeHash (the default) keySize must be at most 64"));
     }
     Ok(HashFunction::Blake)
 }

@@ -12,7 +12,7 @@ pub(super) fn to_latest(schema: Node, version: Version) -> Node {
     }
 }
 
-/// Sets the number of the version and passes on each element of `features`.
+/// Sets the version number and converts each element of `features`.
 fn with_features(mut schema: Node, version: u8, convert: impl Fn(Node) -> Node) -> Node {
     let number = schema.beside(Value::Number(version.to_string()));
     schema.set("version", number);
@@ -44,7 +44,8 @@ fn v1_to_v2(mut schema: Node) -> Node {
     with_features(converted, 2, |feature| feature_v1(feature, weight_one, hash.as_ref()))
 }
 
-/// The weight of a column times `k` becomes its bits for each token; without weight it is ignored.
+/// Converts a column. Its weight, 1 by default, times `k` becomes the number of bits per token. A column of weight 0 is
+/// ignored.
 fn feature_v1(mut feature: Node, k: f64, hash: Option<&Node>) -> Node {
     if is_ignored(&feature) {
         return feature;

@@ -1,4 +1,4 @@
-//! Schemas in the form of the encoder.
+//! Compiled schemas.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use crate::encoder::format::Format;
 use crate::encoder::keys::KeyDerivation;
 use crate::encoder::tokens::Comparison;
 
-/// A schema, ready to encode with.
+/// A schema in the form that the encoder uses.
 #[derive(Clone, Debug)]
 pub struct Schema {
     /// Bits of a filter, after folding.
@@ -22,16 +22,16 @@ pub struct Schema {
     pub features: Vec<Feature>,
     /// Options against attacks.
     pub hardening: Option<Hardening>,
-    /// Warnings: settings that have no effect, or another one than their name suggests.
+    /// Warnings about settings that have no effect, or not the effect that their name suggests.
     pub notes: Vec<Diagnostic>,
 }
 
 /// A column.
 #[derive(Clone, Debug)]
 pub struct Feature {
-    /// Its name in the header.
+    /// The name of the column in the header.
     pub identifier: String,
-    /// The way in which it is encoded; `None` if it is ignored.
+    /// The encoding of the column; `None` if it is ignored.
     pub hashing: Option<Hashing>,
 }
 
@@ -53,7 +53,7 @@ pub(in crate::encoder) enum Strategy {
     PerFeature(u32),
 }
 
-/// The charset in which tokens become bytes.
+/// The charset that turns tokens into bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::encoder) enum Charset {
     Ascii,
@@ -62,7 +62,7 @@ pub(in crate::encoder) enum Charset {
     Utf32,
 }
 
-/// The function that names the bits of a token.
+/// The hash function that selects the bits of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::encoder) enum HashFunction {
     /// HMAC-SHA1 and HMAC-MD5, combined.
@@ -90,7 +90,7 @@ impl Schema {
 }
 
 impl Feature {
-    /// Returns whether a value stands for a missing one.
+    /// Returns whether a value marks a missing value.
     pub fn is_missing(&self, value: &str) -> bool {
         let missing = self.hashing.as_ref().and_then(|hashing| hashing.missing.as_ref());
         missing.is_some_and(|missing| missing.sentinel == value)
@@ -105,7 +105,7 @@ impl Feature {
         };
         let function = match hashing.function {
             HashFunction::Blake => "blakeHash",
-            HashFunction::Double { prevent_singularity: true } => "doubleHash without singularity",
+            HashFunction::Double { prevent_singularity: true } => "doubleHash with prevent_singularity",
             HashFunction::Double { prevent_singularity: false } => "doubleHash",
         };
         format!("{}, {}, {bits}, {function}", hashing.format.name(), hashing.comparison.name())
@@ -113,7 +113,7 @@ impl Feature {
 }
 
 impl Hashing {
-    /// Returns the form of a value that is cut into tokens.
+    /// Returns the normalized form of a value, which is then cut into tokens.
     ///
     /// # Errors
     /// The rule that the value breaks.
@@ -131,7 +131,8 @@ impl Hashing {
 }
 
 impl Strategy {
-    /// The number of times that each of `tokens` tokens is inserted, and how many, from the first on, once more.
+    /// Returns the number of insertions of each of `tokens` tokens, and the number of leading tokens that are inserted
+    /// once more.
     pub(in crate::encoder) fn insertions(self, tokens: usize) -> (u32, usize) {
         match self {
             Self::PerToken(bits) => (bits, 0),

@@ -14,7 +14,7 @@ pub struct Diagnostic {
     pub column: usize,
     /// The value's path in the schema: `features[2].hashing.strategy`.
     pub path: String,
-    /// The rule that it breaks.
+    /// The rule that the value breaks.
     pub rule: String,
 }
 
@@ -23,7 +23,7 @@ impl Diagnostic {
         Self { at: node.at, line: 0, column: 0, path: path.to_owned(), rule: rule.into() }
     }
 
-    /// Finds line and column.
+    /// Sets the line and column.
     pub(super) fn locate(&mut self, text: &str) {
         (self.line, self.column) = line_and_column(text, self.at);
     }
@@ -39,7 +39,7 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// The mistakes of a schema in the order of its text; at least one.
+/// The mistakes in a schema, at least one, in text order.
 #[derive(Clone, Debug)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
 

@@ -1,18 +1,18 @@
-//! The member `hardening` of a schema: options against attacks on encodings. They are additions to the format.
+//! The member `hardening` of a schema: options against attacks on encodings. clkhash does not know them.
 
 use super::diagnostic::Diagnostic;
 use super::members::{Missing, missing, whole};
 use crate::encoder::json::Node;
 
-/// The most bits of an encoding that a server accepts, whatever its settings.
+/// The maximum number of bits of an encoding that any server accepts.
 const ENCODING_BITS_MAX: usize = 8 * 4_096;
-/// The most bits of an encoding that a server accepts by default.
+/// The maximum number of bits of an encoding that a server accepts by default.
 const ENCODING_BITS_DEFAULT: usize = 8 * 1_024;
 /// Encodings are compared in words of this many bits.
 const WORD_BITS: usize = 64;
-/// Above this epsilon, hardly one bit in ten million is flipped.
+/// The maximum epsilon. It flips about one bit in nine million.
 const EPSILON_MAX: f64 = 16.0;
-/// The most characters of a salt.
+/// The maximum number of characters of a salt.
 const CHARACTERS_MAX: usize = 1 << 16;
 
 /// Options against attacks.
@@ -24,7 +24,7 @@ pub struct Hardening {
     pub(in crate::encoder) is_balanced: bool,
     /// The option that flips bits.
     pub(in crate::encoder) blip: Option<Blip>,
-    /// The notice that the options are additions.
+    /// The note that clkhash does not know the options.
     pub note: Diagnostic,
 }
 
@@ -33,7 +33,7 @@ pub struct Hardening {
 pub(in crate::encoder) struct Salt {
     pub(in crate::encoder) column: usize,
     name: String,
-    /// Characters that count, from the first on; `None` if all do.
+    /// The number of leading characters of the value that form the salt; `None` for the whole value.
     pub(in crate::encoder) characters: Option<usize>,
     pub(in crate::encoder) missing: Option<Missing>,
 }
@@ -45,7 +45,7 @@ pub(in crate::encoder) struct Salt {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::encoder) struct Blip {
     pub(in crate::encoder) epsilon: f64,
-    /// The column that names the record.
+    /// The column that identifies the record.
     pub(in crate::encoder) column: usize,
 }
 
@@ -72,7 +72,7 @@ impl Hardening {
                 None => String::new(),
             };
             let name = &salt.name;
-            lines.push(format!("salt: {part}{name}; records with different salts are not found"));
+            lines.push(format!("salt: {part}{name}; records with different salts do not match"));
         }
         if folds > 0 {
             lines.push(format!("folding: filters of {} bits become {bits} bits", bits << folds));
@@ -90,13 +90,16 @@ impl Hardening {
         }
         let bits = self.encoding_bits(bits);
         if bits > ENCODING_BITS_DEFAULT {
-            lines.push(format!("size: servers accept {bits} bits with --max-encoding-bytes {}", bits / 8));
+            lines.push(format!(
+                "size: servers accept {bits} bits only with --max-encoding-bytes {}",
+                bits / 8
+            ));
         }
         lines
     }
 }
 
-/// Compiles the options of a schema that was checked, for filters of `bits` bits.
+/// Compiles the options of a checked schema, for filters of `bits` bits.
 pub(super) fn compile(schema: &Node, bits: Option<usize>) -> Result<Option<Hardening>, Vec<Diagnostic>> {
     let Some(node) = schema.get("hardening") else { return Ok(None) };
     let mut mistakes = Vec::new();
@@ -113,7 +116,7 @@ pub(super) fn compile(schema: &Node, bits: Option<usize>) -> Result<Option<Harde
     let note = Diagnostic::new(
         node,
         "hardening",
-        "this is an addition of entityd that clkhash ignores: all parties must encode with entityd and the same hardening",
+        "this is an extension of entityd that clkhash ignores: all parties must encode with entityd and the same hardening",
     );
     let is_balanced = node.get("balance").and_then(Node::boolean) == Some(true);
     let hardening = Hardening { salt, is_balanced, blip, note };
@@ -135,7 +138,7 @@ fn length_rule(bits: usize, hardening: &Hardening) -> Option<String> {
     let reason = if hardening.is_balanced { ", and balance doubles l" } else { "" };
     (found > most).then(|| {
         format!(
-            "a server accepts encodings of at most {most} bits{reason}: with this hardening l is at most {most_here}"
+            "a server accepts encodings of at most {most} bits{reason}: with this hardening l must be at most {most_here}"
         )
     })
 }
@@ -166,7 +169,7 @@ fn blip(schema: &Node, node: &Node) -> Result<Blip, Diagnostic> {
     Ok(Blip { epsilon: value, column: column(schema, node, "hardening.blip")? })
 }
 
-/// Finds the one column of the name that `node` gives.
+/// Returns the column that `node` names. Its name must be unique.
 fn column(schema: &Node, node: &Node, path: &str) -> Result<usize, Diagnostic> {
     let place = node.get("column").unwrap_or(node);
     let name = place.text().unwrap_or_default();

@@ -17,7 +17,7 @@ pub(super) fn missing(node: &Node) -> Missing {
     Missing { replacement: replacement.unwrap_or_else(|| sentinel.clone()), sentinel }
 }
 
-/// A member that is a whole number of at most `most`, written without a fraction.
+/// Returns a member, which must be a whole number of at most `most`, written without a fraction.
 pub(super) fn whole(node: &Node, path: &str, name: &str, most: usize) -> Result<Option<usize>, Diagnostic> {
     let Some(member) = node.get(name) else { return Ok(None) };
     let value = member.integer::<usize>().filter(|value| *value <= most);

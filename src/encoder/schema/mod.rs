@@ -1,7 +1,7 @@
 //! Linkage schemas, versions 1 to 3: the columns, and the encoding of each.
 //!
 //! A schema is checked against the rules of its own version, converted to version 3, checked again and compiled.
-//! Diagnostics keep the place in the text that they came from.
+//! Diagnostics keep their position in the original text.
 
 mod check;
 mod compile;
@@ -24,10 +24,10 @@ pub use self::version::Version;
 use self::check::check;
 use super::json::Node;
 
-/// Parses and checks the text of a schema, and returns it with its version and as version 3.
+/// Parses and checks the text of a schema. Returns its version, and the schema converted to version 3.
 ///
 /// # Errors
-/// The mistakes in it.
+/// The mistakes in the schema.
 pub fn parse(text: &str) -> Result<(Version, Converted), Diagnostics> {
     let refuse = |mistakes| Diagnostics::new(text, mistakes);
     let node = Node::parse(text).map_err(|error| Diagnostics::syntax(&error))?;
@@ -52,7 +52,7 @@ impl Converted {
 /// Parses, checks and compiles the text of a schema.
 ///
 /// # Errors
-/// The mistakes in it.
+/// The mistakes in the schema.
 pub fn read(text: &str) -> Result<Schema, Diagnostics> {
     let original = Node::parse(text).map_err(|error| Diagnostics::syntax(&error))?;
     let (version, Converted(latest)) = parse(text)?;

@@ -32,7 +32,7 @@ fn folds(node: &Node, notes: &mut Vec<Diagnostic>) {
     let config = node.get("clkConfig");
     let member = |name| config.and_then(|config| config.get(name));
     if let Some(folds) = member("xorFolds").filter(|folds| folds.float() != Some(0.0)) {
-        let rule = "clkhash checks xorFolds and does not read it, so nothing is folded here either; hardening.xorFolds folds";
+        let rule = "clkhash accepts xorFolds but does not use it, so filters are not folded; use hardening.xorFolds to fold them";
         notes.push(Diagnostic::new(folds, "clkConfig.xorFolds", rule));
     }
 }
@@ -42,13 +42,13 @@ fn key_derivation(node: &Node, notes: &mut Vec<Diagnostic>) {
     for name in ["salt", "info"] {
         let Some(member) = kdf.get(name) else { continue };
         if member.text().is_some_and(base64::has_skipped) {
-            let rule = "characters outside base64 are skipped";
+            let rule = "characters outside the base64 alphabet are skipped";
             notes.push(Diagnostic::new(member, &format!("clkConfig.kdf.{name}"), rule));
         }
     }
 }
 
-/// Members that are allowed and have no effect.
+/// Reports members that are allowed but have no effect.
 fn unread(node: &Node, version: Version, notes: &mut Vec<Diagnostic>) {
     let mut note = |node: &Node, path: &str, known: &[&str]| {
         for (name, member) in node.members().iter().filter(|(name, _)| !known.contains(&name.as_str())) {

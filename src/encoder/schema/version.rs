@@ -6,11 +6,11 @@ use crate::encoder::json::{Node, Value};
 /// The version of a schema's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
-    /// The first: one hash function and one weight scheme for all columns.
+    /// Version 1 has one hash function and one weight scheme for all columns.
     V1,
-    /// The second: a strategy and a hash function for each column.
+    /// Version 2 has a strategy and a hash function for each column.
     V2,
-    /// The third: several kinds of comparison.
+    /// Version 3 also has several kinds of comparison.
     V3,
 }
 

@@ -29,7 +29,7 @@ pub const TOKEN_CHARS_MIN: usize = 8;
 /// An error in reading or making the admin token.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file is missing, or not safe enough.
+    /// The file with the token is missing, unreadable or writable by other users.
     #[error(transparent)]
     Secret(#[from] secret::Error),
     /// The stored digest is damaged.
@@ -52,7 +52,7 @@ const WORD: &str = FILE;
 #[derive(Clone)]
 pub struct Access(Arc<RwLock<[u8; 32]>>);
 
-/// The access at the start of a server.
+/// The result of [`Access::open`].
 pub struct Opened {
     /// The access.
     pub access: Access,
@@ -69,7 +69,8 @@ pub struct Made {
 /// The location of the digest.
 enum Place {
     File(PathBuf),
-    /// The digest is in the database that all nodes share. If another node was first, the access takes its digest.
+    /// The digest is in the database that all nodes share. If another node has stored a digest first, that one
+    /// replaces the digest of this `Access`.
     Word(Arc<dyn Commons>, Access),
 }
 
@@ -157,7 +158,7 @@ impl Access {
     fn become_of(&self, digest: &str) -> Result<(), Error> {
         let mut bytes = [0; 32];
         let read = hex::decode_to_slice(digest, &mut bytes);
-        read.map_err(|_| Error::Damaged { file: format!("the word {WORD} in the database") })?;
+        read.map_err(|_| Error::Damaged { file: format!("the shared value {WORD} in the database") })?;
         *self.0.write() = bytes;
         Ok(())
     }
@@ -181,7 +182,7 @@ pub(in crate::http) fn bare(header: &str) -> &str {
     }
 }
 
-const MISSING: &str = "the header Authorization is missing; it holds the admin token";
+const MISSING: &str = "the header Authorization is missing; it must hold the admin token";
 const WRONG: &str = "the header Authorization does not hold the admin token";
 
 impl fmt::Debug for Access {

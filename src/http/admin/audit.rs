@@ -28,7 +28,7 @@ pub(super) async fn record(State(admin): State<AdminState>, request: Request, ne
     let act = format!("{} {}", request.method(), uri.path());
     let (head, body) = request.into_parts();
     let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else {
-        let detail = format!("the body may have {BODY_BYTES_MAX} bytes at most, and must arrive whole");
+        let detail = format!("the body is incomplete or larger than {BODY_BYTES_MAX} bytes");
         return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into_response();
     };
     let text: String = String::from_utf8_lossy(&body).chars().take(BODY_CHARS_KEPT).collect();
@@ -36,7 +36,7 @@ pub(super) async fn record(State(admin): State<AdminState>, request: Request, ne
     let (audit, status, at) = (admin.audit.clone(), response.status().as_u16(), admin.clock.now());
     let written = spawn_blocking(move || audit.add(at, client, act, text, status)).await;
     if let Ok(Err(error)) = written {
-        tracing::error!("an administrative act could not be recorded: {}", chain(&error));
+        tracing::error!("cannot write an admin request to the audit log: {}", chain(&error));
     }
     response
 }

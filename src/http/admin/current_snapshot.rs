@@ -113,8 +113,8 @@ impl Current {
         spawn_blocking(remove).await.map_err(|error| Problem::internal(&error))
     }
 
-    /// Returns a function that removes the snapshot with this id. No other snapshot can be taken before, since it
-    /// would use the same files.
+    /// Returns a function that removes the snapshot with this id. Until that function has run, no other snapshot can
+    /// be taken, since it would use the same files.
     fn removal(&self, id: &str) -> Option<impl FnOnce() + Send + 'static> {
         let held = {
             let mut stage = self.stage.lock();

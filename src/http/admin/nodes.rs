@@ -57,7 +57,7 @@ pub(super) async fn drain(
     if !admin.nodes.drain(&node).await.map_err(|error| Problem::unavailable(&error))? {
         return Err(no_node(&node));
     }
-    tracing::info!(node, "a worker drains");
+    tracing::info!(node, "draining a worker");
     list(State(admin)).await
 }
 
@@ -70,7 +70,7 @@ pub(super) async fn forget(
     if !admin.nodes.forget(&node).await.map_err(|error| Problem::unavailable(&error))? {
         return Err(no_node(&node));
     }
-    tracing::info!(node, "a worker is forgotten");
+    tracing::info!(node, "removed a worker from the list of nodes");
     list(State(admin)).await
 }
 
@@ -100,13 +100,13 @@ pub(super) async fn issue(
     }
     let token = admin.join_tokens.issue(Duration::from_secs(keep_s), admin.pin).await;
     let token = token.map_err(|error| not_stored(&error))?;
-    tracing::info!(keep_s, "a join token was made");
+    tracing::info!(keep_s, "created a join token");
     Ok(Json(json!({ "join_token": token.reveal().as_str() })))
 }
 
 /// `POST /admin/join-token/revoke`: revokes all join tokens except the one of `--join-token-file`.
 pub(super) async fn revoke(State(admin): State<AdminState>) -> Result<Json<Value>, Problem> {
     let count = admin.join_tokens.revoke().await.map_err(|error| not_stored(&error))?;
-    tracing::info!(count, "join tokens were revoked");
+    tracing::info!(count, "revoked join tokens");
     Ok(Json(json!({ "revoked": count })))
 }

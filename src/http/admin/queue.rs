@@ -115,7 +115,7 @@ fn no_job(id: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("there is no job {id}; it is done, or was never enqueued"))
 }
 
-/// The dead jobs that a request is about: some jobs, those of a queue, or all.
+/// The dead jobs that a request selects: listed jobs, all of a queue, or all.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Dead {
@@ -147,8 +147,8 @@ impl Dead {
     }
 }
 
-/// `POST /admin/queue/retry`: retries dead jobs with all their attempts. Jobs that are obsolete end when they are
-/// claimed.
+/// `POST /admin/queue/retry`: retries dead jobs, each with its full number of attempts. Obsolete jobs end when they
+/// are claimed.
 pub(super) async fn retry(
     State(admin): State<AdminState>,
     dead: Result<Json<Dead>, JsonRejection>,
@@ -177,7 +177,7 @@ pub(super) struct Meant {
     queue: String,
 }
 
-/// `POST /admin/queue/pause`: stops giving out jobs of a queue, also after a restart.
+/// `POST /admin/queue/pause`: stops handing out jobs of a queue. The pause survives restarts.
 pub(super) async fn pause(
     State(admin): State<AdminState>,
     meant: Result<Json<Meant>, JsonRejection>,
@@ -188,7 +188,7 @@ pub(super) async fn pause(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /admin/queue/resume`: gives out jobs of a queue again.
+/// `POST /admin/queue/resume`: hands out jobs of a queue again.
 pub(super) async fn resume(
     State(admin): State<AdminState>,
     meant: Result<Json<Meant>, JsonRejection>,
@@ -213,6 +213,6 @@ async fn known(admin: &AdminState, queue: String) -> Result<QueueName, Problem> 
     let names: Vec<&str> = stats.queues.keys().map(QueueName::as_str).collect();
     Err(Problem::new(
         StatusCode::NOT_FOUND,
-        format!("there is no such queue; there are {}", names.join(", ")),
+        format!("there is no such queue; the queues are {}", names.join(", ")),
     ))
 }

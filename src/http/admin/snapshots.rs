@@ -1,7 +1,7 @@
 //! Snapshots of the data directory, from which `entityd backup` copies while the server runs.
 //!
-//! There is at most one at a time. It exists as long as the response to the request that took it, so that a killed
-//! client leaves none.
+//! There is at most one at a time. It exists only while the response to the request that took it is open, so that a
+//! client that is killed leaves no snapshot behind.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -26,7 +26,7 @@ use super::AdminState;
 use super::current_snapshot::absent;
 use crate::http::problem::Problem;
 
-/// The interval at which a response is continued, so that a killed client is noticed.
+/// The interval between the empty lines of an open response. If one cannot be sent, the client has disconnected.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 /// The media type of lines of JSON.
 const LINES: &str = "application/x-ndjson";
@@ -48,8 +48,8 @@ pub(super) struct Wanted {
     path: String,
 }
 
-/// `POST /admin/snapshots`: takes a snapshot, which exists as long as the response. The first line of the response is
-/// the description; empty lines follow until the client closes the connection.
+/// `POST /admin/snapshots`: takes a snapshot, which exists while the response is open. The first line of the response
+/// is the description; empty lines follow until the client closes the connection.
 pub(super) async fn take(
     State(admin): State<AdminState>,
     wish: Result<Json<Wish>, JsonRejection>,
@@ -70,7 +70,7 @@ pub(super) async fn take(
     Ok((StatusCode::CREATED, [(CONTENT_TYPE, LINES)], Body::from_stream(lines)).into_response())
 }
 
-/// `GET /admin/snapshots/{id}/listing`: returns the list of files, a JSON object in each line.
+/// `GET /admin/snapshots/{id}/listing`: returns the list of files, as one JSON object per line.
 pub(super) async fn listing(
     State(admin): State<AdminState>,
     Path(id): Path<String>,

@@ -23,7 +23,7 @@ pub struct AdminState {
     pub snapshot: CurrentSnapshot,
     /// The clock.
     pub clock: Clock,
-    /// The record of admin requests that changed something.
+    /// The audit log of admin requests that changed something.
     pub audit: Audit,
     /// The dependencies of the server.
     pub dependencies: HealthDependencies,
@@ -31,7 +31,7 @@ pub struct AdminState {
     pub probes: Arc<Probes>,
     /// True if there is a page for the operator.
     pub dashboard: bool,
-    /// The token that ends streams of events.
+    /// Cancelled when streams of events must end.
     pub stop: CancellationToken,
     /// All nodes.
     pub nodes: Nodes,

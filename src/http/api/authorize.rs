@@ -22,8 +22,8 @@ pub(in crate::http) struct Authorized {
 
 /// Temporary credentials for uploading through the object store
 ///
-/// The credentials allow putting objects below the path, and nothing else, until they expire or the project is deleted. What
-/// was uploaded is then named in a post to `clks`. The endpoint may be called again.
+/// The credentials allow putting objects below the path, and nothing else, until they expire or the project is
+/// deleted. A POST to `clks` then names the uploaded object. The endpoint may be called again.
 #[utoipa::path(get, path = "/api/v1/projects/{project_id}/authorize-external-upload", tag = "uploads", operation_id = "authorizeUpload",
     params(("project_id" = String, Path, description = "The project.")),
     security(("update_token" = [])),

@@ -23,12 +23,12 @@ use crate::model::ProjectState;
 
 /// Upload encodings as JSON
 ///
-/// The members may come in any order. An upload whose encoding size does not fit the project is accepted here
-/// and puts the project in error; the party may upload again then.
+/// The members may be in any order. An upload whose encoding size does not match that of the project is accepted. The
+/// project is then in error, and the party may upload again.
 #[utoipa::path(post, path = "/api/v1/projects/{project_id}/clks", tag = "uploads", operation_id = "uploadJson", request_body = schemas::UploadBody,
     params(("project_id" = String, Path, description = "The project."),
-           ("Receipt-Again" = Option<String>, Header, description = "`true`: if these encodings were accepted before, and the answer was lost, give a new receipt token in place of the lost one. An addition to the reference service."),
-           ("Upload-Complete" = Option<String>, Header, description = "`?0`: the body is empty or the beginning of the upload; the response is 201 with its address in `Location`, where it continues. An addition to the reference service."),
+           ("Receipt-Again" = Option<String>, Header, description = "`true`: if these encodings were accepted before and the response was lost, return a new receipt token in place of the lost one. An addition to the reference service."),
+           ("Upload-Complete" = Option<String>, Header, description = "`?0`: the body is empty or only the first part of the upload; the response is 201, and `Location` has the address for the other parts. An addition to the reference service."),
            ("Upload-Length" = Option<u64>, Header, description = "With `Upload-Complete: ?0`: the length of the whole body.")),
     security(("update_token" = [])),
     responses((status = 201, description = "Upload accepted.", body = Accepted), Guarded, UploadBody, UploadOrDisabled))]
@@ -57,15 +57,15 @@ pub(in crate::http) async fn json(
 
 /// Upload encodings as bytes
 ///
-/// The body has the encodings one after the other, with nothing between them; records are counted from 0. It has no blocks: in a project
-/// that uses blocking, all records are in the default block.
+/// The body has the encodings one after the other, with nothing between them; records are numbered from 0. It has no
+/// blocks: in a project that uses blocking, all records are in the default block.
 #[utoipa::path(post, path = "/api/v1/projects/{project_id}/binaryclks", tag = "uploads", operation_id = "uploadBinary",
     request_body(content = schemas::BinaryBody, content_type = "application/octet-stream"),
     params(("project_id" = String, Path, description = "The project."),
            ("Hash-Count" = u32, Header, minimum = 1, description = "Number of encodings."),
            ("Hash-Size" = u32, Header, minimum = 1, description = "Bytes of each encoding."),
-           ("Receipt-Again" = Option<String>, Header, description = "`true`: if these encodings were accepted before, and the answer was lost, give a new receipt token in place of the lost one. An addition to the reference service."),
-           ("Upload-Complete" = Option<String>, Header, description = "`?0`: the body is empty or the beginning of the upload; the response is 201 with its address in `Location`, where it continues. An addition to the reference service."),
+           ("Receipt-Again" = Option<String>, Header, description = "`true`: if these encodings were accepted before and the response was lost, return a new receipt token in place of the lost one. An addition to the reference service."),
+           ("Upload-Complete" = Option<String>, Header, description = "`?0`: the body is empty or only the first part of the upload; the response is 201, and `Location` has the address for the other parts. An addition to the reference service."),
            ("Upload-Length" = Option<u64>, Header, description = "With `Upload-Complete: ?0`: the length of the whole body.")),
     security(("update_token" = [])),
     responses((status = 201, description = "Upload accepted.", body = Accepted), Guarded, UploadBody, UploadFault))]
@@ -116,7 +116,7 @@ fn whole_number(headers: &HeaderMap, name: &'static str) -> Result<i64, Problem>
     })?;
     let number = text.to_str().ok().filter(|text| is_plain(text)).and_then(|text| text.parse().ok());
     number.ok_or_else(|| {
-        Problem::bad_request(format!("the header {name} must be a whole number, in digits alone"))
+        Problem::bad_request(format!("the header {name} must be a whole number, written with digits only"))
     })
 }
 
@@ -149,7 +149,7 @@ fn check_length(body: &Body, count: i64, size: i64) -> Result<(), Problem> {
     let expected = u64::try_from(count).unwrap_or(0).saturating_mul(u64::try_from(size).unwrap_or(0));
     match body.size_hint().exact() {
         Some(length) if length != expected => Err(Problem::bad_request(format!(
-            "the body has {length} bytes; Hash-Count times Hash-Size makes {expected}"
+            "the body has {length} bytes; Hash-Count times Hash-Size is {expected}"
         ))),
         _ => Ok(()),
     }

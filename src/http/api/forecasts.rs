@@ -37,7 +37,8 @@ pub(in crate::http) struct RunForecast {
     exact: bool,
     /// A forecast for each threshold, in the order of the request.
     thresholds: Vec<ThresholdForecast>,
-    /// The comparisons by similarity, one number for each hundredth from 0.00 on. The last of the 101 numbers is for a similarity of 1.
+    /// The estimated comparisons by similarity, one number for each hundredth from 0.00 on. The last of the 101
+    /// numbers is for a similarity of 1.
     histogram: Vec<f64>,
 }
 
@@ -56,7 +57,7 @@ struct ThresholdForecast {
     seconds: f64,
     /// The estimated size of the candidate pairs on the disk, in bytes.
     bytes: f64,
-    /// The limit that a run may pass; absent if there is none.
+    /// The limit that the run may exceed; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     warning: Option<String>,
@@ -64,8 +65,8 @@ struct ThresholdForecast {
 
 /// Forecast runs
 ///
-/// Forecasts the cost and the result of runs before one is posted. Small projects are compared completely; of larger projects a sample is
-/// drawn, for less than a second. An addition to the reference service.
+/// Forecasts the cost and the result of runs before one is posted. Small projects are compared completely. Larger
+/// projects are sampled, in less than a second. An addition to the reference service.
 #[utoipa::path(post, path = "/api/v1/projects/{project_id}/forecast", tag = "runs", operation_id = "forecastRuns", request_body = NewForecast,
     params(("project_id" = String, Path, description = "The project.")),
     security(("result_token" = [])),

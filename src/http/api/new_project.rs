@@ -1,4 +1,4 @@
-//! The body with which a project is created, and its checks.
+//! The body of a request that creates a project, and its checks.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -24,8 +24,8 @@ pub(in crate::http) struct NewProject {
     /// length of an encoding in bits, is read.
     #[schema(value_type = Object, example = json!({"clkConfig": {"l": 1024}}))]
     schema: Box<RawValue>,
-    /// The result of its runs: `groups` of records that are the same person; `permutations`, one for each of
-    /// two parties, with a mask for the analyst; or `similarity_scores` of all candidate pairs.
+    /// The result of its runs: `groups` of records that belong to the same person; `permutations`, one for each of two
+    /// parties, with a mask for the analyst; or `similarity_scores` of all candidate pairs.
     #[serde(deserialize_with = "result_type")]
     #[schema(schema_with = crate::http::schemas::result_type)]
     result_type: ResultType,
@@ -41,7 +41,7 @@ pub(in crate::http) struct NewProject {
     #[serde(default)]
     #[schema(default = "")]
     notes: String,
-    /// Set if uploads come with blocks: only records that share a block are compared.
+    /// Set if uploads contain blocks: only records that share a block are compared.
     #[serde(default)]
     #[schema(default = false)]
     uses_blocking: bool,
@@ -78,8 +78,8 @@ fn encoding_bytes(schema: &str) -> Result<Option<u32>, Problem> {
     if !schema.starts_with('{') {
         return Err(Problem::bad_request("`schema`: expected an object"));
     }
-    // Of two members with the same name some clients take the first and some the last: parties would encode
-    // differently.
+    // If an object has two members with the same name, some clients read the first and others the last. Parties would
+    // then encode differently.
     if let Some(name) = twice::first(schema) {
         return Err(Problem::bad_request(format!("`schema`: the member {name:?} is repeated in one object")));
     }

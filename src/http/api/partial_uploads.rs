@@ -1,5 +1,5 @@
-//! Uploads that arrive in several requests: begun, continued, queried and cancelled as the IETF draft "Resumable Uploads
-//! for HTTP" says. When the last byte is there, the whole is checked like any other upload.
+//! Uploads that arrive in several requests: begun, continued, queried and cancelled as the IETF draft "Resumable
+//! Uploads for HTTP" specifies. When the last byte has arrived, the complete upload is checked like any other.
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
@@ -35,12 +35,13 @@ use crate::objects::{self, PartialUploads};
 use crate::runtime::coding;
 use crate::telemetry::chain;
 
-/// The longest wait for an earlier request about the same upload. It ends soon, unless it checks the whole.
+/// The maximum wait for an earlier request about the same upload. Such a request ends soon, unless it checks the
+/// complete upload.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// The interval at which unneeded uploads are removed.
 const CLEAN_EVERY: Duration = Duration::from_secs(30);
 
-/// `OPTIONS`: the limits, by which a client learns that uploads can be resumed here.
+/// `OPTIONS`: returns the limits of uploads. They show a client that uploads can be resumed here.
 pub(in crate::http) async fn limits(State(state): State<ApiState>) -> Response {
     let limit = resumable::limits(state.settings.body_bytes_max, state.partial.expiry());
     (StatusCode::NO_CONTENT, [(resumable::LIMIT, limit)]).into_response()
@@ -112,13 +113,13 @@ pub(super) async fn begin(
 
 /// The state of an upload
 ///
-/// Ends a request that still adds to it, as after a broken connection the server may not have noticed. The bytes up to
-/// `Upload-Offset` are on the disk.
+/// Ends a request that is still adding to the upload, since the server may not have noticed that the connection broke.
+/// The bytes up to `Upload-Offset` are on the disk.
 #[utoipa::path(head, path = "/api/v1/projects/{project_id}/uploads/{upload_id}", tag = "uploads", operation_id = "describeUpload",
     params(("project_id" = String, Path, description = "The project."),
            ("upload_id" = String, Path, description = "The upload, from the `Location` of the response that began it.")),
     security(("update_token" = [])),
-    responses((status = 204, description = "`Upload-Offset` has the bytes that are stored, `Upload-Complete` is `?1` once the upload was accepted."), Guarded, PartialFault))]
+    responses((status = 204, description = "`Upload-Offset` is the number of bytes that are stored; `Upload-Complete` is `?1` once the upload has been accepted."), Guarded, PartialFault))]
 pub(in crate::http) async fn describe(
     State(state): State<ApiState>,
     caller: Caller,
@@ -135,7 +136,7 @@ pub(in crate::http) async fn describe(
 
 /// Continue an upload
 ///
-/// The part begins at the byte that follows those that are stored. With `Upload-Complete: ?1` it is the last one; the
+/// The part begins at the byte after those that are stored. With `Upload-Complete: ?1` it is the last one; the
 /// response is then that of an upload in one request. If that response is lost, an empty last part at the end of the
 /// upload returns a new receipt token. An addition to the reference service.
 #[utoipa::path(patch, path = "/api/v1/projects/{project_id}/uploads/{upload_id}", tag = "uploads", operation_id = "continueUpload",
@@ -189,7 +190,7 @@ pub(in crate::http) async fn cancel(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Removes uploads that have expired, or from which nothing can follow, until `stop`.
+/// Removes uploads that have expired or can no longer be accepted, until `stop`.
 pub async fn remove_unneeded(coordinator: Coordinator, uploads: PartialUploads, stop: CancellationToken) {
     let every = CLEAN_EVERY.min(uploads.expiry() / 2);
     loop {
@@ -221,7 +222,7 @@ async fn is_unneeded(coordinator: &Coordinator, partial: &Partial) -> bool {
     }
 }
 
-/// Runs work to its end even if the client disconnects.
+/// Completes the work even if the client disconnects.
 async fn spawned<T: Send + 'static>(
     work: impl Future<Output = Result<T, Problem>> + Send + 'static,
 ) -> Result<T, Problem> {
@@ -229,7 +230,7 @@ async fn spawned<T: Send + 'static>(
     done.unwrap_or_else(|error| Err(Problem::internal(&error)))
 }
 
-/// Stores a part. If it breaks off, what has arrived is kept.
+/// Stores a part. If the connection breaks, the bytes that have arrived are kept.
 async fn take(
     state: &ApiState,
     request: partial::Request,
@@ -253,14 +254,14 @@ async fn take(
     }
     let too_long = |end: u64| match length {
         Some(length) if end > length => {
-            Err(resumable::inconsistent(format!("the part ends behind the {length} bytes of Upload-Length")))
+            Err(resumable::inconsistent(format!("the part ends beyond the {length} bytes of Upload-Length")))
         }
         _ if end > bytes_max => Err(Problem::too_large(bytes_max)),
         _ => Ok(()),
     };
     let too_short = |end: u64| match length {
         Some(length) if part.is_last && end != length => Err(resumable::inconsistent(format!(
-            "the last part ends at byte {end}, and Upload-Length says {length}"
+            "the last part ends at byte {end}, but Upload-Length is {length}"
         ))),
         _ => Ok(()),
     };
@@ -297,7 +298,7 @@ async fn take(
     Ok(request)
 }
 
-/// Checks the whole as an upload in one request is checked.
+/// Checks the complete upload like one that arrived in a single request.
 async fn finish(
     state: ApiState,
     mut request: partial::Request,
@@ -307,7 +308,7 @@ async fn finish(
     let (id, party) = (record.project, record.party);
     let project = state.coordinator.project(id, Runs::None).await?.ok_or_else(Problem::forbidden)?;
     let own = project.parties.get(party as usize).ok_or_else(Problem::forbidden)?;
-    // An earlier check may have ended in an upload that was accepted, and the process ended then.
+    // An earlier check may have accepted the upload just before the process ended.
     let before = if record.again || record.checked { receipt::accepted(own)? } else { None };
     request.change(|record| (record.length, record.checked) = (Some(record.offset), true)).await?;
     let form = Form::of(record.form, project.uses_blocking, host);
@@ -337,7 +338,7 @@ async fn finish(
     }
 }
 
-/// Answers the last part of an upload that was accepted already: its receipt token was lost.
+/// Answers the repeated last part of an upload that has been accepted, whose receipt token was lost.
 async fn repeated(
     state: &ApiState,
     request: &partial::Request,
@@ -393,7 +394,7 @@ const fn may_upload(party: &Party) -> bool {
     matches!(party.contents, Contents::Missing | Contents::Failed { .. })
 }
 
-/// Returns the content coding of the whole, as one line.
+/// Returns the content coding of the complete upload, as one header line.
 fn coding_of(headers: &HeaderMap) -> Result<String, Problem> {
     let lines: Vec<&str> =
         headers.get_all(CONTENT_ENCODING).iter().map(|line| line.to_str().unwrap_or("not text")).collect();
@@ -402,7 +403,7 @@ fn coding_of(headers: &HeaderMap) -> Result<String, Problem> {
     Ok(lines.join(","))
 }
 
-/// Rejects a length that the whole cannot have.
+/// Rejects a length that the complete upload cannot have.
 fn check_length(
     state: &ApiState,
     form: partial::Form,
@@ -417,7 +418,7 @@ fn check_length(
     match form {
         partial::Form::Binary { records, encoding_bytes } if coding.is_empty() => {
             let expected = u64::from(records) * u64::from(encoding_bytes);
-            let detail = || format!("Upload-Length is {length}; Hash-Count times Hash-Size makes {expected}");
+            let detail = || format!("Upload-Length is {length}; Hash-Count times Hash-Size is {expected}");
             if length == expected { Ok(()) } else { Err(Problem::bad_request(detail())) }
         }
         _ => Ok(()),
@@ -454,13 +455,13 @@ fn not_opened(why: NotOpened) -> Problem {
         ),
         NotOpened::OfNode => {
             tracing::warn!("upload rejected: {why}");
-            Problem::busy("the server has as many open uploads as it may have")
+            Problem::busy("the server has reached its limit of open uploads")
         }
         NotOpened::Storage(error) => error.into(),
     }
 }
 
-/// Returns 507 if there is no space for more.
+/// Returns 507 if the disk has no space for the part.
 fn no_space(error: objects::Error) -> Problem {
     if !matches!(error, objects::Error::Full(_)) {
         return error.into();

@@ -1,4 +1,4 @@
-//! Projects: listed, created, described, deleted.
+//! Endpoints that list, create, describe and delete projects.
 
 use axum::Json;
 use axum::extract::State;
@@ -15,7 +15,7 @@ use crate::http::problem::Problem;
 use crate::http::responses::{AdminOnly, Fault, Guarded, SmallBody, WriteFault};
 use crate::model::{ProjectState, Token};
 
-/// A project in the list of all.
+/// A project in the list of projects.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct ListedProject {
     #[schema(schema_with = crate::http::schemas::hex48)]
@@ -29,10 +29,10 @@ pub(in crate::http) struct ListedProject {
 pub(in crate::http) struct CreatedProject {
     #[schema(schema_with = crate::http::schemas::hex48)]
     project_id: String,
-    /// Gives access to everything but uploading: for the analyst.
+    /// The token of the analyst: gives access to everything except uploads.
     #[schema(schema_with = crate::http::schemas::hex48)]
     result_token: String,
-    /// Each lets one party upload once; the first is for dataset 0.
+    /// A token for each party, which lets it upload once; the first is for dataset 0.
     #[schema(schema_with = crate::http::schemas::tokens)]
     update_tokens: Vec<String>,
 }
@@ -60,8 +60,8 @@ pub(in crate::http) struct ProjectDescription {
 
 /// All projects
 ///
-/// Lists projects in the order of their creation. Needs no token, since an identifier grants nothing; the operator may
-/// restrict it to the admin token.
+/// Lists projects in the order of their creation. Needs no token, since an identifier gives no access; the operator
+/// may require the admin token.
 #[utoipa::path(get, path = "/api/v1/projects", tag = "projects", operation_id = "listProjects",
     responses((status = 200, description = "The projects.", body = Vec<ListedProject>), AdminOnly, Fault))]
 pub(in crate::http) async fn list(

@@ -1,4 +1,4 @@
-//! The result of a run, in the form for each caller.
+//! The result of a run, in the form that fits the caller's role and headers.
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -28,14 +28,14 @@ use crate::telemetry::chain;
 /// Requests the location of a `similarity_scores` result instead of the result.
 const RETURN_ADDRESS: &str = "return-object-store-address";
 
-/// The location of the scores, with credentials for it: a binary file of candidate pairs.
+/// The location of the scores, a binary file of candidate pairs, with credentials for it.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct Address {
     credentials: Credentials,
     object: ObjectLocation,
 }
 
-/// The additions that a client asks for.
+/// The query parameters of a request for a result.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(in crate::http) struct ResultWish {
     #[serde(default)]
@@ -44,18 +44,18 @@ pub(in crate::http) struct ResultWish {
 
 /// The result of a run
 ///
-/// In `permutations` projects the result token gets the mask and a receipt token the permutation of its
-/// party. With the header `RETURN-OBJECT-STORE-ADDRESS`, whatever its value, a `similarity_scores` project
-/// answers with the location of its scores in the object store; without an object store, or if that issues no
-/// credentials, the header is ignored. Clients on other machines that accept gzip or zstd get the result
-/// compressed. A client that asks for `text/csv` or `application/x-ndjson` by `Accept` gets the same elements as
-/// comma-separated values or one in each line, an addition to the reference service. Another addition is
-/// `scores=true`: the groups of a run that was posted with `scores`, and for each the pairs within it with their scores.
+/// In `permutations` projects, the result token gets the mask, and a receipt token gets the permutation of its party.
+/// With the header `RETURN-OBJECT-STORE-ADDRESS`, whatever its value, a `similarity_scores` project answers with the
+/// location of its scores in the object store. The header is ignored if there is no object store, or if it issues no
+/// credentials. Clients on other machines that accept gzip or zstd get the result compressed. A client that accepts
+/// `text/csv` gets the same elements as comma-separated values, and one that accepts `application/x-ndjson` gets one
+/// element per line; this is an addition to the reference service. Another addition is `scores=true`, for runs that
+/// were posted with `scores`: the result has the groups and, for each group, the pairs within it with their scores.
 #[utoipa::path(get, path = "/api/v1/projects/{project_id}/runs/{run_id}/result", tag = "runs", operation_id = "runResult",
     params(("project_id" = String, Path, description = "The project."),
            ("run_id" = String, Path, description = "The run."),
-           ("scores" = Option<bool>, Query, description = "Ask for the scores within groups, in a member `scores` beside `groups`; as lines, a line has a pair (CSV) or the pairs of a group (NDJSON)."),
-           ("RETURN-OBJECT-STORE-ADDRESS" = Option<String>, Header, description = "Ask for the address of the scores.")),
+           ("scores" = Option<bool>, Query, description = "Return the scores within groups as well, in a member `scores` beside `groups`. In CSV a line has one pair; in NDJSON a line has the pairs of one group."),
+           ("RETURN-OBJECT-STORE-ADDRESS" = Option<String>, Header, description = "Return the location of the scores instead of the scores.")),
     security(("result_token" = []), ("receipt_token" = [])),
     responses((status = 200, description = "The result.", content((ResultBody = "application/json"), (String = "text/csv"), (String = "application/x-ndjson"))), Guarded, NoResult))]
 pub(in crate::http) async fn result(
@@ -124,13 +124,13 @@ async fn address(
     if !is_there {
         return Err(Problem::failed(
             "Feature Disabled",
-            "the run was completed while the object store was not enabled; ask without the header",
+            "the run was completed while the object store was not enabled; repeat the request without the header",
         ));
     }
     match external.admit_download(project.id, file.as_str(), host).await {
         Ok((credentials, object)) => Ok(Some(Json(Address { credentials, object }).into_response())),
         Err(refused @ CredentialError::Refused(_)) => {
-            tracing::warn!("no credentials for a client: {refused}");
+            tracing::warn!("cannot issue credentials to a client: {refused}");
             Ok(None)
         }
         Err(away @ CredentialError::Unavailable(_)) => Err(away.into()),
@@ -149,19 +149,19 @@ fn require_result(run: &Run) -> Result<(), Problem> {
     }
 }
 
-/// Refuses scores within groups where there are none.
+/// Rejects a request for scores within groups if there are none.
 fn require_scores(project: &ProjectState, run: &Run) -> Result<(), Problem> {
     if project.result_type != ResultType::Groups {
         return Err(Problem::bad_request(NO_GROUPS));
     }
     if !run.with_scores {
-        let detail = "the run was posted without `scores`, so that its scores were not kept; post another run with \
+        let detail = "the run was posted without `scores`, so its scores were not kept; post another run with \
                       `\"scores\": true`";
         return Err(Problem::new(StatusCode::CONFLICT, detail));
     }
     let is_completed = matches!(run.state, RunState::Completed(_));
     if is_completed && run.checksum(keys::groups_with_scores(project.id, run.id).name()).is_none() {
-        let detail = "a server or worker of an older version, which keeps no scores, has finished the run; post another run";
+        let detail = "an older version of the server or worker, which keeps no scores, finished the run; post another run";
         return Err(Problem::new(StatusCode::CONFLICT, detail));
     }
     Ok(())
@@ -204,7 +204,6 @@ fn unusable(error: &objects::Error) -> Problem {
         "a result cannot be sent: {}; restore it from a backup, or post another run",
         chain(error)
     );
-    let detail =
-        "the stored result is missing or damaged; post another run, or ask the operator for the backup";
+    let detail = "the stored result is missing or damaged; post another run, or ask the operator to restore it from a backup";
     Problem::failed("Result Unusable", detail)
 }

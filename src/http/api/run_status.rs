@@ -17,7 +17,7 @@ use crate::metadata::{self, Runs};
 use crate::model::{ProjectState, Run, RunState, run};
 use crate::runtime::clock::Timestamp;
 
-/// The progress of a run. Its state decides which members are present.
+/// The progress of a run. Its state determines which members are present.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct RunStatus {
     #[schema(schema_with = crate::http::schemas::run_state)]
@@ -28,7 +28,7 @@ pub(in crate::http) struct RunStatus {
     #[serde(skip_serializing_if = "Started::is_unsaid")]
     #[schema(schema_with = crate::http::schemas::perhaps_timestamp, required = false)]
     time_started: Started,
-    /// The time at which it was completed; in state `completed` alone.
+    /// The time at which it was completed; only in state `completed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = crate::http::schemas::timestamp, required = false)]
     time_completed: Option<String>,
@@ -36,11 +36,11 @@ pub(in crate::http) struct RunStatus {
     #[schema(minimum = 2, maximum = 3)]
     stages: u8,
     current_stage: Stage,
-    /// The number of comparisons made; in state `completed` alone.
+    /// The number of comparisons made; only in state `completed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     total_number_comparisons: Option<u64>,
-    /// The problem and a remedy; in state `error` alone.
+    /// The problem and a remedy; only in state `error`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     message: Option<String>,
@@ -49,7 +49,7 @@ pub(in crate::http) struct RunStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "object store")]
     waiting_for: Option<&'static str>,
-    /// The comparisons a second of this run so far; `null` before there is a measurement.
+    /// The comparisons per second of this run so far; `null` until it has been measured.
     #[schema(example = 1_250_000_000, minimum = 0)]
     rate: Option<u64>,
     /// The estimated time at which the comparisons are done; `null` unless they are under way.
@@ -63,14 +63,14 @@ pub(in crate::http) struct RunStatus {
     stage_times: Vec<StageTime>,
 }
 
-/// The blocks with the most comparisons of a run. A block that nearly all records have in common makes blocking useless:
-/// leave out such values, for instance empty ones, when blocks are made.
+/// The blocks with the most comparisons of a run. A block that contains nearly all records makes blocking useless: do
+/// not make blocks from such values, for instance from empty ones.
 #[derive(Serialize, ToSchema)]
 struct LargestBlocks {
     /// The comparisons of each block, the largest first; at most five.
     #[schema(example = json!([324_000_000, 40_000]))]
     comparisons: Vec<u64>,
-    /// The part of the run's comparisons that the largest block has.
+    /// The fraction of the run's comparisons that are within the largest block.
     #[schema(minimum = 0, maximum = 1, example = 0.98)]
     share: f64,
 }
@@ -129,9 +129,9 @@ struct Progress {
 /// Progress of a run
 ///
 /// While a party's data cannot be used, every run of the project is in state `error`. With `Accept:
-/// text/event-stream` the answer is a stream of server-sent events, an addition to the reference service: an event
-/// `status`, whose data is this object, now and at each change, until the run has ended; or an event `gone`, once the
-/// run is deleted.
+/// text/event-stream`, an addition to the reference service, the response is a stream of server-sent events. It has an
+/// event `status`, whose data is this object, at once and at each change until the run has ended. If the run is
+/// deleted, it has an event `gone`.
 #[utoipa::path(get, path = "/api/v1/projects/{project_id}/runs/{run_id}/status", tag = "runs", operation_id = "runStatus",
     params(("project_id" = String, Path, description = "The project."),
            ("run_id" = String, Path, description = "The run.")),
@@ -161,7 +161,7 @@ pub(in crate::http) async fn status(
     }))
 }
 
-/// Returns the status, as far as it is known without a dependency.
+/// Returns the status that is known without a request to a dependency.
 fn current(state: &ApiState, project: &ProjectState, run: &Run) -> RunStatus {
     let mut status = rendered(project, run, state.coordinator.now());
     status.waiting_for = (state.objects.is_away() && !run.has_ended()).then_some("object store");
@@ -170,8 +170,7 @@ fn current(state: &ApiState, project: &ProjectState, run: &Run) -> RunStatus {
 
 /// Returns the reason why the metadata accepts no changes, if there is one.
 ///
-/// # Errors
-/// 500 if the metadata is damaged: then no run can end any more.
+/// # Errors 500 if the metadata is damaged: no run can then end.
 async fn metadata_fault(state: &ApiState) -> Result<Option<&'static str>, Problem> {
     match state.coordinator.check().await {
         Ok(()) => Ok(None),

@@ -1,4 +1,4 @@
-//! Runs: listed, posted, described, deleted.
+//! Endpoints that list, post, describe and delete runs.
 
 use std::fmt;
 
@@ -18,15 +18,15 @@ use crate::http::problem::Problem;
 use crate::http::responses::{Fault, Guarded, ProjectInError, SmallBody, WriteFault};
 use crate::model::{ResultType, Run, Threshold};
 
-/// The refusal of scores within groups where there are no groups.
+/// The error for a request for scores within groups in a project without groups.
 pub(super) const NO_GROUPS: &str =
-    "`scores`: the scores within groups exist in projects with the result type `groups`; leave it out";
+    "`scores`: only projects with the result type `groups` have scores within groups; leave it out";
 
 /// A run to create.
 #[derive(Deserialize, ToSchema)]
 #[schema(description = "A run to create. Members that are not listed are ignored.")]
 pub(in crate::http) struct NewRun {
-    /// The least score of a candidate pair: above 0 and at most 1.
+    /// The minimum score of a candidate pair: above 0 and at most 1.
     #[serde(deserialize_with = "threshold")]
     #[schema(schema_with = crate::http::schemas::threshold)]
     threshold: Threshold,
@@ -38,8 +38,8 @@ pub(in crate::http) struct NewRun {
     #[serde(default)]
     #[schema(default = "")]
     notes: String,
-    /// Keep the similarity scores of the pairs within each group, for `?scores=true` at the result: an addition to the
-    /// reference service, for projects with the result type `groups`.
+    /// Keep the similarity scores of the pairs within each group, so that the result can be requested with
+    /// `?scores=true`. An addition to the reference service, for projects with the result type `groups`.
     #[serde(default)]
     #[schema(default = false)]
     scores: bool,

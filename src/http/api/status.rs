@@ -16,20 +16,20 @@ pub(in crate::http) struct ServiceStatus {
     status: &'static str,
     /// The number of projects.
     project_count: u64,
-    /// Comparisons a second of the latest run; 1 before the first.
+    /// Comparisons per second of the latest run; 1 before the first run.
     rate: u64,
 }
 
 /// The versions of the service.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct ServiceVersion {
-    /// The version of the library `anonlink` that results agree with.
+    /// The version of the library `anonlink` with whose results the service agrees.
     #[schema(example = "0.15.3")]
     anonlink: &'static str,
     /// The version of this service.
     #[schema(example = "v0.1.0")]
     entityservice: &'static str,
-    /// The version of the interpreter: there is none.
+    /// Always `none`: the service has no Python interpreter.
     #[schema(example = "none")]
     python: &'static str,
 }
@@ -44,7 +44,7 @@ pub(in crate::http) async fn status(State(state): State<ApiState>) -> Result<Jso
     Ok(Json(ServiceStatus { status: "ok", project_count: status.projects, rate: status.rate.unwrap_or(1) }))
 }
 
-/// Versions of the service and of the reference that it agrees with
+/// Versions of the service and of the reference library
 #[utoipa::path(get, path = "/api/v1/version", tag = "service", operation_id = "version",
     responses((status = 200, description = "The versions.", body = ServiceVersion)))]
 pub(in crate::http) async fn version() -> Json<ServiceVersion> {

@@ -36,7 +36,7 @@ pub(super) fn first(json: &str) -> Option<String> {
     None
 }
 
-/// Returns the position after the quote that ends the text which begins at `start`.
+/// Returns the position after the closing quote of the string that begins at `start`.
 fn end_of_text(json: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(byte) = json.get(at) {

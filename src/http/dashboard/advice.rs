@@ -38,7 +38,7 @@ struct Row {
 /// Returns the view of a project's forecast.
 ///
 /// # Errors
-/// As [`outlook`].
+/// Like [`outlook`].
 pub(super) async fn view(state: &ApiState, project: &ProjectState) -> Result<View, Problem> {
     let thresholds =
         HUNDREDTHS.iter().filter_map(|hundredths| Threshold::new(f64::from(*hundredths) / 100.0).ok());

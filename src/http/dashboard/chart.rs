@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 280.0;
+const WIDTH: f64 = 480.0;
+const HEIGHT: f64 = 240.0;
 const LEFT: f64 = 16.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 30.0;
@@ -21,7 +21,7 @@ pub(super) struct Bar {
 }
 
 /// Draws bars on a logarithmic scale, since counts differ widely. `title`, without markup, is for screen readers, and
-/// `top` is the text of the highest value.
+/// `top` is the label of the highest value.
 pub(super) fn bars(title: &'static str, bars: &[Bar], top: &str) -> String {
     let height = |value: f64| (1.0 + value.max(0.0)).log10();
     let highest = bars.iter().map(|bar| height(bar.value)).fold(0.0, f64::max);
@@ -76,13 +76,13 @@ pub(super) fn bars(title: &'static str, bars: &[Bar], top: &str) -> String {
 /// A line of a chart.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
-    /// The name beside it.
+    /// The name in the legend.
     pub(super) name: &'static str,
     /// A value for each label.
     pub(super) values: Vec<f64>,
 }
 
-/// Draws two lines on one scale from zero on. `title` and `top` are as in [`bars`].
+/// Draws two lines on one scale that begins at zero. `title` and `top` are as in [`bars`].
 pub(super) fn lines(title: &'static str, lines: &[Line; 2], labels: &[&str], top: &str) -> String {
     let highest = lines.iter().flat_map(|line| &line.values).copied().fold(0.0, f64::max).max(1.0);
     let (inner_width, inner_height) = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
@@ -107,8 +107,8 @@ pub(super) fn lines(title: &'static str, lines: &[Line; 2], labels: &[&str], top
             .collect();
         let class = if number == 0 { "line" } else { "line second" };
         let _ = write!(svg, "<polyline class=\"{class}\" points=\"{}\"/>", points.join(" "));
-        // A key at the top, where the lines have their names in their order.
-        let left = WIDTH - RIGHT - 170.0 + number as f64 * 85.0;
+        // The legend at the top lists the lines in order.
+        let left = WIDTH - RIGHT - 190.0 + number as f64 * 98.0;
         let _ = write!(
             svg,
             "<line class=\"{class}\" x1=\"{left}\" x2=\"{}\" y1=\"{}\" y2=\"{}\"/><text x=\"{}\" y=\"{}\">{}</text>",
@@ -153,7 +153,7 @@ mod tests {
         let bar = |value| Bar { label: "a".to_owned(), value, is_faint: false };
         let svg = bars("a title", &[bar(9.0), bar(99.0), bar(0.0)], "99");
         assert_eq!(svg.matches("<rect").count(), 2);
-        assert!(svg.contains("height=\"108.0\"") && svg.contains("height=\"216.0\""), "{svg}");
+        assert!(svg.contains("height=\"88.0\"") && svg.contains("height=\"176.0\""), "{svg}");
         assert!(!svg.contains("style="), "{svg}");
         assert!(bars("", &[], "0").ends_with("</svg>"));
     }
@@ -163,8 +163,8 @@ mod tests {
         let line = |name, values| Line { name, values };
         let svg =
             lines("a title", &[line("a", vec![4.0, 2.0]), line("b", vec![1.0, 0.0])], &["0.8", "0.9"], "4");
-        assert!(svg.contains("points=\"16.0,30.0 624.0,138.0\""), "{svg}");
-        assert!(svg.contains("points=\"16.0,192.0 624.0,246.0\"") && !svg.contains("style="), "{svg}");
+        assert!(svg.contains("points=\"16.0,30.0 464.0,118.0\""), "{svg}");
+        assert!(svg.contains("points=\"16.0,162.0 464.0,206.0\"") && !svg.contains("style="), "{svg}");
         let single = lines("", &[line("a", vec![0.0]), line("b", vec![0.0])], &["1"], "0");
         assert!(single.ends_with("</svg>") && !single.contains("NaN"));
     }

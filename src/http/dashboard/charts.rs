@@ -14,9 +14,9 @@ use crate::model::{ProjectState, ResultType, Run, RunState};
 use crate::objects::keys;
 use crate::runtime::compute;
 
-/// The part of a result that charts are made from, in bytes.
+/// The maximum number of bytes of a result that charts are made from.
 const BYTES_MAX: usize = 32 << 20;
-/// The most pairs within groups that are compared for a chart.
+/// The maximum number of pairs within groups that are compared for a chart.
 const COMPARISONS_MAX: u64 = 4_000_000;
 
 /// The charts of a result.
@@ -32,6 +32,7 @@ struct Chart {
     svg: String,
     table: &'static str,
     heads: Vec<&'static str>,
+    /// Empty for a note alone.
     rows: Vec<Vec<String>>,
 }
 
@@ -65,9 +66,9 @@ pub(super) async fn view(state: &ApiState, project: &ProjectState, run: &Run) ->
 /// Pairs and groups by threshold, in hundredths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ByThreshold {
-    /// The pairs with such a score.
+    /// The number of pairs with each score.
     pairs: [u64; 101],
-    /// The groups that such scores add; those that they join count as lost.
+    /// The change in the number of groups at each score; a merge of two groups counts as -1.
     groups: [i64; 101],
 }
 
@@ -77,7 +78,8 @@ impl Default for ByThreshold {
     }
 }
 
-/// Returns the hundredths of a score, rounded down. A score that is written as 0.29 is not 28.
+/// Returns a score in hundredths, rounded down. The small addend makes a score of 0.29 return 29 despite rounding
+/// errors.
 fn hundredths(score: f64) -> usize {
     (score * 100.0 + 1e-9).floor().clamp(0.0, 100.0) as usize
 }
@@ -91,7 +93,7 @@ impl ByThreshold {
             (self.pairs[from..].iter().sum::<u64>(), u64::try_from(groups).unwrap_or(0))
         };
         let row = |label: String, (pairs, groups): (u64, u64)| (label, pairs, groups);
-        // The scores of the result are at or above the threshold.
+        // All scores of the result are at or above the threshold.
         let first = row(threshold.to_string(), sum(0));
         let is_hundredth = (lowest as f64 - threshold * 100.0).abs() < 1e-6;
         let rest = lowest + usize::from(is_hundredth)..=100;
@@ -146,7 +148,7 @@ fn of_groups(list: &[u8], threshold: f64, matrices: &Matrices) -> Vec<Chart> {
         *sizes.entry(records.len()).or_default() += 1;
         seen += 1;
         let pairs = records.len() as u64 * (records.len() as u64).saturating_sub(1) / 2;
-        // The first groups alone, so that the note can say which.
+        // Only the first groups are compared, so that the note can say which.
         if groups + 1 == seen && compared + pairs <= COMPARISONS_MAX {
             let rows: Option<Vec<&[u8]>> = records.iter().map(|record| encoding(record, matrices)).collect();
             if let Some(rows) = rows {
@@ -160,7 +162,7 @@ fn of_groups(list: &[u8], threshold: f64, matrices: &Matrices) -> Vec<Chart> {
     if groups > 0 {
         let part = of_whole(is_whole && groups == seen, &figures::counted(groups, "group"));
         let note = format!(
-            "The groups that a run with a higher threshold makes, and the pairs within the groups of this run that it finds.{part}"
+            "The groups that a run with a higher threshold would find, and its pairs within the groups of this run.{part}"
         );
         charts.push(found.chart(threshold, note));
     }
@@ -170,8 +172,9 @@ fn of_groups(list: &[u8], threshold: f64, matrices: &Matrices) -> Vec<Chart> {
     charts
 }
 
-/// Adds a group: the pairs of its records, and the moments at which it grows. Records are joined as the solver joins
-/// them: best pair first, and two groups once all of their pairs are there. Pairs with other groups change nothing.
+/// Counts the pairs within a group by score, and repeats the steps in which the solver builds the group: it takes the
+/// best pair first, and merges two groups once all pairs between them are present. Pairs with other groups have no
+/// effect.
 fn grow(rows: &[&[u8]], found: &mut ByThreshold) {
     let mut pairs = Vec::new();
     for (a, left) in rows.iter().enumerate() {
@@ -209,6 +212,20 @@ fn grow(rows: &[&[u8]], found: &mut ByThreshold) {
 }
 
 fn group_sizes(sizes: &BTreeMap<usize, u64>, part: &str) -> Chart {
+    // One bar says less than a sentence.
+    if let (1, Some((size, count))) = (sizes.len(), sizes.first_key_value()) {
+        return Chart {
+            title: "Sizes of groups",
+            note: match count {
+                1 => format!("The group has {size} records.{part}"),
+                _ => format!("Each of the {} groups has {size} records.{part}", figures::grouped(*count)),
+            },
+            svg: String::new(),
+            table: "Table of the sizes of groups",
+            heads: Vec::new(),
+            rows: Vec::new(),
+        };
+    }
     let bars: Vec<Bar> = sizes
         .iter()
         .take(40)
@@ -229,7 +246,7 @@ fn group_sizes(sizes: &BTreeMap<usize, u64>, part: &str) -> Chart {
     }
 }
 
-/// Returns the charts of scores, which come best first.
+/// Returns the charts of scores, which are sorted from the highest.
 fn of_scores(list: &[u8], threshold: f64) -> Vec<Chart> {
     let (list, is_whole) = cut(list);
     let (mut found, mut seen) = (ByThreshold::default(), 0_u64);
@@ -241,7 +258,7 @@ fn of_scores(list: &[u8], threshold: f64) -> Vec<Chart> {
         let at = hundredths(score.unwrap_or(0.0));
         found.pairs[at] += 1;
         seen += 1;
-        // Each record is in one group, with the best partner that is free.
+        // Each record is in one group, with its best partner that is not in another group.
         let (left, right) = ((0, left.to_vec()), (1, right.to_vec()));
         if !used.contains(&left) && !used.contains(&right) {
             used.extend([left, right]);
@@ -253,7 +270,7 @@ fn of_scores(list: &[u8], threshold: f64) -> Vec<Chart> {
     }
     let part = of_whole(is_whole, &figures::counted(seen, "pair"));
     let note = format!(
-        "The pairs that a higher threshold would keep, and the groups that a run of that type makes of them.{part}"
+        "The pairs that a higher threshold would keep, and the groups that a project of type groups would make of them.{part}"
     );
     vec![found.chart(threshold, note), scores(&found, &part)]
 }
@@ -322,5 +339,13 @@ mod tests {
         let [sizes] = of_groups(json, 0.8, &Vec::new()).try_into().ok().unwrap();
         assert_eq!(rows(&sizes), [["2", "1"], ["3", "1"]]);
         assert!(of_groups(b"]}", 0.8, &Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn one_size_is_a_sentence() {
+        let json = br"[[0, 1], [1, 2]], [[0, 2], [1, 3]]]}";
+        let [sizes] = of_groups(json, 0.8, &Vec::new()).try_into().ok().unwrap();
+        assert_eq!(sizes.note, "Each of the 2 groups has 2 records.");
+        assert!(rows(&sizes).is_empty());
     }
 }

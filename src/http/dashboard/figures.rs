@@ -9,7 +9,7 @@ use crate::runtime::clock::Timestamp;
 pub(super) struct Moment {
     /// ISO 8601 with the zone.
     pub(super) iso: String,
-    /// The same to the second.
+    /// The same time, rounded down to the second.
     pub(super) text: String,
 }
 
@@ -33,7 +33,7 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
-/// Returns a number in at most three significant digits, such as `1.25 billion`.
+/// Returns a number with at most three significant digits, such as `1.25 billion`.
 pub(super) fn rounded(number: f64) -> String {
     const UNITS: [(f64, &str); 4] =
         [(1e12, " trillion"), (1e9, " billion"), (1e6, " million"), (1e4, " thousand")];
@@ -91,12 +91,12 @@ pub(super) fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{plural}", grouped(number))
 }
 
-/// Returns the beginning of an identifier, as it stands in tables and in the log.
+/// Returns the beginning of an identifier, as tables and the log show it.
 pub(super) fn identifier(id: &impl ToString) -> String {
     beginning(&id.to_string(), 8)
 }
 
-/// Returns the beginning of a text, and an ellipsis if that is not all.
+/// Returns the beginning of a text, with an ellipsis if the rest is cut.
 pub(super) fn beginning(text: &str, chars: usize) -> String {
     match text.char_indices().nth(chars) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -1,4 +1,4 @@
-//! The page of the operator, on the listener for operations.
+//! The page of the operator, on the operations listener.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -41,21 +41,22 @@ use crate::telemetry::recent;
 
 /// The interval at which the numbers are updated while a page shows them.
 const EVERY: Duration = Duration::from_secs(1);
-/// The interval at which dependencies are checked for it: a check asks each of them several times.
+/// The interval at which dependencies are checked while a page shows them. A check sends several requests to each.
 const ENGINES_EVERY: Duration = Duration::from_secs(5);
-/// The interval at which a silent stream sends a comment.
+/// The interval at which an idle stream sends a comment.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The longest wait for the numbers of a dependency. The others are shown without them.
 const ANSWER: Duration = Duration::from_secs(1);
-/// Runs under way that are shown, and the most projects that are read for them.
+/// The maximum number of runs under way that are shown, and of projects that are read to find them.
 const RUNS: usize = 25;
-/// Rows on a page.
+/// The number of rows on a page.
 const PAGE: usize = 25;
-/// Milliseconds of silence that are shown as now: a number that changes each second would be sent each second.
+/// A node that was heard from within this time is shown as heard now, in milliseconds. An exact time would change, and
+/// be sent, every second.
 const RECENT_MS: u64 = 10_000;
 /// The label of the cache.
 const CACHE: &str = "Cache";
-/// Administrative acts that are shown.
+/// The number of admin requests that are shown.
 const ACTS: usize = 30;
 
 /// Returns the routes of the page and its files, without a token.
@@ -109,7 +110,7 @@ struct QueueRow {
 /// The runs under way, the oldest first.
 struct RunsUnderWay {
     rows: Vec<RunRow>,
-    /// The projects that were not read for them; empty if there are none.
+    /// The projects that were not read; empty if there are none.
     others: String,
 }
 
@@ -340,7 +341,7 @@ fn tiles(admin: &AdminState, projects: Option<u64>, stats: Option<&Stats>) -> Ve
 /// Returns a tile for the use of a limited space.
 fn limited(label: &'static str, usage: Usage) -> Tile {
     let percent = figures::percent(usage.bytes, usage.bytes_max);
-    // A full cache is as it should be.
+    // A full cache is normal.
     let is_low = percent >= 90 && label != CACHE;
     let detail = format!("{percent} % of {}", figures::size(usage.bytes_max));
     Tile { label, value: figures::size(usage.bytes), detail, is_low }
@@ -352,7 +353,7 @@ async fn view(State(admin): State<AdminState>) -> Result<Response, Problem> {
     shown(&View { changing })
 }
 
-/// The dead jobs to show: the query of the page's address.
+/// The dead jobs to show, from the query of the page's URL.
 #[derive(Debug, Default, Deserialize)]
 struct DeadWish {
     queue: Option<String>,
@@ -429,7 +430,7 @@ fn dead_row(letter: &DeadLetter) -> DeadRow {
     }
 }
 
-/// The projects to show: the query of the page's address.
+/// The projects to show, from the query of the page's URL.
 #[derive(Debug, Default, Deserialize)]
 struct ProjectsWish {
     #[serde(default)]
@@ -488,14 +489,14 @@ async fn projects(State(admin): State<AdminState>, asked: Asked<ProjectsWish>) -
     })
 }
 
-/// The latest administrative acts.
+/// The latest admin requests that changed something.
 #[derive(Template)]
 #[template(path = "operator_acts.html", config = "assets/dashboard/askama.toml")]
 struct Acts {
     rows: Vec<Act>,
 }
 
-/// `GET /admin/dashboard/view/acts`: the latest administrative acts.
+/// `GET /admin/dashboard/view/acts`: the latest admin requests that changed something.
 async fn acts(State(admin): State<AdminState>) -> Result<Response, Problem> {
     let audit = admin.audit.clone();
     let read = compute::run_blocking(move || audit.latest(ACTS)).await.map_err(|_| Problem::unexplained())?;

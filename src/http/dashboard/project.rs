@@ -1,4 +1,4 @@
-//! A project, for its analyst.
+//! The view of a project for its analyst.
 
 use std::cmp::Reverse;
 
@@ -10,10 +10,10 @@ use super::runs::{self, Row};
 use crate::model::{Contents, Party, ProjectState, ResultType, Run};
 use crate::runtime::clock::Timestamp;
 
-/// Runs on a page.
+/// The number of runs on a page.
 const RUNS_A_PAGE: usize = 25;
 
-/// The runs to show, and their order: the query of the page's address.
+/// The runs to show, and their order, from the query of the page's URL.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct RunsWish {
     #[serde(default)]
@@ -166,7 +166,7 @@ fn rank(state: &str) -> usize {
     ORDER.iter().position(|known| *known == state).unwrap_or(ORDER.len())
 }
 
-/// Returns the sentence that a screen reader hears when something has changed.
+/// Returns the sentence that a screen reader announces when something has changed.
 fn announcement(project: &ProjectState) -> String {
     let count = |wanted: &str| project.runs.iter().filter(|run| runs::state(project, run) == wanted).count();
     format!(

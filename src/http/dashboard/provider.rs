@@ -1,4 +1,4 @@
-//! A project, for a data provider: before and after its upload.
+//! The views of a project for a data provider, before and after its upload.
 
 use askama::Template;
 

@@ -13,10 +13,10 @@ use crate::model::{Party, ProjectState, ResultType, Run, RunState};
 use crate::objects::{Blob, keys};
 use crate::runtime::compute;
 
-/// Rows on a page.
+/// The number of rows on a page.
 const PAGE: u64 = 50;
 
-/// The page to show: the query of the page's address.
+/// The page to show, from the query of the page's URL.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub(super) struct PageWish {
     #[serde(default)]
@@ -86,7 +86,7 @@ pub(super) async fn view(
             ResultType::Groups if has_scores => {
                 heads(&[("Group", true), ("Records", false), ("Scores", project.parties.len() == 2)])
             }
-            ResultType::Groups => heads(&[("Group", true), ("Records", false), ("Least similarity", true)]),
+            ResultType::Groups => heads(&[("Group", true), ("Records", false), ("Lowest similarity", true)]),
             ResultType::SimilarityScores => heads(&[("Pair", true), ("Records", false), ("Score", true)]),
             ResultType::Permutations => heads(&[("Row", true), ("Same person", false)]),
         },
@@ -106,7 +106,7 @@ pub(super) fn keeps_scores(project: &ProjectState, run: &Run) -> bool {
     run.with_scores && run.checksum(keys::groups_with_scores(project.id, run.id).name()).is_some()
 }
 
-/// The encodings of each party, and the bytes of one.
+/// The encodings of each party, and the size of one in bytes.
 pub(super) type Matrices = Vec<(Blob, usize)>;
 
 /// Returns the encodings of each party, if they are on this machine: the scores of groups are computed from them.
@@ -173,13 +173,13 @@ fn elements(list: &[u8], start: usize) -> Vec<Vec<u8>> {
     elements
 }
 
-/// Returns the list of the pairs within each group, from behind its bracket, if the result has it.
+/// Returns the list of the pairs within each group, from the byte after its opening bracket, if the result has it.
 fn scores(json: &[u8]) -> Option<&[u8]> {
     const BEGIN: &[u8] = b"\"scores\": [";
     memmem::find(json, BEGIN).map(|at| &json[at + BEGIN.len()..])
 }
 
-/// Returns the scores of the pairs within a group, each with its datasets where there are several.
+/// Returns the scores of the pairs within a group. If there are several, each is shown with its datasets.
 fn scores_of(pairs: &[u8]) -> String {
     let text = |number: &[u8]| String::from_utf8_lossy(number).into_owned();
     let fields: Vec<&[u8]> = numbers(pairs).collect();
@@ -193,7 +193,7 @@ fn scores_of(pairs: &[u8]) -> String {
     }
 }
 
-/// Returns the elements of a stored result, from behind the bracket of their list.
+/// Returns the elements of a stored result, from the byte after the opening bracket of their list.
 pub(super) fn list(json: &[u8]) -> &[u8] {
     let begin = memchr::memchr(b'[', json).map_or(json.len(), |at| at + 1);
     &json[begin..]
@@ -206,7 +206,8 @@ fn count(list: &[u8]) -> u64 {
     if list.is_empty() { 0 } else { memchr::memchr_iter(b',', list).count() as u64 + 1 }
 }
 
-/// Returns the position of an element. All begin with `mark` and no other place has it, or commas separate them.
+/// Returns the position of an element. If `mark` is a comma, it separates the elements; otherwise every element begins
+/// with `mark`, which occurs nowhere else.
 fn offset(list: &[u8], element: u64, mark: &[u8]) -> usize {
     let element = usize::try_from(element).unwrap_or(usize::MAX);
     let found = match (element, mark) {

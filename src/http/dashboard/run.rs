@@ -1,4 +1,4 @@
-//! A run, for the analyst.
+//! The view of a run for the analyst.
 
 use askama::Template;
 

@@ -13,7 +13,7 @@ pub(super) struct Row {
     pub(super) threshold: String,
     /// One of the words of [`state`].
     pub(super) state: &'static str,
-    /// The stage under way, or the time that all took.
+    /// An explanation of the state, such as the time left or the reason for a failure.
     pub(super) detail: String,
     /// The percentage of the comparisons that is done, while they are under way.
     pub(super) percent: Option<u64>,
@@ -51,7 +51,7 @@ pub(super) fn compared(run: &Run) -> Option<u64> {
     Some(figures::percent(progress.comparisons, progress.comparisons_total))
 }
 
-/// Returns the time from the request for a run to its end, or until now.
+/// Returns the time from when the run could begin to its end, or until now.
 pub(super) fn took(run: &Run, now: Timestamp) -> String {
     let begun = run.times.ready.or(run.started).unwrap_or(run.added);
     figures::duration(run.ended.unwrap_or(now).since(begun))

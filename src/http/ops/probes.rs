@@ -31,7 +31,7 @@ const SILENCE_MAX: Duration = Duration::from_mins(1);
 const METADATA: &str = "metadata";
 const QUEUE: &str = "queue";
 const OBJECTS: &str = "objects";
-/// Time for a server to describe itself.
+/// The time limit for the description of a dependency.
 const DETAIL: Duration = Duration::from_secs(1);
 
 /// The dependencies of the server that the probes check.
@@ -49,7 +49,7 @@ pub struct HealthDependencies {
     pub clock: Clock,
     /// The data directory.
     pub data_dir: PathBuf,
-    /// The uploads that arrive.
+    /// The uploads that arrive in several requests.
     pub partial: PartialUploads,
     /// Free bytes on the disk of the data directory below which uploads are rejected.
     pub disk_free_min: u64,
@@ -74,7 +74,8 @@ impl Finding {
 pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
-    /// Checks the phase and, once the stores are open, the dependencies; `closely` describes their engines.
+    /// Checks the phase and, once the stores are open, the dependencies. If `closely` is set, also describes their
+    /// engines.
     pub(super) async fn gather(phase: Phase, probes: Option<&Probes>, closely: bool) -> Self {
         let mut findings = of_phase(phase);
         match probes {
@@ -109,7 +110,10 @@ fn of_phase(phase: Phase) -> Vec<Finding> {
     vec![
         Finding::new("started", fault(Phase::Starting, "the stores are being opened")),
         Finding::new("migrated", fault(Phase::Migrating, "data of an older version is being upgraded")),
-        Finding::new("not-draining", fault(Phase::Draining, "the server is stopping and takes nothing new")),
+        Finding::new(
+            "not-draining",
+            fault(Phase::Draining, "the server is stopping and accepts no new work"),
+        ),
     ]
 }
 
@@ -144,7 +148,7 @@ impl Probes {
         Self { probes, stores: Some(dependencies.clone()) }
     }
 
-    /// Returns the check of a worker, which an API node answers.
+    /// Returns the check of a worker, which succeeds if an API node has answered recently.
     pub(super) fn of_worker(nodes: &Nodes) -> Self {
         let nodes = nodes.clone();
         let inquiry = Inquiry::new(move || {
@@ -310,7 +314,7 @@ mod tests {
         insta::assert_snapshot!(text, @r"
         [+] started: ok
         [+] migrated: ok
-        [-] not-draining: the server is stopping and takes nothing new
+        [-] not-draining: the server is stopping and accepts no new work
         ");
     }
 }

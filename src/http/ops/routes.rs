@@ -42,14 +42,14 @@ pub struct Ops {
 struct Behind {
     probes: Arc<Probes>,
     administration: Router,
-    /// A function that describes the node, in lines.
+    /// A function that describes the node in several lines.
     notes: Box<dyn Fn() -> String + Send + Sync>,
     /// The nodes that have joined, if workers can join.
     nodes: Option<AllNodes>,
 }
 
 impl Ops {
-    /// Returns the listener for the start of a server.
+    /// Returns the listener of a server that is starting.
     pub fn new(readiness: Readiness, figures: MetricsHandle) -> Self {
         Self { readiness, figures, behind: Arc::default() }
     }
@@ -125,7 +125,7 @@ impl Ops {
 
 /// `GET /healthz`: succeeds if the process is not stuck. Checks no dependency.
 async fn healthz(State(ops): State<Ops>) -> Response {
-    if ops.readiness.is_alive() { fine() } else { failing("the process does not tick\n".to_owned()) }
+    if ops.readiness.is_alive() { fine() } else { failing("the process is stuck\n".to_owned()) }
 }
 
 /// `GET /startupz`: succeeds if the start is complete.

@@ -16,8 +16,8 @@ use super::registry::Claiming;
 use super::state::WorkersState;
 use crate::coordinator;
 use crate::http::problem::Problem;
-use crate::model::Outcome;
 use crate::model::job::PURGES;
+use crate::model::{Outcome, Task};
 use crate::objects::keys;
 use crate::queue::{Claim, Heartbeat, Pulse, Share};
 use crate::telemetry::chain;
@@ -45,7 +45,7 @@ impl FromRequestParts<WorkersState> for Worker {
         if state.parts.nodes.registry().hear(node) {
             Ok(Self(node.to_owned()))
         } else {
-            Err(Problem::new(StatusCode::PRECONDITION_REQUIRED, "say hello first"))
+            Err(Problem::new(StatusCode::PRECONDITION_REQUIRED, "call /hello first"))
         }
     }
 }
@@ -73,7 +73,7 @@ pub(super) async fn hello(
             node = hello.node,
             name = hello.name,
             version = hello.version,
-            "a worker is rejected: {problem}"
+            "worker rejected: {problem}"
         );
         return Err(Problem::new(StatusCode::CONFLICT, problem));
     }
@@ -164,6 +164,7 @@ pub(super) async fn claim(
             ticket: state.parts.tokens.ticket(lease.id.clone(), lease.attempt),
             job: assignment.job.clone(),
             secret,
+            workers: matches!(assignment.job.task, Task::Plan { .. }).then(|| state.parts.nodes.computing()),
             enqueued: lease.enqueued,
             ready: lease.ready,
             until: lease.until,
@@ -211,7 +212,7 @@ async fn pulses(state: &WorkersState, beats: &[Beat]) -> Result<Vec<Pulse>, Prob
     if heartbeats.len() < beats.len() {
         tracing::warn!(
             tickets = beats.len() - heartbeats.len(),
-            "heartbeats with a wrong signature are rejected"
+            "rejected heartbeats with a wrong signature"
         );
     }
     let mut answers = state.parts.coordinator.heartbeat(&heartbeats).await?.into_iter();
@@ -235,7 +236,7 @@ async fn record(state: &WorkersState, node: &str, report: OutcomeReport) -> Rece
         let kind = assignment.job.task.kind();
         let is_long = matches!(&outcome, Outcome::Rejected { message } if message.len() > TEXT_BYTES_MAX);
         let Some(made) = grants::made(&assignment.job, &outcome).filter(|_| !is_long) else {
-            tracing::warn!(node, job.id = %ticket.lease.job, "an outcome that the job cannot have is rejected");
+            tracing::warn!(node, job.id = %ticket.lease.job, "rejected an outcome that a job of this kind cannot have");
             return Ok(Receipt::Rejected(format!("a job of kind {kind} cannot have this outcome")));
         };
         for key in made {
@@ -244,7 +245,7 @@ async fn record(state: &WorkersState, node: &str, report: OutcomeReport) -> Rece
                 // The object was removed together with its run.
                 Ok(false) if !state.holds(&ticket).await? => return Ok(Receipt::Done),
                 Ok(false) => {
-                    tracing::warn!(node, job.id = %ticket.lease.job, "an outcome without its object {key} is rejected");
+                    tracing::warn!(node, job.id = %ticket.lease.job, "rejected an outcome whose object {key} does not exist");
                     return Ok(Receipt::Rejected(format!("the object {key} was not written")));
                 }
                 Err(error) => {
@@ -263,7 +264,7 @@ async fn fail(state: &WorkersState, node: &str, failure: Failure) -> Receipt {
     settle(state, &ticket, async || {
         let Some(assignment) = state.assignment(&ticket).await? else { return Ok(Receipt::Done) };
         if reason.len() > TEXT_BYTES_MAX {
-            tracing::warn!(node, job.id = %ticket.lease.job, "rejecting a reason that is too long");
+            tracing::warn!(node, job.id = %ticket.lease.job, "rejected a reason that is too long");
             return Ok(Receipt::Rejected("the reason is too long".to_owned()));
         }
         Ok(receipt(state.parts.coordinator.failed(&assignment, &reason).await))
@@ -289,7 +290,7 @@ async fn settle<F: Future<Output = Result<Receipt, Problem>>>(
         if problem.is_of_server() {
             Receipt::Later(LATER.to_owned())
         } else {
-            Receipt::Rejected("the ticket was not given out by this service".to_owned())
+            Receipt::Rejected("the ticket was not issued by this service".to_owned())
         }
     });
     if receipt == Receipt::Done {

@@ -165,8 +165,7 @@ impl JoinTokens {
 
     /// Creates a token. Earlier ones stay valid for `keep`.
     ///
-    /// # Errors
-    /// [`Error::Secret`]. Nothing is changed then.
+    /// # Errors [`Error::Secret`]. In that case nothing is changed.
     pub async fn issue(&self, keep: Duration, pin: Option<[u8; 32]>) -> Result<JoinToken, Error> {
         let now = self.0.clock.now();
         let secret = Zeroizing::new(hex::encode(Zeroizing::new(self.0.entropy.bytes::<SECRET_BYTES>())));
@@ -184,8 +183,7 @@ impl JoinTokens {
 
     /// Revokes all tokens that [`issue`](Self::issue) has created; returns the number of those that were valid.
     ///
-    /// # Errors
-    /// [`Error::Secret`]. Nothing is changed then.
+    /// # Errors [`Error::Secret`]. In that case nothing is changed.
     pub async fn revoke(&self) -> Result<usize, Error> {
         let now = self.0.clock.now();
         let is_valid = |token: &&StoredToken| token.until.is_none_or(|until| until > now);
@@ -218,7 +216,7 @@ impl JoinTokens {
     pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(given) = headers.get(AUTHORIZATION) else {
             return Err(Problem::unauthorized(
-                "the header Authorization is missing; it holds the join token",
+                "the header Authorization is missing; it must hold the join token",
             ));
         };
         let found = digest(bare(given.to_str().unwrap_or_default()));
@@ -274,7 +272,7 @@ fn parse(text: Option<&str>) -> Option<(Stored, hmac::Key)> {
 }
 
 fn damaged_word() -> Error {
-    Error::Damaged { path: format!("the word {WORD} in the database").into() }
+    Error::Damaged { path: format!("the shared value {WORD} in the database").into() }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A cache of the jobs that workers have, so that not every call about a job queries the queue.
+//! A cache of the jobs that workers hold, so that not every call about a job queries the queue.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::runtime::clock::Stopwatch;
 
 /// The number of cached jobs above which old ones are removed.
 const KEPT: usize = 10_000;
-/// The time after its last check from which a job is old.
+/// The time since its last check after which a job counts as old.
 const AGE_MAX: Duration = Duration::from_mins(10);
 
 /// The cached jobs.

@@ -54,12 +54,12 @@ async fn admit(State(state): State<WorkersState>, request: Request, next: Next) 
     match state.tokens().admit(request.headers()) {
         Ok(()) => next.run(request).await,
         Err(problem) => {
-            tracing::warn!(path = request.uri().path(), "a request without a valid join token is rejected");
+            tracing::warn!(path = request.uri().path(), "rejected a request without a valid join token");
             problem.into_response()
         }
     }
 }
 
 async fn unknown() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "not found; this listener is for workers alone")
+    Problem::new(StatusCode::NOT_FOUND, "not found; this listener is only for workers")
 }

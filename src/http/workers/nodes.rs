@@ -51,6 +51,12 @@ impl Nodes {
         latest.unwrap_or_else(|| self.registry.list())
     }
 
+    /// Returns the number of workers that get jobs, nodes that also serve included.
+    pub(super) fn computing(&self) -> usize {
+        let is_computing = |node: &&NodeReport| node.state == "joined" && node.role != "api";
+        self.known().iter().filter(is_computing).count().max(1)
+    }
+
     /// Reports to the other nodes that this one is alive and which workers it has heard from; receives their
     /// reports.
     ///
@@ -141,5 +147,57 @@ fn report(listed: &ListedNode) -> NodeReport {
         jobs: node.jobs,
         joined: *joined,
         heard_ms: silence.as_millis() as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::runtime::clock::{Clock, Timestamp};
+    use crate::worker::protocol::{Hello, VERSION};
+
+    fn nodes(role: &str) -> Nodes {
+        let own = Node {
+            node: "0".repeat(32),
+            role: role.to_owned(),
+            name: String::new(),
+            version: String::new(),
+            queues: String::new(),
+            threads: 0,
+            jobs: 0,
+        };
+        let listed = ListedNode {
+            node: own.clone(),
+            draining: false,
+            joined: Timestamp::default(),
+            silence: Duration::ZERO,
+        };
+        let registry = WorkerRegistry::new(report(&listed), Clock::system(), Duration::from_secs(30));
+        Nodes::new(registry, own, None)
+    }
+
+    #[test]
+    fn nodes_that_get_jobs_are_counted() {
+        let (api, all) = (nodes("api"), nodes("all"));
+        assert_eq!((api.computing(), all.computing()), (1, 1));
+        for number in 1..=3 {
+            let hello = Hello {
+                protocol: VERSION,
+                version: String::new(),
+                node: number.to_string().repeat(32),
+                name: String::new(),
+                queues: String::new(),
+                threads: 1,
+                settings: BTreeMap::new(),
+            };
+            api.registry().join(hello.clone());
+            all.registry().join(hello);
+        }
+        assert_eq!((api.computing(), all.computing()), (3, 4));
+        assert!(api.registry().drain(&"2".repeat(32)));
+        assert_eq!(api.computing(), 2, "a worker that drains gets no jobs");
     }
 }

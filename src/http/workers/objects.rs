@@ -50,7 +50,7 @@ fn ticket(headers: &HeaderMap) -> Result<Ticket, Problem> {
 }
 
 fn forbidden(node: &str, ticket: &Ticket) -> Problem {
-    tracing::warn!(node, job.id = %ticket.lease.job, "an object that does not belong to the job is rejected");
+    tracing::warn!(node, job.id = %ticket.lease.job, "rejected a request for an object that does not belong to the job");
     Problem::new(StatusCode::FORBIDDEN, "the object does not belong to the job")
 }
 

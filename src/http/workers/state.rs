@@ -79,8 +79,8 @@ impl WorkersState {
     /// 403, if the ticket is not signed by this service.
     pub(super) async fn assignment(&self, ticket: &Ticket) -> Result<Option<Arc<Assignment>>, Problem> {
         if !self.parts.tokens.has_signed(ticket) {
-            tracing::warn!(job.id = %ticket.lease.job, "a ticket with a wrong signature is rejected");
-            return Err(Problem::new(StatusCode::FORBIDDEN, "the ticket was not given out by this service"));
+            tracing::warn!(job.id = %ticket.lease.job, "rejected a ticket with a wrong signature");
+            return Err(Problem::new(StatusCode::FORBIDDEN, "the ticket was not issued by this service"));
         }
         if let Some((assignment, _)) = self.leases.find(&ticket.lease) {
             return Ok(Some(assignment));
@@ -134,5 +134,5 @@ fn restored(ticket: &Ticket, detail: &JobDetail) -> Option<Assignment> {
         ready: summary.enqueued,
         until: Timestamp::default(),
     };
-    Some(Assignment { lease, job, secret: None })
+    Some(Assignment { lease, job, secret: None, workers: 1 })
 }

@@ -107,7 +107,7 @@ impl<R: Read> Reader<R> {
         if count.is_multiple_of(entry) {
             Ok(count > 0)
         } else {
-            Err(Error::Malformed("its last entry is cut off"))
+            Err(Error::Malformed("its last entry is truncated"))
         }
     }
 

@@ -82,21 +82,21 @@ pub fn compare<'a>(
     part.finish(out)
 }
 
-/// The number of comparisons from which a tile is cut for several threads.
+/// The minimum number of comparisons of a tile that is cut for several threads.
 const LARGE_COMPARISONS: u64 = 1 << 20;
 /// The number of rows of either side that are packed together.
 const SIDE_ROWS: usize = 1 << 15;
 /// The number of lines of 64 bytes that one thread compares at a time, which takes at most some 50 ms.
 const PIECE_LINES: u64 = 1 << 23;
-/// The number of comparisons from which sorting and sifting pay.
+/// The minimum number of comparisons for which sorting and sifting pay off.
 const SIEVE_COMPARISONS: u64 = 1 << 11;
-/// The number of rows of the shorter side from which sorting and sifting pay.
+/// The minimum number of rows of the shorter side for which sorting and sifting pay off.
 const SIEVE_ROWS: usize = 16;
 /// The number of small tiles that one thread takes at a time.
 const BUNDLE_TILES: usize = 256;
 /// The number of small tiles that are collected before all threads start.
 const GATHERED_TILES: usize = 64 * BUNDLE_TILES;
-/// The number of comparisons in collected tiles from which all threads start.
+/// The number of comparisons in collected tiles at which all threads start.
 const GATHERED_COMPARISONS: u64 = 64 * LARGE_COMPARISONS;
 /// The number of pairs that a thread collects before it locks the sorter.
 const PAIRS_AT_HAND: usize = 1 << 13;

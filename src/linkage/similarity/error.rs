@@ -20,7 +20,7 @@ pub enum Error {
         /// The number of records.
         records: usize,
     },
-    /// The matrix or the list is cut off, or the two sides have encodings of different sizes.
+    /// The matrix or the list is truncated, or the two sides have encodings of different sizes.
     #[error("encodings cannot be compared: {0}")]
     Malformed(&'static str),
     /// A matrix or its block index is damaged.

@@ -142,7 +142,7 @@ impl SignatureRows {
         RowSignatures { first: first as u32, counts, needed }
     }
 
-    /// Replaces `covered` by the sum that each row at `positions` requires of a lane of the block; `bits` are the
+    /// Replaces `covered` with the sum that each row at `positions` requires of a lane of the block; `bits` are the
     /// popcounts of the rows.
     pub(super) fn needed(
         &self,

@@ -55,7 +55,7 @@ impl<'a> Rows<'a> {
         let records = whole_rows(matrix, encoding_bytes)?;
         let (ids_whole, rest) = ids.as_chunks::<4>();
         if !rest.is_empty() {
-            return Err(Error::Malformed("a list of records is cut off"));
+            return Err(Error::Malformed("a list of records is truncated"));
         }
         match ids_whole.iter().map(|id| u32::from_le_bytes(*id)).find(|id| *id as usize >= records) {
             Some(record) => Err(Error::NoSuchRecord { record, records }),

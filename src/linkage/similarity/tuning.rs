@@ -25,7 +25,7 @@ const PARTS: [usize; 11] = [4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192];
 const SIGNATURE_ROWS: usize = 256;
 /// The number of rows of either side from which projections are learnt.
 const PROJECTION_ROWS: usize = 2560;
-/// One of this number of rows is used to test the projections.
+/// One in this many rows is used to test the projections.
 const TRIED: usize = 5;
 /// The maximum number of strips of 64 components.
 const STRIPS_MAX: usize = 8;
@@ -35,7 +35,7 @@ const STRIP_ROWS: usize = 256;
 const STRIP_COST: f64 = 20e6;
 /// A number of parts with which a signature sifts well.
 const MANY_PARTS: usize = 32;
-/// The number of comparisons of a run from which learning pays.
+/// The minimum number of comparisons of a run for which learning pays off.
 const LEARNING_COMPARISONS: u64 = 1 << 26;
 
 /// The tuning of a run. It does not change results.

@@ -7,7 +7,7 @@ use super::{Error, Groups};
 use crate::linkage::pairs::{self, Pair, Reader, Writer};
 use crate::linkage::scratch::{Scratch, ScratchFile};
 
-/// Pairs that are brought into the order of their groups at once: 12 MB with the memory of the sort.
+/// The number of pairs that are sorted by group in memory at a time: 12 MB, including the memory for sorting.
 pub(super) const PAIRS_AT_ONCE: u64 = 1 << 18;
 
 /// Calls `visit` with the pairs within each group, the best first. Groups come in canonical order, and `pairs` are

@@ -108,7 +108,7 @@ pub(super) fn tombstones_to_add(these: impl IntoIterator<Item = ([u8; 32], bool)
     Statement::new(add, [digests.into(), late.into()])
 }
 
-/// Returns a copy of the project with only these of its runs.
+/// Returns a copy of the project with only the runs that `runs` selects.
 fn visible(state: &ProjectState, runs: Runs) -> ProjectState {
     let is_visible = |run: &&Run| match runs {
         Runs::None => false,

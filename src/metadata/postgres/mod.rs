@@ -389,7 +389,7 @@ impl Store for Postgres {
     }
 
     async fn status(&self) -> Result<Status, Error> {
-        // Read before the query, so that after a change in between the next call queries again.
+        // The counter is read before the query, so that the next call queries again if there was a change in between.
         let changes = self.0.changes.load(Ordering::Acquire);
         let recent = *self.0.status.lock();
         if let Some((_, _, status)) = recent

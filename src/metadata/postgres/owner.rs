@@ -3,7 +3,7 @@
 //! The table `store` has the identity of the data directory. Each change of a project draws a number and stores it in
 //! the table `commits`. The latest number is in the [marks](crate::system::mark) of the data directory: a database
 //! with a lower one is an older copy, or a standby that missed changes. Changes that are made at the same moment may
-//! be committed in another order than their numbers: if a standby missed one of them, that is not noticed.
+//! be committed out of the order of their numbers: if a standby missed one of them, that is not noticed.
 
 use std::path::Path;
 use std::sync::Arc;

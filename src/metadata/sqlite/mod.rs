@@ -213,7 +213,7 @@ impl Store for Sqlite {
     }
 
     async fn status(&self) -> Result<Status, Error> {
-        // Read before the query, so that after a change in between the next call queries again.
+        // The counter is read before the query, so that the next call queries again if there was a change in between.
         let changes = self.1.changes.load(Ordering::Acquire);
         if let Some(status) = self.1.recall(changes) {
             return Ok(status);

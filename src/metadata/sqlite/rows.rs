@@ -11,7 +11,7 @@ use crate::metadata::records::{self, PartyRecord, RunRecord, Unknown};
 use crate::metadata::store::{ListedRun, Runs};
 use crate::model::{Party, ProjectId, ProjectState, Run, RunId};
 
-/// Reads a project with its parties and these of its runs.
+/// Reads a project with its parties and the runs that `runs` selects.
 pub(super) fn load(
     connection: &Connection,
     id: ProjectId,

@@ -54,7 +54,7 @@ pub enum NotOpened {
     #[error("this party has {OF_PARTY_MAX} open uploads")]
     OfParty,
     /// This node has reached its limit.
-    #[error("this node has as many open uploads as it may have (--partial-uploads-max)")]
+    #[error("this node has reached its limit of open uploads (--partial-uploads-max)")]
     OfNode,
     /// The disk failed.
     #[error(transparent)]

@@ -64,8 +64,8 @@ fn loss(outcome: &str) -> Option<&'static str> {
 }
 
 impl Link {
-    /// Checks that the queue belongs to this data directory and has the expected generation; replaces a lost queue by a
-    /// new one.
+    /// Checks that the queue belongs to this data directory and has the expected generation; replaces a lost queue with
+    /// a new one.
     pub(super) async fn attach(
         &self,
         connection: &MultiplexedConnection,

@@ -2,9 +2,9 @@
 //!
 //! Every call is one Lua script, which is atomic; scripts use commands of Redis 6.2. All keys begin with
 //! `{entityd}:`. The key `{entityd}:meta` contains the identity of the data directory to which the queue belongs, a
-//! *generation* (a random name of this instance of the queue) and a counter of changes. The client remembers generation
-//! and counter, in memory and in its data directory, so the next call detects that the queue was flushed or went back
-//! to an older state. The queue then gets a new generation, with other keys and no jobs, and
+//! *generation* (a random name of this instance of the queue) and a counter of changes. The client remembers the
+//! generation and the counter, in memory and in its data directory, so the next call detects that the queue was flushed
+//! or went back to an older state. The queue then gets a new generation, with other keys and no jobs, and
 //! [`renewals`](crate::queue::Broker::renewals) grows.
 //!
 //! A process that alone uses the queue takes over all leased jobs when it opens the queue. Several nodes agree on the

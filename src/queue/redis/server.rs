@@ -62,7 +62,7 @@ impl Server {
 
     async fn until_ready(&self) {
         let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
-        for _ in 0..500 {
+        for _ in 0..6_000 {
             if let Ok(mut connection) = client.get_multiplexed_async_connection().await {
                 let answer: Result<String, _> = redis::cmd("PING").query_async(&mut connection).await;
                 match answer {
@@ -89,7 +89,7 @@ impl Server {
 
     /// Waits until `replicas` replicas have the data of this server.
     async fn until_synced(&self, replicas: usize) {
-        for _ in 0..300 {
+        for _ in 0..1_200 {
             let redis::Value::BulkString(text) = self.ask(&["INFO", "replication"]).await else { continue };
             if String::from_utf8_lossy(&text).matches("state=online").count() == replicas {
                 return;
@@ -125,7 +125,7 @@ impl Server {
         copy
     }
 
-    /// Replaces the files of the server by an earlier copy.
+    /// Replaces the files of the server with an earlier copy.
     pub(super) async fn go_back_to(&mut self, files: &Path) {
         self.kill();
         fs::remove_dir_all(self.folder.path()).unwrap();
@@ -193,7 +193,7 @@ impl Sentinels {
     }
 
     async fn until_settled(&self, replicas: usize) {
-        for _ in 0..300 {
+        for _ in 0..1_200 {
             let mut settled = 0;
             for (_, port, _) in &self.processes {
                 let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap();

@@ -131,7 +131,7 @@ fn bounded<T: Send + 'static>(
     outcome.recv_timeout(limit).unwrap_or_else(|_| Err(Error::damaged("opening it takes too long")))
 }
 
-/// Reopens the store, or replaces it by a new one; returns `None` if the queue is closed before that succeeds.
+/// Reopens the store, or replaces it with a new one; returns `None` if the queue is closed before that succeeds.
 ///
 /// # Errors
 /// [`Error::Damaged`] if the settings forbid a quarantine, or the new store is damaged, too.

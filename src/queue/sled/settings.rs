@@ -32,7 +32,7 @@ pub struct Settings {
     pub group_commit_delay: Duration,
     /// The action on a damaged store.
     pub on_damage: OnDamage,
-    /// Set if a store has existed before: its absence is damage then.
+    /// Set if a store has existed before, so that its absence counts as damage.
     pub expected: bool,
 }
 

@@ -76,7 +76,7 @@ impl reqwest::dns::Resolve for Names {
     fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
         Box::pin(async move {
             let found = addresses(name.as_str()).await?;
-            // The client replaces port 0 by the port of its URL.
+            // The client replaces port 0 with the port of its URL.
             let found: reqwest::dns::Addrs = Box::new(found.into_iter().map(|ip| SocketAddr::new(ip, 0)));
             Ok(found)
         })

@@ -167,7 +167,7 @@ fn read_encodings(
 ) -> Result<(), Error> {
     let (records, encoding_bytes) = (upload.records, upload.encoding_bytes);
     let bytes = u64::from(records) * u64::from(encoding_bytes);
-    // Like the reference service, which accepts only lower case.
+    // The reference service, too, accepts only lower case.
     let is_json = encodings.name.strip_suffix(".json").is_some();
     if is_json && bytes / GROWTH_MAX > encodings.file.bytes_max() {
         return Err(encodings.refused("it has far fewer encodings than its metadata declares"));

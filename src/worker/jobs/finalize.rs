@@ -9,11 +9,13 @@ use crate::linkage::solver::{self, Groups, Permutations, solve};
 use crate::model::{Checksum, Outcome, ProjectId, ResultType, RunId, Seed, Summary};
 use crate::objects::{Key, Objects, Staged, keys};
 use crate::runtime::compute;
+use crate::system::open_files;
 use crate::worker::Error;
 use crate::worker::active_jobs::ActiveJob;
 use crate::worker::cancellable_io::Cancellable;
 use crate::worker::checksummed::{ChecksumReader, ChecksumWriter};
 use crate::worker::context::JobContext;
+use crate::worker::opened_ahead::OpenedAhead;
 
 /// The candidate pairs of a run.
 #[derive(Clone, Copy, Debug)]
@@ -162,17 +164,17 @@ impl FinalizeTask {
         Ok((groups, pairs, found))
     }
 
-    /// Returns the pairs of all parts in order, each once. Each part is opened when its pairs are needed.
+    /// Returns the pairs of all parts in order, each once. Each part is opened when its pairs are needed; parts of a remote
+    /// store are fetched several at once.
     fn merged(&self) -> Result<impl Iterator<Item = Result<Pair, pairs::Error>>, Error> {
         let open = |part| -> io::Result<pairs::Run<'_>> {
             let key = keys::pairs(self.project(), self.run, part);
             let file = self.objects.read(&key).map_err(io::Error::other)?;
             Ok(Box::new(ChecksumReader::new(Cancellable::new(file, &self.active), key)))
         };
-        Ok(merge_runs(
-            (0..self.pairs.parts).map(open),
-            &Cancellable::new(self.objects.clone(), &self.active),
-        )?)
+        let at_once = if self.objects.are_local() { 1 } else { open_files::opened_at_once() };
+        let runs = OpenedAhead::new(self.pairs.parts, at_once, open);
+        Ok(merge_runs(runs, &Cancellable::new(self.objects.clone(), &self.active))?)
     }
 
     fn stage(&self) -> Result<Out, Error> {

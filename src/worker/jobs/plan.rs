@@ -17,6 +17,14 @@ use crate::worker::rate::Kind;
 
 /// The target duration of a compare job in seconds, which is about the work that a crash loses.
 const PART_SECONDS: f64 = 0.15;
+/// The longest target duration, in a large fleet: a small part of a lease.
+const PART_SECONDS_MAX: f64 = 5.0;
+/// The number of compare jobs that all workers together may finish in a second. One API node records several times as
+/// many.
+const PARTS_PER_SECOND: f64 = 1_000.0;
+/// The minimum number of parts that each worker compares one after the other, so that all workers finish at about the
+/// same time. It applies to parts that are longer than [`PART_SECONDS`].
+const ROUNDS: f64 = 8.0;
 /// The number of parts that are compared concurrently.
 const PARTS_AT_ONCE: f64 = 2.0;
 /// The minimum number of comparisons in a part: fewer would cost less than recording the part.
@@ -42,14 +50,14 @@ pub(super) async fn work(
         let read = compute::run_blocking(move || task.largest_blocks()).await;
         read.map_err(|text| Error::panicked(&text))??
     } else {
-        let aim = if let Some(aim) = comparisons_per_job {
-            aim
+        let size = if let Some(aim) = comparisons_per_job {
+            PartSize::fixed(aim)
         } else {
             let bytes = encoding_bytes(context, &indexes).await?;
-            usual_aim(context.rate.per_second(Kind::of(bytes, threshold)))
+            let rate = context.rate.per_second(Kind::of(bytes, threshold));
+            PartSize::for_fleet(rate, active.assignment.workers)
         };
-        let planned =
-            compute::run_blocking(move || task.plan(NonZeroU64::new(aim).unwrap_or(NonZeroU64::MIN))).await;
+        let planned = compute::run_blocking(move || task.plan(size)).await;
         let (planned, staged) = planned.map_err(|text| Error::panicked(&text))??;
         context.publish(active, [(key.clone(), staged)]).await?;
         planned.largest
@@ -62,8 +70,44 @@ pub(super) async fn work(
     Ok(Outcome::Planned { parts, comparisons, largest_blocks: largest.into_comparisons() })
 }
 
-fn usual_aim(comparisons_per_second: f64) -> u64 {
-    ((comparisons_per_second * PART_SECONDS / PARTS_AT_ONCE) as u64).max(AIM_MIN)
+/// The number of comparisons in a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct PartSize {
+    /// The size in a run with parts enough.
+    aim: u64,
+    /// The size below which parts cost more than they gain.
+    aim_min: u64,
+    /// The number of parts that are enough for all workers.
+    parts_enough: u64,
+}
+
+impl PartSize {
+    /// Returns the size that the operator has set.
+    const fn fixed(aim: u64) -> Self {
+        Self { aim, aim_min: aim, parts_enough: 0 }
+    }
+
+    /// Returns the size for this number of workers of the same speed. The more workers there are, the longer are the parts:
+    /// each part is a job that an API node gives out and records.
+    fn for_fleet(comparisons_per_second: f64, workers: usize) -> Self {
+        let at_once = PARTS_AT_ONCE * workers as f64;
+        let seconds = (at_once / PARTS_PER_SECOND).clamp(PART_SECONDS, PART_SECONDS_MAX);
+        let comparisons = |seconds: f64| {
+            let aim = (comparisons_per_second * seconds / PARTS_AT_ONCE) as u64;
+            aim.max(AIM_MIN)
+        };
+        let parts_enough = ((ROUNDS * at_once) as u64).min(PARTS_MAX / 2);
+        Self { aim: comparisons(seconds), aim_min: comparisons(PART_SECONDS), parts_enough }
+    }
+
+    /// Returns the size for a run that has `planned.comparisons`, if it should have more parts than planned.
+    fn smaller(self, planned: &Planned) -> Option<u64> {
+        if planned.parts >= self.parts_enough {
+            return None;
+        }
+        let aim = planned.comparisons.div_ceil(self.parts_enough).max(self.aim_min);
+        (aim < self.aim).then_some(aim)
+    }
 }
 
 /// Returns the size of the encodings, which is the same in all datasets; 0 if there are none.
@@ -91,18 +135,24 @@ struct PlanTask {
 }
 
 impl PlanTask {
-    /// Makes a plan with parts of `aim` comparisons, or larger parts if there would be too many.
-    fn plan(&self, aim: NonZeroU64) -> Result<(Planned, Staged), Error> {
-        let (planned, staged) = self.attempt(aim)?;
-        if planned.parts <= PARTS_MAX {
-            return Ok((planned, staged));
+    /// Makes a plan with parts of this size; with smaller ones if there would be too few, and with larger ones if there
+    /// would be too many.
+    fn plan(&self, size: PartSize) -> Result<(Planned, Staged), Error> {
+        let mut aim = size.aim;
+        let (mut planned, mut staged) = self.attempt(aim)?;
+        if let Some(smaller) = size.smaller(&planned) {
+            aim = smaller;
+            (planned, staged) = self.attempt(aim)?;
         }
-        drop(staged);
-        let larger = planned.comparisons.div_ceil(PARTS_MAX / 2).max(aim.get().saturating_mul(2));
-        self.plan(NonZeroU64::new(larger).unwrap_or(NonZeroU64::MAX))
+        while planned.parts > PARTS_MAX {
+            aim = planned.comparisons.div_ceil(PARTS_MAX / 2).max(aim.saturating_mul(2));
+            (planned, staged) = self.attempt(aim)?;
+        }
+        Ok((planned, staged))
     }
 
-    fn attempt(&self, aim: NonZeroU64) -> Result<(Planned, Staged), Error> {
+    fn attempt(&self, aim: u64) -> Result<(Planned, Staged), Error> {
+        let aim = NonZeroU64::new(aim).unwrap_or(NonZeroU64::MIN);
         let directories = self.directories()?;
         let scratch = Cancellable::new(self.objects.clone(), &self.active);
         let mut plan = Cancellable::new(self.objects.stage()?, &self.active);
@@ -139,7 +189,40 @@ mod tests {
 
     #[test]
     fn a_part_takes_the_usual_time_but_is_never_tiny() {
-        assert_eq!(usual_aim(2e9), 150_000_000);
-        assert_eq!(usual_aim(1.0), AIM_MIN);
+        for workers in [0, 1, 10, 75] {
+            assert_eq!(PartSize::for_fleet(2e9, workers).aim, 150_000_000, "{workers}");
+        }
+        assert_eq!(PartSize::for_fleet(1.0, 1).aim, AIM_MIN);
+    }
+
+    #[test]
+    fn parts_are_longer_in_a_large_fleet_but_far_shorter_than_a_lease() {
+        let seconds = |workers| {
+            let size = PartSize::for_fleet(2e9, workers);
+            assert_eq!(size.aim_min, 150_000_000);
+            PARTS_AT_ONCE * size.aim as f64 / 2e9
+        };
+        for (workers, expected) in [(100, 0.2), (1_000, 2.0), (2_500, 5.0), (1_000_000, PART_SECONDS_MAX)] {
+            assert!((seconds(workers) - expected).abs() < 1e-6, "{workers}");
+        }
+        for workers in 75..2_500 {
+            let finished = PARTS_AT_ONCE * workers as f64 / seconds(workers);
+            assert!(
+                finished <= PARTS_PER_SECOND * 1.001,
+                "{workers} workers finish {finished} parts a second"
+            );
+        }
+    }
+
+    #[test]
+    fn a_small_run_has_parts_for_all_workers() {
+        let planned = |parts, comparisons| Planned { parts, comparisons, largest: LargestBlocks::default() };
+        let size = PartSize::for_fleet(2e9, 1_000);
+        assert_eq!((size.aim, size.parts_enough), (2_000_000_000, 16_000));
+        assert_eq!(size.smaller(&planned(16_000, 32_000_000_000_000)), None, "there are parts enough");
+        assert_eq!(size.smaller(&planned(8_000, 16_000_000_000_000)), Some(1_000_000_000));
+        assert_eq!(size.smaller(&planned(50, 100_000_000_000)), Some(size.aim_min), "they are never tiny");
+        assert_eq!(PartSize::for_fleet(2e9, 10).smaller(&planned(1, 1_000)), None);
+        assert_eq!(PartSize::fixed(7).smaller(&planned(1, 7)), None);
     }
 }

@@ -49,6 +49,19 @@ async fn a_run_of_jobs_brings_the_groups_of_the_definition() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn pairs_are_merged_from_a_bucket_as_from_a_directory() {
+    let (fixture, parties) = (Fixture::in_bucket(), parties(3, true));
+    let parts = compared(&fixture, &parties, 100).await;
+    assert!(parts > 16, "more than are fetched at once: {parts}");
+    fixture.finalize(&parties, ResultType::Groups, parts).await;
+    let sent = String::from_utf8(fixture.get(&keys::groups(PROJECT, RUN)).await).unwrap();
+    assert_eq!(sent, groups_by_definition(&parties));
+    fixture.objects.delete(&keys::pairs(PROJECT, RUN, parts - 1)).await.unwrap();
+    let outcome = fixture.work(finalize(&parties, ResultType::Groups, parts)).await;
+    assert!(matches!(&outcome, Err(Error::Missing(_))), "{outcome:?}");
+}
+
 /// Returns the job that finishes a run of groups with their scores.
 fn with_scores(parties: &[People], parts: u32) -> Task {
     let mut task = finalize(parties, ResultType::Groups, parts);
@@ -210,7 +223,7 @@ async fn pairs_that_were_changed_are_damage() {
     fixture.put(&key, &[&HEADER[..], &[0; ENTRY_BYTES]].concat()).await;
     let refused = fixture.work(finalize(&parties, ResultType::Groups, parts)).await;
     assert!(
-        matches!(&refused, Err(error @ Error::DamagedObject(_)) if error.to_string().contains("cut off")),
+        matches!(&refused, Err(error @ Error::DamagedObject(_)) if error.to_string().contains("truncated")),
         "{refused:?}"
     );
 }

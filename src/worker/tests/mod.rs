@@ -40,7 +40,7 @@ fn assignment(task: Task) -> Assignment {
         ready: Timestamp::default(),
         until: Timestamp::from_micros(0),
     };
-    Assignment { lease, job, secret: Some(Secret::Seed(Seed::from_bytes([9; 32]))) }
+    Assignment { lease, job, secret: Some(Secret::Seed(Seed::from_bytes([9; 32]))), workers: 1 }
 }
 
 /// Objects in a directory of their own, and the context of jobs.
@@ -55,6 +55,18 @@ impl Fixture {
     fn new() -> Self {
         let dir = TempDir::new().unwrap();
         let objects = Objects::open(&dir.path().join("objects"), &dir.path().join("spool")).unwrap();
+        Self::with(dir, objects)
+    }
+
+    /// Returns a fixture whose objects are in a bucket.
+    fn in_bucket() -> Self {
+        let dir = TempDir::new().unwrap();
+        let bucket = Arc::new(object_store::memory::InMemory::new());
+        let objects = Objects::over(bucket, &dir.path().join("spool"), None).unwrap();
+        Self::with(dir, objects)
+    }
+
+    fn with(dir: TempDir, objects: Objects) -> Self {
         let pool = Pool::new(2).unwrap();
         let context =
             Arc::new(JobContext::new(objects.clone(), ClientFiles::default(), pool.clone(), Kernel::best()));

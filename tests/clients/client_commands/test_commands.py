@@ -16,6 +16,7 @@ from harness.commands import Commands, private
 from harness.oracle import Answer, as_sets, bit_patterns
 from harness.samples import encodings
 from harness.server import Server
+from harness.wait import until
 
 ROWS = 200
 THRESHOLD = 0.75
@@ -223,7 +224,14 @@ def test_a_forecast(commands, tables):
     commands.done("project", "create", "--save", "empty")
     assert "409" in commands.refused(3, "forecast", "--profile", "empty/analyst.toml")
     analyst = study(commands)
-    answer = json.loads(commands.done("forecast", "--threshold", "0.9,0.75", "--json", *analyst))
+
+    def forecast():
+        # Until the uploads are processed there is no forecast.
+        ended = commands.run("forecast", "--threshold", "0.9,0.75", "--json", *analyst)
+        assert ended.returncode == 0 or "409" in ended.stderr, ended.stderr
+        return ended.stdout
+
+    answer = json.loads(until(forecast, "the data is ready"))
     pairs = [len(Answer(tables[1][:2], threshold).scores()) for threshold in (0.9, 0.75)]
     assert answer["exact"] and [one["pairs"] for one in answer["thresholds"]] == pairs
     printed = commands.done("forecast", "--threshold", "0.75", *analyst)
@@ -303,7 +311,7 @@ def test_a_run_that_does_not_end_in_time(commands):
     commands.done("project", "create", "--save", "study")
     analyst = ["--profile", "study/analyst.toml"]
     run = commands.done("run", "create", "--threshold", THRESHOLD, *analyst).strip()
-    ended = commands.run("run", "watch", run, "--timeout", 1, *analyst)
+    ended = commands.run("run", "watch", run, "--timeout", 5, *analyst)
     assert ended.returncode == 1 and "waiting for CLKs" in ended.stderr and "--timeout" in ended.stderr
     assert "no result yet" in commands.refused(3, "result", "get", run, *analyst)
 

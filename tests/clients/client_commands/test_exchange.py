@@ -5,6 +5,7 @@ import io
 import json
 
 import pytest
+from anonlinkclient.utils import combine_clks_blocks
 
 from harness import people
 from harness.anonlink_client import typed as anonlink
@@ -99,3 +100,28 @@ def test_blocks_of_either_are_uploaded_by_the_other(ours, folder, server):
     ours.done("run", "create", "--threshold", THRESHOLD, "--watch", *analyst)
     groups = as_sets(json.loads(ours.done("result", "get", *analyst))["groups"])
     assert len(groups) > ROWS // 3 and groups <= expected(folder)
+
+
+def test_encodings_with_blocks_are_those_of_the_library(ours, folder):
+    """`encode --blocks` writes what anonlink-client sends: `clknblocks`. Rows that break a rule keep their number."""
+    ours.done("encode", "0.csv", "--schema", "schema.json", "--secret-file", "secret", "-o", "0.json")
+    blocks = {"0": ["(1, 2)", "a \"b\" ü"], "3": ["(4,)"], str(ROWS - 1): ["(1, 2)", 7]}
+    (folder / "blocks.json").write_text(json.dumps({"blocks": blocks}))
+    encode = ["encode", "0.csv", "--schema", "schema.json", "--secret-file", "secret", "--blocks", "blocks.json"]
+    ours.done(*encode, "-o", "both.json")
+    both = json.loads((folder / "both.json").read_text())
+    written = {"blocks": {record: list(map(str, names)) for record, names in blocks.items()}}
+    theirs = combine_clks_blocks(io.StringIO((folder / "0.json").read_text()), io.StringIO(json.dumps(written)))
+    assert both == json.loads(theirs.read())
+    # A row is left out: the blocks of the others stay theirs.
+    lines = (folder / "0.csv").read_text().splitlines(keepends=True)
+    for wrong in (1, 3):
+        (folder / "0.csv").write_text("".join([*lines[:wrong], "broken\n", *lines[wrong:]]))
+        shifted = {str(int(record) + (int(record) >= wrong - 1)): names for record, names in blocks.items()}
+        (folder / "blocks.json").write_text(json.dumps({"blocks": shifted}))
+        ours.done(*encode, "-o", "skipped.json", "--on-error", "skip")
+        assert json.loads((folder / "skipped.json").read_text()) == both
+    # Blocks of other data, and rows of bytes, are refused.
+    (folder / "blocks.json").write_text(json.dumps({"blocks": {str(ROWS + 5): ["x"]}}))
+    assert "record 155" in ours.refused(3, *encode, "-o", "wrong.json", "--on-error", "skip")
+    assert "--blocks" in ours.refused(2, *encode, "-o", "wrong.bin") and not (folder / "wrong.json").exists()

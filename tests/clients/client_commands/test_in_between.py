@@ -11,6 +11,7 @@ import pytest
 
 from harness.commands import Commands, private
 from harness.samples import encodings
+from harness.server import free_ports
 from harness.api import texts_of
 
 PROJECT, TOKEN, RUN = "a" * 48, "b" * 48, "c" * 48
@@ -126,11 +127,12 @@ def test_requests_to_busy_servers_are_retried(commands, double):
     double.answer(busy, page(503, "busy"), (429, {}, ""), ok({"name": "x"}))
     ended = commands.run("project", "show")
     assert ended.returncode == 0 and len(double.requests) == 4
-    assert ended.stderr.count("trying again") == 1
+    assert ended.stderr.count("retrying for") == 1
     double.answer(busy)
     began = time.monotonic()
     assert "busy (503)" in commands.refused(1, "project", "show", "--retry", 2)
-    assert time.monotonic() - began < 10
+    # By default it tries for longer than this.
+    assert time.monotonic() - began < 50
 
 
 def test_broken_connections(commands, double):
@@ -187,13 +189,10 @@ def test_a_result_that_ends_early_is_fetched_again(commands, double):
 
 
 def test_no_server_is_listening(commands):
-    free = socket.socket()
-    free.bind(("127.0.0.1", 0))
-    url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    free.close()
+    url = f"http://127.0.0.1:{free_ports(1)[0]}"
     began = time.monotonic()
     said = commands.refused(1, "project", "show", "--server", url, "--retry", 1)
-    assert "no answer" in said and time.monotonic() - began < 10
+    assert "no answer" in said and time.monotonic() - began < 50
     for wrong in ["ftp://x", "host:1", "http://u:p@host"]:
         said = commands.refused(2, "project", "show", "--server", wrong)
         assert "--server" in said and "u:p" not in said
@@ -255,7 +254,7 @@ def test_a_result_that_is_a_page_or_cut_off_is_none(commands, double):
     double.answer(page(200, "Sign in"))
     assert "Sign in" in commands.refused(1, "result", "get", RUN, "-o", "out")
     double.answer((200, {"Content-Type": "application/json"}, '{"groups": [[[0, 1], [1,'))
-    assert "cut off" in commands.refused(1, "result", "get", RUN, "-o", "out")
+    assert "truncated" in commands.refused(1, "result", "get", RUN, "-o", "out")
     assert not (commands.folder / "out").exists()
 
 
@@ -278,7 +277,7 @@ class Early:
         with self.listener:
             first, _ = self.listener.accept()
             if first.recv(65536).startswith(b"OPTIONS"):
-                # It does not take uploads in several requests.
+                # This server does not accept uploads in several requests.
                 first.sendall(b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                 first.close()
                 first, _ = self.listener.accept()
@@ -308,5 +307,5 @@ def test_an_upload_after_an_early_refusal_sends_the_file_whole(commands):
     early = Early()
     content = random.Random(1).randbytes(16_000_000)
     (commands.folder / "rows.bin").write_bytes(content)
-    commands.done("upload", "rows.bin", "--encoding-bytes", 8, "--route", "api", "--server", early.url, "--retry", 10)
+    commands.done("upload", "rows.bin", "--encoding-bytes", 8, "--route", "api", "--server", early.url, "--retry", 100)
     assert early.body == content

@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from harness.api import Api, Project, Run, assert_problem
+from harness.commands import Commands
 from harness.oracle import Answer, as_sets
 from harness.random_projects import linkages
 from harness.samples import encodings
@@ -57,7 +58,7 @@ def test_scores_are_those_of_the_library_in_every_form(api, linkage):
     assert head == ["group", "dataset_a", "record_a", "dataset_b", "record_b", "score"]
     flat = [[str(at), *map(str, [*a, *b]), repr(score)] for at, pairs in enumerate(wanted) for a, b, score in pairs]
     assert rows == flat
-    # Without the wish, lines are those of the groups.
+    # Without `scores=true`, lines are those of the groups.
     table = run.get_result(headers={"Accept": "text/csv"})
     assert table.text.startswith("group,dataset,record\r\n")
 
@@ -126,6 +127,32 @@ def test_the_scores_go_with_their_run_and_their_project(tmp_path):
         until(lambda: server.payload_files() == empty, "no byte of the project remains")
 
 
+def test_the_scores_are_in_a_backup(tmp_path):
+    """Projects, runs, results and scores are the same after a restore."""
+    home = tmp_path / "first"
+    home.mkdir()
+    with Server(home) as server, Api(server.url) as api:
+        project = filled(api, people(3))
+        runs = [project.run(0.8, scores=scores) for scores in (True, False)]
+        for run in runs:
+            run.complete()
+        asked = [(0, SCORES), (0, {}), (1, {})]
+        answers = [runs[run].get_result(params=params).content for run, params in asked]
+        described = [project.describe().json(), *(run.describe().json() for run in runs)]
+    commands = Commands(tmp_path)
+    commands.done("backup", "--data-dir", home / "data", "--to", tmp_path / "backups")
+    commands.done("restore", tmp_path / "backups", "--into", tmp_path / "second/data")
+    with Server(tmp_path / "second") as server, Api(server.url) as api:
+        project = Project(api, {"project_id": project.id, "result_token": project.token, "update_tokens": []})
+        runs = [Run(project, run.id) for run in runs]
+        assert [runs[run].get_result(params=params).content for run, params in asked] == answers
+        assert json.loads(answers[0])["scores"]
+        assert [project.describe().json(), *(run.describe().json() for run in runs)] == described
+        assert_problem(runs[1].get_result(params=SCORES), 409, '"scores": true')
+        project.delete()
+        until(lambda: not stored(server), "the scores are removed")
+
+
 @pytest.mark.parametrize("moment", ["finalize", "finalize.done", "finalize.published", "finalize.reported"])
 def test_killed_while_it_finishes_a_run_it_reaches_the_same_scores(tmp_path, moment):
     server = Server(tmp_path, environment={"ENTITYD_BREAKPOINT": moment})
@@ -133,7 +160,7 @@ def test_killed_while_it_finishes_a_run_it_reaches_the_same_scores(tmp_path, mom
     with Api(server.url) as api:
         project = filled(api, people(3))
         run = project.run(0.8, scores=True)
-        assert server.process.wait(timeout=60) == -signal.SIGABRT
+        assert server.process.wait(timeout=120) == -signal.SIGABRT
     del server.environment["ENTITYD_BREAKPOINT"]
     with server, Api(server.url) as api:
         project = Project(api, {"project_id": project.id, "result_token": project.token, "update_tokens": []})

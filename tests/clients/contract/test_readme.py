@@ -17,7 +17,7 @@ def lines_of(commands, folder, **variables):
     script = re.sub(r"^export PATH=.*$", 'entityd() { "$BINARY" "$@"; }', commands, flags=re.MULTILINE)
     environment = {**os.environ, "BINARY": str(BINARY), **variables}
     shell = ["sh", "-eu", "-c", script]
-    done = subprocess.run(shell, capture_output=True, text=True, timeout=60, check=True, cwd=folder, env=environment)
+    done = subprocess.run(shell, capture_output=True, text=True, timeout=180, check=True, cwd=folder, env=environment)
     return done.stdout.splitlines()
 
 
@@ -66,7 +66,7 @@ def test_the_readme_leads_from_a_csv_to_a_linkage(tmp_path):
     commands = next(block for block in blocks() if "entityd generate" in block)
     lines = lines_of(commands, tmp_path)
     assert lines[0] == "group,dataset_index,record_index"
-    # Half of the thousand people are in both tables; typing errors cost some.
+    # Half of the thousand people are in both tables; some are lost by typing errors.
     assert 800 < len(lines) <= 1 + 2 * 500 + 20
 
 

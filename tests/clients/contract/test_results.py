@@ -53,7 +53,7 @@ def test_several_parties(api, counts):
     people = encodings(1000, 128)
     datasets = [noisy(people, party)[:count] for party, count in enumerate(counts)]
     project, _ = project_with(api, "groups", datasets)
-    found = project.run(0.8).result(timeout_s=120)["groups"]
+    found = project.run(0.8).result(timeout_s=300)["groups"]
     assert as_sets(found) == Answer(datasets, 0.8).groups()
 
 
@@ -62,7 +62,7 @@ def test_several_parties(api, counts):
 def test_identical_parties_have_a_full_group_for_each_record(api, parties, size):
     people = list(dict.fromkeys(encodings(1010, size)))[:1000]
     project, _ = project_with(api, "groups", [people] * parties)
-    groups = project.run(1.0).result(timeout_s=120)["groups"]
+    groups = project.run(1.0).result(timeout_s=300)["groups"]
     assert groups == [[[party, row] for party in range(parties)] for row in range(1000)]
 
 

@@ -97,7 +97,7 @@ def test_every_token_at_every_endpoint(scene, door, kind):
     for token in sorted(opening, key=[RECEIPT, UPDATE, RESULT].index):
         answer = stage.knock(door, stage.token(token))
         if uploads(door):
-            # The token of this scene has uploaded: it is known, but may not upload again.
+            # This token has been used for an upload: it is known, but may not upload again.
             assert_problem(answer, 403)
         else:
             assert answer.status_code in OPENED.get(door, (200,)), answer.text

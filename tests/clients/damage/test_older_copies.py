@@ -173,7 +173,7 @@ def work(server, project, credentials):
         time.sleep(1.5)
         server.wait_until_idle(0.3)
     server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(timeout=30) == 0, server.tail()
+    assert server.process.wait(timeout=90) == 0, server.tail()
     assert not list(server.data.glob("*.db-wal")), "a clean stop leaves a log"
 
 

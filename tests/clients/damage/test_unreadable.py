@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import time
 
 import pytest
 
@@ -39,7 +38,7 @@ def test_a_mapped_file_that_cannot_be_read_ends_its_run_and_nothing_else(disk):
         finished = project.run(0.9)
         finished.complete()
         control.write_text("/parties/\n")
-        status = project.run(0.8).wait(60)[-1]
+        status = project.run(0.8).wait()[-1]
         assert status["state"] == "error", status
         assert server.process.poll() is None, server.tail()
         assert finished.get_result().status_code == 200
@@ -55,11 +54,10 @@ def test_a_start_that_cannot_read_a_file_names_it_and_changes_nothing(disk, made
     subprocess.run(["cp", "-a", f"{made[0]}/data/.", folder / "data"], check=True)
     before = {path.name for path in (folder / "data").iterdir()}
     control.write_text(f"/{name}\n")
-    begun = time.monotonic()
     server = Server(folder)
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="exited with"):
         server.__enter__()
-    assert time.monotonic() - begun < 30 and server.process.returncode > 0, server.tail()
+    assert server.process.returncode > 0, server.tail()
     refusal = server.tail().splitlines()[-1]
     assert name.rstrip("/") in refusal, refusal
     assert "Input/output error" in refusal or "disk I/O error" in refusal, refusal

@@ -100,7 +100,7 @@ for (const party of [0, 1]) {
 
 // The analyst's page has updated itself meanwhile.
 await page.getByRole('button', { name: 'Download CSV', exact: true }).waitFor();
-assert.ok(await page.getByText('completed', { exact: true }).first().isVisible());
+await page.getByText('completed', { exact: true }).first().waitFor();
 await page.locator('#result table').first().waitFor();
 await analyst.look('run-completed');
 const download = async (tab, label) => {
@@ -176,9 +176,8 @@ for (const threshold of [0.95, 0.9, 0.8, 1]) {
 }
 await page.getByRole('link', { name: 'completed 5' }).waitFor();
 await page.getByRole('link', { name: 'by threshold' }).click();
-await page.getByRole('link', { name: 'at 0.8' }).waitFor();
-const first = await page.getByRole('group', { name: 'Table of runs' }).getByRole('rowheader').first().innerText();
-assert.equal(first, 'at 0.8');
+const first = page.getByRole('group', { name: 'Table of runs' }).getByRole('rowheader').first();
+await first.filter({ hasText: /^at 0\.8$/ }).waitFor();
 await analyst.look('project-runs');
 
 // With the keyboard alone: skip to the content, and delete, which asks for confirmation.
@@ -191,12 +190,13 @@ await page.keyboard.press('Enter');
 await page.getByRole('dialog', { name: 'Delete this project?' }).waitFor();
 await analyst.look('confirm');
 await page.keyboard.press('Escape');
-assert.ok(await remove.evaluate((button) => button === document.activeElement), 'the focus is back where it was');
+// The focus is back where it was.
+await page.waitForFunction(() => document.activeElement?.textContent.trim() === 'Delete the project');
 await page.keyboard.press('Enter');
 await page.keyboard.press('Tab');
 await page.keyboard.press('Enter');
 await page.getByRole('heading', { level: 1, name: 'Find the records' }).waitFor();
-await receipts[1].page.getByText('It was deleted.').waitFor();
+await receipts[1].page.getByText('The project or run has been deleted.').waitFor();
 
 settle();
 await chromium.close();

@@ -43,7 +43,7 @@ await operator.look('operator-confirm');
 await dialog.getByRole('button', { name: 'Keep it' }).click();
 await remove.click();
 await dialog.getByRole('button', { name: 'Delete' }).click();
-await page.getByText('There is no project.').waitFor();
+await page.getByText('There are no projects.').waitFor();
 
 await page.getByText(`DELETE /admin/projects/${project}`).waitFor();
 

@@ -14,7 +14,7 @@ export const FLAGS = [
 ];
 
 export async function browser() {
-  return chromium.launch({ executablePath: process.env.CHROMIUM, args: FLAGS });
+  return chromium.launch({ executablePath: process.env.CHROMIUM, args: FLAGS, timeout: 120_000 });
 }
 
 // Opens a tab of its own. Every request is watched: none may go to another origin, and no URL may hold a secret.
@@ -45,7 +45,7 @@ export class Person {
       return route.abort();
     });
     const page = await context.newPage();
-    page.setDefaultTimeout(30_000);
+    page.setDefaultTimeout(90_000);
     page.on('pageerror', (error) => Person.faults.push(`a script failed: ${error.message}`));
     page.on('console', (message) => {
       const text = message.text();

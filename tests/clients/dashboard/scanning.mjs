@@ -35,10 +35,10 @@ assert.deepEqual([table.kind, table.table.rows, table.table.columns, table.table
 for (const [content, words] of [
   ['', /empty/],
   ['{"clks": ["-_-_"]}', /Record 0 is not base64/],
-  [`{"clks": ["${one.slice(0, -1)}"]}`, /Record 0 is not whole base64/],
-  [`{"clks": ["${one}", null]}`, /Record 1 is not a text/],
+  [`{"clks": ["${one.slice(0, -1)}"]}`, /Record 0 is not complete base64/],
+  [`{"clks": ["${one}", null]}`, /Record 1 is not a string/],
   ['{"clks": ["AAAA"]}', /24 bits; the project needs 1024/],
-  [`{"clknblocks": [["${one}", true]]}`, /neither a text nor a number/],
+  [`{"clknblocks": [["${one}", true]]}`, /neither a string nor a number/],
   ['{"encodings": {"file": {"bucket": "u", "path": "p"}}}', /names a file in an object store/],
   ['{"clks": []}', /no encodings/],
   ['{"other": []}', /none of the members/],

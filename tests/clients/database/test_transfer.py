@@ -18,6 +18,7 @@ from harness.stores import INTERNAL, Moto
 from harness.wait import until
 
 RECORDS = 200
+SCORES = {"scores": "true"}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def settings_file(folder, **settings):
 def copy(source, target, *words):
     """Copies from the data directory of the settings file `source` to the settings of `target`."""
     command = [BINARY, "migrate", "copy", "--config", source, "--to", target, "--json", *words]
-    return subprocess.run(command, capture_output=True, text=True, env=clean_environment(), timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, env=clean_environment(), timeout=300)
 
 
 class Scene:
@@ -78,6 +79,11 @@ class Scene:
             answers = [(token, run.get_result(token).content) for token in tokens]
             self.projects.append(project)
             self.results.append((project, run.id, answers))
+        # The scores within groups are another object of the run.
+        scored = self.projects[0].run(0.9, scores=True)
+        scored.complete()
+        self.scored = (self.projects[0], scored.id, scored.get_result(params=SCORES).content)
+        assert json.loads(self.scored[2])["scores"]
         self.waiting = api.project(name="waiting")
         self.waiting.upload_binary(0, encodings[0])
         self.last = encodings[1]
@@ -93,6 +99,8 @@ class Scene:
         for project, run_id, answers in self.results:
             for token, answer in answers:
                 assert Run(project, run_id).get_result(token).content == answer
+        project, run_id, scores = self.scored
+        assert Run(project, run_id).get_result(params=SCORES).content == scores
         again = Run(self.projects[0], self.projects[0].run(0.9).id)
         assert again.result() == Run(self.projects[0], self.results[0][1]).result()
         again.delete()
@@ -156,13 +164,15 @@ def test_a_copy_that_was_killed_is_refused_and_continued(engines, tmp_path):
         if running.returncode == 0 or not (tmp_path / "target/data/transferring").exists():
             continue
         words = [BINARY, "serve", "--config", target, "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]
-        refused = subprocess.run(words, capture_output=True, text=True, env=clean_environment(), timeout=60)
+        refused = subprocess.run(words, capture_output=True, text=True, env=clean_environment(), timeout=120)
         assert refused.returncode == 1 and "entityd migrate copy" in refused.stderr, refused.stderr
-    deadline = time.monotonic() + 30
-    while (done := copy(source, target)).returncode and "holds the data" not in done.stderr:
+    deadline = time.monotonic() + 120
+    while (done := copy(source, target)).returncode and "holds a complete copy" not in done.stderr:
         # A killed process may have entered the list of nodes.
         assert "stop all nodes" in done.stderr and time.monotonic() < deadline, done.stderr
         time.sleep(1)
+    again = copy(source, target)
+    assert again.returncode == 1 and "holds a complete copy of the source already" in again.stderr, again.stderr
     with Server(tmp_path / "target", "--config", str(target)) as server, Api(server.url) as api:
         scene.check(api)
 
@@ -182,6 +192,9 @@ def test_what_cannot_be_copied_is_said_in_one_line(engines, postgres, tmp_path):
         api.project(name="one")
         refused(source, target, "in use")
     refused(source, source, "give it a new one")
+    inside = tmp_path / "inside.toml"
+    inside.write_text(f'data_dir = "{tmp_path / "source/data/inner"}"\n')
+    refused(source, inside, "is in the data directory of the source")
     other = settings_file(tmp_path / "other")
     with Server(tmp_path / "other"):
         pass
@@ -192,7 +205,7 @@ def test_what_cannot_be_copied_is_said_in_one_line(engines, postgres, tmp_path):
     refused(source, wrong, "nonsense", code=2)
     nowhere = settings_file(tmp_path / "nowhere", **{**engines, "database": postgres.url("nowhere", "sslmode=disable")})
     refused(source, nowhere, "CREATE DATABASE")
-    # A database of an older version is the operator's to convert.
+    # The operator must convert a database of an older version first.
     database = sqlite3.connect(tmp_path / "source/data/metadata.db")
     version = database.execute("PRAGMA user_version").fetchone()[0]
     database.execute(f"PRAGMA user_version = {version - 1}")

@@ -20,7 +20,7 @@ def server(tmp_path_factory):
 @contextlib.contextmanager
 def talk(server):
     context = ssl.create_default_context(cafile=server.certificate)
-    with socket.create_connection((server.host, server.port), timeout=20) as plain:
+    with socket.create_connection((server.host, server.port), timeout=60) as plain:
         yield plain, context
 
 
@@ -54,5 +54,5 @@ def test_tls_itself_is_half_closed(server):
         received = b""
         while piece := plain.recv(65536):
             received += piece
-        # Longer than an alert: the encrypted response.
+        # This is longer than a TLS alert, so it is the encrypted response.
         assert len(received) > len(b"HTTP/1.1 200") + 200

@@ -27,7 +27,7 @@ def server(tmp_path_factory, request):
 
 def options_of(server):
     verify = ssl.create_default_context(cafile=server.certificate) if server.certificate else True
-    return {"base_url": server.url, "http1": False, "http2": True, "verify": verify, "timeout": 60}
+    return {"base_url": server.url, "http1": False, "http2": True, "verify": verify, "timeout": 120}
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_linkage_from_beginning_to_end(client):
         assert answer.status_code == 201, answer.text
     owner = {"Authorization": token}
     run = client.post(f"{path}/runs", headers=owner, json={"threshold": 0.9}).json()["run_id"]
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while client.get(f"{path}/runs/{run}/status", headers=owner).json()["state"] != "completed":
         assert time.monotonic() < deadline
         time.sleep(0.05)

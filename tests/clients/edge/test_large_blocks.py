@@ -50,7 +50,7 @@ def test_a_block_with_nearly_all_comparisons_is_named_everywhere(server):
         assert blocks["share"] == pytest.approx(LARGE**2 / (LARGE**2 + SMALL**2))
         said = warnings(server, run)
         assert len(said) == 1 and said[0]["level"] == "WARN" and "100 %" in said[0]["message"], said
-    text = requests.get(f"http://{server.host}:{server.ops_port}/metrics", timeout=20).text
+    text = requests.get(f"http://{server.host}:{server.ops_port}/metrics", timeout=60).text
     assert re.search(r'entityd_run_largest_block_ratio_bucket\{le="0.99"\} 0\n', text), text
     assert "entityd_run_largest_block_comparisons_count 1\n" in text
     assert SECRET not in server.log.read_text() and SECRET not in text

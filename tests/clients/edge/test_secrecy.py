@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 from harness import external
 from harness.api import Api, texts_of
 from harness.server import Server, free_ports
+from harness.wait import until
 
 TRACE = ("--log", "trace,s3s=trace,object_store=trace,hyper=trace,h2=trace,rustls=trace,reqwest=trace")
 ENCODINGS = [bytes([n]) * 16 for n in range(1, 9)]
@@ -77,8 +78,8 @@ def test_no_credentials_of_the_object_store_are_logged(tmp_path):
             presigned = mine.generate_presigned_url(method, Params=target)
             secrets[f"signature of {method}"] = signature(presigned)
             for kind in ("PUT", "GET"):
-                requests.request(kind, presigned, data=b"planted-in-a-body", timeout=20)
-            requests.get(presigned.replace("X-Amz-Signature=", "X-Amz-Signature=0"), timeout=20)
+                requests.request(kind, presigned, data=b"planted-in-a-body", timeout=60)
+            requests.get(presigned.replace("X-Amz-Signature=", "X-Amz-Signature=0"), timeout=60)
         secrets["a body"] = "planted-in-a-body"
         for wrong in (
             client(url, keys[0], "planted-wrong-secret", keys[2]),
@@ -125,6 +126,7 @@ def test_neither_keys_of_tls_nor_the_admin_token_are_logged(tmp_path):
         key = (server.data / "tls" / "self-signed.pem").read_text().split("PRIVATE KEY-----")[1]
         secrets = {f"line {n} of the key": line for n, line in enumerate(key.split("\n")[1:3]) if len(line) >= 8}
         # The admin token is stored as a digest, and printed on stdout, which is not the log.
+        until(lambda: "admin token" in server.log.read_text(), "the banner is printed")
         printed = server.log.read_text()
         token = re.search(r"admin token +([0-9a-f]{64})", printed)[1]
         assert printed.count(token) == 1
@@ -132,15 +134,15 @@ def test_neither_keys_of_tls_nor_the_admin_token_are_logged(tmp_path):
         for given in (token, f"Bearer {token}", token[:-1]):
             headers = {"Authorization": given}
             for port, path in ((server.port, "/api/v1/projects"), (server.ops_port, "/admin/queue")):
-                requests.get(f"https://{server.host}:{port}{path}", headers=headers, timeout=20,
+                requests.get(f"https://{server.host}:{port}{path}", headers=headers, timeout=60,
                              verify=str(server.certificate))
-        requests.get(f"https://{server.host}:{server.ops_port}/healthz", timeout=20,
+        requests.get(f"https://{server.host}:{server.ops_port}/healthz", timeout=60,
                      verify=str(server.certificate))
         with contextlib.suppress(OSError):
             requests.get(f"http://{server.host}:{server.port}/{token}", timeout=5)
         subprocess.run(
             ["openssl", "s_client", "-connect", f"{server.host}:{server.port}", "-tls1_1"],
-            stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False,
         )
     log = server.log.read_text()
     assert log.count(token) == 1
@@ -152,12 +154,12 @@ class Echo(http.server.BaseHTTPRequestHandler):
     """A store that rejects every request and echoes it, as S3 does for a wrong signature."""
 
     protocol_version = "HTTP/1.1"
-    heard = ()
+    heard = []
 
     def answer(self):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         told = f"{self.path}\n" + "\n".join(f"{name.lower()}:{value}" for name, value in self.headers.items())
-        type(self).heard = (*self.heard, told)
+        self.heard.append(told)
         body = (
             "<?xml version='1.0'?><Error><Code>SignatureDoesNotMatch</Code><Message>no</Message>"
             f"<CanonicalRequest>{told}</CanonicalRequest></Error>"
@@ -220,6 +222,7 @@ def test_errors_of_a_remote_store_contain_no_secrets(tmp_path, kind, away):
             project = api.project("groups")
             said = [project.post_clks(0, {"clks": texts_of(ENCODINGS)}).text]
             said.append(requests.get(f"http://{server.host}:{server.ops_port}/readyz", timeout=60).text)
+            until(lambda: away or planted[-1] in "".join(Echo.heard[heard:]), "the store gets a request")
             time.sleep(1)
         told = "".join(Echo.heard[heard:])
         assert away or planted[-1] in told, "the request to the store has the planted secret"

@@ -3,6 +3,7 @@
 import socket
 import struct
 import threading
+import time
 
 import pytest
 import requests
@@ -37,7 +38,7 @@ def read_answers(talk, count):
 def ask(server, addresses):
     """Sends a request for each address on one connection; returns the number of responses of each status."""
     total = {}
-    with socket.create_connection((server.host, server.port), timeout=30) as talk:
+    with socket.create_connection((server.host, server.port), timeout=120) as talk:
         for start in range(0, len(addresses), 200):
             batch = addresses[start : start + 200]
             talk.sendall(b"".join(STATUS + b"X-Forwarded-For: %s\r\n\r\n" % a.encode() for a in batch))
@@ -49,7 +50,7 @@ def ask(server, addresses):
 def connect_from(server, numbers):
     """A connection and a request from each of these addresses of the loopback network."""
     for number in numbers:
-        with socket.create_connection((server.host, server.port), 30, (dotted(number), 0)) as talk:
+        with socket.create_connection((server.host, server.port), 120, (dotted(number), 0)) as talk:
             talk.sendall(STATUS + b"Connection: close\r\n\r\n")
             assert talk.recv(12) == b"HTTP/1.1 200"
 
@@ -62,7 +63,7 @@ def server(tmp_path_factory):
 
 
 def test_a_storm_from_many_addresses_takes_little_memory_and_resets_no_limit(server):
-    victim = "192.0.2.1"
+    victim, began = "192.0.2.1", time.monotonic()
     assert ask(server, [victim] * 600)[503] >= 50
     idle = server.reset_peak()
     first = (10 << 24) + 1
@@ -78,8 +79,9 @@ def test_a_storm_from_many_addresses_takes_little_memory_and_resets_no_limit(ser
     near = (127 << 24) + (1 << 16)
     connect_from(server, range(near, near + CONNECTED))
     assert server.peak() - idle < BUDGET
-    # It got back one token a second; if it had been forgotten, it would have five hundred.
-    assert ask(server, [victim] * 400).get(200, 0) < 150
+    # The client has regained one request per second; if its state had been dropped, it could send five hundred.
+    allowed = ask(server, [victim] * 500).get(200, 0)
+    assert allowed <= time.monotonic() - began + 1
 
 
 def test_a_flood_of_reset_requests_ends_only_its_own_connection(server):
@@ -90,7 +92,7 @@ def test_a_flood_of_reset_requests_ends_only_its_own_connection(server):
     flood = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0)
     for stream in range(1, 20_001, 2):
         flood += frame(1, 5, stream, get) + frame(3, 0, stream, struct.pack("!I", 8))
-    with socket.create_connection((server.host, server.port), timeout=20) as talk:
+    with socket.create_connection((server.host, server.port), timeout=120) as talk:
         received = b""
         try:
             talk.sendall(flood)
@@ -101,4 +103,4 @@ def test_a_flood_of_reset_requests_ends_only_its_own_connection(server):
         else:
             # GOAWAY with ENHANCE_YOUR_CALM.
             assert b"\x07\x00" in received
-    assert requests.get(f"{server.url}/status", timeout=20).status_code in (200, 503)
+    assert requests.get(f"{server.url}/status", timeout=120).status_code in (200, 503)

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from harness.server import Server
+from harness.wait import until
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,7 @@ def server(tmp_path_factory):
 def openssl(server, *options):
     """Returns the output of `openssl s_client` for the server."""
     command = ["openssl", "s_client", "-connect", f"{server.host}:{server.port}", "-CAfile", server.certificate]
-    said = subprocess.run([*command, *options], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+    said = subprocess.run([*command, *options], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
     return said.returncode, said.stdout
 
 
@@ -25,7 +26,7 @@ def openssl(server, *options):
 def test_curl_speaks_both_versions(server, option, version):
     command = ["curl", "-sS", option, "--cacert", server.certificate, f"{server.url}/status"]
     form = "\\n%{http_version} %{http_code} %{ssl_verify_result}"
-    said = subprocess.run([*command, "-w", form], capture_output=True, text=True, timeout=20, check=True)
+    said = subprocess.run([*command, "-w", form], capture_output=True, text=True, timeout=60, check=True)
     assert said.stdout.splitlines()[-1] == f"{version} 200 0"
 
 
@@ -44,11 +45,11 @@ def test_older_versions_are_refused(server):
 
 def test_the_fingerprint_that_is_printed_is_that_of_the_certificate(server):
     command = ["openssl", "x509", "-in", server.certificate, "-noout", "-fingerprint", "-sha256"]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
-    printed = re.search(r"certificate\s+SHA-256 (\S+)", server.log.read_text())
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+    printed = until(lambda: re.search(r"certificate\s+SHA-256 (\S+)\n", server.log.read_text()), "the banner is printed")
     assert shown.partition("=")[2] == printed[1]
 
 
 def test_plain_http_is_not_answered_on_a_listener_with_tls(server):
     command = ["curl", "-s", f"http://{server.host}:{server.port}/api/v1/status"]
-    assert subprocess.run(command, capture_output=True, timeout=20, check=False).returncode != 0
+    assert subprocess.run(command, capture_output=True, timeout=60, check=False).returncode != 0

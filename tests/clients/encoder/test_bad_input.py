@@ -41,7 +41,10 @@ REFUSED = {
     "empty file": ("", "the file is empty"),
     "another header": ("name,city,id\n", 'line 1 (the header): column 2 is named "city"; the schema has "town" there'),
     "duplicate header": ("name,name,id\n", "line 1 (the header): column 2 has the name of an earlier one: name"),
-    "short header": ("name,town\n", "line 1 (the header): there are 2 columns; the schema has 3"),
+    "short header": ("name,town\n", 'line 1 (the header): there are 2 columns; the schema has 3; the file lacks "id"'),
+    "long header": ("name,town,id,sex\n", 'there are 4 columns; the schema has 3; it does not have "sex"'),
+    "no header": (f"{SECRET_NAME},b,1\n", "line 1 (the header): none has a name of the schema"),
+    "no header, more columns": (f"{SECRET_NAME},b,1,2\n", "there are 4 columns; the schema has 3; and none has a name of the schema"),
     "too few columns": (HEADER + "a,b,1\na,b\n", "row 2 (line 3): the row has 2 columns; the schema has 3"),
     "too many columns": (HEADER + "a,b,1,2\n", "row 1 (line 2): the row has 4 columns; the schema has 3"),
     "blank line": (HEADER + "a,b,1\n\na,b,2\n", "row 2 (line 3): the row has 0 columns; the schema has 3"),
@@ -61,6 +64,17 @@ def test_bad_input_is_refused_with_its_position(encode, name):
     assert said in ended.stderr
     assert SECRET_NAME not in ended.stderr + ended.stdout
     assert ended.output is None
+
+
+def test_a_description_reads_the_header_too(encode, tmp_path):
+    """Columns in another order are not described under the names of others."""
+    encode(HEADER + "a,b,1\n")
+    for header, said in [("town,name,id\n", 'column 1 is named "town"'), (f"{SECRET_NAME},b,1\n", "is it a record")]:
+        (tmp_path / "data.csv").write_text(header + "a,b,1\n")
+        ended = schemas.run("schema", "describe", tmp_path / "schema.json", tmp_path / "data.csv")
+        assert ended.returncode == 3 and said in ended.stderr and SECRET_NAME not in ended.stderr, ended.stderr
+    ended = schemas.run("schema", "describe", tmp_path / "schema.json", tmp_path / "data.csv", "--no-header")
+    assert ended.returncode == 0 and "2 rows" in ended.stdout
 
 
 def test_values_are_shown_on_request(encode):
@@ -96,7 +110,7 @@ def test_settings_that_would_be_ignored(encode):
     assert warned.returncode == 0 and "warning" in warned.stderr and "clkConfig.xorFolds" in warned.stderr
     assert warned.output == encode(HEADER + "a,b,1\n").output
     refused = encode(HEADER + "a,b,1\n", "--strict", schema=schema)
-    assert refused.returncode == 3 and "clkhash checks xorFolds and does not read it" in refused.stderr
+    assert refused.returncode == 3 and "clkhash accepts xorFolds but does not use it" in refused.stderr
 
 
 def test_mistakes_in_a_schema_have_positions(encode, tmp_path):

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from harness import linkage_schemas as schemas
 from harness import people
+from harness.commands import Commands, private
 from harness.oracle import Answer, as_sets
 
 EXAMPLES = 20_000 if os.environ.get("TESTS_LONG") else 150
@@ -293,7 +294,7 @@ def blip(epsilon, column="rec_id"):
 
 
 REFUSED = {
-    "unknown option": ({"salted": {}}, "hardening.salted: there is no salted here; known are salt, xorFolds, balance, blip"),
+    "unknown option": ({"salted": {}}, "hardening.salted: there is no member salted here; the members are salt, xorFolds, balance, blip"),
     "not an object": (True, "hardening: this must be an object"),
     "unknown column": ({"salt": {"column": "yob"}}, 'hardening.salt.column: no column is named "yob"; the columns are rec_id,'),
     "no column": ({"salt": {}}, "hardening.salt: column is missing"),
@@ -327,9 +328,9 @@ def test_mistakes_are_refused_in_one_line(tmp_path, name):
 
 @pytest.mark.parametrize(("config", "hardening", "said"), [
     ({"l": 1000}, {}, "clkConfig.l: with hardening l must be a multiple of 64, such as 1024"),
-    ({"l": 32768}, {"balance": True}, "encodings of at most 32768 bits, and balance doubles l: with this hardening l is at most 16384"),
-    ({"l": 65536}, {}, "encodings of at most 32768 bits: with this hardening l is at most 32768"),
-    ({"l": 1024, "xor_folds": 1}, {"xorFolds": 2}, "clkConfig.xor_folds folds already: keep one of the two"),
+    ({"l": 32768}, {"balance": True}, "encodings of at most 32768 bits, and balance doubles l: with this hardening l must be at most 16384"),
+    ({"l": 65536}, {}, "encodings of at most 32768 bits: with this hardening l must be at most 32768"),
+    ({"l": 1024, "xor_folds": 1}, {"xorFolds": 2}, "clkConfig.xor_folds is set too: keep one of the two"),
 ])
 def test_lengths_that_no_server_accepts(tmp_path, config, hardening, said):
     double = {"hashing": {**people.SCHEMA["features"][1]["hashing"], "hash": {"type": "doubleHash"}}}
@@ -345,7 +346,7 @@ def test_rows_without_salt_or_name_are_refused(tmp_path):
     unborn[people.COLUMNS.index("date_of_birth")] = ""
     for bad, hardening, column, said in [
         (unborn, {"salt": {"column": "date_of_birth"}}, "date_of_birth", "is the salt of the record and must not be empty"),
-        (nameless, blip(3), "rec_id", "names the record for hardening.blip and must not be empty"),
+        (nameless, blip(3), "rec_id", "identifies the record for hardening.blip and must not be empty"),
     ]:
         ended = encode(tmp_path, with_hardening(hardening), as_text([row, bad]))
         assert ended.returncode == 3 and f"row 2 (line 3), column {people.COLUMNS.index(column) + 1} ({column})" in ended.stderr
@@ -369,3 +370,33 @@ def test_records_are_protected_as_documented(tmp_path):
     # Equal filters of records of different names have independent noise.
     both = (flipped[: len(rows)] & flipped[len(rows):]).mean()
     assert abs(both - share**2) < 6 * math.sqrt(share**2 / (flipped.size / 2))
+
+
+def test_hardened_encodings_are_linked_by_a_server(tmp_path, server):
+    """Encodings with all options are an upload like others: the result is that of the definition, and finds most people."""
+    commands = Commands(tmp_path, ENTITYD_SERVER=server.origin)
+    commands.done("generate", "people", "--records", "300", "--seed", "5")
+    schema = json.loads((tmp_path / "people/schema.json").read_text())
+    names = [feature["identifier"] for feature in schema["features"]]
+    schema["hardening"] = {"salt": {"column": "born", "characters": 3, "missingValue": {"sentinel": "", "replaceWith": "none"}},
+                           "xorFolds": 1, "blip": {"epsilon": 5, "column": names[0]}, "balance": True}
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    private(tmp_path / "secret", "horse\n")
+    commands.done("project", "create", "--save", "study")
+    encoded = []
+    for party in (0, 1):
+        out = tmp_path / f"{party}.bin"
+        commands.done("encode", f"people/party-{party}.csv", "--schema", "schema.json", "--secret-file", "secret", "-o", out)
+        size = 2 * schema["clkConfig"]["l"] // 8
+        rows = out.read_bytes()
+        encoded.append([rows[start:start + size] for start in range(0, len(rows), size)])
+        assert len(encoded[party]) == 300 and {int.from_bytes(row, "big").bit_count() for row in encoded[party]} == {4 * size}
+        commands.done("upload", out, "--encoding-bytes", size, "--profile", f"study/party-{party}.toml")
+    analyst = ["--profile", "study/analyst.toml"]
+    commands.done("run", "create", "--threshold", "0.75", "--watch", *analyst)
+    groups = as_sets(json.loads(commands.done("result", "get", *analyst))["groups"])
+    assert groups == Answer(encoded, 0.75).groups()
+    with open(tmp_path / "people/truth.csv", newline="") as file:
+        people_of = {(int(row["party"]), int(row["record"])): row["person"] for row in csv.DictReader(file)}
+    right = sum(len({people_of[record] for record in group}) == 1 for group in groups)
+    assert right > 75 and right > 0.9 * len(groups), (right, len(groups))

@@ -124,7 +124,8 @@ def test_the_truth_gives_a_table_and_a_chart(folder, tables):
     ended = link(folder, folder / "0.csv", folder / "1.csv", "--threshold", "0.6", "--truth", folder / "truth.csv",
                  "--chart", folder / "chart.svg", "--secret-file", folder / "secret", "-o", folder / "out.csv")
     head = next(at for at, line in enumerate(ended.stderr.splitlines()) if line.startswith("threshold"))
-    table = [line.split() for line in ended.stderr.splitlines()[head + 1:]]
+    *table, written = [line.split() for line in ended.stderr.splitlines()[head + 1:]]
+    assert written[1] == "groups"
     assert len(table) == 21 and table[0][0] == "0.60" and table[-1][0] == "1.00"
     # Computed by hand, for the threshold of the result.
     groups = grouped(lines((folder / "out.csv").read_text()))
@@ -190,5 +191,5 @@ def test_no_output_overwrites_an_input(folder, flag, name):
     before = (folder / name).read_bytes()
     words = ["--secret-file", folder / "secret", "--truth", folder / "truth.csv", "--threshold", THRESHOLD]
     refused = link(folder, folder / "0.csv", folder / "1.csv", *words, flag, folder / name, code=2)
-    assert "which is read; name another file" in refused.stderr
+    assert "which is an input; give another file" in refused.stderr
     assert (folder / name).read_bytes() == before

@@ -9,6 +9,7 @@ import time
 from harness.api import Api, assert_problem
 from harness.server import free_ports
 from harness.stores import INTERNAL, Moto, meets
+from harness.wait import until
 
 ENCODINGS = [[os.urandom(128) for _ in range(300)] for _ in range(2)]
 ENCODINGS[1][:100] = ENCODINGS[0][:100]
@@ -64,7 +65,7 @@ def test_runs_wait_while_the_store_is_unavailable(store, tmp_path):
         project.run(0.95).complete()
         door.close()
         run = project.run(0.9)
-        deadline = time.monotonic() + 50
+        deadline = time.monotonic() + 120
         while (status := run.get_status().json()).get("waiting_for") != "object store":
             assert time.monotonic() < deadline and status["state"] != "error", status
             time.sleep(0.2)
@@ -73,8 +74,8 @@ def test_runs_wait_while_the_store_is_unavailable(store, tmp_path):
         path = f"{other.path}/authorize-external-upload"
         assert_problem(api.get(path, other.update_tokens[0]), 503, "object store", "try again")
         assert other.delete().status_code == 204
-        ready = api.session.get(f"http://127.0.0.1:{server.ops_port}/readyz?verbose", timeout=10)
-        assert ready.status_code == 503 and "objects" in ready.text, ready.text
+        ready = lambda: api.session.get(f"http://127.0.0.1:{server.ops_port}/readyz?verbose", timeout=60)
+        until(lambda: (said := ready()).status_code == 503 and "objects" in said.text, "it is not ready")
         door.open()
         assert len(run.result()["groups"]) == 100
         assert "waiting_for" not in run.get_status().json()

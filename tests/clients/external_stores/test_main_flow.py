@@ -73,7 +73,7 @@ def test_files_are_uploaded_to_and_scores_downloaded_from_the_store(api, store):
     prefix = "some/prefix/" if store.serves_clients else ""
     assert place["path"].startswith(f"{prefix}similarity-scores/") and len(pairs) == 100
     assert list(left) == list(right) and sorted(left) == list(range(100))
-    # They were read, and the project is still there.
+    # The uploaded files are removed after they were read, although the project still exists.
     store.until_empty(UPLOADS)
     assert project.delete().status_code == 204
 
@@ -86,7 +86,7 @@ def test_a_deleted_project_leaves_no_file_behind(api, server, store):
     external.put(bucket, given["upload"], "forgotten", b"bytes" * 10_000)
     owner = store.client() if store.serves_clients else None
     if owner:
-        # Keys that are no paths, and a transfer that has not ended: one of them must not keep the others.
+        # Keys that are not paths, and an unfinished transfer: none of them must prevent the removal of the others.
         for name in ("a//b", "../c", "<&>", "+ %41", "bell\a"):
             owner.put_object(Bucket=UPLOADS, Key=f"{given['upload']['path']}/{name}", Body=b"x")
         for name in ("parts", "p a//r*t"):
@@ -140,7 +140,7 @@ def test_an_interrupted_job_finds_the_objects_it_had_made(store, tmp_path, momen
             for party in range(2):
                 project.upload_binary(party, ENCODINGS[party])
             run = project.run(0.95)
-            server.process.wait(timeout=60)
+            server.process.wait(timeout=120)
         finally:
             server.process.kill()
             server.process.wait()

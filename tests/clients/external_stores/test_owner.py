@@ -54,10 +54,10 @@ def test_a_second_server_is_refused_until_it_takes_the_objects_over(store, tmp_p
             taking = ["--take-over-objects", identity(first), "--maintenance-every-ms", "1000"]
             second = store.entityd(tmp_path / "second", "owned", None, *LEASE, *taking)
             with second:
-                assert first.process.wait(timeout=60) != 0
+                assert first.process.wait(timeout=120) != 0
                 assert "--take-over-objects" in first.tail().splitlines()[-1]
                 if isinstance(store, S3rver):
-                    # It does not list the objects below a prefix, so nothing about them is logged.
+                    # This store does not list the objects below a prefix, so nothing about them is logged.
                     time.sleep(3)
                 else:
                     until("a clean-up has run", lambda: "which are kept" in second.log.read_text())

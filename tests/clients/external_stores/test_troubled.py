@@ -16,7 +16,7 @@ pytestmark = meets(Moto)
 ENCODINGS = [[os.urandom(128) for _ in range(300)] for _ in range(2)]
 ENCODINGS[1][:100] = ENCODINGS[0][:100]
 # Longer than a request that a store answers at once, shorter than all timeouts here.
-SILENCE = ["--objects-timeout-ms", "2000"]
+SILENCE = ["--objects-timeout-ms", "5000"]
 
 
 @pytest.fixture
@@ -37,8 +37,12 @@ def uploaded(api):
 
 
 def not_ready(server):
-    answer = requests.get(f"http://127.0.0.1:{server.ops_port}/readyz?verbose", timeout=30)
+    answer = requests.get(f"http://127.0.0.1:{server.ops_port}/readyz?verbose", timeout=120)
     return answer.text if answer.status_code == 503 else None
+
+
+def until_not_ready(server, words):
+    until(f"it is not ready: {words}", lambda: words in (not_ready(server) or ""))
 
 
 def complaints(server):
@@ -58,10 +62,10 @@ def test_an_unresponsive_store_hangs_no_run_and_no_request(proxy, tmp_path, faul
         until("the run waits", waits)
         assert api.get("/status").status_code == 200
         if fault == "hang":
-            assert "[-] objects" in not_ready(server)
+            until_not_ready(server, "[-] objects")
             began = time.monotonic()
             assert before.get_result().status_code >= 500
-            assert time.monotonic() - began < 30
+            assert time.monotonic() - began < 60
         proxy.behave()
         assert len(run.result()["groups"]) == 100
         assert "waiting_for" not in run.get_status().json()
@@ -86,7 +90,7 @@ def test_a_run_whose_store_stays_unavailable_fails_with_the_reason(proxy, tmp_pa
         proxy.refuse(500, "InternalError")
         run = project.run(0.9)
         failed = lambda: (status := run.get_status().json())["state"] == "error" and status
-        status = until("the run fails", failed, 90)
+        status = until("the run fails", failed, 180)
         assert "object storage is unavailable: the store answers 500" in status["message"], status
         assert "waiting_for" not in status
         proxy.behave()
@@ -99,7 +103,7 @@ def test_a_server_starts_without_its_store_and_finds_it_later(proxy, tmp_path):
     with start(tmp_path, proxy, *SILENCE) as server, Api(server.url) as api:
         assert api.get("/status").status_code == 200
         until("it says so", lambda: complaints(server))
-        assert "[-] objects" in not_ready(server)
+        until_not_ready(server, "[-] objects")
         project = api.project()
         proxy.behave()
         until("it is ready", lambda: not not_ready(server))
@@ -116,7 +120,7 @@ def test_wrong_credentials_are_one_clear_line(proxy, tmp_path, code):
     with start(tmp_path, proxy) as server, Api(server.url) as api:
         (line,) = until("it says so", lambda: complaints(server))
         assert "s3://internal/troubled" in line and "credentials" in line and code in line, line
-        assert "credentials" in not_ready(server)
+        until_not_ready(server, "credentials")
         assert api.get("/status").status_code == 200
         assert proxy.behind.keys[1] not in server.log.read_text()
 
@@ -125,5 +129,5 @@ def test_a_missing_bucket_is_one_clear_line(store, tmp_path):
     with store.entityd(tmp_path, "troubled", bucket="nowhere") as server, Api(server.url) as api:
         (line,) = until("it says so", lambda: complaints(server))
         assert "s3://nowhere/troubled" in line and "no such bucket" in line, line
-        assert "no such bucket" in not_ready(server)
+        until_not_ready(server, "no such bucket")
         assert api.get("/status").status_code == 200

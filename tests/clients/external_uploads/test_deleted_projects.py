@@ -12,6 +12,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from harness import external
 from harness.signed import code_of
+from harness.wait import until
 
 pytestmark = pytest.mark.one_process("the objects of several nodes are in an external store; this is about our S3 endpoint")
 SIZES = [pytest.param(1_000, id="small"), pytest.param(3_000_000, id="large")]
@@ -47,7 +48,7 @@ class Provider:
         signer = S3SigV4Auth(keys, "s3", "us-east-1")
         signer.payload = lambda _: "UNSIGNED-PAYLOAD"
         signer.add_auth(request)
-        talk = http.client.HTTPConnection(self.place["endpoint"], timeout=20)
+        talk = http.client.HTTPConnection(self.place["endpoint"], timeout=60)
         talk.putrequest("PUT", self.path + query, skip_host=True, skip_accept_encoding=True)
         for name, value in {**request.headers, "Content-Length": str(size)}.items():
             talk.putheader(name, value)
@@ -81,7 +82,7 @@ def provider(api, server):
 
 def settled(server, before):
     """Waits until the same files hold uploaded bytes as before."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (found := server.payload_files()) != before:
         assert time.monotonic() < deadline, set(found) - set(before)
         time.sleep(0.05)
@@ -101,7 +102,7 @@ def test_a_put_in_progress_is_refused_at_its_end(provider, server, size, who):
         deleted(provider)
         status, body = finish()
     assert (status, code_of(body)) == (403, "AccessDenied")
-    assert not provider.leaves()
+    until(lambda: not provider.leaves(), "nothing of the project is left")
     settled(server, before)
 
 
@@ -114,7 +115,7 @@ def test_a_part_in_progress_is_refused_at_its_end(provider, server, who):
         deleted(provider)
         status, body = finish()
     assert (status, code_of(body)) in [(403, "AccessDenied"), (404, "NoSuchUpload")]
-    assert not provider.leaves()
+    until(lambda: not provider.leaves(), "nothing of the project is left")
     settled(server, before)
 
 
@@ -139,4 +140,4 @@ def test_no_upload_begins_for_a_deleted_project(provider):
         with pytest.raises(root.exceptions.ClientError) as refused:
             call()
         assert refused.value.response["Error"]["Code"] == "AccessDenied"
-    assert not provider.leaves()
+    until(lambda: not provider.leaves(), "nothing of the project is left")

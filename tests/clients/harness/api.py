@@ -6,7 +6,7 @@ import time
 
 import requests
 
-TIMEOUT_S = 60
+TIMEOUT_S = 120
 HEX = set("0123456789abcdef")
 
 
@@ -153,7 +153,7 @@ class Run:
     def get_result(self, token=None, **rest):
         return self.api.get(f"{self.path}/result", token or self.project.token, **rest)
 
-    def wait(self, timeout_s=60):
+    def wait(self, timeout_s=120):
         """Polls until the run has ended; returns every distinct status in order."""
         deadline = time.monotonic() + timeout_s
         seen, pause_s = [], 0.005
@@ -169,13 +169,13 @@ class Run:
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.5, 0.2)
 
-    def complete(self, timeout_s=60):
+    def complete(self, timeout_s=120):
         """Waits for the run, which must succeed; returns its last status."""
         status = self.wait(timeout_s)[-1]
         assert status["state"] == "completed", status
         return status
 
-    def result(self, token=None, timeout_s=60):
+    def result(self, token=None, timeout_s=120):
         """Waits for the run, and returns its parsed result."""
         self.complete(timeout_s)
         response = self.get_result(token)

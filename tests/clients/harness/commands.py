@@ -5,7 +5,7 @@ import subprocess
 
 from harness.server import BINARY, clean_environment
 
-TIMEOUT_S = 60
+TIMEOUT_S = 180
 
 
 class Commands:

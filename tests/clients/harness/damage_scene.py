@@ -20,7 +20,8 @@ RECORDS = 600
 SMALL, LARGE = b"small" * 20, random.Random(7).randbytes(200_000)
 # Slow steps leave time to kill the process in the middle of a run.
 SLOW = {"ENTITYD_SLOW_MS": "compare=400"}
-SETTLED_S = 60
+INTERRUPTED = {"ENTITYD_SLOW_MS": "compare=20000"}
+SETTLED_S = 120
 
 
 @dataclass
@@ -58,7 +59,7 @@ def s3_client(server, credentials):
         region_name="us-east-1",
         aws_access_key_id=credentials[0],
         aws_secret_access_key=credentials[1],
-        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 0}, read_timeout=20),
+        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 0}, read_timeout=60),
     )
 
 
@@ -102,7 +103,7 @@ def build(folder):
 
 def interrupt(folder):
     """Starts a run of several jobs, and kills the server while it is running."""
-    server = Server(folder, environment=SLOW)
+    server = Server(folder, environment=INTERRUPTED)
     server.__enter__()
     try:
         with Api(server.url) as api:

@@ -65,7 +65,7 @@ def scores(run):
         answer.release_conn()
 
 
-def wait_for_error(project, timeout_s=20):
+def wait_for_error(project, timeout_s=60):
     """Waits until a party's files are reported as unusable; returns the message."""
     deadline = time.monotonic() + timeout_s
     while not project.describe().json()["error"]:

@@ -12,7 +12,7 @@ from .api import Api
 from .server import BINARY, STOP_S, UNLIMITED, Server, clean_environment, free_ports
 from .wait import until
 
-LEASE_MS = 3_000
+LEASE_MS = 5_000
 
 
 class ApiNode(Server):
@@ -47,7 +47,7 @@ class ApiNode(Server):
         verify = str(self.certificate) if self.certificate else True
         url = f"{self.scheme}://127.0.0.1:{self.ops_port}/admin/{path}"
         headers = {"Authorization": self.admin_token}
-        response = requests.request(method, url, headers=headers, verify=verify, timeout=20, **rest)
+        response = requests.request(method, url, headers=headers, verify=verify, timeout=60, **rest)
         assert response.status_code == 200, response.text
         return response.json()
 
@@ -121,12 +121,12 @@ class WorkerNode:
         self.process.send_signal(number)
 
     def ops(self, path):
-        return requests.get(f"http://127.0.0.1:{self.ops_port}{path}", timeout=5)
+        return requests.get(f"http://127.0.0.1:{self.ops_port}{path}", timeout=60)
 
     def said(self):
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
-    def wait_until_said(self, words, timeout_s=30):
+    def wait_until_said(self, words, timeout_s=90):
         deadline = time.monotonic() + timeout_s
         while words not in self.said():
             assert self.process.poll() is None, f"the worker has ended\n{self.tail()}"

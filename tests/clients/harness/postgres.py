@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from harness.server import free_ports
+from harness.wait import until
 
 START_S = 60
 PASSWORD = "pa:ss@word/%41"
@@ -42,6 +43,14 @@ def let_through(folder):
         mode = parent.stat().st_mode
         if parent.stat().st_uid == os.geteuid() and mode & 0o011 != 0o011:
             parent.chmod(mode | 0o011)
+
+
+def is_running(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
 
 
 class Postgres(contextlib.AbstractContextManager):
@@ -78,7 +87,7 @@ class Postgres(contextlib.AbstractContextManager):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGQUIT)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(timeout=10)
+                self.process.wait(timeout=30)
         self.process.kill()
         self.process.wait()
 
@@ -94,7 +103,7 @@ class Postgres(contextlib.AbstractContextManager):
         (self.folder / "server.key").chmod(0o600)
 
     def start(self):
-        command = [programs() / "postgres", "-D", self.data, "-p", str(self.port), "-k", self.folder]
+        command = [programs() / "postgres", "-D", self.data, "-p", str(self.port), "-c", "unix_socket_directories="]
         tls = ["ssl=on", f"ssl_cert_file={self.folder}/server.pem", f"ssl_key_file={self.folder}/server.key"]
         for setting in [*self.settings, *tls]:
             command += ["-c", setting]
@@ -112,16 +121,19 @@ class Postgres(contextlib.AbstractContextManager):
 
     def stop(self, how=signal.SIGINT):
         """Stops the server. SIGINT closes all connections; after SIGKILL, the next start recovers."""
+        children = self._children()
         self.process.send_signal(how)
         self.process.wait()
-        if how == signal.SIGKILL:
-            # The child processes end shortly after the server.
-            time.sleep(0.3)
+        # After SIGKILL, child processes end later than the server, which cannot start before.
+        until(lambda: not any(map(is_running, children)), "the child processes of the server end")
+
+    def _children(self):
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(child) for child in children.split()]
 
     def freeze(self):
         """Suspends all processes of the server; returns a function that resumes them."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        pids = [self.process.pid, *map(int, children)]
+        pids = [self.process.pid, *self._children()]
 
         def send(number):
             for pid in pids:

@@ -25,7 +25,7 @@ def encode(words):
 
 def ask(port, *words, password=None):
     """Sends a command, after AUTH if there is a password; returns the bytes of the answer that arrive first."""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         if password:
             connection.sendall(encode(["AUTH", password]))
             connection.recv(1 << 16)
@@ -68,7 +68,7 @@ class Redis(Process):
         usual = ["--bind", "127.0.0.1", "--dir", self.folder, "--appendonly", "yes", "--appendfsync", "always"]
         port = [] if "--tls-port" in self.settings else ["--port", str(self.port)]
         self.run(*usual, "--repl-diskless-sync-delay", "0", "--save", "", *port, *self.settings)
-        until(self.answers, "Redis answers", 10)
+        until(self.answers, "Redis answers")
         return self
 
     def answers(self):
@@ -96,8 +96,14 @@ class Redis(Process):
     def saved(self):
         """Returns a copy of the server's files."""
         copy = self.folder.with_name(f"{self.folder.name}-saved")
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(self.folder, copy)
+
+        def is_copied():
+            shutil.rmtree(copy, ignore_errors=True)
+            # A rewrite of the log may replace files at this moment.
+            with contextlib.suppress(shutil.Error, FileNotFoundError):
+                return shutil.copytree(self.folder, copy)
+
+        until(is_copied, "the files of the server are copied")
         return copy
 
     def go_back(self, copy):
@@ -129,7 +135,7 @@ class Sentinels:
                 "sentinel down-after-milliseconds queue 600\nsentinel failover-timeout queue 5000\n"
             )
             watcher.run(file, "--sentinel")
-        until(self.is_settled, "the Sentinels know each other and the replica", 30)
+        until(self.is_settled, "the Sentinels know each other and the replica", 120)
         return self
 
     def is_settled(self):
@@ -145,7 +151,16 @@ class Sentinels:
         servers = [self.master, self.replica]
         return servers if f"\n{self.master.port}\r" in said else servers[::-1]
 
-    def settle(self, timeout_s=60):
+    def until_leader(self, server):
+        """Waits until the Sentinels report a server as master. A loaded machine makes them pause fail-overs for 30 s."""
+
+        def is_leader():
+            with contextlib.suppress(OSError):
+                return self.leader()[0] is server
+
+        until(is_leader, "the replica takes over", 180)
+
+    def settle(self, timeout_s=180):
         """Waits until all Sentinels report the same master and the other server is its replica; returns both."""
 
         def is_settled():

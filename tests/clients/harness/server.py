@@ -14,11 +14,11 @@ import requests
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 BINARY = Path(os.environ.get("ENTITYD_BIN", REPOSITORY / "target" / "release" / "entityd"))
-START_S = 30
+START_S = 90
 # Most tests would exceed the default limits. Tests of the limits set them with flags, which take precedence.
 LIMITS = ("RATE_LIMIT", "RATE_LIMIT_UPLOADS", "RATE_LIMIT_RESULTS", "RATE_LIMIT_FAILURES")
 UNLIMITED = {f"ENTITYD_{name}": "off" for name in LIMITS}
-STOP_S = 30
+STOP_S = 90
 
 
 def clean_environment():
@@ -79,6 +79,7 @@ class Server:
         command += ["--ops-listen", f"{self.host}:{self.ops_port}"]
         command += ["--data-dir", self.data, *self.flags]
         with self.log.open("ab") as log:
+            self.said_before = log.tell()
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment
             )
@@ -107,12 +108,19 @@ class Server:
             assert self.process.poll() is None, f"exited with {self.process.returncode}\n{self.tail()}"
             try:
                 verify = str(self.certificate) if self.certificate else True
-                if requests.get(f"{self.url}/status", timeout=2, verify=verify).status_code == 200:
+                if requests.get(f"{self.url}/status", timeout=2, verify=verify).status_code == 200 and self._has_said("no telemetry"):
                     return
             except OSError:
                 pass
             time.sleep(0.02)
         raise AssertionError(f"no answer within {START_S} s\n{self.tail()}")
+
+    def _has_said(self, words):
+        """Returns whether the log has the words since this start: the banner, which ends with these, is printed after the first
+        response, and the server is ready then."""
+        with self.log.open("rb") as log:
+            log.seek(self.said_before)
+            return words.encode() in log.read()
 
     def tail(self):
         """Returns the last lines of the server's log."""
@@ -133,13 +141,22 @@ class Server:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return int(fields[11]) + int(fields[12])
 
-    def wait_until_idle(self, quiet_s=1.0, timeout_s=120):
-        """Waits until the process has used almost no processor time for `quiet_s`."""
+    def processor_wait_s(self):
+        """Returns the time for which the threads of the process were ready to run, and other processes ran."""
+        waited = 0
+        for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
+            # A thread may end at this moment.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                waited += int((thread / "schedstat").read_text().split()[1])
+        return waited / 1e9
+
+    def wait_until_idle(self, quiet_s=1.0, timeout_s=300):
+        """Waits until the process has used almost no processor time for `quiet_s`, nor waited for a processor."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            before = self.cpu_ticks()
+            used, waited = self.cpu_ticks(), self.processor_wait_s()
             time.sleep(quiet_s)
-            if self.cpu_ticks() - before <= 2:
+            if self.cpu_ticks() - used <= 2 and self.processor_wait_s() - waited <= quiet_s / 2:
                 return
         raise AssertionError(f"still busy after {timeout_s} s")
 

@@ -33,7 +33,7 @@ class Caller:
             signer.add_auth(request)
         sent = dict(request.headers)
         sent.update(after or {})
-        connection = http.client.HTTPConnection(self.endpoint.host, timeout=20)
+        connection = http.client.HTTPConnection(self.endpoint.host, timeout=60)
         try:
             connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
             for name, value in sent.items():

@@ -7,7 +7,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
-WAIT_S = 90
+WAIT_S = 180
 
 
 class Proxy(contextlib.AbstractContextManager):
@@ -139,7 +139,7 @@ class Proxy(contextlib.AbstractContextManager):
         return Handler
 
 
-def until(what, done, limit_s=60):
+def until(what, done, limit_s=120):
     """Waits until `done` returns a true value; returns that value."""
     deadline = time.monotonic() + limit_s
     while not (answer := done()):

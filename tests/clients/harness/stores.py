@@ -21,7 +21,7 @@ NODE = Path(sys.prefix).with_name("node") / "node_modules"
 START_S = 60
 # The key of the object that names the owner of a bucket. It is never deleted.
 MARK = "entityd/owner"
-EMPTY_S = 30
+EMPTY_S = 90
 
 
 class Store(contextlib.AbstractContextManager):

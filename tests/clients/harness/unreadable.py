@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-MOUNTED_S = 20
+MOUNTED_S = 60
 
 
 @contextlib.contextmanager

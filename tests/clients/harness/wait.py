@@ -1,9 +1,9 @@
-"""Waiting for work that continues after a response."""
+"""Waiting for work that continues after a response. Limits are generous: other suites and compilers use the machine, too."""
 
 import time
 
 
-def until(condition, what, timeout_s=20):
+def until(condition, what, timeout_s=60):
     """Polls until `condition()` is true; returns its value."""
     deadline = time.monotonic() + timeout_s
     while True:

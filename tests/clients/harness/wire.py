@@ -4,7 +4,7 @@ import contextlib
 import socket
 import struct
 
-TIMEOUT_S = 30
+TIMEOUT_S = 60
 
 
 def head(path, token, headers):

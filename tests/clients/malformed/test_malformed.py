@@ -103,11 +103,11 @@ def test_json_with_damaged_bytes_never_breaks_the_server(api, server, form):
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)
         answer = post(project, bytes(damaged))
         if answer.status_code == 201:
-            # Still a valid upload, of other bytes: the next attempt needs another project.
+            # The upload is still valid, with other bytes, so the next attempt needs another project.
             project.delete()
             project = api.project("groups", blocking="blocks" in form)
         elif answer.status_code == 403:
-            # The damage has renamed the key that carries, or lacks, the blocks.
+            # The damage has renamed the member with the blocks, or has added such a member.
             assert_problem(answer, 403, "block")
         else:
             assert_problem(answer, 400)

@@ -9,6 +9,7 @@ import pytest
 from harness.api import Api
 from harness.nodes import LEASE_MS, cluster
 from harness.server import Server
+from harness.wait import until
 
 from harness import linkages
 
@@ -97,7 +98,7 @@ def test_a_worker_keeps_its_outcome_while_no_node_answers(tmp_path, seed, expect
             run = linkages.start(api, cases[0])
             time.sleep(0.3)
             node.kill()
-            time.sleep(1)
+            until(lambda: "cannot claim" in worker.said(), "the worker notices")
             node.__enter__()
             assert linkages.outcome(run, cases[0], 120) == answers[0]
-        assert "claiming jobs again" in worker.said() or "cannot claim" in worker.said()
+        worker.wait_until_said("claiming jobs again")

@@ -62,13 +62,16 @@ class Scene:
         self.steps[step if process.poll() is not None else "no step"] += 1
 
 
-def revive(node):
-    """Starts an API node until it serves, as a supervisor would: its engines may be unavailable."""
+def revive(node, may_abort=False):
+    """Starts an API node until it serves, as a supervisor would: its engines may be unavailable. With `may_abort`, it may
+    reach a breakpoint before it serves."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             return node.__enter__()
         except AssertionError:
+            if may_abort and node.process.returncode == -signal.SIGABRT:
+                return node
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
@@ -111,7 +114,7 @@ def kill_api_at_a_step(scene):
     node, step = scene.rng.choice(scene.nodes), scene.rng.choice(API_STEPS)
     node.kill()
     with changed(node, ENTITYD_BREAKPOINT=step):
-        revive(node)
+        revive(node, may_abort=True)
     yield
     scene.until_it_ends(node.process, step)
     node.kill()
@@ -205,24 +208,29 @@ def kill_redis(scene):
     """The master stays away until its replica has taken over."""
     leader, other = scene.engines.sentinels.settle()
     leader.kill()
-    until(lambda: scene.engines.sentinels.leader()[0] is other, "the replica takes over", 60)
+    scene.engines.sentinels.until_leader(other)
     scene.engines.sentinels.start(leader, other)
 
 
 def fail_over_redis(scene):
-    leader, _ = scene.engines.sentinels.settle()
+    _, other = scene.engines.sentinels.settle()
     watcher = scene.engines.sentinels.watchers[0]
+
+    def begins():
+        with contextlib.suppress(OSError):
+            return "OK" in ask(watcher.port, "SENTINEL", "FAILOVER", "queue")
+
     # A Sentinel refuses this for some seconds after another fail-over.
-    until(lambda: "OK" in ask(watcher.port, "SENTINEL", "FAILOVER", "queue"), "it begins", 60)
-    until(lambda: scene.engines.sentinels.leader()[0] is not leader, "the replica takes over", 60)
+    until(begins, "it begins", 180)
+    scene.engines.sentinels.until_leader(other)
 
 
 def split_redis(scene):
     """The old master answers again as a master for some seconds, beside the new one."""
-    leader, _ = scene.engines.sentinels.settle()
+    leader, other = scene.engines.sentinels.settle()
     leader.signal(signal.SIGSTOP)
     try:
-        until(lambda: scene.engines.sentinels.leader()[0] is not leader, "the replica takes over", 60)
+        scene.engines.sentinels.until_leader(other)
     finally:
         leader.signal(signal.SIGCONT)
     time.sleep(scene.rng.uniform(1, 5))
@@ -328,7 +336,7 @@ def test_faults_of_every_kind_change_no_answer(tmp_path, seed):
                 delete(run.project)
             print("\n".join(f"{kind.__name__:22} {done[kind.__name__]}" for kind in NODE_KINDS + ENGINE_KINDS))
             print("killed at", dict(scene.steps), "commits cut", engines.cutter.cuts, "packets lost", link and link.lost)
-            until(lambda: dead_jobs(nodes[0]) == [], "no job was given up")
+            until(lambda: has_no_dead_jobs(nodes[0]), "no job was given up")
             left = lambda: [key for key in engines.store.keys_in("internal") if "/projects/" in key]
             until(lambda: not left(), "the objects of deleted projects go", 120)
 
@@ -351,8 +359,10 @@ def counted_once(engines, run):
     assert (state, comparisons) == ("completed", total), found
 
 
-def dead_jobs(node):
-    return node.admin("GET", "queue/jobs", params={"state": "dead"})["jobs"]
+def has_no_dead_jobs(node):
+    # The queue may still recover from the last fault.
+    with contextlib.suppress(AssertionError, OSError):
+        return node.admin("GET", "queue/jobs", params={"state": "dead"})["jobs"] == []
 
 
 def test_attempts_are_counted_although_the_queue_is_lost_after_each(tmp_path, seed):
@@ -364,7 +374,8 @@ def test_attempts_are_counted_although_the_queue_is_lost_after_each(tmp_path, se
             run = linkages.start(api, case)
             said = lambda words: node.log.read_text(errors="replace").count(words)
             for attempt in (1, 2):
-                until(lambda: said("job failed and is tried again") == attempt, "an attempt fails", 60)
+                until(lambda: said("job failed and will be retried") >= attempt, "an attempt fails", 120)
                 ask(engines.sentinels.leader()[0].port, "FLUSHALL")
-            until(lambda: run.get_status().json()["state"] == "error", "the run has failed", 60)
-            assert said("job failed and is tried again") == 2 and said("job failed for good") == 1
+            until(lambda: run.get_status().json()["state"] == "error", "the run has failed", 120)
+            until(lambda: said("job failed and will not be retried"), "it is logged")
+            assert said("job failed and will be retried") == 2 and said("job failed and will not be retried") == 1

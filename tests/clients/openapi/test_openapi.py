@@ -60,7 +60,7 @@ thorough = settings(
 @schema.parametrize()
 @thorough
 def test_requests_without_a_project(case, server):
-    case.call_and_validate(base_url=base_url(case, server), checks=CHECKS)
+    case.call_and_validate(base_url=base_url(case, server), checks=CHECKS, timeout=120)
 
 
 @schema.parametrize()
@@ -77,7 +77,7 @@ def test_requests_with_a_project_and_its_token(case, server, api):
     uploading = case.operation.path.endswith(("clks", "upload", "{upload_id}"))
     token = project.update_tokens[0] if uploading else project.token
     case.headers = {**(case.headers or {}), "Authorization": token}
-    case.call_and_validate(base_url=base_url(case, server), checks=CHECKS)
+    case.call_and_validate(base_url=base_url(case, server), checks=CHECKS, timeout=120)
 
 
 def base_url(case, server):

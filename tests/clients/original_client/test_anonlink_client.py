@@ -170,7 +170,7 @@ def test_the_library_behind_the_commands(client, folder):
     described = rest.project_get_description(talk.project, talk.token)
     assert described["parties_contributed"] == 2 and described["error"] is False
     assert described["schema"] == json.loads((folder / "schema.json").read_text())
-    status = rest.wait_for_run(talk.project, talk.run["run_id"], talk.token, timeout=60, update_period=0.05)
+    status = rest.wait_for_run(talk.project, talk.run["run_id"], talk.token, timeout=180, update_period=0.05)
     assert status["state"] == "completed" and status["stages"] == 3
     with pytest.raises(ServiceError) as refused:
         rest.project_get_description(talk.project, "0" * 48)

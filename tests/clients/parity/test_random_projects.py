@@ -89,7 +89,7 @@ def write(folder, linkage, party):
 def link(files, threshold, result, shape, *flags):
     command = [BINARY, "link", *files, "--threshold", repr(threshold), "--result", result, "--format", shape, *flags]
     done = subprocess.run(
-        command, capture_output=True, timeout=60, check=False, text=True, env=clean_environment()
+        command, capture_output=True, timeout=180, check=False, text=True, env=clean_environment()
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -107,7 +107,7 @@ def test_the_link_command_reads_binary_files_and_writes_tables(tmp_path):
     command = [BINARY, "link", *files, "--encoding-bytes", str(size), "--threshold", repr(linkage.threshold)]
     target = tmp_path / "scores.csv"
     command += ["--result", "scores", "--format", "csv", "-o", target]
-    subprocess.run(command, check=True, timeout=60, env=clean_environment())
+    subprocess.run(command, check=True, timeout=180, env=clean_environment())
     with target.open(newline="") as table:
         rows = list(csv.reader(table))
     expected = [[*left, *right, score] for left, right, score in answer(linkage).scores()]

@@ -88,7 +88,7 @@ def run(endpoint, tmp_path):
 
     def call(*command):
         done = subprocess.run(
-            [str(word) for word in command], env=environment, cwd=tmp_path, capture_output=True, timeout=120
+            [str(word) for word in command], env=environment, cwd=tmp_path, capture_output=True, timeout=300
         )
         assert done.returncode == 0, (command, done.stdout.decode(), done.stderr.decode())
         return done.stdout.decode()

@@ -235,7 +235,7 @@ def test_unsupported_operations_are_refused(caller, bucket):
 def test_interrupted_uploads_leave_nothing(server, bucket, caller):
     before = server.payload_files()
     caller.call("PUT", f"/{bucket}/k", bytes(5_000_000), length=6_000_000)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while server.payload_files() != before:
         assert time.monotonic() < deadline, server.payload_files()
         time.sleep(0.05)

@@ -205,13 +205,13 @@ def test_ten_thousand_keys_in_pages(s3, bucket, endpoint):
 def test_presigned_urls(s3, bucket):
     where = {"Bucket": bucket, "Key": "a key"}
     url = s3.generate_presigned_url("put_object", Params=where, ExpiresIn=60)
-    assert requests.put(url, data=b"content", timeout=10).status_code == 200
+    assert requests.put(url, data=b"content", timeout=60).status_code == 200
     url = s3.generate_presigned_url("get_object", Params=where, ExpiresIn=60)
-    assert requests.get(url, timeout=10).content == b"content"
-    assert requests.get(url, headers={"Range": "bytes=1-3"}, timeout=10).content == b"ont"
-    assert requests.put(url, data=b"other", timeout=10).status_code == 403
+    assert requests.get(url, timeout=60).content == b"content"
+    assert requests.get(url, headers={"Range": "bytes=1-3"}, timeout=60).content == b"ont"
+    assert requests.put(url, data=b"other", timeout=60).status_code == 403
     changed = url.replace("a%20key", "another")
-    assert "SignatureDoesNotMatch" in requests.get(changed, timeout=10).text
+    assert "SignatureDoesNotMatch" in requests.get(changed, timeout=60).text
 
 
 def test_checksums_are_kept_and_verified(s3, bucket):
@@ -294,11 +294,11 @@ def test_object_headers_are_returned(s3, bucket):
                 refused(code, call, **where, IfUnmodifiedSince=modified)
     other = {"ResponseContentType": "a/b", "ResponseContentDisposition": "inline", "ResponseCacheControl": "no-store"}
     url = s3.generate_presigned_url("get_object", Params={**where, **other})
-    headers = requests.get(url, timeout=10).headers
+    headers = requests.get(url, timeout=60).headers
     assert (headers["Content-Type"], headers["Content-Disposition"]) == ("a/b", "inline")
 
 
-# Of 5 MiB of zeros, of "end", and of both together.
+# The checksums of 5 MiB of zeros, of "end", and of both together.
 CHECKSUMS = {
     ("CRC32C", "FULL_OBJECT"): ("zqsFQg==", "r8FdIg==", "QSFoDg=="),
     ("CRC32C", "COMPOSITE"): ("zqsFQg==", "r8FdIg==", "NXbvPA==-2"),

@@ -146,7 +146,7 @@ def first_line(endpoint, request, body_length):
     lines += [f"Content-Length: {body_length}", "Expect: 100-continue"]
     path = request.url.removeprefix(endpoint.url)
     head = "\r\n".join([f"{request.method} {path} HTTP/1.1", *lines, "", ""])
-    with socket.create_connection((endpoint.server.host, endpoint.server.s3_port), timeout=20) as talk:
+    with socket.create_connection((endpoint.server.host, endpoint.server.s3_port), timeout=60) as talk:
         talk.sendall(head.encode())
         return talk.makefile("rb").readline()
 
@@ -205,7 +205,7 @@ def test_a_signature_is_checked_for_the_host_that_a_trusted_proxy_names(tmp_path
         def call(host, **headers):
             request = AWSRequest("GET", f"http://{host}/", headers={"Host": host})
             S3SigV4Auth(keys, "s3", "eu-north-1").add_auth(request)
-            connection = http.client.HTTPConnection(server.host, server.s3_port, timeout=20)
+            connection = http.client.HTTPConnection(server.host, server.s3_port, timeout=60)
             sent = {**request.headers, "Host": "10.0.0.7:8852"}
             sent.update({name.replace("_", "-"): value for name, value in headers.items()})
             connection.request("GET", "/", headers=sent)

@@ -19,7 +19,7 @@ def call(tmp_path):
         def call(method, host, path, body=b""):
             request = AWSRequest(method, f"http://{host}{path}", data=body, headers={"Host": host})
             S3SigV4Auth(keys, "s3", "us-east-1").add_auth(request)
-            connection = http.client.HTTPConnection(server.host, server.s3_port, timeout=10)
+            connection = http.client.HTTPConnection(server.host, server.s3_port, timeout=60)
             try:
                 connection.request(method, path, body, dict(request.headers))
                 answer = connection.getresponse()

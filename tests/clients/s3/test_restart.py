@@ -28,7 +28,7 @@ def test_parts_outlive_the_process_and_a_lost_index_deletes_no_file(tmp_path, cl
     for _ in range(2):
         command = [BINARY, "serve", "--data-dir", server.data, "--listen", "127.0.0.1:0"]
         command += ["--s3-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]
-        refused = subprocess.run(command, capture_output=True, text=True, timeout=30, env=server.environment)
+        refused = subprocess.run(command, capture_output=True, text=True, timeout=120, env=server.environment)
         assert refused.returncode != 0
         sentence = refused.stderr.strip().splitlines()[-1]
         assert "buckets.db" in sentence and "from one backup" in sentence, sentence

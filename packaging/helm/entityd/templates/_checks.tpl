@@ -72,7 +72,7 @@
 {{- end -}}
 {{- end -}}
 {{- with .Values.database -}}
-{{- if and (not .url) (or .existingSecret .caSecret) -}}
+{{- if and (not .url) (or .existingSecret .caSecret .clientCertSecret) -}}
 {{- fail "database has a Secret and no url: give database.url, such as postgres://user@host/name?sslmode=verify-full" -}}
 {{- end -}}
 {{- if regexMatch "^[a-z-]+://[^/@]*:[^/@]*@" .url -}}
@@ -80,7 +80,7 @@
 {{- end -}}
 {{- end -}}
 {{- with .Values.queue -}}
-{{- if and (not .url) (or .existingSecret .caSecret) -}}
+{{- if and (not .url) (or .existingSecret .caSecret .clientCertSecret) -}}
 {{- fail "queue has a Secret and no url: give queue.url, such as redis://host:6379/0" -}}
 {{- end -}}
 {{- if regexMatch "^[a-z-]+://[^/@]*:[^/@]*@" .url -}}
@@ -104,10 +104,11 @@
       "tls" "tls.mode" "tls_cert" "tls" "tls_key" "tls" "tls_client_ca" "tls.clientCaSecret" "drain_timeout_ms" "drainTimeoutSeconds"
       "objects" "objectStore.location" "objects_endpoint" "objectStore.endpoint" "objects_region" "objectStore.region"
       "external_uploads" "uploads.enabled" "upload_bucket" "uploads.bucket" "upload_endpoint" "uploads.endpoint" "upload_secure" "uploads.secure"
-      "database" "database.url" "database_password_file" "database.existingSecret" "database_ca_file" "database.caSecret" "queue" "queue.url" "queue_password_file" "queue.existingSecret" "queue_ca" "queue.caSecret" "trusted_proxies" "ingress.trustedProxies" "role" "cluster.enabled" "worker_listen" "cluster" "join" "cluster" "join_token_file" "cluster.existingSecret" "join_ca" "tls" -}}
+      "database" "database.url" "database_password" "database.existingSecret" "database_password_file" "database.existingSecret" "database_ca_file" "database.caSecret" "database_cert_file" "database.clientCertSecret" "database_key_file" "database.clientCertSecret" "queue" "queue.url" "queue_password" "queue.existingSecret" "queue_password_file" "queue.existingSecret" "queue_ca" "queue.caSecret" "queue_cert" "queue.clientCertSecret" "queue_key" "queue.clientCertSecret" "trusted_proxies" "ingress.trustedProxies" "role" "cluster.enabled" "worker_listen" "cluster" "join" "cluster" "join_token_file" "cluster.existingSecret" "join_ca" "tls" -}}
+{{- $known := .Files.Get "files/settings.txt" | splitList "\n" -}}
 {{- range $name, $_ := .Values.settings -}}
-{{- if not (regexMatch "^[a-z][a-z0-9_]*$" $name) -}}
-{{- fail (printf "settings.%s is not the name of a setting, such as lease_ms; config/all.toml lists them" $name) -}}
+{{- if or (not $name) (not (has $name $known)) -}}
+{{- fail (printf "settings.%s is not the name of a setting of this version, such as lease_ms; config/all.toml lists them" $name) -}}
 {{- end -}}
 {{- if hasKey $owned $name -}}
 {{- fail (printf "settings.%s has a value of its own: set %s instead" $name (index $owned $name)) -}}

@@ -127,11 +127,19 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if .url }}{{ $_ := set $out "ENTITYD_DATABASE" .url }}{{ end -}}
 {{- if .existingSecret }}{{ $_ := set $out "ENTITYD_DATABASE_PASSWORD_FILE" "/secrets/database/password" }}{{ end -}}
 {{- if .caSecret }}{{ $_ := set $out "ENTITYD_DATABASE_CA_FILE" "/secrets/database-ca/ca.crt" }}{{ end -}}
+{{- if .clientCertSecret -}}
+{{- $_ := set $out "ENTITYD_DATABASE_CERT_FILE" "/secrets/database-cert/tls.crt" -}}
+{{- $_ := set $out "ENTITYD_DATABASE_KEY_FILE" "/secrets/database-cert/tls.key" -}}
+{{- end -}}
 {{- end -}}
 {{- with .Values.queue -}}
 {{- if .url }}{{ $_ := set $out "ENTITYD_QUEUE" .url }}{{ end -}}
 {{- if .existingSecret }}{{ $_ := set $out "ENTITYD_QUEUE_PASSWORD_FILE" "/secrets/queue/password" }}{{ end -}}
 {{- if .caSecret }}{{ $_ := set $out "ENTITYD_QUEUE_CA" "/secrets/queue-ca/ca.crt" }}{{ end -}}
+{{- if .clientCertSecret -}}
+{{- $_ := set $out "ENTITYD_QUEUE_CERT" "/secrets/queue-cert/tls.crt" -}}
+{{- $_ := set $out "ENTITYD_QUEUE_KEY" "/secrets/queue-cert/tls.key" -}}
+{{- end -}}
 {{- end -}}
 {{- if .Values.cluster.enabled -}}
 {{- $_ := set $out "ENTITYD_ROLE" "api" -}}

@@ -18,7 +18,7 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{/* Probes of the listener for operations, which answers from the first moment of a start to the end of a drain. */}}
+{{/* Probes of the operations listener, which answers from the first moment of a start to the end of a drain. */}}
 {{- define "entityd.probes" -}}
 {{- $scheme := ternary "HTTP" "HTTPS" (eq .Values.tls.mode "off") -}}
 startupProbe:

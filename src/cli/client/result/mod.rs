@@ -30,7 +30,7 @@ use crate::cli::own::{Own, Reading};
 use crate::cli::progress::Progress;
 use crate::cli::table::TableArguments;
 
-/// The longest silence of a server in the middle of a result.
+/// The longest time without data in the middle of a download.
 const SILENCE: Duration = Duration::from_mins(2);
 /// The maximum number of attempts of a download.
 const ATTEMPTS: u32 = 3;
@@ -56,18 +56,18 @@ enum Action {
 /// dataset are joined to the rows of its CSV, so that the result has ids: `--with 0=left.csv --with 1=right.csv --id
 /// patient_id`. The CSV must be the one that was encoded, without the rows that encoding left out.
 ///
-/// A party of a `permutations` project gives its receipt token and its CSV: the rows come in their new order. With the
-/// analyst's mask in --mask only rows with a match are written, and then row N of both parties is the same person.
+/// A party of a `permutations` project gives its receipt token and its CSV, and gets the rows in their new order. With
+/// the analyst's mask in --mask, only rows with a match are written, and row N of both parties is the same person.
 #[derive(Debug, Args)]
 #[command(after_help = CODES)]
 struct Get {
     #[command(flatten)]
     run: Which,
-    /// Form of the result [default: json; csv with --with]
+    /// Format of the result [default: json; csv with --with]
     #[arg(long, value_enum)]
     format: Option<Form>,
-    /// Also fetch the scores within each group, of a run that was created with --scores: in JSON a member `scores`
-    /// beside `groups`, in CSV a line for each pair, in NDJSON a line with the pairs of each group
+    /// Also fetch the scores within each group. The run must have been created with --scores. JSON gets a member
+    /// `scores` beside `groups`, CSV a line for each pair, and NDJSON a line with the pairs of each group
     #[arg(long, conflicts_with = "mask")]
     scores: bool,
     /// Write to this file, which appears when it is complete, instead of standard output
@@ -79,7 +79,7 @@ struct Get {
     /// CSV of dataset N, counted from 0 [default N: the dataset of the profile's party]. May be repeated
     #[arg(long, value_name = "[N=]DATA.csv")]
     with: Vec<String>,
-    /// Column with the ids: one for all files, or one for each file in their order
+    /// Column with the ids: one for all files, or one for each file in order
     #[arg(long, value_name = "COLUMN", requires = "with")]
     id: Vec<String>,
     /// Mask of the run, in JSON, as the analyst receives it
@@ -105,7 +105,7 @@ impl Get {
     fn check(&self) -> Result<(), Failure> {
         let usage = |text: &str| Err(Failure::Usage(text.to_owned()));
         if self.form() == Form::Json && !self.with.is_empty() {
-            return usage("--with: ids are written as csv or ndjson");
+            return usage("--with: ids can be written only as csv or ndjson");
         }
         if self.id.len() > 1 && self.id.len() != self.with.len() {
             return usage("--id: give one column for all files, or one for each --with");
@@ -120,7 +120,7 @@ impl Get {
         self.format.unwrap_or(if self.with.is_empty() { Form::Json } else { Form::Csv })
     }
 
-    /// Returns the member of the result that is read.
+    /// Returns the member of the result to read.
     const fn member(&self) -> Member {
         if self.scores { Member::GroupScores } else { Member::First }
     }
@@ -131,18 +131,18 @@ impl Get {
             Watching { session, path: path.clone(), is_quiet: true }.to_its_end(None).await?;
         }
         let mut progress = Progress::new();
-        let destination = Destination::open(self.output.as_deref(), &Unfinished::default())?;
+        let destination = Destination::open(self.output.as_deref(), Unfinished::default())?;
         let mut result = fetch(session, &path, self.scores, &mut progress).await?;
         let mut out = BufWriter::new(destination);
         if self.scores && !starts_with(&mut result, self.member(), Kind::GroupScores)? {
             return Err(Failure::Failed(
-                "--scores: the server has sent the groups without their scores; it does not know them"
+                "--scores: the server has sent the groups without scores; it does not support scores within groups"
                     .to_owned(),
             ));
         }
         if self.form() == Form::Json {
+            progress.hide();
             io::copy(&mut result, &mut out).map_err(|error| Failure::output(&error))?;
-            progress.finish();
             return finish(out);
         }
         let is_partys = starts_with(&mut result, self.member(), Kind::Permutation)?;
@@ -151,11 +151,10 @@ impl Get {
         } else {
             self.convert(&result, session, out, &mut progress)?
         };
-        progress.finish();
         finish(out)
     }
 
-    /// Writes elements, with ids where a CSV is given.
+    /// Writes the result as CSV or NDJSON, with ids for the datasets whose CSV is given.
     fn convert(
         &self,
         result: &File,
@@ -164,10 +163,10 @@ impl Get {
         progress: &mut Progress,
     ) -> Result<BufWriter<Destination>, Failure> {
         if !self.with.is_empty() && self.id.is_empty() {
-            return Err(Failure::Usage("--with: name the column with the ids with --id".to_owned()));
+            return Err(Failure::Usage("--with: give the column of the ids with --id".to_owned()));
         }
         if self.mask.is_some() {
-            return Err(Failure::Usage("--mask belongs to the permutation of a party".to_owned()));
+            return Err(Failure::Usage("--mask is only for the permutation of a party".to_owned()));
         }
         let mut ids = BTreeMap::new();
         for (number, text) in self.with.iter().enumerate() {
@@ -177,6 +176,7 @@ impl Get {
                 return Err(Failure::Usage(format!("--with: dataset {dataset} has two files")));
             }
         }
+        progress.hide();
         let mut writer = Writer::new(self.form(), ids, out);
         match read::read(BufReader::new(result), self.member(), &mut writer) {
             Ok(_) => Ok(writer.out),
@@ -194,19 +194,22 @@ impl Get {
     ) -> Result<BufWriter<Destination>, Failure> {
         let [text] = self.with.as_slice() else {
             return Err(Failure::Usage(
-                "--with: a permutation belongs to the one CSV of the party".to_owned(),
+                "--with: give exactly one CSV, that of the party, for a permutation".to_owned(),
             ));
         };
         if self.form() != Form::Csv {
-            return Err(Failure::Usage("--format: rows in their new order are written as csv".to_owned()));
+            return Err(Failure::Usage(
+                "--format: rows in their new order can be written only as csv".to_owned(),
+            ));
         }
-        // The receipt token has decided whose permutation it is; the number is not needed.
+        // The receipt token determines the party, so the number is not needed.
         let path = numbered(text, session).map_or_else(|_| PathBuf::from(text), |(_, path)| path);
         let refused = |said: String| Failure::Input(format!("the permutation: {said}"));
         let mut places = Numbers::default();
         read::read(BufReader::new(result), Member::First, &mut places).map_err(refused)?;
         let mask = self.mask.as_deref().map(reorder::mask).transpose()?;
         let own = Own::read(&path, &self.reading(0), progress)?;
+        progress.hide();
         let order = reorder::order(&places.numbers, &own, mask.as_deref()).map_err(refused)?;
         let written = reorder::write(&order, &own, mask.as_deref(), !self.id.is_empty(), &mut out);
         written.map_err(|error| Failure::output(&error))?;
@@ -231,7 +234,7 @@ fn numbered(text: &str, session: &Session) -> Result<(u64, PathBuf), Failure> {
     }
 }
 
-/// Downloads a result to a file without a name, again from the beginning if the connection breaks.
+/// Downloads a result to an unnamed file. Starts again from the beginning if the connection breaks.
 async fn fetch(
     session: &Session,
     run: &str,
@@ -261,7 +264,7 @@ async fn fetch(
             Err(Broken::Local(error)) => return Err(Failure::because(&error)),
             Err(Broken::Connection(why)) if attempt >= ATTEMPTS => {
                 return Err(Failure::Failed(format!(
-                    "the connection broke {ATTEMPTS} times within the result: {why}"
+                    "the connection broke {ATTEMPTS} times during the download: {why}"
                 )));
             }
             Err(Broken::Connection(_)) => attempt += 1,
@@ -269,7 +272,7 @@ async fn fetch(
     }
 }
 
-/// Refuses a file that is not a whole JSON object: a page of a proxy, or a truncated result without a declared
+/// Rejects a file that is not a whole JSON object, such as a page of a proxy, or a truncated result without a declared
 /// length.
 fn check(result: &File, base: &str, asked: &Asked) -> Result<(), Failure> {
     let mut ends = [[0; 512]; 2];
@@ -282,7 +285,7 @@ fn check(result: &File, base: &str, asked: &Asked) -> Result<(), Failure> {
         return Err(refusal::no_json(base, None, first, asked));
     }
     if !last.ends_with(b"}") {
-        return Err(Failure::Failed(format!("{}: the result of {base} is cut off", asked.act)));
+        return Err(Failure::Failed(format!("{}: the result of {base} is truncated", asked.act)));
     }
     Ok(())
 }
@@ -300,7 +303,7 @@ async fn download(mut response: Response, progress: &mut Progress) -> Result<Fil
     progress.show("fetching the result", 0.0);
     loop {
         let next = timeout(SILENCE, response.chunk()).await;
-        let next = next.map_err(|_| Broken::Connection("the server sends nothing more".to_owned()))?;
+        let next = next.map_err(|_| Broken::Connection("the server has stopped sending".to_owned()))?;
         let piece =
             next.map_err(|error| Broken::Connection(crate::telemetry::chain(&error.without_url())))?;
         let Some(piece) = piece else { break };
@@ -311,7 +314,7 @@ async fn download(mut response: Response, progress: &mut Progress) -> Result<Fil
     out.into_inner().map_err(|error| Broken::Local(error.into_error()))
 }
 
-/// Returns whether the elements of a result are of this kind; leaves the file at its beginning.
+/// Returns whether the elements of a result are of this kind, and rewinds the file.
 fn starts_with(result: &mut File, member: Member, kind: Kind) -> Result<bool, Failure> {
     struct First(Option<Kind>);
     impl read::Sink for First {

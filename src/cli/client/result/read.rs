@@ -1,4 +1,4 @@
-//! Reads a result as a stream, however the server has laid out its JSON.
+//! Reads a result as a stream, regardless of the layout of its JSON.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::io::Read;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// A record: the number of its dataset, and its own number there.
+/// A record: the number of its dataset, and its number in the dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Record(pub(super) u64, pub(super) u64);
 
@@ -20,7 +20,7 @@ pub(super) enum Element {
     GroupScores(Vec<(Record, Record, f64)>),
     /// A row of a mask: 1 or 0.
     Match(u64),
-    /// The new place of a row.
+    /// The new position of a row.
     Place(u64),
 }
 
@@ -37,7 +37,7 @@ pub(super) enum Kind {
 /// The member of a result whose elements are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Member {
-    /// The first one that is a result.
+    /// The first member that is a result.
     First,
     /// The scores within the groups.
     GroupScores,
@@ -56,25 +56,25 @@ impl Member {
     }
 }
 
-/// Takes the elements of a result, in order.
+/// Receives the elements of a result, in order.
 pub(super) trait Sink {
-    /// Begins a result.
+    /// Receives the kind of the result, before its elements.
     ///
     /// # Errors
-    /// The errors of the output.
+    /// A message, if the output fails or the kind is the wrong one.
     fn begin(&mut self, kind: Kind) -> Result<(), String>;
 
-    /// Takes the next element.
+    /// Receives the next element.
     ///
     /// # Errors
-    /// The error of the output, or of an element that does not fit.
+    /// A message, if the output fails or the element is of the wrong kind.
     fn element(&mut self, element: Element) -> Result<(), String>;
 }
 
-/// Reads a result, and hands on its elements. Returns its kind.
+/// Reads a result and passes its elements to the sink. Returns the kind of the result.
 ///
 /// # Errors
-/// A sentence: the error of the sink, or that this is not a result.
+/// The message of the sink, or a message that says that this is not a result.
 pub(super) fn read(json: impl Read, member: Member, sink: &mut impl Sink) -> Result<Kind, String> {
     let sink = RefCell::new((sink, None));
     let mut deserializer = serde_json::Deserializer::from_reader(json);
@@ -87,7 +87,7 @@ pub(super) fn read(json: impl Read, member: Member, sink: &mut impl Sink) -> Res
     })
 }
 
-/// A sink, and the error with which it refused an element.
+/// A sink, and the error with which it rejected an element.
 type Shared<'a, S> = RefCell<(&'a mut S, Option<String>)>;
 
 fn refused<S, E: Error>(sink: &Shared<'_, S>, done: Result<(), String>) -> Result<(), E> {

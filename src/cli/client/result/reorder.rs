@@ -23,7 +23,7 @@ impl Sink for Numbers {
         match kind {
             Kind::Permutation | Kind::Mask => Ok(()),
             Kind::Groups | Kind::Scores | Kind::GroupScores => Err(
-                "it has no permutation; --id and the numbers of the datasets give ids to groups and scores"
+                "it is not a permutation; for ids in groups and scores, give --id and the numbers of the datasets"
                     .to_owned(),
             ),
         }
@@ -37,7 +37,7 @@ impl Sink for Numbers {
     }
 }
 
-/// Reads a mask that the analyst has handed on.
+/// Reads a mask that the party has received from the analyst.
 pub(super) fn mask(path: &Path) -> Result<Vec<u64>, Failure> {
     let refused = |problem: &str| Failure::Input(format!("--mask {}: {problem}", path.display()));
     let file = std::fs::File::open(path).map_err(|error| cannot_read(path, &error))?;
@@ -50,16 +50,16 @@ pub(super) fn mask(path: &Path) -> Result<Vec<u64>, Failure> {
     Ok(found.numbers)
 }
 
-/// Returns the row at each new place: the inverse of the server's answer, which gives the new place of each
-/// row.
+/// Returns the row at each new position. This is the inverse of the server's permutation, which holds the new
+/// position of each row.
 pub(super) fn order(places: &[u64], own: &Own, mask: Option<&[u64]>) -> Result<Vec<u64>, String> {
     let rows = places.len();
     if own.rows() != rows as u64 {
-        return Err(format!("it has {rows} rows, and the CSV has {}: is it the right file?", own.rows()));
+        return Err(format!("it has {rows} rows, but the CSV has {}: is it the right file?", own.rows()));
     }
-    // The larger of the two parties has rows after the end of the mask, which match none.
+    // The mask has as many rows as the smaller dataset. Rows of the larger one after its end have no match.
     if let Some(mask) = mask.filter(|mask| mask.len() > rows) {
-        return Err(format!("it has {rows} rows, and the mask has {}: is it of the same run?", mask.len()));
+        return Err(format!("it has {rows} rows, but the mask has {}: is it of the same run?", mask.len()));
     }
     let mut order = vec![u64::MAX; rows];
     for (row, place) in (0..).zip(places) {
@@ -72,8 +72,8 @@ pub(super) fn order(places: &[u64], own: &Own, mask: Option<&[u64]>) -> Result<V
     Ok(order)
 }
 
-/// Writes the rows in their new order; with a mask, only the rows that have a match. With ids a line has the new row,
-/// the record and its id; else it is the row of the CSV.
+/// Writes the rows in their new order; with a mask, only the rows that have a match. With ids, a line holds the new
+/// row, the record and its id. Without ids, a line is the row of the CSV.
 pub(super) fn write(
     order: &[u64],
     own: &Own,

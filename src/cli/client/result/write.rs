@@ -1,4 +1,4 @@
-//! Writes a result as CSV or NDJSON, with the ids of records where they are known.
+//! Writes a result as CSV or NDJSON, with the ids of records if they are known.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
@@ -12,10 +12,10 @@ use crate::cli::exit::Failure;
 use crate::cli::own::Own;
 use crate::cli::quoting::quoted;
 
-/// The form of a result.
+/// The format of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Form {
-    /// As the server answers
+    /// As returned by the server
     Json,
     /// A line for each record of a group, each pair or each row
     Csv,
@@ -26,7 +26,7 @@ pub(super) enum Form {
 /// Writes the elements of a result.
 pub(super) struct Writer {
     pub(super) form: Form,
-    /// The ids of the records of a dataset.
+    /// The ids of records, by dataset.
     pub(super) ids: BTreeMap<u64, Own>,
     pub(super) out: BufWriter<Destination>,
     /// The number of elements so far.
@@ -39,7 +39,7 @@ impl Writer {
         Self { form, ids, out, count: 0, failed: None }
     }
 
-    /// Returns the failure of a download: the error of writing the output, if there was one, or else `said`, about
+    /// Returns the failure of writing a result: the error of the output, if there was one, or else `said`, a message about
     /// the result.
     pub(super) fn failure(&mut self, said: &str) -> Failure {
         match self.failed.take() {
@@ -58,7 +58,7 @@ impl Writer {
         })
     }
 
-    /// Returns the id of a record; `None` if its dataset has none.
+    /// Returns the id of a record; `None` if there are no ids for its dataset.
     fn id(&self, Record(dataset, record): Record) -> Result<Option<String>, String> {
         let Some(own) = self.ids.get(&dataset) else { return Ok(None) };
         let missing = || {
@@ -124,7 +124,7 @@ impl Sink for Writer {
     fn begin(&mut self, kind: Kind) -> Result<(), String> {
         let has_ids = !self.ids.is_empty();
         if has_ids && matches!(kind, Kind::Mask | Kind::Permutation) {
-            return Err("--id gives ids to groups, scores and permutations of one party alone".to_owned());
+            return Err("--id is for groups, scores and the permutation of one party".to_owned());
         }
         if self.form != Form::Csv {
             return Ok(());

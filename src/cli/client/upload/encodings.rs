@@ -1,20 +1,16 @@
-//! The file to upload: read and checked before anything is sent.
+//! The file to upload, which is read and checked before anything is sent.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
 
 use base64_simd::STANDARD;
-use serde::Deserialize;
-use serde_json::Value;
 
 use crate::cli::exit::{Failure, OrFail};
 use crate::cli::packed;
-use crate::cli::table::cannot_read;
+use crate::cli::record_blocks::Blocks;
 use crate::linkage::encoding::json::{self, Expected, Received};
 use crate::linkage::encoding::{Error, Rejection, Summary, binary};
-use crate::system::permission::explained;
 use crate::telemetry::chain;
 
 /// The maximum number of records a file may have.
@@ -25,23 +21,20 @@ pub(super) struct Encodings {
     pub(super) summary: Summary,
     /// Rows of bytes.
     rows: File,
-    /// The file as JSON, if it has blocks in it.
+    /// The file, if it is JSON with blocks.
     json: Option<File>,
 }
 
-/// A body: the file that is read from its beginning, and its length.
+/// The body of a request: a file at its beginning, and its length.
 pub(super) struct Body {
     pub(super) file: File,
     pub(super) bytes: u64,
 }
 
-/// The blocks of each record.
-pub(super) struct Blocks(BTreeMap<u32, Vec<String>>);
-
 impl Encodings {
-    /// Reads the file at `path`, unpacked if it is compressed; rows of bytes have `encoding_bytes` each.
+    /// Reads the file at `path`, which may be compressed. Rows of bytes have `encoding_bytes` bytes each.
     pub(super) fn read(path: &Path, encoding_bytes: Option<u32>) -> Result<Self, Failure> {
-        let unpacked = open(path)?;
+        let unpacked = packed::open(path)?;
         let explain = |error: &Error| {
             let text = format!("{}: {}", path.display(), chain(error));
             match error {
@@ -116,60 +109,20 @@ impl Encodings {
     }
 }
 
-impl Blocks {
-    /// Reads blocks as `entityd block` and anonlink-client write them; a record that is not listed is in no block.
-    pub(super) fn read(path: &Path, records: u32) -> Result<Self, Failure> {
-        #[derive(Deserialize)]
-        struct File {
-            blocks: BTreeMap<String, Vec<Value>>,
+/// Returns the blocks as a file for the object store: every record is listed.
+pub(super) fn blocks_file(blocks: &Blocks, records: u32) -> Result<Body, Failure> {
+    let write = || -> io::Result<File> {
+        let mut out = BufWriter::new(tempfile::tempfile()?);
+        out.write_all(b"{\"blocks\":{")?;
+        for record in 0..records {
+            let comma = if record == 0 { "" } else { "," };
+            let names = serde_json::to_string(blocks.of(record)).map_err(io::Error::from)?;
+            write!(out, "{comma}\"{record}\":{names}")?;
         }
-        let refused = |problem: String| Failure::Input(format!("--blocks {}: {problem}", path.display()));
-        let read: File = serde_json::from_reader(BufReader::new(open(path)?)).map_err(|error| {
-            // The parser's message may quote a block.
-            let (line, column) = (error.line(), error.column());
-            refused(format!(
-                "line {line}, column {column}: this is no JSON of the form {{\"blocks\": {{\"0\": [...]}}}}"
-            ))
-        })?;
-        let mut blocks = BTreeMap::new();
-        for (key, names) in read.blocks {
-            let record = key.parse().ok().filter(|record| *record < records);
-            let record = record.ok_or_else(|| {
-                refused(format!(
-                    "`blocks` has a record that is none of the {records} encodings, which count from 0"
-                ))
-            })?;
-            let names = names.into_iter().map(|name| match name {
-                Value::String(name) => Ok(name),
-                Value::Number(name) => Ok(name.to_string()),
-                _ => Err(refused(format!(
-                    "`blocks`: record {record} has a block that is neither a text nor a number"
-                ))),
-            });
-            blocks.insert(record, names.collect::<Result<_, _>>()?);
-        }
-        Ok(Self(blocks))
-    }
-
-    /// Returns the blocks as a file for the object store: every record is listed.
-    pub(super) fn file(&self, records: u32) -> Result<Body, Failure> {
-        let write = || -> io::Result<File> {
-            let mut out = BufWriter::new(tempfile::tempfile()?);
-            out.write_all(b"{\"blocks\":{")?;
-            for record in 0..records {
-                let comma = if record == 0 { "" } else { "," };
-                let names = serde_json::to_string(self.of(record)).map_err(io::Error::from)?;
-                write!(out, "{comma}\"{record}\":{names}")?;
-            }
-            out.write_all(b"}}")?;
-            out.into_inner().map_err(io::IntoInnerError::into_error)
-        };
-        write().or_fail().and_then(|file| body(&file))
-    }
-
-    fn of(&self, record: u32) -> &[String] {
-        self.0.get(&record).map_or(&[], Vec::as_slice)
-    }
+        out.write_all(b"}}")?;
+        out.into_inner().map_err(io::IntoInnerError::into_error)
+    };
+    write().or_fail().and_then(|file| body(&file))
 }
 
 fn body(file: &File) -> Result<Body, Failure> {
@@ -179,42 +132,7 @@ fn body(file: &File) -> Result<Body, Failure> {
     Ok(Body { file, bytes })
 }
 
-/// Opens a file, unpacked if it is compressed.
-fn open(path: &Path) -> Result<File, Failure> {
-    let failed = |error: io::Error| cannot_read(path, &error);
-    let refused = |problem: &str| Failure::Input(format!("{}: {problem}", path.display()));
-    let file = File::open(path).map_err(|error| failed(explained(path, error)))?;
-    let kind = file.metadata().map_err(failed)?;
-    if kind.is_dir() {
-        return Err(refused("is a folder; give the file with the encodings"));
-    }
-    // A pipe is copied, since it is read more than once.
-    let file =
-        if kind.is_file() { file } else { copied(|mut to| io::copy(&mut &file, &mut to)).map_err(failed)? };
-    let head = packed::head(&file).map_err(failed)?;
-    if head.is_empty() {
-        return Err(refused("is empty"));
-    }
-    if let Some(what) = packed::unread(path, &head) {
-        return Err(refused(&format!("is {what}; unpack it, and give the file with the encodings")));
-    }
-    match packed::coding(path, &head) {
-        None => Ok(file),
-        Some(coding) => copied(|to| packed::unpack(file, coding, to)).map_err(|error| {
-            packed::damage(&error).map_or_else(|| failed(error), |problem| refused(&problem))
-        }),
-    }
-}
-
-/// Makes an unnamed file that `write` fills, to be read from its beginning.
-fn copied(write: impl FnOnce(&File) -> io::Result<u64>) -> io::Result<File> {
-    let mut copy = tempfile::tempfile()?;
-    write(&copy)?;
-    copy.rewind()?;
-    Ok(copy)
-}
-
-/// Returns how many rows of bytes a file has.
+/// Returns the number of rows of bytes in a file, and their size.
 fn size(path: &Path, file: &File, encoding_bytes: Option<u32>) -> Result<Summary, Failure> {
     let encoding_bytes = encoding_bytes.ok_or_else(|| {
         Failure::Usage(format!(
@@ -229,7 +147,7 @@ fn size(path: &Path, file: &File, encoding_bytes: Option<u32>) -> Result<Summary
         .filter(|records| *records > 0 && bytes.is_multiple_of(u64::from(encoding_bytes)))
         .ok_or_else(|| {
         Failure::Input(format!(
-            "{}: has {bytes} bytes, which are no 1 to {RECORDS_MAX} encodings of {encoding_bytes} bytes",
+            "{}: has {bytes} bytes, which is not the size of 1 to {RECORDS_MAX} encodings of {encoding_bytes} bytes",
             path.display()
         ))
     })?;

@@ -13,7 +13,7 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use self::encodings::{Blocks, Body, Encodings};
+use self::encodings::{Body, Encodings, blocks_file};
 use self::parts::Parts;
 use self::sending::Sent;
 use super::access::{Access, CODES, Kind, Session};
@@ -24,30 +24,31 @@ use super::{block_on, cell, show};
 use crate::cli::exit::{Failure, complain};
 use crate::cli::output;
 use crate::cli::progress::Progress;
+use crate::cli::record_blocks::Blocks;
 
 /// The size from which an upload goes through the object store by default.
 const LARGE_BYTES: u64 = 64 << 20;
 /// Asks for a new receipt token if the same encodings were accepted before.
 const AGAIN: &str = "Receipt-Again";
-/// The meaning of 403 here.
-const FORBIDDEN: &str = "the token is wrong, of another kind, or has been used: each party uploads once; or the project \
-                         does not exist (any more), or needs --blocks, or takes none";
-/// The request that ends an upload.
+/// The meaning of a 403 response to an upload.
+const FORBIDDEN: &str = "the token is wrong, of the wrong kind, or has been used (each party uploads once); or the \
+                         project does not exist (any more), requires --blocks, or does not accept blocks";
+/// The request that completes an upload.
 const UPLOADING: Asked =
     Asked { forbidden: FORBIDDEN, ..Asked::new("uploading", Shape::Member("receipt_token")) };
 
 /// Uploads a party's encodings
 ///
 /// FILE is JSON as `entityd encode` and anonlink-client write it, or, if its name ends in .bin, rows of --encoding-bytes
-/// bytes; compressed or not (.gz, .zst). It is read and checked before anything is sent. The answer has the receipt
-/// token, with which the party gets its permutation; with a profile it is written there.
+/// bytes. It may be compressed (.gz, .zst). It is checked before anything is sent. The response contains the receipt
+/// token, with which the party gets its permutation. If there is a profile, the token is written to it.
 ///
-/// From 1 MiB on, an entityd takes the upload in several requests, and an interrupted one continues where it was: at once if
-/// the connection broke, and also when the same command runs again after its process was killed. Where it continues is in
-/// FILE.entityd-upload beside the file, without any token, until the upload ends.
+/// An upload of 1 MiB or more to entityd is sent in several requests, and resumes where it was interrupted: at once if the
+/// connection broke, and when the same command runs again if its process was killed. Until the upload ends, its state is
+/// in FILE.entityd-upload beside the file, without any token.
 ///
-/// If the answer to another upload is lost, the upload is repeated. An entityd then gives a new receipt token for the same
-/// encodings; the reference service refuses (403), because the first upload arrived.
+/// If the response to any other upload is lost, the upload is repeated. entityd then returns a new receipt token for the
+/// same encodings; the reference service rejects the second upload (403), because the first has arrived.
 #[derive(Debug, Args)]
 #[command(after_help = CODES)]
 pub(in crate::cli) struct Arguments {
@@ -63,11 +64,11 @@ pub(in crate::cli) struct Arguments {
     /// Party whose update token is used, counted from 0, if the profile has several
     #[arg(long, value_name = "N")]
     party: Option<usize>,
-    /// Ask for a new receipt token if the same encodings arrived before and the answer was lost; the old token ends.
-    /// The reference service cannot do this
+    /// Ask for a new receipt token if the same encodings arrived before and the response was lost; the old token becomes
+    /// invalid. The reference service does not support this
     #[arg(long)]
     again: bool,
-    /// Route to the server
+    /// Route of the encodings to the server
     #[arg(long, value_enum, default_value = "auto")]
     route: Route,
     #[command(flatten)]
@@ -77,14 +78,15 @@ pub(in crate::cli) struct Arguments {
 /// The route of the encodings to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Route {
-    /// To the API; through the object store from 64 MiB on, if the API cannot continue an interrupted upload and the server
+    /// To the API; from 64 MiB on through the object store, if the API cannot resume an interrupted upload and the server
     /// offers a store that can be reached
     Auto,
     /// To the API; as rows of bytes unless there are blocks
     Api,
-    /// To the API as JSON. The reference service never links an upload without blocks with an upload of another route
+    /// To the API as JSON. The reference service never links such an upload with one of another route, unless they have
+    /// blocks
     Json,
-    /// Through the object store that the server names, in parts that are repeated if they fail
+    /// Through the object store that the server names, in parts that are retried if they fail
     Store,
 }
 
@@ -109,9 +111,21 @@ impl Arguments {
         let summary = encodings.summary;
         if summary.has_blocks && self.blocks.is_some() {
             let file = self.file.display();
-            return Err(Failure::Usage(format!("{file} has blocks in it; leave out --blocks")));
+            return Err(Failure::Usage(format!("{file} contains blocks; omit --blocks")));
         }
-        let blocks = self.blocks.as_deref().map(|path| Blocks::read(path, summary.records)).transpose()?;
+        let blocks = self.blocks.as_deref().map(|path| {
+            let blocks = Blocks::read(path)?;
+            blocks.check(path, summary.records.into(), "encodings").map(|()| blocks)
+        });
+        let blocks = blocks.transpose()?;
+        if blocks.is_none() && !summary.has_blocks && session.profile.blocks == Some(true) {
+            // The server may accept such an upload, and a party uploads once.
+            return Err(Failure::Usage(
+                "the project uses blocks, and without any these records would be compared with no record that has one: name \
+                 the blocks with --blocks (`entityd block` makes them)"
+                    .to_owned(),
+            ));
+        }
         let upload = Upload {
             session: &session,
             project,
@@ -138,7 +152,7 @@ impl Upload<'_> {
             Route::Json => self.json(progress).await,
             Route::Api => self.to_api(progress).await,
             Route::Store if has_blocks => Err(Failure::Usage(
-                "--route store: the blocks must be in a file of their own, named with --blocks".to_owned(),
+                "--route store: the blocks must be in a separate file, given with --blocks".to_owned(),
             )),
             Route::Store => match self.place().await? {
                 Some(place) => self.by_store(&place, progress).await,
@@ -152,7 +166,9 @@ impl Upload<'_> {
                 Some(place) => match place.is_reachable().await {
                     Ok(()) => self.by_store(&place, progress).await,
                     Err(why) => {
-                        complain(&format!("the object store cannot be used, so the API is: {why}"));
+                        complain(&format!(
+                            "the object store cannot be used, so the upload goes to the API: {why}"
+                        ));
                         self.to_api(progress).await
                     }
                 },
@@ -161,7 +177,7 @@ impl Upload<'_> {
         }
     }
 
-    /// Returns whether the API continues an upload that was interrupted.
+    /// Returns whether the API can resume an interrupted upload.
     async fn can_continue(&self) -> Result<bool, Failure> {
         let path = format!("{}/binaryclks", self.project);
         parts::are_offered(&self.session.api, &self.token, &path).await
@@ -225,7 +241,7 @@ impl Upload<'_> {
         let path = place.put("encodings.bin", &rows.file, rows.bytes, &attributes, progress).await?;
         let mut body = json!({ "encodings": place.file(&path) });
         if let Some(blocks) = &self.blocks {
-            let file = blocks.file(summary.records)?;
+            let file = blocks_file(blocks, summary.records)?;
             let path = place.put("blocks.json", &file.file, file.bytes, &[], progress).await?;
             body["blocks"] = place.file(&path);
         }
@@ -234,7 +250,7 @@ impl Upload<'_> {
     }
 }
 
-/// Keeps the receipt token in the profile, or prints it.
+/// Stores the receipt token in the profile, or prints it.
 fn tell(session: &Session, answer: &Value) -> Result<(), Failure> {
     let receipt = answer["receipt_token"].as_str();
     if let (Some(path), Some(receipt), false) = (session.profile_path(), receipt, session.has_own_token()) {

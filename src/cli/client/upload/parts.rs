@@ -1,5 +1,5 @@
-//! Uploads in several requests, to a server that offers it: an interrupted upload continues where it was, also in a later
-//! process.
+//! Resumable uploads in several requests, to a server that supports them. An interrupted upload resumes where it was, even
+//! in a later process.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Read, Write};
@@ -25,13 +25,13 @@ use crate::system::regular;
 
 /// The size from which an upload is sent in several requests.
 pub(super) const FROM_BYTES: u64 = 1 << 20;
-/// The bytes of one request. A proxy may pass them on only once it has all of them.
+/// The number of bytes in one request. A proxy may buffer a whole request before it forwards it.
 const PART_BYTES: u64 = 16 << 20;
-/// The pause before a broken request is followed by another.
+/// The pause after a request that failed.
 const PAUSE: Duration = Duration::from_millis(500);
 /// The suffix of the state file.
 const SUFFIX: &str = ".entityd-upload";
-/// Reads a file in pieces of this size.
+/// The size of the chunks in which a file is read.
 const PIECE_BYTES: usize = 256 << 10;
 
 const COMPLETE: &str = "Upload-Complete";
@@ -39,12 +39,12 @@ const OFFSET: &str = "Upload-Offset";
 const LENGTH: &str = "Upload-Length";
 const LIMIT: &str = "Upload-Limit";
 
-/// The state of an upload between two processes. It holds no token.
+/// The state of an upload, stored for a later process. It holds no token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct State {
     /// The address of the API.
     server: String,
-    /// The path of the endpoint below it.
+    /// The path of the endpoint below the address.
     path: String,
     /// The identifier of the upload.
     upload: String,
@@ -60,15 +60,15 @@ pub(super) struct Parts<'a> {
     pub(super) project: &'a str,
     /// The endpoint below the project.
     pub(super) endpoint: &'a str,
-    /// The headers of the request that begins it.
+    /// The headers of the request that begins the upload.
     pub(super) headers: &'a [(&'a str, String)],
     pub(super) body: &'a Body,
-    /// The file that the user gave. The state file lies beside it.
+    /// The file that the user gave. The state file is beside it.
     pub(super) file: &'a Path,
     pub(super) asked: &'a Asked,
 }
 
-/// Returns whether the server offers uploads in several requests.
+/// Returns whether the server supports uploads in several requests.
 pub(super) async fn are_offered(api: &Api, token: &str, path: &str) -> Result<bool, Failure> {
     let make = async || api.request(Method::OPTIONS, path, token);
     let answer = api.send(make, true).await?.response;
@@ -76,7 +76,7 @@ pub(super) async fn are_offered(api: &Api, token: &str, path: &str) -> Result<bo
 }
 
 impl Parts<'_> {
-    /// Sends what the server does not have yet, and returns its answer.
+    /// Sends the bytes that the server does not have yet, and returns its final response.
     pub(super) async fn send(&self, sent: &Sent, progress: &mut Progress) -> Result<Value, Failure> {
         let path = format!("{}/{}", self.project, self.endpoint);
         let sha256 = self.digest()?;
@@ -100,7 +100,7 @@ impl Parts<'_> {
             self.write_state(&state);
         }
         let answer = self.continued(&state.upload, offset, sent, progress).await;
-        // After a refusal the server has removed the upload.
+        // A server that rejects an upload has removed it.
         if !matches!(answer, Err(Failure::Failed(_) | Failure::Interrupted)) {
             let _ = fs::remove_file(self.state_path());
         }
@@ -164,11 +164,11 @@ impl Parts<'_> {
         let id = location.and_then(|place| place.rsplit('/').next());
         let is_id = |id: &&str| id.bytes().all(|byte| byte.is_ascii_alphanumeric()) && !id.is_empty();
         id.filter(is_id).map(str::to_owned).ok_or_else(|| {
-            Failure::Failed("uploading: the server does not say where the upload continues".to_owned())
+            Failure::Failed("uploading: the response does not name the location of the upload".to_owned())
         })
     }
 
-    /// Returns the bytes that the server has; `None` if it does not know the upload.
+    /// Returns the number of bytes that the server has; `None` if it does not know the upload.
     async fn stored(&self, upload: &str) -> Result<Option<u64>, Failure> {
         let path = self.path(upload);
         let make = async || self.api.request(Method::HEAD, &path, self.token);
@@ -227,7 +227,7 @@ impl Parts<'_> {
         serde_json::from_slice(&regular::read(&self.state_path()).ok()?).ok()
     }
 
-    /// Writes the state. Without it the upload works, but another process cannot continue it.
+    /// Writes the state. If that fails, the upload works, but a later process cannot resume it.
     fn write_state(&self, state: &State) {
         if !self.file.is_file() {
             return;

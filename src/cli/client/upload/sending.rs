@@ -18,15 +18,15 @@ use crate::cli::exit::{Failure, OrFail};
 use crate::cli::progress::Progress;
 use crate::runtime::clock::Stopwatch;
 
-/// Bytes that are sent at once.
+/// The size of the chunks of a body.
 const PIECE_BYTES: usize = 256 << 10;
 /// The interval at which progress is shown.
 const LOOK: Duration = Duration::from_millis(100);
-/// The longest time without a sent byte, and for the answer to a complete body.
+/// The longest time without a sent byte, and the longest wait for the response to a complete body.
 const STALLED: Duration = Duration::from_mins(15);
 
-/// Returns the bytes of a file in a range. Its position is not used: a request that was answered early may still read the file while
-/// the next request does.
+/// Streams a range of a file. Does not use the position of the file, because a request that was answered early may
+/// still read the file while the next request does.
 fn pieces(file: Arc<File>, range: Range<u64>) -> impl Stream<Item = io::Result<Bytes>> {
     stream::try_unfold(range.start, move |at: u64| {
         let wanted = range.end.saturating_sub(at).min(PIECE_BYTES as u64) as usize;
@@ -55,7 +55,7 @@ impl Sent {
         self.part(body, 0..body.bytes)
     }
 
-    /// A part of the body.
+    /// Returns a part of the body.
     pub(super) fn part(&self, body: &Body, range: Range<u64>) -> Result<reqwest::Body, Failure> {
         let file = Arc::new(body.file.try_clone().or_fail()?);
         self.0.store(range.start, Ordering::Relaxed);
@@ -84,7 +84,7 @@ impl Sent {
             if still.elapsed() > STALLED {
                 let minutes = STALLED.as_secs() / 60;
                 return Err(Failure::Failed(format!(
-                    "{task}: no byte was sent for {minutes} minutes, {sent} of {bytes} before"
+                    "{task}: no data was sent for {minutes} minutes, after {sent} of {bytes} bytes"
                 )));
             }
             progress.show(task, sent as f64 / bytes.max(1) as f64);

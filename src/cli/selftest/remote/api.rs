@@ -24,7 +24,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// The description of a fault that a check has found.
 pub(super) type Wrong = String;
 
-/// A client of the API of a server. It remembers the projects that it has created.
+/// A client for the API of a server. It remembers the projects that it has created.
 pub(super) struct Api {
     client: Client,
     base: String,
@@ -56,7 +56,7 @@ impl Project {
 }
 
 impl Api {
-    /// Returns a client of the server at `url`, which may end in `/api/v1`.
+    /// Returns a client for the server at `url`, which may end in `/api/v1`.
     pub(super) fn new(
         url: &str,
         ca: Option<&Path>,
@@ -79,7 +79,7 @@ impl Api {
         if token.is_empty() { request } else { request.header(AUTHORIZATION, token) }
     }
 
-    /// Sends a request, and repeats it while it is rejected by a rate limit.
+    /// Sends a request, and retries it while a rate limit rejects it.
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, Wrong> {
         let due = Instant::now() + self.run_timeout;
         loop {
@@ -95,7 +95,7 @@ impl Api {
         }
     }
 
-    /// Sends a request and returns the JSON of the answer, which must have `status`. `what` names the request.
+    /// Sends a request and returns the JSON of the response, which must have `status`. `what` names the request.
     pub(super) async fn ask(&self, request: RequestBuilder, status: u16, what: &str) -> Result<Value, Wrong> {
         let answer = self.send(request).await?;
         if answer.status().as_u16() != status {
@@ -105,7 +105,7 @@ impl Api {
         if body.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(&body).map_err(|_| format!("{what}: the answer is not JSON"))
+        serde_json::from_slice(&body).map_err(|_| format!("{what}: the response is not JSON"))
     }
 
     /// Creates a project.
@@ -145,7 +145,7 @@ impl Api {
                 update_tokens: tokens.collect(),
             })
         };
-        let project = made().ok_or("the answer to creating a project lacks its id or a token")?;
+        let project = made().ok_or("the response to creating a project lacks its id or a token")?;
         self.made.lock().push(project.clone());
         if project.update_tokens.len() != parties {
             return Err(format!("a project of {parties} parties got {} tokens", project.update_tokens.len()));
@@ -197,7 +197,7 @@ impl Api {
         let request = self.request(Method::POST, &runs, &project.result_token);
         let posted =
             self.ask(request.json(&json!({ "threshold": THRESHOLD })), 201, "starting a run").await?;
-        let id = posted["run_id"].as_str().ok_or("the answer to starting a run lacks its id")?;
+        let id = posted["run_id"].as_str().ok_or("the response to starting a run lacks its id")?;
         let path = format!("{runs}/{id}");
         let due = Instant::now() + self.run_timeout;
         loop {
@@ -225,7 +225,7 @@ impl Api {
         let made = std::mem::take(&mut *self.made.lock());
         let mut first = Ok(());
         for project in &made {
-            // After an error the other projects are deleted too.
+            // After an error, the other projects are still deleted.
             first = first.and(self.delete(project).await);
         }
         first.map(|()| made.len())
@@ -238,7 +238,8 @@ impl Api {
     }
 
     fn no_answer(&self, error: reqwest::Error) -> Wrong {
-        format!("no answer from {}: {}", self.base, chain(&error.without_url()))
+        let why = chain(&error.without_url());
+        format!("no answer from {}: {why}{}", self.base, trust::advice(&why, ""))
     }
 }
 
@@ -255,7 +256,7 @@ impl Run<'_> {
     }
 }
 
-/// Describes an answer with an unexpected status. `what` names the request.
+/// Describes a response with an unexpected status. `what` names the request.
 pub(super) async fn refusal(what: &str, answer: Response) -> Wrong {
     let status = answer.status();
     let body = answer::beginning(answer).await;

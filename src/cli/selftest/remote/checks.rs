@@ -10,7 +10,7 @@ use super::api::{Api, Project, Wrong};
 use super::external;
 use super::people::{Groups, People};
 
-/// The outcome of a check that found nothing wrong.
+/// The outcome of a check that has found no fault.
 pub(super) enum Passed {
     /// The checked property holds. The text gives details.
     Yes(String),
@@ -56,15 +56,16 @@ impl Check {
     }
 }
 
-/// Checks that the server has this API, and returns its version.
+/// Checks that the server implements the API, and returns its version.
 pub(super) async fn version(api: &Api) -> Result<String, Wrong> {
-    let status = api.ask(api.request(Method::GET, "/status", ""), 200, "GET /status").await?;
+    let status = api.ask(api.request(Method::GET, "/status", ""), 200, "GET /status").await;
+    let status = status.map_err(|wrong| format!("{wrong}; is --server the address of the API?"))?;
     if status["status"] != "ok" || !status["project_count"].is_u64() {
-        return Err("GET /status is not an answer of an entity service".to_owned());
+        return Err("GET /status is not answered by an entity service".to_owned());
     }
     let version = api.ask(api.request(Method::GET, "/version", ""), 200, "GET /version").await?;
     let text = version["entityservice"].as_str();
-    text.map(str::to_owned).ok_or_else(|| "GET /version names no entityservice".to_owned())
+    text.map(str::to_owned).ok_or_else(|| "GET /version does not return `entityservice`".to_owned())
 }
 
 async fn groups(api: &Api, people: &People) -> Result<Passed, Wrong> {
@@ -92,7 +93,7 @@ async fn scores(api: &Api, people: &People) -> Result<Passed, Wrong> {
         }
     }
     if !listed.is_sorted_by(|a, b| a.2 >= b.2) {
-        return Err("the scores do not descend".to_owned());
+        return Err("the scores are not in descending order".to_owned());
     }
     let expected = people.scores();
     let bits = listed.iter().map(|(left, right, score)| (*left, *right, score.to_bits()));
@@ -131,9 +132,9 @@ async fn permutations(api: &Api, people: &People) -> Result<Passed, Wrong> {
         at.len() == 1 && at.iter().all(|at| mask.get(*at as usize) == Some(&1))
     };
     if mask.iter().sum::<u64>() != known.len() as u64 || !known.iter().all(meet) {
-        return Err("records of the same person do not meet under the mask".to_owned());
+        return Err("records of the same person do not have the same row where the mask is 1".to_owned());
     }
-    Ok(Passed::Yes(format!("{} records of each party meet under the mask", known.len())))
+    Ok(Passed::Yes(format!("{} records of each party have the same row where the mask is 1", known.len())))
 }
 
 async fn blocks(api: &Api, people: &People) -> Result<Passed, Wrong> {
@@ -148,7 +149,7 @@ async fn external(api: &Api, people: &People, ca: Option<&Path>) -> Result<Passe
     let project = api.create("groups", 2, false).await?;
     for party in 0..2 {
         let Some(place) = external::authorize(api, &project, party).await? else {
-            return Ok(Passed::NotOffered("the server gives out no credentials".to_owned()));
+            return Ok(Passed::NotOffered("the server issues no credentials".to_owned()));
         };
         let path = place.put(people.records(party).concat(), people.count(), ca).await?;
         let file = json!({ "bucket": place.bucket, "path": path });
@@ -167,7 +168,7 @@ async fn refusals(api: &Api, people: &People) -> Result<Passed, Wrong> {
     let short = api.binary(&project, 0, people.count(), vec![0; 1]);
     api.ask(short, 400, "an upload of the wrong length").await?;
     upload_once(api, &project, people).await?;
-    Ok(Passed::Yes("5 requests refused, and the token of a failed upload stays usable".to_owned()))
+    Ok(Passed::Yes("5 requests rejected, and the token of a failed upload stays usable".to_owned()))
 }
 
 async fn upload_once(api: &Api, project: &Project, people: &People) -> Result<(), Wrong> {

@@ -35,11 +35,11 @@ const CLEAN_UP: Duration = Duration::from_secs(10);
 /// The server to check.
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Check the server at this address instead of one of its own: small projects of every result type, blocks,
-    /// uploads to its object store; deletes the projects that it made
+    /// Check the server at this address instead of a private one: small projects of every result type, blocks, and
+    /// uploads to its object store; deletes the projects that it created
     #[arg(long, value_name = "URL", conflicts_with = "chaos")]
     server: Option<String>,
-    /// Certificate of a server with TLS, or of its CA; `tls/certificate.pem` in its data directory if it is
+    /// TLS certificate of the server, or of its CA; `tls/certificate.pem` in its data directory if it is
     /// self-signed
     #[arg(long, value_name = "FILE", requires = "server")]
     ca: Option<PathBuf>,
@@ -60,7 +60,7 @@ struct Line {
 }
 
 impl Options {
-    /// Returns true if a server was named.
+    /// Returns true if a server was given.
     pub(super) const fn is_given(&self) -> bool {
         self.server.is_some()
     }

@@ -18,14 +18,14 @@ impl<'a> Place<'a> {
         Self { node, path: String::new() }
     }
 
-    /// The member of this name.
+    /// Returns the member `name`.
     fn member(&self, name: &str) -> Option<Self> {
         let node = self.node.get(name)?;
         let path = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
         Some(Self { node, path })
     }
 
-    /// The text of a member.
+    /// Returns the text of a member.
     pub(super) fn text(&self, name: &str) -> Option<&'a str> {
         self.node.get(name).and_then(Node::text)
     }
@@ -58,7 +58,7 @@ impl Checker {
         trial.finish().is_ok()
     }
 
-    /// An object that has the `required` members, and none but the `known` ones.
+    /// Requires an object with the `required` members, and with no other members than the `known` ones.
     pub(super) fn object(&self, place: &Place<'_>, required: &[&str], known: Option<&[&str]>) {
         if !matches!(place.node.value, Value::Object(_)) {
             return self.refuse(place, "this must be an object");
@@ -72,7 +72,7 @@ impl Checker {
                 let path = place.member(name).map_or_else(String::new, |member| member.path);
                 self.refuse(
                     &Place { node, path },
-                    format!("there is no {name} here; known are {}", known.join(", ")),
+                    format!("there is no member {name} here; the members are {}", known.join(", ")),
                 );
             }
         }
@@ -85,7 +85,7 @@ impl Checker {
         }
     }
 
-    /// The elements of a member, which must be an array.
+    /// Returns the elements of a member, which must be an array.
     pub(super) fn array<'a>(&self, place: &Place<'a>, name: &str) -> Vec<Place<'a>> {
         let Some(member) = place.member(name) else { return Vec::new() };
         if !matches!(member.node.value, Value::Array(_)) {
@@ -95,13 +95,13 @@ impl Checker {
         elements.map(|(at, node)| Place { node, path: format!("{}[{at}]", member.path) }).collect()
     }
 
-    /// An integer of at least `least`.
+    /// Requires an integer of at least `least`.
     pub(super) fn integer(&self, place: &Place<'_>, name: &str, least: i64) {
         let Some(member) = place.member(name) else { return };
         let Some(value) = member.node.float() else {
             return self.refuse(&member, "this must be an integer");
         };
-        // Version 1 is written in a draft of JSON Schema in which 2.0 is no integer.
+        // Version 1 uses a draft of JSON Schema in which 2.0 is not an integer.
         let has_fraction = value.fract() != 0.0 || !value.is_finite();
         let is_plain = member.node.number().is_some_and(|text| !text.contains(['.', 'e', 'E']));
         if has_fraction || (self.version == Version::V1 && !is_plain) {
@@ -111,7 +111,7 @@ impl Checker {
         }
     }
 
-    /// A number that is `good`.
+    /// Requires a number that `good` accepts.
     pub(super) fn number(&self, place: &Place<'_>, name: &str, good: impl Fn(f64) -> bool, rule: &str) {
         let Some(member) = place.member(name) else { return };
         match member.node.float() {
@@ -146,7 +146,7 @@ impl Checker {
         is_known
     }
 
-    /// An object that has exactly one of these members.
+    /// Requires an object with exactly one of these members.
     pub(super) fn exactly_one(&self, place: &Place<'_>, names: &[&str]) {
         let is_object = matches!(place.node.value, Value::Object(_));
         if is_object && names.iter().filter(|name| place.node.get(name).is_some()).count() != 1 {

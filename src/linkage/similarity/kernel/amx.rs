@@ -257,7 +257,7 @@ impl Tiles {
         Self(std::marker::PhantomData)
     }
 
-    /// Writes start plus inner product of 32 rows from `row` on with 32 lanes from `lane` on.
+    /// For 32 rows from `row` on and 32 lanes from `lane` on, writes the start of each lane plus the inner product.
     #[expect(clippy::unused_self, reason = "the tiles are configured while it exists")]
     fn multiply(
         &self,
@@ -332,7 +332,8 @@ macro_rules! unpack_rows {
 }
 
 impl Tiles {
-    /// Writes start plus common bits of bundle `bundle` of the rows with 32 lanes from `lane` on.
+    /// For the rows of bundle number `bundle` and 32 lanes from `lane` on, writes the start of each lane plus the
+    /// number of common bits.
     #[expect(clippy::unused_self, reason = "the tiles are configured while it exists")]
     #[target_feature(enable = "avx512f")]
     fn multiply_bits(

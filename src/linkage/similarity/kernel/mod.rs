@@ -165,7 +165,7 @@ impl Kernel {
         self.0.common_bytes(encoding, encoding)
     }
 
-    /// Replaces `counts` by the common bits of each pair of rows.
+    /// Replaces `counts` with the common bits of each pair of rows.
     pub(super) fn count(self, left: &Words, right: &Words, pairs: &[Candidate], counts: &mut Vec<u32>) {
         assert_eq!(left.lines_per_row(), right.lines_per_row(), "encodings of one size");
         counts.clear();

@@ -37,13 +37,14 @@ pub(in crate::linkage::similarity) struct ProductLanes<'a> {
     pub first: u32,
     /// The bytes, group by group; a multiple of [`PRODUCT_LANES`] lanes.
     pub lines: &'a [Bytes],
-    /// The value from which the sums of each lane start.
+    /// The value at which the sums of each lane start.
     pub starts: &'a [i32],
 }
 
 /// Loops over inner products.
 pub(in crate::linkage::similarity) trait Products: Sync {
-    /// Appends the pairs whose start plus inner product is at least the value in `needed` of their row.
+    /// Appends the pairs for which the start of the lane plus the inner product is at least the value in `needed` for
+    /// the row.
     fn sift_products(
         &self,
         rows: ProductRows<'_>,
@@ -52,10 +53,10 @@ pub(in crate::linkage::similarity) trait Products: Sync {
         survivors: &mut Vec<Candidate>,
     );
 
-    /// Writes the start plus inner product of every pair, row by row.
+    /// Writes the start of the lane plus the inner product for every pair, row by row.
     fn multiply(&self, rows: ProductRows<'_>, lanes: ProductLanes<'_>, sums: &mut [i32]);
 
-    /// Replaces `lines` by the encodings at these positions, a byte for each bit: 64 in a step, in the order of
+    /// Replaces `lines` with the encodings at these positions, a byte for each bit: 64 in a step, in the order of
     /// [`bit_of`].
     fn unpack_rows(&self, words: &Words, rows: Range<usize>, lines: &mut Vec<Bytes>);
 
@@ -82,7 +83,8 @@ pub(in crate::linkage::similarity) const BITS_READ_AHEAD: usize = 2 * BIT_LINES;
 
 /// Loops over inner products of bits, for processors that multiply so fast that no other way to count is faster.
 pub(in crate::linkage::similarity) trait BitProducts: Sync {
-    /// Appends the pairs whose start plus common bits is at least the value in `needed` of their row.
+    /// Appends the pairs for which the start of the lane plus the number of common bits is at least the value in
+    /// `needed` for the row.
     fn sift_bits(
         &self,
         rows: BitRows<'_>,
@@ -91,11 +93,11 @@ pub(in crate::linkage::similarity) trait BitProducts: Sync {
         survivors: &mut Vec<Candidate>,
     );
 
-    /// Replaces `lanes` by a block of transposed words, a byte for each bit.
+    /// Replaces `lanes` with a block of transposed words, a byte for each bit.
     fn unpack_lanes(&self, lines: &[Bytes], lanes: &mut Vec<Bytes>);
 }
 
-/// Replaces `lines` by the encodings at these positions, in the layout of [`BitRows`].
+/// Replaces `lines` with the encodings at these positions, in the layout of [`BitRows`].
 pub(in crate::linkage::similarity) fn gather_bits(words: &Words, rows: Range<usize>, lines: &mut Vec<Bytes>) {
     let steps = 8 * words.lines_per_row();
     lines.clear();

@@ -8,7 +8,7 @@ use crate::runtime::clock::Timestamp;
 
 /// The maximum size of a segment's names and payloads.
 const SEGMENT_BYTES_MAX: usize = 62 << 10;
-/// The size from which a segment takes no jobs of another lane, because lanes are emptied at different times.
+/// The size at which a segment takes no more jobs of other lanes, because lanes are emptied at different times.
 const SEGMENT_BYTES_AIM: usize = 16 << 10;
 const SEGMENT_JOBS_MAX: usize = 512;
 

@@ -67,7 +67,7 @@ pub(in crate::queue::sled) fn prepare(
     })
 }
 
-/// Replaces the store, which must be closed, by the successor.
+/// Replaces the store, which must be closed, with the successor.
 pub(in crate::queue::sled) fn replace(directory: &Path) -> io::Result<()> {
     let predecessor = beside(directory, PREDECESSOR);
     remove(&predecessor)?;

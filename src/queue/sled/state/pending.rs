@@ -63,7 +63,7 @@ impl Batch {
     }
 }
 
-/// The number of callers from which the batch is written without a delay.
+/// The number of waiting callers at which the batch is written without a delay.
 const CALLERS_MANY: usize = 4;
 
 /// The urgency of the next flush.

@@ -73,7 +73,7 @@ impl Service {
         if object.version_id.as_ref().is_some_and(|version| version != "null") {
             return Err(s3_error!(NotImplemented, "Versions are not supported."));
         }
-        // If these conditions were ignored, an object would be removed that they protect.
+        // If these conditions were ignored, an object that they protect would be removed.
         if object.last_modified_time.is_some() || object.size.is_some() {
             return Err(s3_error!(
                 NotImplemented,

@@ -26,7 +26,7 @@ pub struct Dataset<M, E> {
     pub entries: Option<E>,
 }
 
-/// Writes the index of `dataset` to `out`. Takes at most about 35 MiB of memory whatever the dataset's size, and
+/// Writes the index of `dataset` to `out`. Takes at most about 32 MiB of memory whatever the dataset's size, and
 /// temporary files of up to twice the block entries.
 ///
 /// # Errors

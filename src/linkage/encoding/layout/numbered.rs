@@ -33,17 +33,20 @@ pub(super) fn sorted<E: Read + Seek>(
         current = Some((rank, block));
         emit(Entry { block, record: key as u32 })
     };
-    let key = |number: u32, record: u32| u64::from(ranks[number as usize]) << 32 | u64::from(record);
+    let key =
+        |ranks: &[u32], number: u32, record| u64::from(ranks[number as usize]) << 32 | u64::from(record);
     let total: u64 = entries.iter().map(|&entries| u64::from(entries)).sum();
     if total <= limits.run_items::<u64>() as u64 {
+        drop(entries);
         let mut sorter = Sorter::new(scratch, limits);
-        let push = |number, record| sorter.push(key(number, record));
-        frames.pairs(&digests, Error::Source, push)?;
+        frames
+            .pairs(&digests, Error::Source, |number, record: u32| sorter.push(key(&ranks, number, record)))?;
+        drop(ranks);
         return sorter.finish(emit);
     }
     let mut parts = Parts::create(scratch, limits, &entries, &ranks, total)?;
     drop(entries);
-    frames.pairs(&digests, Error::Source, |number, record| parts.push(key(number, record)))?;
+    frames.pairs(&digests, Error::Source, |number, record: u32| parts.push(key(&ranks, number, record)))?;
     drop(ranks);
     parts.finish(scratch, limits, emit)
 }

@@ -13,10 +13,10 @@ use crate::model::{Job, Outcome};
 use crate::queue::{Fence, JobId, Lease, LeaseId, Progress, Pulse, QueueName};
 use crate::runtime::clock::Timestamp;
 
-/// The version of the protocol of this program. Since version 2, workers read block entries of version 2.
-pub const VERSION: u32 = 2;
-/// The oldest version of a worker that this program supports. An older worker would refuse block entries.
-pub const OLDEST: u32 = 2;
+/// The version of the protocol of this program.
+pub const VERSION: u32 = 1;
+/// The oldest version that this program supports.
+pub const OLDEST: u32 = 1;
 
 /// The prefix of all paths.
 pub const BASE: &str = "/worker/v1";

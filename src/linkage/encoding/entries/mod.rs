@@ -1,7 +1,8 @@
 //! Block entries between an upload and its index.
 //!
 //! Version 1 is a list of [entries](super::block::Entry). In version 2, the digests of blocks are numbered, so that a
-//! name that occurs again costs 8 bytes and no digest.
+//! name that occurs again costs 8 bytes and no digest. Both versions are read everywhere. The [`Version`] to write is
+//! chosen by the program.
 //!
 //! # Version 2
 //!
@@ -28,6 +29,16 @@ mod tests;
 pub use read::read_all;
 pub(super) use read::{Frames, List, Translated, is_numbered};
 pub(super) use write::Entries;
+
+/// A version of block entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// Version 1, which every program reads.
+    Plain,
+    /// Version 2, which takes less time and space. Programs from before it cannot read it, so it is written only where
+    /// no other program can read the entries.
+    Numbered,
+}
 
 /// The first bytes of version 2.
 const MAGIC: [u8; 8] = *b"\xff\xff\xff\xffent2";

@@ -8,7 +8,7 @@ use blake2b_simd::many::{HashManyJob, hash_many};
 use super::super::Error;
 use super::super::block::{self, DIGEST_BYTES, ENTRY_BYTES, Entry};
 use super::names::{Names, hash};
-use super::{FRAME_MAX, HEAD_BYTES, LIST_MAX, MAGIC, PAIR_BYTES};
+use super::{FRAME_MAX, HEAD_BYTES, LIST_MAX, MAGIC, PAIR_BYTES, Version};
 
 /// The number of bytes collected before they are written, in version 1.
 const PIECE_BYTES: usize = 64 << 10;
@@ -64,14 +64,16 @@ struct Frame {
 }
 
 impl<W: Write> Entries<W> {
-    /// Writes version 1, which every version reads.
-    pub(in super::super) fn plain(sink: W) -> Self {
-        Self { sink, count: 0, numbered: None, out: Vec::new() }
+    /// Writes entries of `version`.
+    pub(in super::super) fn new(version: Version, sink: W) -> Self {
+        match version {
+            Version::Plain => Self::plain(sink),
+            Version::Numbered => Self::numbered_within(LIST_MAX, sink),
+        }
     }
 
-    /// Writes version 2.
-    pub(in super::super) fn numbered(sink: W) -> Self {
-        Self::numbered_within(LIST_MAX, sink)
+    fn plain(sink: W) -> Self {
+        Self { sink, count: 0, numbered: None, out: Vec::new() }
     }
 
     /// Writes version 2 with lists of at most `list_max` digests.

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use super::super::entries::Entries;
+use super::super::entries::{Entries, Version};
 use super::super::rows::{Fit, Rows};
 use super::super::{Error, Rejection, Summary};
 use super::blocks::{self, Keyed, Names};
@@ -38,7 +38,7 @@ pub enum Received {
 }
 
 /// Reads the body of an upload: encodings go to `matrix` as rows, blocks to `entries` as
-/// [block entries](super::super::block::Entry).
+/// [block entries](super::super::entries) of `version`.
 ///
 /// The shapes, by their members:
 /// - `clks` or `encodings`: an array of base64 texts; beside it, before or after, `blocks`: an object with an array of
@@ -55,11 +55,12 @@ pub fn upload(
     expected: Expected,
     matrix: impl Write,
     entries: impl Write,
+    version: Version,
 ) -> Result<Received, Error> {
     let mut reader = Reader {
         tokens: Tokens::new(source),
         rows: Rows::new(matrix, Fit::Exact),
-        entries: Entries::numbered(entries),
+        entries: Entries::new(version, entries),
         expected,
         shape: None,
         encodings: None,

@@ -9,7 +9,7 @@ use super::build::build_within;
 use super::sort::Limits;
 use super::*;
 use crate::linkage::encoding::block::{self, Digest, Entry};
-use crate::linkage::encoding::entries::Entries;
+use crate::linkage::encoding::entries::{Entries, Version};
 use crate::linkage::scratch::Memory;
 
 /// Limits so small that a few entries take several runs, and merging them several passes.
@@ -76,7 +76,7 @@ proptest! {
         let entry = |&(name, record): &(u8, u32)| Entry { block: block::digest(&name.to_string()), record };
         let expected = built(TINY, RECORDS, Some(&names.iter().map(entry).collect::<Vec<_>>())).unwrap();
         let mut numbered = Vec::new();
-        let mut writer = Entries::numbered(&mut numbered);
+        let mut writer = Entries::new(Version::Numbered, &mut numbered);
         names.iter().try_for_each(|(name, record)| writer.push(*record, name.to_string().as_bytes())).unwrap();
         writer.flush().unwrap();
         for limits in [TINY, Limits { fan_in: 5, ..TINY }, Limits::DEFAULT] {

@@ -7,6 +7,7 @@ use crate::config::{Role, Settings};
 use crate::coordinator::{Rules, Upkeep};
 use crate::external::{ClientFiles, ExternalEndpoints, ExternalStores, UploadBucket};
 use crate::http;
+use crate::linkage::encoding::entries;
 use crate::linkage::similarity::Kernel;
 use crate::model::CleanupLimit;
 use crate::objects::partial::Limits as PartialLimits;
@@ -44,6 +45,7 @@ pub(super) fn http(settings: &Settings, uploads: usize) -> http::ApiSettings {
     http::ApiSettings {
         body_bytes_max: settings.body_bytes_max,
         uploads_max: uploads,
+        entries: entries_written(settings),
         base_path: settings.base_path.clone(),
         cors_origins: settings.cors_origins.clone(),
         compress_results: settings.compress_results,
@@ -51,6 +53,15 @@ pub(super) fn http(settings: &Settings, uploads: usize) -> http::ApiSettings {
         require_admin_token: settings.require_admin_token,
         log_http_header_fields: settings.log_http_header_fields.clone(),
     }
+}
+
+/// Returns the version of block entries that uploads store. Version 2 only if no other program can read them: the metadata
+/// is in the data directory, so there is no other API node, and there is no listener for workers. During an upgrade,
+/// other nodes may run a program that reads version 1 only.
+fn entries_written(settings: &Settings) -> entries::Version {
+    let listens = settings.worker_listen.address(settings.role).is_some();
+    let alone = settings.role == Role::All && settings.database.is_embedded() && !listens;
+    if alone { entries::Version::Numbered } else { entries::Version::Plain }
 }
 
 /// The memory for finishing runs if the available memory is unknown.
@@ -141,4 +152,33 @@ pub(super) fn embedded(settings: &Settings) -> String {
     let parts = [(settings.queue.is_none(), "its queue"), (objects, "its objects")];
     let parts: Vec<&str> = parts.into_iter().filter(|(is, _)| *is).map(|(_, name)| name).collect();
     parts.join(" and ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Inputs};
+
+    #[test]
+    fn only_a_process_on_its_own_writes_entries_that_older_programs_cannot_read() {
+        let written = |flags: &[(&'static str, &str)]| {
+            let flags = flags.iter().map(|&(key, value)| (key, value.to_owned())).collect();
+            entries_written(&config::load(&Inputs { flags, ..Inputs::default() }).unwrap().settings)
+        };
+        let database = ("database", "postgres://entityd@db.example.org/entityd");
+        let [listens, is_silent] = [("worker_listen", "127.0.0.1:8854"), ("worker_listen", "off")];
+        for alone in [&[][..], &[is_silent], &[("objects", "file:///srv/objects")]] {
+            assert_eq!(written(alone), entries::Version::Numbered, "{alone:?}");
+        }
+        for shared in [
+            &[listens][..],
+            &[database],
+            &[database, is_silent],
+            &[("role", "api")],
+            &[("role", "api"), is_silent],
+            &[database, ("role", "api")],
+        ] {
+            assert_eq!(written(shared), entries::Version::Plain, "{shared:?}");
+        }
+    }
 }

@@ -15,6 +15,7 @@ use super::problem::Problem;
 use super::upload::Form;
 use crate::coordinator::Refused;
 use crate::linkage::encoding::binary;
+use crate::linkage::encoding::entries::Version;
 use crate::linkage::encoding::json::{self, Expected, Received};
 use crate::model::{Contents, Dataset, Party, ProjectId, Token, Upload};
 use crate::objects::keys;
@@ -100,7 +101,7 @@ impl Accepted {
             Form::Binary { records, encoding_bytes } => binary::read(incoming, records, encoding_bytes, sink),
             Form::Json { uses_blocking, .. } => {
                 let expected = Expected { uses_blocking, records_max: u32::MAX };
-                match json::upload(incoming, expected, sink, io::sink()) {
+                match json::upload(incoming, expected, sink, io::sink(), Version::Numbered) {
                     Ok(Received::Inline(summary)) => Ok(summary),
                     Ok(Received::External { .. }) => return false,
                     Err(error) => Err(error),

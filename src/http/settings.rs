@@ -3,6 +3,7 @@
 use super::compress::Compress;
 use super::cors::Origins;
 use crate::edge::BasePath;
+use crate::linkage::encoding::entries;
 
 /// The settings of the API.
 #[derive(Clone, Debug)]
@@ -11,6 +12,8 @@ pub struct ApiSettings {
     pub body_bytes_max: u64,
     /// The maximum number of uploads read at a time, each by a thread. Further ones wait.
     pub uploads_max: usize,
+    /// The version of the block entries that an upload stores.
+    pub entries: entries::Version,
     /// The path prefix of a proxy.
     pub base_path: BasePath,
     /// The origins whose pages may use the API from a browser.

@@ -12,6 +12,7 @@ use super::body::Pieces;
 use super::body_reader::{Incoming, receive};
 use super::problem::Problem;
 use crate::coordinator::{self, Refused};
+use crate::linkage::encoding::entries::Version;
 use crate::linkage::encoding::json::{self, Expected, FileRef, Received};
 use crate::linkage::encoding::{Summary, binary};
 use crate::metadata::Runs;
@@ -149,9 +150,10 @@ impl Slot {
             .await
             .map_err(|full| Problem::no_space(&full))?;
         let (objects, room) = (self.state.objects.clone(), self.state.spool.clone());
-        let host = form.host();
+        let (host, version) = (form.host(), self.state.settings.entries);
         let _turn = self.state.turn().await?;
-        let spooled = receive(pieces, move |incoming| spool(&objects, &room, &form, incoming)).await??;
+        let spooled =
+            receive(pieces, move |incoming| spool(&objects, &room, &form, version, incoming)).await??;
         hit("spooled", Moment::Done).await;
         match spooled {
             Spooled::Inline(inline) => self.keep(*inline).await,
@@ -235,8 +237,14 @@ struct Inline {
     entries: Staged,
 }
 
-/// Reads the body to its end and writes its content to files. Blocks.
-fn spool(objects: &Objects, room: &Spool, form: &Form, incoming: Incoming) -> Result<Spooled, Problem> {
+/// Reads the body to its end and writes its content to files, with block entries of `version`. Blocks.
+fn spool(
+    objects: &Objects,
+    room: &Spool,
+    form: &Form,
+    version: Version,
+    incoming: Incoming,
+) -> Result<Spooled, Problem> {
     let (mut matrix, mut entries) = (objects.stage()?.within(room), objects.stage()?.within(room));
     let summary = match *form {
         Form::Binary { records, encoding_bytes } => {
@@ -244,7 +252,7 @@ fn spool(objects: &Objects, room: &Spool, form: &Form, incoming: Incoming) -> Re
         }
         Form::Json { uses_blocking, .. } => {
             let expected = Expected { uses_blocking, records_max: u32::MAX };
-            match json::upload(incoming, expected, &mut matrix, &mut entries)? {
+            match json::upload(incoming, expected, &mut matrix, &mut entries, version)? {
                 Received::Inline(summary) => summary,
                 Received::External { encodings, blocks } => return Ok(Spooled::Files { encodings, blocks }),
             }

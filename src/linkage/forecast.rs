@@ -554,7 +554,7 @@ mod tests {
             |(record, name): &(u32, &str)| Entry { block: block::digest(name), record: *record }.to_bytes();
         let entries: Vec<u8> = blocks.iter().flat_map(entry).collect();
         let records = matrix.len() as u32 / encoding_bytes;
-        let entries = (!blocks.is_empty()).then_some(&*entries);
+        let entries = (!blocks.is_empty()).then_some(std::io::Cursor::new(entries));
         let mut out = Vec::new();
         layout::build(
             layout::Dataset { upload: 0, records, encoding_bytes, matrix, entries },

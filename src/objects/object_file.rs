@@ -1,7 +1,7 @@
 //! An object as an open file, read from its start.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use super::cache::CachedFile;
@@ -44,5 +44,19 @@ impl ObjectFile {
 impl Read for ObjectFile {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.file.read(bytes)
+    }
+}
+
+impl Seek for ObjectFile {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        let at = match position {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::Current(by) => (self.size - self.file.limit()).checked_add_signed(by),
+            SeekFrom::End(by) => self.size.checked_add_signed(by),
+        };
+        let at = at.ok_or(ErrorKind::InvalidInput)?.min(self.size);
+        self.file.get_mut().seek(SeekFrom::Start(at))?;
+        self.file.set_limit(self.size - at);
+        Ok(at)
     }
 }

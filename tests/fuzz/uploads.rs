@@ -5,6 +5,7 @@
 use std::io::Read;
 
 use entityd::linkage::encoding::block::ENTRY_BYTES;
+use entityd::linkage::encoding::entries::{Version, read_all};
 use entityd::linkage::encoding::json::{self, Expected, Received};
 use entityd::linkage::encoding::{Error, Summary, binary};
 
@@ -43,7 +44,8 @@ type Written<T> = Result<(T, Vec<u8>, Vec<u8>), String>;
 
 fn as_json(source: impl Read, expected: Expected) -> Written<Received> {
     let (mut matrix, mut entries) = (Vec::new(), Vec::new());
-    let received = json::upload(source, expected, &mut matrix, &mut entries).map_err(said)?;
+    let version = Version::Numbered;
+    let received = json::upload(source, expected, &mut matrix, &mut entries, version).map_err(said)?;
     if let Received::Inline(summary) = &received {
         complete(summary, &matrix);
         assert!(summary.records <= RECORDS_MAX);
@@ -51,7 +53,7 @@ fn as_json(source: impl Read, expected: Expected) -> Written<Received> {
     } else {
         assert!(matrix.is_empty() && entries.is_empty(), "objects are read later");
     }
-    assert_eq!(entries.len() % ENTRY_BYTES, 0);
+    assert!(read_all(&entries).is_ok());
     Ok((received, matrix, entries))
 }
 

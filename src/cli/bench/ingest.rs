@@ -10,6 +10,7 @@ use rand_core::{Rng, SeedableRng};
 use serde::Serialize;
 
 use crate::cli::{Failure, output};
+use crate::linkage::encoding::entries::Version;
 use crate::linkage::encoding::layout::{self, Dataset};
 use crate::linkage::encoding::{self, Summary, binary, json};
 use crate::linkage::scratch::{Scratch, ScratchFile};
@@ -196,7 +197,7 @@ impl Arguments {
             Form::JsonBlocks => true,
         };
         let expected = json::Expected { uses_blocking, records_max: u32::MAX };
-        match json::upload(upload, expected, matrix, entries)? {
+        match json::upload(upload, expected, matrix, entries, Version::Numbered)? {
             json::Received::Inline(summary) => Ok(summary),
             json::Received::External { .. } => unreachable!("the generated upload is inline"),
         }

@@ -9,6 +9,7 @@ use crate::cli::Failure;
 use crate::cli::exit::OrFail;
 use crate::cli::packed;
 use crate::cli::progress::Progress;
+use crate::linkage::encoding::entries::Version;
 use crate::linkage::encoding::json::{self, Expected, Received};
 use crate::linkage::encoding::{Error, Rejection, Summary, binary};
 use crate::linkage::scratch::{Scratch, ScratchFile};
@@ -86,10 +87,11 @@ impl Reading<'_> {
         let expected = Expected { uses_blocking, records_max: RECORDS_MAX };
         let mut matrix = self.workspace.stage().or_fail()?;
         let mut entries = self.workspace.file().or_fail()?;
-        let received = match json::upload(self.open()?, expected, &mut matrix, &mut entries) {
-            Ok(received) => received,
-            Err(error) => return Ok(Err(error)),
-        };
+        let received =
+            match json::upload(self.open()?, expected, &mut matrix, &mut entries, Version::Numbered) {
+                Ok(received) => received,
+                Err(error) => return Ok(Err(error)),
+            };
         let Received::Inline(summary) = received else {
             return Err(self.refuse("names files in an object store; give the encodings themselves"));
         };

@@ -7,6 +7,7 @@
 pub mod base64;
 pub mod binary;
 pub mod block;
+pub mod entries;
 pub mod error;
 pub mod json;
 pub mod layout;

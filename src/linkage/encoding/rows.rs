@@ -1,8 +1,7 @@
-//! Writers of decoded rows and block entries, fed in pieces of a few tens of kilobytes.
+//! The writer of decoded rows, in pieces of a few tens of kilobytes.
 
 use std::io::Write;
 
-use super::block::{self, Entry};
 use super::{Error, Rejection, base64};
 
 /// The number of bytes collected before they are written.
@@ -80,41 +79,6 @@ impl<W: Write> Rows<W> {
             Fit::Exact if found == 0 => return Err(Rejection::NoBytes { record }),
             Fit::Exact if record == 0 => self.encoding_bytes = found,
             Fit::Exact => return Err(Rejection::Ragged { record, expected: self.encoding_bytes, found }),
-        }
-        Ok(())
-    }
-
-    /// Writes the buffered bytes.
-    pub(super) fn flush(&mut self) -> Result<(), Error> {
-        self.sink.write_all(&self.pending).map_err(Error::Sink)?;
-        self.pending.clear();
-        Ok(())
-    }
-}
-
-/// Block entries under construction.
-pub(super) struct Entries<W> {
-    sink: W,
-    pending: Vec<u8>,
-    count: u64,
-}
-
-impl<W: Write> Entries<W> {
-    pub(super) fn new(sink: W) -> Self {
-        Self { sink, pending: Vec::with_capacity(PIECE_BYTES + block::ENTRY_BYTES), count: 0 }
-    }
-
-    /// Returns the number of entries so far.
-    pub(super) const fn count(&self) -> u64 {
-        self.count
-    }
-
-    /// Puts `record` into the block called `name`.
-    pub(super) fn push(&mut self, record: u32, name: &str) -> Result<(), Error> {
-        self.pending.extend_from_slice(&Entry { block: block::digest(name), record }.to_bytes());
-        self.count += 1;
-        if self.pending.len() >= PIECE_BYTES {
-            self.flush()?;
         }
         Ok(())
     }

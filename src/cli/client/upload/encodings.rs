@@ -9,6 +9,7 @@ use base64_simd::STANDARD;
 use crate::cli::exit::{Failure, OrFail};
 use crate::cli::packed;
 use crate::cli::record_blocks::Blocks;
+use crate::linkage::encoding::entries::Version;
 use crate::linkage::encoding::json::{self, Expected, Received};
 use crate::linkage::encoding::{Error, Rejection, Summary, binary};
 use crate::telemetry::chain;
@@ -53,7 +54,8 @@ impl Encodings {
             (&unpacked).rewind().map_err(Error::Source)?;
             let mut rows = BufWriter::new(tempfile::tempfile().map_err(Error::Sink)?);
             let expected = Expected { uses_blocking, records_max: RECORDS_MAX };
-            let received = json::upload(BufReader::new(&unpacked), expected, &mut rows, io::sink())?;
+            let received =
+                json::upload(BufReader::new(&unpacked), expected, &mut rows, io::sink(), Version::Numbered)?;
             let rows = rows.into_inner().map_err(|error| Error::Sink(error.into_error()))?;
             Ok((received, rows))
         };

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use roaring::RoaringBitmap;
 
-use super::super::rows::Entries;
+use super::super::entries::Entries;
 use super::super::{Error, Rejection};
 use super::tokens::Tokens;
 
@@ -38,14 +38,14 @@ pub(super) fn name<R: Read, W: Write>(
 ) -> Result<(), Error> {
     let refused = Rejection::BlockName { record, expected: names.expected() };
     match (tokens.peek()?, names) {
-        (b'"', _) => entries.push(record, tokens.text()?),
+        (b'"', _) => entries.push(record, tokens.text()?.as_bytes()),
         (b'-' | b'0'..=b'9', Names::Integers | Names::Numbers) => {
             let (number, is_integer) = tokens.number()?;
             if names == Names::Integers && !is_integer {
                 return Err(refused.into());
             }
             // `-0` is the integer zero, which has one decimal text.
-            entries.push(record, if number == "-0" { "0" } else { number })
+            entries.push(record, if number == "-0" { b"0" } else { number.as_bytes() })
         }
         _ => {
             tokens.skip_value()?;

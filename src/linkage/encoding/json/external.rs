@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 
-use super::super::rows::{Entries, Fit, Rows};
+use super::super::entries::{Entries, Version};
+use super::super::rows::{Fit, Rows};
 use super::super::{Error, Rejection, Summary};
 use super::blocks::{self, Keyed, Names};
 use super::tokens::Tokens;
@@ -40,12 +41,12 @@ pub fn encodings(
 }
 
 /// Reads an object `{"blocks": {"0": [..], ..}}` for `records` records: names are texts or numbers, and a record
-/// without a key is in no block. Writes [block entries](super::super::block::Entry) and returns their number.
+/// without a key is in no block. Writes block entries of version 1 and returns their number.
 ///
 /// # Errors
 /// [`Error::Rejected`] with the fault of the object; otherwise the error of the source or the sink.
 pub fn blocks(source: impl Read, records: u32, entries: impl Write) -> Result<u64, Error> {
-    let mut entries = Entries::new(entries);
+    let mut entries = Entries::new(Version::Plain, entries);
     let mut keyed = Keyed::below(records);
     only_member(source, "blocks", b'{', |tokens| {
         let mut first = true;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::linkage::encoding::block::{self, Entry};
+use crate::linkage::encoding::entries::{self, Version};
 use crate::linkage::encoding::{Error, Rejection, Summary, base64};
 use crate::model::AccessKeys;
 
@@ -39,13 +40,35 @@ fn rejection<T>(result: Result<T, Error>) -> Result<T, Rejection> {
 }
 
 fn entries_of(bytes: &[u8]) -> Vec<Entry> {
-    bytes.as_chunks().0.iter().map(Entry::from_bytes).collect()
+    entries::read_all(bytes).unwrap()
 }
 
 fn read_from(source: impl Read, expected: Expected) -> Result<Written, Rejection> {
     let (mut matrix, mut entries) = (Vec::new(), Vec::new());
-    let received = rejection(upload(source, expected, &mut matrix, &mut entries))?;
+    let received = rejection(upload(source, expected, &mut matrix, &mut entries, Version::Numbered))?;
     Ok(Written { received, matrix, entries: entries_of(&entries) })
+}
+
+#[test]
+fn entries_are_of_the_wanted_version() {
+    let text = br#"{"clknblocks": [["AAAA", "north", 7], ["AAAA", "north"]]}"#;
+    let written = |version| {
+        let mut entries = Vec::new();
+        upload(&text[..], BLOCKING, std::io::sink(), &mut entries, version).unwrap();
+        entries
+    };
+    let expected = [entry(0, "north"), entry(0, "7"), entry(1, "north")];
+    let [plain, numbered] = [Version::Plain, Version::Numbered].map(written);
+    assert_eq!(plain, expected.map(Entry::to_bytes).concat());
+    assert!(numbered.starts_with(b"\xff\xff\xff\xffent2"));
+    assert_eq!(entries_of(&numbered), expected);
+}
+
+#[test]
+fn entries_of_files_are_of_version_1() {
+    let mut entries = Vec::new();
+    blocks(&br#"{"blocks": {"1": ["north"]}}"#[..], 2, &mut entries).unwrap();
+    assert_eq!(entries, entry(1, "north").to_bytes());
 }
 
 fn read(text: &str, expected: Expected) -> Result<Written, Rejection> {

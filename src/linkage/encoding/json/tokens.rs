@@ -167,6 +167,35 @@ impl<R: Read> Tokens<R> {
         Ok(key)
     }
 
+    /// Consumes a comma and a text after it, and returns the text, if all of it is in the window, in ASCII, and without
+    /// escapes. Otherwise consumes nothing: what follows may be anything.
+    pub(super) fn following_text(&mut self) -> Option<&[u8]> {
+        let start = self.at
+            + match self.window() {
+                [b',', b' ', b'"', ..] => 3,
+                [b',', b'"', ..] => 2,
+                _ => return None,
+            };
+        let (words, _) = self.buffer[start..self.end].as_chunks();
+        let mut length = 0;
+        for word in words {
+            let word = u64::from_le_bytes(*word);
+            let special = special_bytes(word);
+            if special == 0 {
+                length += 8;
+                continue;
+            }
+            length += special.trailing_zeros() as usize / 8;
+            let end = start + length;
+            if self.buffer[end] != b'"' {
+                return None;
+            }
+            self.at = end + 1;
+            return Some(&self.buffer[start..end]);
+        }
+        None
+    }
+
     /// Consumes the text whose opening quote is next.
     pub(super) fn text(&mut self) -> Result<&str, Error> {
         let span = self.span()?;
@@ -249,6 +278,19 @@ impl<R: Read> Tokens<R> {
     }
 }
 
+/// Returns a word of which the lowest bit that is set is in the first byte of `word` that is a quote, a backslash, a
+/// control character or not ASCII; 0 if there is none.
+const fn special_bytes(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = ONES << 7;
+    /// Marks bytes below `limit`, which is at most 128. A borrow spoils only bytes above one that is marked.
+    const fn below(word: u64, limit: u64) -> u64 {
+        word.wrapping_sub(ONES * limit) & !word & HIGH
+    }
+    let (quotes, escapes) = (word ^ (ONES * b'"' as u64), word ^ (ONES * b'\\' as u64));
+    below(word, 0x20) | below(quotes, 1) | below(escapes, 1) | word & HIGH
+}
+
 const fn is_number_byte(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')
 }
@@ -281,6 +323,19 @@ fn split_digits(text: &[u8]) -> Option<(&[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn the_first_special_byte_is_found(word: [u8; 8], plain: [bool; 8]) {
+            let mut word = word;
+            for (byte, plain) in word.iter_mut().zip(plain) {
+                *byte = if plain { b'a' + *byte % 26 } else { *byte };
+            }
+            let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20 | 0x80..);
+            let found = special_bytes(u64::from_le_bytes(word)).trailing_zeros() as usize / 8;
+            proptest::prop_assert_eq!(found, word.iter().position(special).unwrap_or(8));
+        }
+    }
 
     #[test]
     fn numbers_are_those_of_json() {

@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 
-use super::super::rows::{Entries, Fit, Rows};
+use super::super::entries::{Entries, Version};
+use super::super::rows::{Fit, Rows};
 use super::super::{Error, Rejection, Summary};
 use super::blocks::{self, Keyed, Names};
 use super::reference::{self, FileRef};
@@ -37,7 +38,7 @@ pub enum Received {
 }
 
 /// Reads the body of an upload: encodings go to `matrix` as rows, blocks to `entries` as
-/// [block entries](super::super::block::Entry).
+/// [block entries](super::super::entries) of `version`.
 ///
 /// The shapes, by their members:
 /// - `clks` or `encodings`: an array of base64 texts; beside it, before or after, `blocks`: an object with an array of
@@ -54,11 +55,12 @@ pub fn upload(
     expected: Expected,
     matrix: impl Write,
     entries: impl Write,
+    version: Version,
 ) -> Result<Received, Error> {
     let mut reader = Reader {
         tokens: Tokens::new(source),
         rows: Rows::new(matrix, Fit::Exact),
-        entries: Entries::new(entries),
+        entries: Entries::new(version, entries),
         expected,
         shape: None,
         encodings: None,
@@ -213,10 +215,15 @@ impl<R: Read, M: Write, E: Write> Reader<R, M, E> {
             return Err(refused.into());
         }
         encoding(&mut self.tokens, &mut self.rows)?;
-        while self.tokens.item(&mut first, b']')? {
+        loop {
+            while let Some(name) = self.tokens.following_text() {
+                self.entries.push(record, name)?;
+            }
+            if !self.tokens.item(&mut first, b']')? {
+                return Ok(());
+            }
             blocks::name(&mut self.tokens, Names::Integers, record, &mut self.entries)?;
         }
-        Ok(())
     }
 
     fn blocks(&mut self) -> Result<(), Error> {

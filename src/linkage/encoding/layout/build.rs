@@ -1,13 +1,14 @@
 //! Builds an index: one pass over the matrix, one external sort of the block entries.
 
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 
 use super::super::block::{self, Digest, Entry};
+use super::super::entries::{self, Frames};
 use super::directory::Block;
 use super::header::{CHUNK_BYTES, Header};
 use super::section::Section;
 use super::sort::{self, Limits};
-use super::{Damage, Error, Span};
+use super::{Damage, Error, Span, numbered};
 use crate::linkage::scratch::Scratch;
 
 /// A dataset that has been uploaded and not yet indexed.
@@ -25,13 +26,13 @@ pub struct Dataset<M, E> {
     pub entries: Option<E>,
 }
 
-/// Writes the index of `dataset` to `out`. Takes about 20 MiB of memory whatever the dataset's size, and
+/// Writes the index of `dataset` to `out`. Takes at most about 32 MiB of memory whatever the dataset's size, and
 /// temporary files of up to twice the block entries.
 ///
 /// # Errors
 /// [`Error::Damaged`] if the matrix does not have the declared length, or an entry names a record that does not
 /// exist; otherwise the error of the source, a temporary file, or `out`.
-pub fn build<M: Read, E: Read>(
+pub fn build<M: Read, E: Read + Seek>(
     dataset: Dataset<M, E>,
     scratch: &dyn Scratch,
     out: impl Write,
@@ -40,7 +41,7 @@ pub fn build<M: Read, E: Read>(
 }
 
 /// Builds the index like [`build`], with other memory limits.
-pub(super) fn build_within<M: Read, E: Read>(
+pub(super) fn build_within<M: Read, E: Read + Seek>(
     limits: Limits,
     dataset: Dataset<M, E>,
     scratch: &dyn Scratch,
@@ -50,7 +51,14 @@ pub(super) fn build_within<M: Read, E: Read>(
     let sums = chunk_sums(matrix, u64::from(records) * u64::from(encoding_bytes))?;
     let mut blocks = Blocks::create(scratch, records)?;
     match entries {
-        Some(entries) => sort::sorted(entries, scratch, limits, |entry| blocks.push(entry))?,
+        Some(mut entries) => {
+            let push = |entry| blocks.push(entry);
+            if entries::is_numbered(&mut entries).map_err(Error::Source)? {
+                numbered::sorted(Frames::new(entries), scratch, limits, push)?;
+            } else {
+                sort::sorted(entries, scratch, limits, push)?;
+            }
+        }
         None => blocks.push_all_records()?,
     }
     let blocks = blocks.finish()?;

@@ -38,6 +38,8 @@ mod build;
 mod directory;
 mod header;
 mod index;
+mod numbered;
+mod radix;
 mod section;
 mod sort;
 mod verify;

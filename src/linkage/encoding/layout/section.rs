@@ -1,30 +1,46 @@
 //! A section of a stored object whose length and checksum come before it: it is collected in a temporary file until
 //! both are known.
 
-use std::io::{self, BufWriter, Read, Seek, Write};
+use std::io::{self, Write};
 
 use super::Error;
 use crate::linkage::scratch::{Scratch, ScratchFile};
 
 /// A section that is collected in a temporary file.
 pub(in crate::linkage) struct Section {
-    file: BufWriter<Box<dyn ScratchFile>>,
+    file: Box<dyn ScratchFile>,
+    /// Items that are neither written nor summed yet.
+    pending: Vec<u8>,
     hasher: crc32fast::Hasher,
     items: u64,
 }
 
+/// The number of bytes that are written and summed at once.
+const PIECE_BYTES: usize = 64 << 10;
+
 impl Section {
     /// Creates an empty section.
     pub(in crate::linkage) fn create(scratch: &dyn Scratch) -> Result<Self, Error> {
-        let file = BufWriter::with_capacity(64 << 10, scratch.file().map_err(Error::Scratch)?);
-        Ok(Self { file, hasher: crc32fast::Hasher::new(), items: 0 })
+        let file = scratch.file().map_err(Error::Scratch)?;
+        let pending = Vec::with_capacity(PIECE_BYTES);
+        Ok(Self { file, pending, hasher: crc32fast::Hasher::new(), items: 0 })
     }
 
     /// Appends an item.
     pub(in crate::linkage) fn push(&mut self, item: &[u8]) -> Result<(), Error> {
         self.items += 1;
-        self.hasher.update(item);
-        self.file.write_all(item).map_err(Error::Scratch)
+        if self.pending.len() + item.len() > PIECE_BYTES {
+            self.flush()?;
+        }
+        self.pending.extend_from_slice(item);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.hasher.update(&self.pending);
+        self.file.write_all(&self.pending).map_err(Error::Scratch)?;
+        self.pending.clear();
+        Ok(())
     }
 
     /// Returns the number of items so far.
@@ -33,21 +49,24 @@ impl Section {
     }
 
     /// Returns the checksum state of the content.
-    pub(in crate::linkage) const fn hasher(&self) -> &crc32fast::Hasher {
-        &self.hasher
+    pub(in crate::linkage) fn hasher(&self) -> crc32fast::Hasher {
+        let mut hasher = self.hasher.clone();
+        hasher.update(&self.pending);
+        hasher
     }
 
     /// Returns the checksum of the content.
     pub(in crate::linkage) fn crc(&self) -> u32 {
-        self.hasher.clone().finalize()
+        self.hasher().finalize()
     }
 
     /// Writes all items to `out`.
     pub(in crate::linkage) fn copy_to(mut self, out: &mut impl Write) -> Result<(), Error> {
+        self.flush()?;
         self.file.rewind().map_err(Error::Scratch)?;
         let mut piece = vec![0; 64 << 10];
         loop {
-            let read = match self.file.get_mut().read(&mut piece) {
+            let read = match self.file.read(&mut piece) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result.map_err(Error::Scratch)?,
             };

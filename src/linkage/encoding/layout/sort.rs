@@ -1,4 +1,4 @@
-//! Sorts block entries in bounded memory: writes sorted runs to a temporary file and merges them.
+//! Sorts in bounded memory: writes sorted runs to a temporary file and merges them.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,27 +7,76 @@ use std::io::{BufWriter, Read, SeekFrom, Write};
 use std::ops::Range;
 
 use super::super::block::{ENTRY_BYTES, Entry};
-use super::Error;
+use super::{Error, radix, u64_at};
 use crate::linkage::scratch::{Scratch, ScratchFile};
 
 /// The memory limit of sorting.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// The number of entries sorted at once.
-    pub(super) run_entries: usize,
+    /// The number of bytes sorted at once.
+    pub(super) run_bytes: usize,
     /// The number of runs merged at once.
     pub(super) fan_in: usize,
-    /// The number of bytes read at once of each run.
+    /// The number of bytes read at once of each run, at least one item.
     pub(super) piece_bytes: usize,
 }
 
 impl Limits {
-    /// 12 MiB to sort and 4 MiB to merge.
-    pub(super) const DEFAULT: Self = Self {
-        run_entries: (12 << 20) / size_of::<Key>(),
-        fan_in: 64,
-        piece_bytes: (64 << 10) / ENTRY_BYTES * ENTRY_BYTES,
-    };
+    /// 12 MiB to sort, half of which may be for temporary use, and 4 MiB to merge.
+    pub(super) const DEFAULT: Self = Self { run_bytes: 12 << 20, fan_in: 64, piece_bytes: 64 << 10 };
+
+    /// Returns the number of items that are sorted at once.
+    pub(super) const fn run_items<I: Item>(self) -> usize {
+        let items = self.run_bytes / size_of::<I>();
+        let items = if I::NEEDS_SPARE { items / 2 } else { items };
+        if items == 0 { 1 } else { items }
+    }
+
+    pub(super) const fn piece<I: Item>(self) -> usize {
+        self.piece_bytes / I::BYTES * I::BYTES
+    }
+}
+
+/// An item of a fixed size that can be sorted.
+pub(super) trait Item: Copy + Ord {
+    /// The stored form.
+    type Bytes: AsRef<[u8]>;
+    /// The number of bytes in the stored form.
+    const BYTES: usize;
+    /// True if sorting needs as much memory again.
+    const NEEDS_SPARE: bool = false;
+
+    fn to_bytes(self) -> Self::Bytes;
+
+    /// Reads the stored form, with which `bytes` begin.
+    fn from_bytes(bytes: &[u8]) -> Self;
+
+    /// Sorts items. `spare` is for temporary use.
+    fn sort(items: &mut Vec<Self>, _spare: &mut Vec<Self>) {
+        items.sort_unstable();
+    }
+}
+
+impl Item for u64 {
+    type Bytes = [u8; 8];
+    const BYTES: usize = 8;
+    const NEEDS_SPARE: bool = true;
+
+    fn to_bytes(self) -> [u8; 8] {
+        self.to_le_bytes()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Self {
+        u64_at(bytes, 0)
+    }
+
+    fn sort(items: &mut Vec<Self>, spare: &mut Vec<Self>) {
+        if items.is_sorted_by_key(|item| *item as u32) {
+            radix::sort_upper_halves(items, spare);
+        } else {
+            items.sort_unstable();
+        }
+    }
 }
 
 /// An entry in a form that is fast to compare: the digest as big-endian words.
@@ -52,68 +101,99 @@ impl Key {
     }
 }
 
+impl Item for Key {
+    type Bytes = [u8; ENTRY_BYTES];
+    const BYTES: usize = ENTRY_BYTES;
+
+    fn to_bytes(self) -> [u8; ENTRY_BYTES] {
+        self.entry().to_bytes()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Self {
+        Self::new(&Entry::from_bytes(bytes.first_chunk().expect("pieces are whole items")))
+    }
+}
+
 /// Passes the entries in `source` to `emit`, ascending by digest, then record; duplicates are kept.
 ///
 /// # Errors
 /// The error of the source, of a temporary file, or of `emit`; an incomplete entry is an error of the source.
 pub(super) fn sorted(
-    source: impl Read,
+    mut source: impl Read,
     scratch: &dyn Scratch,
     limits: Limits,
     mut emit: impl FnMut(Entry) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let mut source = Keys::new(source, limits.piece_bytes);
-    let mut keys = Vec::new();
-    if source.fill(&mut keys, limits.run_entries)? {
-        // Everything fits into memory.
-        return keys.into_iter().try_for_each(|key| emit(key.entry()));
-    }
-    let mut runs = Runs::create(scratch)?;
+    let mut sorter = Sorter::new(scratch, limits);
+    let wanted = limits.piece::<Key>() as u64;
+    let mut piece = Vec::with_capacity(limits.piece_bytes);
     loop {
-        runs.append(keys.iter().copied().map(Ok))?;
-        keys.clear();
-        let last = source.fill(&mut keys, limits.run_entries)?;
-        if last {
-            runs.append(keys.drain(..).map(Ok))?;
-            break;
+        piece.clear();
+        let read = source.by_ref().take(wanted).read_to_end(&mut piece).map_err(Error::Source)?;
+        let (entries, rest) = piece.as_chunks();
+        if !rest.is_empty() {
+            return Err(Error::Source(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+        for bytes in entries {
+            sorter.push(Key::new(&Entry::from_bytes(bytes)))?;
+        }
+        if (read as u64) < wanted {
+            return sorter.finish(|key| emit(key.entry()));
         }
     }
-    drop(keys);
-    while runs.spans.len() > limits.fan_in {
-        runs = runs.merged_once(scratch, limits)?;
-    }
-    let spans = std::mem::take(&mut runs.spans);
-    merge(&mut *runs.file, &spans, limits, |key| emit(key.entry()))
 }
 
-/// Reads entries in the order in which they arrive.
-struct Keys<R> {
-    source: R,
-    piece: Vec<u8>,
+/// Sorts items.
+pub(super) struct Sorter<'a, I> {
+    scratch: &'a dyn Scratch,
+    limits: Limits,
+    run: Vec<I>,
+    spare: Vec<I>,
+    run_items: usize,
+    runs: Option<Runs>,
 }
 
-impl<R: Read> Keys<R> {
-    fn new(source: R, piece_bytes: usize) -> Self {
-        Self { source, piece: Vec::with_capacity(piece_bytes) }
+impl<'a, I: Item> Sorter<'a, I> {
+    pub(super) fn new(scratch: &'a dyn Scratch, limits: Limits) -> Self {
+        let run_items = limits.run_items::<I>();
+        Self { scratch, limits, run: Vec::new(), spare: Vec::new(), run_items, runs: None }
     }
 
-    /// Fills `keys` up to `count`, and sorts them; returns true if the source has ended.
-    fn fill(&mut self, keys: &mut Vec<Key>, count: usize) -> Result<bool, Error> {
-        let mut complete = false;
-        while keys.len() < count && !complete {
-            let wanted =
-                self.piece.capacity().min((count - keys.len()) * ENTRY_BYTES) / ENTRY_BYTES * ENTRY_BYTES;
-            self.piece.clear();
-            let read = self.source.by_ref().take(wanted as u64).read_to_end(&mut self.piece);
-            complete = read.map_err(Error::Source)? < wanted;
-            let (entries, rest) = self.piece.as_chunks();
-            if !rest.is_empty() {
-                return Err(Error::Source(std::io::ErrorKind::UnexpectedEof.into()));
-            }
-            keys.extend(entries.iter().map(|bytes| Key::new(&Entry::from_bytes(bytes))));
+    pub(super) fn push(&mut self, item: I) -> Result<(), Error> {
+        if self.run.len() == self.run_items {
+            self.finish_run()?;
         }
-        keys.sort_unstable();
-        Ok(complete)
+        self.run.push(item);
+        Ok(())
+    }
+
+    fn finish_run(&mut self) -> Result<(), Error> {
+        I::sort(&mut self.run, &mut self.spare);
+        let runs = match &mut self.runs {
+            Some(runs) => runs,
+            none => none.insert(Runs::create(self.scratch)?),
+        };
+        let mut writer = RunWriter::new(runs);
+        self.run.drain(..).try_for_each(|item| writer.push(item))?;
+        writer.finish()
+    }
+
+    /// Passes all items to `emit`, in order.
+    pub(super) fn finish(mut self, emit: impl FnMut(I) -> Result<(), Error>) -> Result<(), Error> {
+        if self.runs.is_none() {
+            // Everything fits into memory.
+            I::sort(&mut self.run, &mut self.spare);
+            return self.run.into_iter().try_for_each(emit);
+        }
+        self.finish_run()?;
+        let Self { scratch, limits, run, spare, runs, .. } = self;
+        drop((run, spare));
+        let Some(mut runs) = runs else { return Ok(()) };
+        while runs.spans.len() > limits.fan_in {
+            runs = runs.merged_once::<I>(scratch, limits)?;
+        }
+        let spans = std::mem::take(&mut runs.spans);
+        merge(&mut *runs.file, &spans, limits, emit)
     }
 }
 
@@ -129,22 +209,13 @@ impl Runs {
         Ok(Self { file: scratch.file().map_err(Error::Scratch)?, spans: Vec::new(), end: 0 })
     }
 
-    /// Writes a run of sorted `keys`.
-    fn append(&mut self, keys: impl Iterator<Item = Result<Key, Error>>) -> Result<(), Error> {
-        let mut run = RunWriter::new(self);
-        for key in keys {
-            run.push(key?)?;
-        }
-        run.finish()
-    }
-
     /// Merges the runs into fewer runs.
-    fn merged_once(mut self, scratch: &dyn Scratch, limits: Limits) -> Result<Self, Error> {
+    fn merged_once<I: Item>(mut self, scratch: &dyn Scratch, limits: Limits) -> Result<Self, Error> {
         let mut merged = Self::create(scratch)?;
         let spans = std::mem::take(&mut self.spans);
         for group in spans.chunks(limits.fan_in) {
             let mut run = RunWriter::new(&mut merged);
-            merge(&mut *self.file, group, limits, |key| run.push(key))?;
+            merge(&mut *self.file, group, limits, |item: I| run.push(item))?;
             run.finish()?;
         }
         Ok(merged)
@@ -166,9 +237,9 @@ impl<'a> RunWriter<'a> {
         Self { out, spans: &mut runs.spans, start, end: &mut runs.end }
     }
 
-    fn push(&mut self, key: Key) -> Result<(), Error> {
-        *self.end += ENTRY_BYTES as u64;
-        self.out.write_all(&key.entry().to_bytes()).map_err(Error::Scratch)
+    fn push<I: Item>(&mut self, item: I) -> Result<(), Error> {
+        *self.end += I::BYTES as u64;
+        self.out.write_all(item.to_bytes().as_ref()).map_err(Error::Scratch)
     }
 
     fn finish(mut self) -> Result<(), Error> {
@@ -178,25 +249,26 @@ impl<'a> RunWriter<'a> {
     }
 }
 
-/// Passes the entries of the runs at `spans` of `file` to `emit`, in order.
-fn merge(
+/// Passes the items of the runs at `spans` of `file` to `emit`, in order.
+fn merge<I: Item>(
     file: &mut dyn ScratchFile,
     spans: &[Range<u64>],
     limits: Limits,
-    mut emit: impl FnMut(Key) -> Result<(), Error>,
+    mut emit: impl FnMut(I) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    let piece_bytes = limits.piece::<I>();
     let mut runs: Vec<RunReader> = spans.iter().cloned().map(RunReader::new).collect();
     let mut heads = BinaryHeap::with_capacity(runs.len());
     for (number, run) in runs.iter_mut().enumerate() {
-        heads.extend(run.next(file, limits.piece_bytes)?.map(|key| Reverse((key, number))));
+        heads.extend(run.next::<I>(file, piece_bytes)?.map(|item| Reverse((item, number))));
     }
     while let Some(mut head) = heads.peek_mut() {
-        let Reverse((key, number)) = *head;
-        match runs[number].next(file, limits.piece_bytes)? {
+        let Reverse((item, number)) = *head;
+        match runs[number].next(file, piece_bytes)? {
             Some(next) => head.0.0 = next,
             None => drop(PeekMut::pop(head)),
         }
-        emit(key)?;
+        emit(item)?;
     }
     Ok(())
 }
@@ -213,13 +285,13 @@ impl RunReader {
         Self { left: span, piece: Vec::new(), at: 0 }
     }
 
-    fn next(&mut self, file: &mut dyn ScratchFile, piece_bytes: usize) -> Result<Option<Key>, Error> {
+    fn next<I: Item>(&mut self, file: &mut dyn ScratchFile, piece_bytes: usize) -> Result<Option<I>, Error> {
         if self.at == self.piece.len() && !self.refill(file, piece_bytes).map_err(Error::Scratch)? {
             return Ok(None);
         }
-        let bytes = self.piece[self.at..].first_chunk().expect("pieces are whole entries");
-        self.at += ENTRY_BYTES;
-        Ok(Some(Key::new(&Entry::from_bytes(bytes))))
+        let item = I::from_bytes(&self.piece[self.at..]);
+        self.at += I::BYTES;
+        Ok(Some(item))
     }
 
     fn refill(&mut self, file: &mut dyn ScratchFile, piece_bytes: usize) -> std::io::Result<bool> {

@@ -1,6 +1,7 @@
 //! Compares the index with a simple definition, and tests damaged indexes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Cursor;
 
 use proptest::prelude::*;
 
@@ -8,10 +9,11 @@ use super::build::build_within;
 use super::sort::Limits;
 use super::*;
 use crate::linkage::encoding::block::{self, Digest, Entry};
+use crate::linkage::encoding::entries::{Entries, Version};
 use crate::linkage::scratch::Memory;
 
 /// Limits so small that a few entries take several runs, and merging them several passes.
-const TINY: Limits = Limits { run_entries: 5, fan_in: 2, piece_bytes: 72 };
+const TINY: Limits = Limits { run_bytes: 5 * 40, fan_in: 2, piece_bytes: 72 };
 
 const RECORDS: u32 = 40;
 
@@ -25,8 +27,13 @@ fn bytes_of(entries: &[Entry]) -> Vec<u8> {
 
 fn built(limits: Limits, records: u32, entries: Option<&[Entry]>) -> Result<Vec<u8>, Error> {
     let (matrix, entries) = (matrix(records, 8), entries.map(bytes_of));
-    let dataset =
-        Dataset { upload: 0, records, encoding_bytes: 8, matrix: &*matrix, entries: entries.as_deref() };
+    let dataset = Dataset {
+        upload: 0,
+        records,
+        encoding_bytes: 8,
+        matrix: &*matrix,
+        entries: entries.map(Cursor::new),
+    };
     let mut out = Vec::new();
     let header = build_within(limits, dataset, &Memory, &mut out)?;
     assert_eq!(Index::parse(&out).unwrap().header(), &header);
@@ -61,6 +68,30 @@ proptest! {
         let index = built(TINY, RECORDS, Some(&entries)).unwrap();
         prop_assert_eq!(blocks_of(&index), expected);
         prop_assert_eq!(built(Limits::DEFAULT, RECORDS, Some(&entries)).unwrap(), index);
+    }
+
+    /// Sorting by ranks takes as many parts and runs as the limits force.
+    #[test]
+    fn numbered_entries_give_the_same_index(names in proptest::collection::vec((0_u8..6, 0..RECORDS), 0..120)) {
+        let entry = |&(name, record): &(u8, u32)| Entry { block: block::digest(&name.to_string()), record };
+        let expected = built(TINY, RECORDS, Some(&names.iter().map(entry).collect::<Vec<_>>())).unwrap();
+        let mut numbered = Vec::new();
+        let mut writer = Entries::new(Version::Numbered, &mut numbered);
+        names.iter().try_for_each(|(name, record)| writer.push(*record, name.to_string().as_bytes())).unwrap();
+        writer.flush().unwrap();
+        for limits in [TINY, Limits { fan_in: 5, ..TINY }, Limits::DEFAULT] {
+            let matrix = matrix(RECORDS, 8);
+            let dataset = Dataset {
+                upload: 0,
+                records: RECORDS,
+                encoding_bytes: 8,
+                matrix: &*matrix,
+                entries: Some(Cursor::new(&numbered)),
+            };
+            let mut index = Vec::new();
+            build_within(limits, dataset, &Memory, &mut index).unwrap();
+            prop_assert_eq!(&index, &expected);
+        }
     }
 
     #[test]
@@ -149,7 +180,8 @@ fn without_blocks_all_records_are_in_the_default_block() {
 fn damage_to_the_matrix_is_found_where_it_is() {
     let records = 300_000;
     let mut matrix = matrix(records, 8);
-    let dataset = Dataset { upload: 0, records, encoding_bytes: 8, matrix: &*matrix, entries: None::<&[u8]> };
+    let dataset =
+        Dataset { upload: 0, records, encoding_bytes: 8, matrix: &*matrix, entries: None::<io::Empty> };
     let mut index = Vec::new();
     build(dataset, &Memory, &mut index).unwrap();
     let index = Index::parse(&index).unwrap();
@@ -174,8 +206,13 @@ fn damage_to_the_matrix_is_found_where_it_is() {
 fn a_dataset_that_is_not_as_said_is_refused() {
     for length in [31, 33, 0] {
         let matrix = vec![0; length];
-        let dataset =
-            Dataset { upload: 0, records: 4, encoding_bytes: 8, matrix: &*matrix, entries: None::<&[u8]> };
+        let dataset = Dataset {
+            upload: 0,
+            records: 4,
+            encoding_bytes: 8,
+            matrix: &*matrix,
+            entries: None::<io::Empty>,
+        };
         let error = build(dataset, &Memory, io::sink()).unwrap_err();
         assert!(matches!(error, Error::Damaged(Damage::Length { expected: 32, .. })), "{length}");
     }
@@ -184,7 +221,13 @@ fn a_dataset_that_is_not_as_said_is_refused() {
     assert!(matches!(error, Error::Damaged(Damage::Contradiction { .. })));
     let matrix = matrix(4, 8);
     let cut = &beyond.to_bytes()[..20];
-    let dataset = Dataset { upload: 0, records: 4, encoding_bytes: 8, matrix: &*matrix, entries: Some(cut) };
+    let dataset = Dataset {
+        upload: 0,
+        records: 4,
+        encoding_bytes: 8,
+        matrix: &*matrix,
+        entries: Some(Cursor::new(cut)),
+    };
     assert!(matches!(build(dataset, &Memory, io::sink()), Err(Error::Source(_))));
 }
 
@@ -193,7 +236,7 @@ fn an_index_knows_the_upload_that_it_was_built_for() {
     for (upload, others) in [(7, false), (0, true)] {
         let matrix = matrix(4, 8);
         let dataset =
-            Dataset { upload, records: 4, encoding_bytes: 8, matrix: &*matrix, entries: None::<&[u8]> };
+            Dataset { upload, records: 4, encoding_bytes: 8, matrix: &*matrix, entries: None::<io::Empty> };
         let mut out = Vec::new();
         build(dataset, &Memory, &mut out).unwrap();
         let header = *Index::parse(&out).unwrap().header();

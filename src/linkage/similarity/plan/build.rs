@@ -198,7 +198,7 @@ impl Parts {
             entries: self.entries.items(),
         };
         let datasets: Vec<u8> = datasets.iter().flat_map(|dataset| dataset.to_bytes()).collect();
-        let head_bytes = head.to_bytes(&datasets, self.table.hasher());
+        let head_bytes = head.to_bytes(&datasets, &self.table.hasher());
         out.write_all(&head_bytes).map_err(Error::Sink)?;
         out.write_all(&datasets).map_err(Error::Sink)?;
         self.table.copy_to(out)?;

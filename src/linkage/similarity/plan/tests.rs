@@ -1,6 +1,7 @@
 //! Compares plans with a plain definition and with chunks of the reference library; tests damaged plans.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Cursor;
 use std::num::NonZeroU64;
 
 use proptest::prelude::*;
@@ -31,8 +32,13 @@ fn index(records: u32, encoding_bytes: u32, blocks: Option<&Blocks>) -> Vec<u8> 
         blocks.iter().flat_map(entry).collect::<Vec<_>>()
     });
     let matrix = vec![0; (records * encoding_bytes) as usize];
-    let dataset =
-        layout::Dataset { upload: 0, records, encoding_bytes, matrix: &*matrix, entries: entries.as_deref() };
+    let dataset = layout::Dataset {
+        upload: 0,
+        records,
+        encoding_bytes,
+        matrix: &*matrix,
+        entries: entries.map(Cursor::new),
+    };
     let mut out = Vec::new();
     layout::build(dataset, &Memory, &mut out).unwrap();
     out

@@ -65,7 +65,7 @@ pub(super) async fn unless_stopped<T>(work: impl Future<Output = Result<T, Failu
 }
 
 /// Waits for Ctrl-C or SIGTERM. If no handler can be installed, they end the process by themselves.
-pub(super) async fn stopped() {
+async fn stopped() {
     let hear = |kind| signal(kind).ok();
     let (Some(mut interrupt), Some(mut terminate)) =
         (hear(SignalKind::interrupt()), hear(SignalKind::terminate()))

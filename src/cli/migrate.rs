@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::context::runtime;
 use super::exit::OrFail;
-use super::interrupt::stopped;
+use super::interrupt::unless_stopped;
 use super::progress::Progress;
 use super::{Failure, output};
 use crate::app::transfer::{Transferred, transfer};
@@ -99,12 +99,8 @@ fn copy(flags: Flags, to: String, json: bool) -> Result<(), Failure> {
     let to = &target.settings;
     let mut progress = Progress::with_eta();
     let mut show = |share: f64| progress.show("copying objects", share);
-    let copied = runtime()?.block_on(async {
-        tokio::select! {
-            copied = transfer(&from, to, &mut show) => copied.or_fail(),
-            () = stopped() => Err(Failure::Interrupted),
-        }
-    });
+    let copied =
+        runtime()?.block_on(unless_stopped(async { transfer(&from, to, &mut show).await.or_fail() }));
     progress.finish();
     let Transferred { projects, objects: Copied { objects, bytes, present } } = copied?;
     let place = to.data_dir.display();

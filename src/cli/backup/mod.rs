@@ -24,7 +24,7 @@ use self::make::{Made, Target};
 use self::source::Source;
 use self::stored::Stored;
 use super::context::runtime;
-use super::interrupt::stopped;
+use super::interrupt::unless_stopped;
 use super::ops_client::{Client, OptionalServer};
 use super::progress::Progress;
 use super::{Failure, output};
@@ -126,21 +126,14 @@ impl Make {
         let mut target = Target::open(&self.to).await?;
         let mut progress = Progress::new();
         progress.show("taking a snapshot", 0.0);
-        let taken = tokio::select! {
-            taken = self.source(client, passphrase.as_ref()) => taken,
-            () = stopped() => Err(Failure::Interrupted),
-        };
-        let source = match taken {
+        let source = match unless_stopped(self.source(client, passphrase.as_ref())).await {
             Ok(source) => source,
             Err(failure) => {
                 target.discard().await;
                 return Err(failure);
             }
         };
-        let made = tokio::select! {
-            made = target.copy(&source, passphrase.as_ref(), &mut progress) => made,
-            () = stopped() => Err(Failure::Interrupted),
-        };
+        let made = unless_stopped(target.copy(&source, passphrase.as_ref(), &mut progress)).await;
         source.close().await;
         let made = match made {
             Ok(made) => made,

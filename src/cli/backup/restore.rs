@@ -22,7 +22,7 @@ use super::stored::Stored;
 use crate::app;
 use crate::cli::context::runtime;
 use crate::cli::exit::OrFail;
-use crate::cli::interrupt::{stopped, unless_stopped};
+use crate::cli::interrupt::unless_stopped;
 use crate::cli::progress::Progress;
 use crate::cli::{Failure, output};
 use crate::system::permission::{self, Access};
@@ -155,10 +155,7 @@ async fn restore(stored: &Stored, manifest: &Manifest, keys: &[Key], into: &Path
     let last = manifest.entries.iter().find(|entry| entry.path == LAST);
     stored.copy(last.expect("a checked manifest has it"), &mut format).await?;
     let place = Place::take(into, manifest, &format)?;
-    let filled = tokio::select! {
-        filled = place.fill(stored, manifest, keys) => filled,
-        () = stopped() => Err(Failure::Interrupted),
-    };
+    let filled = unless_stopped(place.fill(stored, manifest, keys)).await;
     match filled.and_then(|()| place.publish()) {
         Ok(()) => Ok(()),
         Err(failure) => {

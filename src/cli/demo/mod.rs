@@ -117,11 +117,8 @@ impl Arguments {
     ) -> Result<Outcome, Failure> {
         let server = app::start(&settings).await.or_fail()?;
         let client = Client::new(format!("http://{}/api/v1", server.api()))?;
-        let outcome = tokio::select! {
-            outcome = self.link(&client, rows, progress) => outcome,
-            // Returning, rather than exiting, removes the temporary directory.
-            () = interrupt::stopped() => Err(Failure::Interrupted),
-        };
+        // Returning, rather than exiting, removes the temporary directory.
+        let outcome = interrupt::unless_stopped(self.link(&client, rows, progress)).await;
         server.stop().await;
         outcome
     }

@@ -1,7 +1,6 @@
 //! Counts what workers and API node do, and the processor time of both.
 
 use std::fs;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -68,11 +67,7 @@ impl Times {
 pub(super) struct Meter {
     jobs_total: u64,
     watch: Stopwatch,
-    jobs: AtomicU64,
-    busy_us: AtomicU64,
-    claims: AtomicU64,
-    turns: AtomicU64,
-    bytes: AtomicU64,
+    counts: Mutex<Counts>,
     ready_to_claimed: Times,
     claim: Times,
     report: Times,
@@ -82,15 +77,10 @@ pub(super) struct Meter {
 
 impl Meter {
     pub(super) fn new(jobs_total: u64) -> Self {
-        let count = AtomicU64::default;
         Self {
             jobs_total,
             watch: Stopwatch::start(),
-            jobs: count(),
-            busy_us: count(),
-            claims: count(),
-            turns: count(),
-            bytes: count(),
+            counts: Mutex::default(),
             ready_to_claimed: Times::default(),
             claim: Times::default(),
             report: Times::default(),
@@ -100,12 +90,10 @@ impl Meter {
 
     /// Records a request that the API node has answered.
     pub(super) fn answered(&self, path: &str, bytes: u64) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if path.ends_with("/claim") {
-            self.claims.fetch_add(1, Ordering::Relaxed);
-        } else if path.ends_with("/turn") {
-            self.turns.fetch_add(1, Ordering::Relaxed);
-        }
+        let mut counts = self.counts.lock();
+        counts.bytes += bytes;
+        counts.claims += u64::from(path.ends_with("/claim"));
+        counts.turns += u64::from(path.ends_with("/turn"));
     }
 
     /// Records a claim that took `took` and brought jobs.
@@ -121,8 +109,12 @@ impl Meter {
     /// Records a job that has computed for `busy` and whose report took `took`.
     pub(super) fn reported(&self, busy: Duration, took: Duration) {
         self.report.add(took);
-        self.busy_us.fetch_add(busy.as_micros() as u64, Ordering::Relaxed);
-        let jobs = self.jobs.fetch_add(1, Ordering::Relaxed) + 1;
+        let jobs = {
+            let mut counts = self.counts.lock();
+            counts.busy_us += busy.as_micros() as u64;
+            counts.jobs += 1;
+            counts.jobs
+        };
         let margin = self.jobs_total / MARGIN;
         if jobs == margin.max(1) || jobs == self.jobs_total - margin {
             self.ends.lock().push(self.state());
@@ -130,18 +122,11 @@ impl Meter {
     }
 
     fn state(&self) -> Share {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let workers_cpu_seconds = workers_cpu_seconds();
         let all = Process::look().cpu_seconds.unwrap_or(0.0);
         Share {
             seconds: self.watch.seconds(),
-            counts: Counts {
-                jobs: read(&self.jobs),
-                busy_us: read(&self.busy_us),
-                claims: read(&self.claims),
-                turns: read(&self.turns),
-                bytes: read(&self.bytes),
-            },
+            counts: *self.counts.lock(),
             api_cpu_seconds: (all - workers_cpu_seconds).max(0.0),
             workers_cpu_seconds,
             cores_idle_seconds: cores_idle_seconds(),
@@ -173,7 +158,7 @@ impl Meter {
     }
 
     pub(super) fn jobs(&self) -> u64 {
-        self.jobs.load(Ordering::Relaxed)
+        self.counts.lock().jobs
     }
 
     pub(super) fn ready_to_claimed(&self) -> Quantiles {

@@ -18,7 +18,7 @@ use self::checks::{Check, Passed};
 use self::people::People;
 use crate::cli::columns::aligned;
 use crate::cli::exit::OrFail;
-use crate::cli::interrupt::stopped;
+use crate::cli::interrupt::unless_stopped;
 use crate::cli::progress::Progress;
 use crate::cli::{Failure, ops_client, output};
 use crate::http::admin::TOKEN_CHARS_MIN;
@@ -75,11 +75,7 @@ impl Options {
         let run_timeout = Duration::from_secs(self.timeout);
         let api = Api::new(url, self.ca.as_deref(), self.admin_token()?, run_timeout)?;
         let (watch, people) = (Stopwatch::start(), People::new(people));
-        let checked = tokio::select! {
-            checked = self.check(&api, &people) => checked,
-            () = stopped() => Err(Failure::Interrupted),
-        };
-        let (version, mut lines) = match checked {
+        let (version, mut lines) = match unless_stopped(self.check(&api, &people)).await {
             Ok(checked) => checked,
             Err(failure) => {
                 // An error here is ignored, since the interruption is reported.

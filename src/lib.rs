@@ -8,9 +8,9 @@ pub mod runtime;
 pub mod system;
 pub mod telemetry;
 pub mod edge;
-// The domain and its algorithms: no async, no I/O.
+// The algorithms, a package of their own, and the domain: no async, no I/O.
+pub use linkage;
 pub mod model;
-pub mod linkage;
 pub mod encoder;
 // Storage.
 pub mod metadata;

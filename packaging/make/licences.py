@@ -13,7 +13,7 @@ NAMES = re.compile(r"^(licen[cs]e|copying|unlicense|notice|copyright)", re.IGNOR
 
 
 def crates(metadata: dict) -> list[dict]:
-    """Returns the packages that the root package is built of, without those that only build or test it."""
+    """Returns the crates from the registry that the root package is built of, without those that only build or test it."""
     packages = {package["id"]: package for package in metadata["packages"]}
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
     root = metadata["resolve"]["root"]
@@ -24,7 +24,8 @@ def crates(metadata: dict) -> list[dict]:
             if is_linked and dependency["pkg"] not in found:
                 found.add(dependency["pkg"])
                 open_.append(dependency["pkg"])
-    return sorted((packages[id_] for id_ in found), key=lambda package: (package["name"], package["version"]))
+    linked = (packages[id_] for id_ in found if packages[id_]["source"])
+    return sorted(linked, key=lambda package: (package["name"], package["version"]))
 
 
 def texts(package: dict) -> list[str]:

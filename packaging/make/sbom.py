@@ -47,11 +47,13 @@ def main() -> None:
     root = packages[metadata["resolve"]["root"]]
     refs = {package["id"]: purl(package) for package in [*linked, root]}
     digest = hashlib.sha256(Path(binary).read_bytes()).hexdigest()
-    depends = [
-        {"ref": refs[node["id"]], "dependsOn": sorted(refs[id_] for id_ in set(node["dependencies"]) if id_ in refs)}
-        for node in metadata["resolve"]["nodes"]
-        if node["id"] in refs
-    ]
+    needs: dict[str, set[str]] = {}
+    for node in metadata["resolve"]["nodes"]:
+        # The workspace's packages are one component.
+        dependent = refs.get(node["id"]) if packages[node["id"]]["source"] else purl(root)
+        if dependent:
+            needs.setdefault(dependent, set()).update(refs[id_] for id_ in node["dependencies"] if id_ in refs)
+    depends = [{"ref": ref, "dependsOn": sorted(needs[ref])} for ref in sorted(needs)]
     document = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -71,7 +73,7 @@ def main() -> None:
             },
         },
         "components": [component(package, checksums) for package in linked],
-        "dependencies": sorted(depends, key=lambda entry: entry["ref"]),
+        "dependencies": depends,
     }
     json.dump(document, sys.stdout, indent=1)
     print()

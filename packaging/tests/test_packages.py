@@ -12,7 +12,7 @@ import pytest
 import yaml
 from conftest import ROOT, run
 
-VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
+VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
 
 
 def exposure(unit) -> float:

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use linkage::encoding::entries;
+use linkage::similarity::Kernel;
+
 use crate::config::{Role, Settings};
 use crate::coordinator::{Rules, Upkeep};
 use crate::external::{ClientFiles, ExternalEndpoints, ExternalStores, UploadBucket};
 use crate::http;
-use crate::linkage::encoding::entries;
-use crate::linkage::similarity::Kernel;
 use crate::model::CleanupLimit;
 use crate::objects::partial::Limits as PartialLimits;
 use crate::objects::{Location, SpoolLimits};

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use linkage::similarity::Kernel;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 use crate::coordinator::{Assignment, Coordinator, NewProject, Rules};
 use crate::external::ClientFiles;
 use crate::http::workers::{JoinTokens, NodeReport, Nodes as AllNodes, Parts, WorkerRegistry, routes};
-use crate::linkage::similarity::Kernel;
 use crate::metadata::commons::Node;
 use crate::metadata::{Runs, Sqlite};
 use crate::model::{Contents, Dataset, Outcome, ProjectId, ResultType, Task, Upload};

@@ -1,7 +1,8 @@
 //! Creates the runtime and selects the kernel for several commands.
 
+use linkage::similarity::{Kernel, KernelName};
+
 use super::exit::Failure;
-use crate::linkage::similarity::{Kernel, KernelName};
 use crate::system::threads;
 
 /// The number of threads that a command may need besides those for the network and for computing.

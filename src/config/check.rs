@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 
+use linkage::similarity::Kernel;
+
 use super::error::Error;
 use super::role::Role;
 use super::settings::Settings;
 use super::source::Source;
 use super::values::Values;
 use crate::edge::tls::Mode;
-use crate::linkage::similarity::Kernel;
 use crate::queue::redis::QueueUrl;
 
 /// Returns an error if settings contradict each other or the processor.

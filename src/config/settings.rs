@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use linkage::similarity::KernelName;
 use serde::Serialize;
 
 use super::role::{Role, WorkerListen};
@@ -16,7 +17,6 @@ use crate::edge::tls;
 use crate::external::ExternalEndpoints;
 use crate::http::Compress;
 use crate::http::Origins;
-use crate::linkage::similarity::KernelName;
 use crate::metadata;
 use crate::objects::Location;
 use crate::queue::redis::QueueUrl;

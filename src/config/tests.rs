@@ -1,7 +1,8 @@
 //! Tests precedence, every kind of error, and the files in `config/`.
 
+use linkage::similarity::{Kernel, KernelName};
+
 use super::*;
-use crate::linkage::similarity::{Kernel, KernelName};
 
 fn inputs() -> Inputs {
     Inputs::default()

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use axum::http::HeaderName;
 use ipnet::IpNet;
+use linkage::similarity::KernelName;
 
 use super::quantity::{bytes, days, hours, milliseconds, seconds, whole};
 use super::role::{Role, WorkerListen};
@@ -16,7 +17,6 @@ use crate::external::ExternalEndpoints;
 use crate::http::Compress;
 use crate::http::Origins;
 use crate::http::RESERVED_PATHS;
-use crate::linkage::similarity::KernelName;
 use crate::metadata;
 use crate::objects::Location;
 use crate::queue::redis::QueueUrl;

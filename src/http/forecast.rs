@@ -4,14 +4,14 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use linkage::encoding::layout::Index;
+use linkage::forecast::{Dataset, Forecast, forecast};
+use linkage::similarity::{Kernel, expected_per_second};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::ApiState;
 use super::problem::Problem;
-use crate::linkage::encoding::layout::Index;
-use crate::linkage::forecast::{Dataset, Forecast, forecast};
-use crate::linkage::similarity::{Kernel, expected_per_second};
 use crate::model::{Party, ProjectState, Threshold};
 use crate::objects::{Blob, keys};
 use crate::runtime::clock::Stopwatch;

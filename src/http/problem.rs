@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use linkage::encoding;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::coordinator::{self, Refused};
 use crate::edge::{Stalled, WithRequestId};
 use crate::external::CredentialError;
-use crate::linkage::encoding;
 use crate::telemetry::chain;
 use crate::{metadata, objects, queue};
 

@@ -7,6 +7,9 @@ use std::io::{self, BufReader, Read, Write};
 
 use axum::body::Body;
 use axum::http::HeaderMap;
+use linkage::encoding::binary;
+use linkage::encoding::entries::Version;
+use linkage::encoding::json::{self, Expected, Received};
 
 use super::ApiState;
 use super::body::Pieces;
@@ -14,9 +17,6 @@ use super::body_reader::{Incoming, receive};
 use super::problem::Problem;
 use super::upload::Form;
 use crate::coordinator::Refused;
-use crate::linkage::encoding::binary;
-use crate::linkage::encoding::entries::Version;
-use crate::linkage::encoding::json::{self, Expected, Received};
 use crate::model::{Contents, Dataset, Party, ProjectId, Token, Upload};
 use crate::objects::keys;
 

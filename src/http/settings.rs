@@ -1,9 +1,10 @@
 //! The settings of the API.
 
+use linkage::encoding::entries;
+
 use super::compress::Compress;
 use super::cors::Origins;
 use crate::edge::BasePath;
-use crate::linkage::encoding::entries;
 
 /// The settings of the API.
 #[derive(Clone, Debug)]

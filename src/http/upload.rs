@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use axum::BoxError;
 use axum::body::Body;
+use linkage::encoding::entries::Version;
+use linkage::encoding::json::{self, Expected, FileRef, Received};
+use linkage::encoding::{Summary, binary};
 use tokio::time::sleep;
 use tracing::Instrument;
 
@@ -12,9 +15,6 @@ use super::body::Pieces;
 use super::body_reader::{Incoming, receive};
 use super::problem::Problem;
 use crate::coordinator::{self, Refused};
-use crate::linkage::encoding::entries::Version;
-use crate::linkage::encoding::json::{self, Expected, FileRef, Received};
-use crate::linkage::encoding::{Summary, binary};
 use crate::metadata::Runs;
 use crate::model::{ProjectId, ProjectState, Token, Upload};
 use crate::objects::{Objects, Spool, Staged, keys, partial};

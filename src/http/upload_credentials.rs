@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use linkage::encoding::json::FileRef;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -12,7 +13,6 @@ use crate::external::{
     CredentialError, CredentialIssuer, ExternalEndpoint, ExternalEndpoints, Grant, Permission,
     TemporaryCredentials, UploadBucket,
 };
-use crate::linkage::encoding::json::FileRef;
 use crate::model::{AccessKeys, ForeignFile, Keyring, NamedFile, ProjectId, Reference};
 
 /// The object store under the address that clients use.

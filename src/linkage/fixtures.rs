@@ -8,7 +8,7 @@ use super::pairs::Pair;
 
 /// Returns the bytes of a vector file.
 pub(super) fn bytes(name: &str) -> Vec<u8> {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/fixtures/vectors", name].iter().collect();
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../../tests/fixtures/vectors", name].iter().collect();
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

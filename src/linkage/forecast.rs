@@ -15,7 +15,7 @@ use rand_core::{Rng, SeedableRng};
 
 use super::encoding::layout::{Index, RowIds, Span};
 use super::similarity::{Error, Rows, dice, search};
-use crate::model::Threshold;
+use crate::threshold::Threshold;
 
 /// The number of comparisons up to which a forecast is exact.
 const EXACT_MAX: u64 = 2_000_000;
@@ -526,9 +526,9 @@ mod tests {
     use std::cell::Cell as Counter;
 
     use super::*;
-    use crate::linkage::encoding::block::{self, Entry};
-    use crate::linkage::encoding::layout;
-    use crate::linkage::scratch::Memory;
+    use crate::encoding::block::{self, Entry};
+    use crate::encoding::layout;
+    use crate::scratch::Memory;
 
     const BYTES: u32 = 32;
 

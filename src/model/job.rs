@@ -1,13 +1,13 @@
 //! A job: a repeatable unit of work. It reads immutable objects, creates immutable objects under keys derived from
 //! its own identity, and reports an outcome.
 
+use linkage::threshold::Threshold;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{ProjectId, RunId};
 use super::party::{Dataset, Reference, Upload};
 use super::project::ResultType;
 use super::run::Summary;
-use super::threshold::Threshold;
 
 /// All queues.
 pub const QUEUES: [&str; 4] = ["ingest", "compute", "highmemory", PURGES];

@@ -1,27 +1,7 @@
 //! Access keys for stores of other providers.
 
-use std::fmt;
-
+pub use linkage::encoding::json::AccessKeys;
 use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, ZeroizeOnDrop};
-
-/// Credentials for a store of another provider. They are never printed.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
-pub struct AccessKeys {
-    /// The access key id.
-    pub access_key_id: String,
-    /// The secret key, with which requests are signed.
-    pub secret_access_key: String,
-    /// The session token of temporary keys.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session_token: Option<String>,
-}
-
-impl fmt::Debug for AccessKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AccessKeys(***)")
-    }
-}
 
 /// The access keys for the files to which an upload refers, if the files are in stores of other providers. They are
 /// secret, and are deleted after the files have been read.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use linkage::threshold::Threshold;
 use serde::{Deserialize, Serialize};
 
 use super::bits::BitSet;
 use super::ids::RunId;
 use super::seed::Seed;
-use super::threshold::Threshold;
 use crate::runtime::clock::Timestamp;
 
 /// The maximum time between two reports of parts that counts as work.

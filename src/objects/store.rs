@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use linkage::scratch::{Scratch, ScratchFile};
 use object_store::ObjectStore;
 use tempfile::NamedTempFile;
 use tokio::runtime::Handle;
@@ -18,7 +19,6 @@ use super::backend::directory::make_private_directory;
 use super::backend::{Backend, Chunks, Found, Local, Metered, Remote};
 use super::cache::Cached;
 use super::{Blob, Cache, Error, Key, NotOurs, ObjectFile, Owner, Prefix, Removed, Staged, Usage, keys};
-use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::model::job::Holding;
 use crate::model::{ProjectId, RunId};
 use crate::runtime::clock::Timestamp;

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
+use linkage::scratch::Scratch;
 use object_store::memory::InMemory;
 use tempfile::TempDir;
 
 use super::*;
-use crate::linkage::scratch::Scratch;
 use crate::model::{ProjectId, RunId};
 use crate::runtime::clock::Timestamp;
 

@@ -4,8 +4,9 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use linkage::scratch::{Scratch, ScratchFile};
+
 use super::active_jobs::ActiveJob;
-use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::objects::Objects;
 
 /// Checks for cancellation at every read and write of the inner value.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use linkage::similarity::Kernel;
+
 use super::Error;
 use super::active_jobs::{ActiveJob, ActiveJobs};
 use super::dataset_cache::DatasetCache;
@@ -9,7 +11,6 @@ use super::plan_cache::PlanCache;
 use super::rate::Rate;
 use super::tuning_cache::TuningCache;
 use crate::external::ClientFiles;
-use crate::linkage::similarity::Kernel;
 use crate::objects::{Key, Objects, Staged};
 use crate::runtime::compute::Pool;
 use crate::runtime::failpoint::{Moment, hit};

@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use linkage::encoding::layout::{CHUNK_BYTES, Damage, Header, Index};
+use linkage::similarity::plan::Stored;
+
 use super::Error;
 use super::active_jobs::ActiveJob;
 use super::open_cache::{Mapped, OpenCache};
-use crate::linkage::encoding::layout::{CHUNK_BYTES, Damage, Header, Index};
-use crate::linkage::similarity::plan::Stored;
 use crate::model::ProjectId;
 use crate::objects::{Blob, Key, Objects, keys};
 use crate::runtime::compute;

@@ -3,10 +3,11 @@
 use std::error::Error as StdError;
 use std::io;
 
+use linkage::encoding::layout;
+use linkage::{pairs, similarity, solver};
+
 use crate::coordinator;
 use crate::external::ExternalStoreError;
-use crate::linkage::encoding::layout;
-use crate::linkage::{pairs, similarity, solver};
 use crate::objects::{self, NotOurs};
 use crate::telemetry::chain;
 

@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
+use linkage::encoding::layout::Damage;
+use linkage::similarity::plan::{Part, Plan, PlanHeader};
+
 use super::Error;
 use super::open_cache::{Mapped, OpenCache};
-use crate::linkage::encoding::layout::Damage;
-use crate::linkage::similarity::plan::{Part, Plan, PlanHeader};
 use crate::model::{ProjectId, RunId};
 use crate::objects::{Blob, Key, Objects, keys};
 

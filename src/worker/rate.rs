@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use linkage::similarity::{Kernel, expected_per_second};
 use parking_lot::Mutex;
 
-use crate::linkage::similarity::{Kernel, expected_per_second};
 use crate::model::Threshold;
 use crate::runtime::clock::Stopwatch;
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use linkage::similarity::Kernel;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -15,7 +16,6 @@ use super::job_source::JobSource;
 use super::shared::Shared;
 use super::{cache_sweeper, heartbeat, lease};
 use crate::external::ClientFiles;
-use crate::linkage::similarity::Kernel;
 use crate::model::Task;
 use crate::objects::Objects;
 use crate::runtime::compute::Pool;

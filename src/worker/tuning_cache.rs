@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Weak};
 
+use linkage::similarity::{Sides, TuningCell};
 use parking_lot::Mutex;
 
 use super::dataset_cache::{OpenDataset, OpenDatasets};
-use crate::linkage::similarity::{Sides, TuningCell};
 use crate::model::RunId;
 
 /// The maximum number of runs in the cache. Tuning a run again takes tens of milliseconds.

@@ -116,6 +116,7 @@ struct Tree {
 /// A file, parsed as far as its imports go.
 struct Module {
     path: Path,
+    package: Path,
     is_test: bool,
     tokens: Vec<String>,
     /// Names that `use` brings into the file, with the absolute path that each stands for.
@@ -170,6 +171,7 @@ impl Module {
     fn parse(source: &Source, files: &HashMap<Path, usize>) -> Self {
         let mut module = Self {
             path: source.modules.clone(),
+            package: source.package.clone(),
             is_test: source.is_test,
             tokens: tokens(&source.text),
             names: HashMap::new(),
@@ -244,7 +246,7 @@ impl Module {
         let (first, rest) = path.split_first()?;
         let below = |base: &[String]| Some(base.iter().chain(rest).cloned().collect());
         match first.as_str() {
-            "crate" => below(&[]),
+            "crate" => below(&self.package),
             "self" => below(&self.path),
             "super" => {
                 let climbs = path.iter().take_while(|segment| *segment == "super").count();

@@ -8,6 +8,8 @@ pub(crate) struct Source {
     pub(crate) name: String,
     /// The path of the file's module: `src/a/b/mod.rs` and `src/a/b.rs` are both `[a, b]`.
     pub(crate) modules: Vec<String>,
+    /// The part of `modules` that `crate` stands for: empty, or the folder of a package of its own.
+    pub(crate) package: Vec<String>,
     /// Compiled only under test: its parent declares it with `#[cfg(test)]`.
     pub(crate) is_test: bool,
     pub(crate) text: String,
@@ -41,10 +43,11 @@ pub(crate) fn sources() -> Vec<Source> {
         let inside = file.strip_prefix(src()).expect("the walk began there").with_extension("");
         let mut modules: Vec<String> =
             inside.iter().map(|part| part.to_string_lossy().into_owned()).collect();
-        modules.pop_if(|last| last == "mod");
-        let top = modules.first()?;
-        (top != "lib" && top != "main").then(|| Source {
+        modules.pop_if(|last| last == "mod" || last == "lib");
+        let top = modules.first()?.clone();
+        (top != "main").then(|| Source {
             name: format!("src/{}", file.strip_prefix(src()).expect("as above").display()),
+            package: modules[..usize::from(src().join(&top).join("Cargo.toml").is_file())].to_vec(),
             is_test: is_test_module(file),
             text: fs::read_to_string(file).expect("a source file is readable"),
             modules,

@@ -5,15 +5,15 @@ use std::io::{self, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, value_parser};
+use linkage::encoding::entries::Version;
+use linkage::encoding::layout::{self, Dataset};
+use linkage::encoding::{self, Summary, binary, json};
+use linkage::scratch::{Scratch, ScratchFile};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use serde::Serialize;
 
 use crate::cli::{Failure, output};
-use crate::linkage::encoding::entries::Version;
-use crate::linkage::encoding::layout::{self, Dataset};
-use crate::linkage::encoding::{self, Summary, binary, json};
-use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::runtime::clock::Stopwatch;
 
 /// Measures how fast uploads are checked and stored

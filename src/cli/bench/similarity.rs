@@ -4,15 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use linkage::pairs::PAIRS_BUFFERED;
+use linkage::scratch::Memory;
+use linkage::similarity::{
+    Compared, Costs, Job, Kernel, KernelName, Linear, Rows, Sides, Tile, Tuning, TuningCell, compare,
+};
 use serde::Serialize;
 
 use super::people::encodings;
 use crate::cli::Failure;
-use crate::linkage::pairs::PAIRS_BUFFERED;
-use crate::linkage::scratch::Memory;
-use crate::linkage::similarity::{
-    Compared, Costs, Job, Kernel, KernelName, Linear, Rows, Sides, Tile, Tuning, TuningCell, compare,
-};
 use crate::model::Threshold;
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::compute::Pool;

@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::io::{self, Seek};
 
+use linkage::pairs::{self, Pair, Run, Writer, merge_runs};
+use linkage::scratch::{Scratch, ScratchFile};
+use linkage::solver::{self, solve};
 use serde::Serialize;
 
 use crate::cli::Failure;
-use crate::linkage::pairs::{self, Pair, Run, Writer, merge_runs};
-use crate::linkage::scratch::{Scratch, ScratchFile};
-use crate::linkage::solver::{self, solve};
 use crate::runtime::clock::Stopwatch;
 
 /// Solves random candidate pairs

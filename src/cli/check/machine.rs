@@ -2,10 +2,11 @@
 
 use std::fs;
 
+use linkage::similarity::{Kernel, KernelName};
+
 use super::finding::Finding;
 use crate::app::inspect;
 use crate::config::Settings;
-use crate::linkage::similarity::{Kernel, KernelName};
 use crate::system::{memory, open_files, threads};
 
 /// The available memory below which large runs wait or fail, in bytes.

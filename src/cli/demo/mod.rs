@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use linkage::similarity::Kernel;
 use serde_json::json;
 
 use self::client::{Client, Groups};
@@ -28,7 +29,6 @@ use super::{Failure, output};
 use crate::app;
 use crate::cli::{context, interrupt};
 use crate::config::{self, Inputs, Settings};
-use crate::linkage::similarity::Kernel;
 use crate::model::Threshold;
 use crate::runtime::clock::Stopwatch;
 use crate::telemetry;

@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use linkage::pairs::{self, PAIRS_BUFFERED, Reader};
+use linkage::similarity::plan::{self, Entry, Part, Plan};
+use linkage::similarity::{self, Compared, Job, Kernel, Sides, TuningCell};
+
 use super::party::Party;
 use super::workspace::Workspace;
 use crate::cli::Failure;
 use crate::cli::exit::OrFail;
 use crate::cli::progress::Progress;
-use crate::linkage::pairs::{self, PAIRS_BUFFERED, Reader};
-use crate::linkage::similarity::plan::{self, Entry, Part, Plan};
-use crate::linkage::similarity::{self, Compared, Job, Kernel, Sides, TuningCell};
 use crate::model::Threshold;
 use crate::objects::Blob;
 use crate::runtime::compute::Pool;

@@ -2,8 +2,8 @@
 
 use std::io::{self, BufWriter, Write};
 
-use crate::linkage::pairs::{self, Pair};
-use crate::linkage::solver::{self, Groups};
+use linkage::pairs::{self, Pair};
+use linkage::solver::{self, Groups};
 
 /// Writes one line for each record that is in a group.
 pub(super) fn write_groups(groups: &Groups, out: impl Write) -> io::Result<()> {

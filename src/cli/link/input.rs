@@ -4,15 +4,16 @@ use std::fs::File;
 use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 
+use linkage::encoding::entries::Version;
+use linkage::encoding::json::{self, Expected, Received};
+use linkage::encoding::{Error, Rejection, Summary, binary};
+use linkage::scratch::{Scratch, ScratchFile};
+
 use super::workspace::Workspace;
 use crate::cli::Failure;
 use crate::cli::exit::OrFail;
 use crate::cli::packed;
 use crate::cli::progress::Progress;
-use crate::linkage::encoding::entries::Version;
-use crate::linkage::encoding::json::{self, Expected, Received};
-use crate::linkage::encoding::{Error, Rejection, Summary, binary};
-use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::objects::{Blob, Staged};
 use crate::system::permission::explained;
 use crate::telemetry::chain;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::linkage::pairs::{self, Pair};
-use crate::linkage::solver::{self, Error};
+use linkage::pairs::{self, Pair};
+use linkage::solver::{self, Error};
 
 /// A record: the number of its dataset, and the number of the record.
 pub(super) type Record = (u32, u32);

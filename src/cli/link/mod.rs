@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use self::compare::Comparison;
+use linkage::similarity::Kernel;
 
 use self::result::{Format, ResultKind};
 use self::workspace::Workspace;
@@ -26,7 +27,6 @@ use super::Failure;
 use super::destination::{Destination, differs};
 use super::output::note;
 use super::progress::Progress;
-use crate::linkage::similarity::Kernel;
 use crate::model::Threshold;
 use crate::runtime::compute::Pool;
 

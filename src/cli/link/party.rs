@@ -1,12 +1,13 @@
 //! A party's records and their blocks.
 
+use linkage::encoding::layout::{self, Dataset, Directory, Header, Index};
+use linkage::similarity::plan::Stored;
+
 use super::input::Input;
 use super::workspace::Workspace;
 use crate::cli::Failure;
 use crate::cli::exit::OrFail;
 use crate::cli::progress::Progress;
-use crate::linkage::encoding::layout::{self, Dataset, Directory, Header, Index};
-use crate::linkage::similarity::plan::Stored;
 use crate::objects::{self, Blob};
 
 /// A dataset that is ready to be compared.

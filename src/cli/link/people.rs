@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use linkage::encoding::Summary;
+
 use super::input::Input;
 use super::workspace::Workspace;
 use crate::cli::exit::{Failure, OrFail};
@@ -11,7 +13,6 @@ use crate::cli::table::{TableArguments, cannot_read};
 use crate::encoder::csv;
 use crate::encoder::schema::Schema;
 use crate::encoder::stream::{self, BadRow, Error, Header};
-use crate::linkage::encoding::Summary;
 use crate::objects::Staged;
 
 /// The parameters of the encoding of tables.

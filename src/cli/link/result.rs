@@ -3,11 +3,11 @@
 use std::io::Write;
 
 use clap::ValueEnum;
+use linkage::pairs::{self, Pair};
+use linkage::solver;
 
 use super::csv;
 use crate::cli::Failure;
-use crate::linkage::pairs::{self, Pair};
-use crate::linkage::solver;
 use crate::telemetry::chain;
 
 /// The kind of result.

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use linkage::solver;
 use zeroize::Zeroizing;
 
 use super::advice::Histogram;
@@ -25,7 +26,6 @@ use crate::cli::schema_file::read_schema_for_encoding;
 use crate::cli::table::TableArguments;
 use crate::cli::{output, secret};
 use crate::encoder::schema::Schema;
-use crate::linkage::solver;
 
 /// The secret of a linkage whose encodings do not leave this machine.
 const LOCAL_SECRET: &[u8] = b"the encodings of this linkage are not kept";

@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::io;
 
+use linkage::scratch::{Scratch, ScratchFile};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::cli::exit::OrFail;
 use crate::cli::interrupt::Unfinished;
 use crate::cli::{Failure, context};
-use crate::linkage::scratch::{Scratch, ScratchFile};
 use crate::model::{ProjectId, RunId};
 use crate::objects::{Blob, Error, Key, Objects, Staged, keys};
 

@@ -48,7 +48,7 @@ pub(super) async fn view(state: &ApiState, project: &ProjectState) -> Result<Vie
 fn shown(outlook: &Outlook) -> View {
     let forecast = &outlook.forecast;
     let count = |pairs: f64| figures::rounded(pairs);
-    let row = |(at, estimate): (usize, &crate::linkage::forecast::Estimate)| Row {
+    let row = |(at, estimate): (usize, &linkage::forecast::Estimate)| Row {
         threshold: format!("{:.2}", estimate.threshold.get()),
         pairs: count(estimate.pairs),
         interval: format!("{} to {}", count(estimate.interval[0]), count(estimate.interval[1])),

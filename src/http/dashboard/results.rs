@@ -1,6 +1,7 @@
 //! The result of a run as pages of a table.
 
 use askama::Template;
+use linkage::similarity::dice;
 use memchr::memmem;
 use serde::Deserialize;
 
@@ -8,7 +9,6 @@ use super::figures;
 use crate::http::ApiState;
 use crate::http::problem::Problem;
 use crate::http::result_forms::{Elements, numbers};
-use crate::linkage::similarity::dice;
 use crate::model::{Party, ProjectState, ResultType, Run, RunState};
 use crate::objects::{Blob, keys};
 use crate::runtime::compute;

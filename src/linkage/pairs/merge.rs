@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 
 use super::{Error, Pair, Reader, Writer};
-use crate::linkage::scratch::{Scratch, ScratchFile};
+use crate::scratch::{Scratch, ScratchFile};
 
 /// The bytes of a sorted run, as a pair file.
 pub type Run<'a> = Box<dyn Read + Send + 'a>;
@@ -177,8 +177,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::linkage::pairs::{Sorter, Writer};
-    use crate::linkage::scratch::Memory;
+    use crate::pairs::{Sorter, Writer};
+    use crate::scratch::Memory;
 
     fn few_pairs() -> impl Strategy<Value = Vec<Pair>> {
         let pair = (1..4_u32, 0..2_u32, 0..4_u32, 0..4_u32).prop_map(|(tenths, dataset, a, b)| Pair {

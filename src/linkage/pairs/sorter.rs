@@ -7,7 +7,7 @@ use rayon::slice::ParallelSliceMut;
 
 use super::merge::{Run, copy, merge_runs};
 use super::{Error, Pair};
-use crate::linkage::scratch::{Scratch, ScratchFile};
+use crate::scratch::{Scratch, ScratchFile};
 
 /// The number of pairs that a [`Sorter`] keeps in memory by default: 24 MB of them.
 pub const PAIRS_BUFFERED: usize = 1 << 20;

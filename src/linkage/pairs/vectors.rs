@@ -1,7 +1,7 @@
 //! Tests against pair files of the reference library.
 
-use crate::linkage::fixtures::{bytes, json, list, pairs};
-use crate::linkage::scratch::Memory;
+use crate::fixtures::{bytes, json, list, pairs};
+use crate::scratch::Memory;
 
 use super::{Error, Pair, Reader, Run, Writer, merge_runs};
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::decision::Decision;
 use super::sieve::Sieve;
 use super::{Hit, Kernel, KernelName, Rows, Tuning, dice};
-use crate::model::Threshold;
+use crate::threshold::Threshold;
 
 /// Returns arbitrary thresholds, and ratios that are scores of short encodings.
 fn threshold() -> impl Strategy<Value = Threshold> {

@@ -12,9 +12,9 @@ use super::kernel::PRODUCT_ROWS;
 use super::search::{Bits, common_size, each_hit};
 use super::sieve::Sieve;
 use super::{Error, Hit, Kernel, Sides, Tile, Tuning, TuningCell};
-use crate::linkage::pairs::{self, Pair, Sorter};
-use crate::linkage::scratch::Scratch;
-use crate::model::Threshold;
+use crate::pairs::{self, Pair, Sorter};
+use crate::scratch::Scratch;
+use crate::threshold::Threshold;
 
 /// The parameters of the comparison of a part.
 #[derive(Clone, Copy)]

@@ -1,7 +1,7 @@
 //! The bit counts that make a candidate pair: integer tables of the decisions that the definition makes with doubles.
 
 use super::dice;
-use crate::model::Threshold;
+use crate::threshold::Threshold;
 
 /// Tables of the definition's decisions, for one threshold and encoding size.
 #[derive(Clone, Debug)]

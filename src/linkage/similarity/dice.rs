@@ -4,7 +4,7 @@
 //! doi:10.1186/1472-6947-9-41. The floating-point results equal those of the `anonlink` library.
 
 use super::{Hit, Rows};
-use crate::model::Threshold;
+use crate::threshold::Threshold;
 
 /// Counts the bits that are set.
 pub fn popcount(encoding: &[u8]) -> u32 {

@@ -5,7 +5,7 @@ use super::packed::Form;
 use super::rows::Rows;
 use super::sieve::{Effort, Sieve};
 use super::{Kernel, Tuning};
-use crate::model::Threshold;
+use crate::threshold::Threshold;
 
 /// The random number generator `SplitMix64`.
 struct Draw(u64);

@@ -1,7 +1,7 @@
 //! The errors of a comparison.
 
-use crate::linkage::encoding::layout::Damage;
-use crate::linkage::pairs;
+use crate::encoding::layout::Damage;
+use crate::pairs;
 
 /// An error of a comparison.
 #[derive(Debug, thiserror::Error)]

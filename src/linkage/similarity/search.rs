@@ -3,8 +3,8 @@
 use super::decision::Decision;
 use super::rows::Rows;
 use super::{Error, Hit, Kernel};
-use crate::linkage::pairs;
-use crate::model::Threshold;
+use crate::pairs;
+use crate::threshold::Threshold;
 
 /// Finds every pair of rows whose Dice coefficient is at least `threshold`, except those that the popcount pre-filter
 /// drops ([`difference_max`](super::dice::difference_max); `left` is the dataset with the lower index).

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::linkage::fixtures::{int, json, list};
-use crate::model::Threshold;
+use crate::fixtures::{int, json, list};
+use crate::threshold::Threshold;
 
 use super::{Hit, Rows, dice, search};
 

@@ -1,7 +1,7 @@
 //! Numbers the records of all datasets consecutively, dataset 0 first.
 
 use super::Error;
-use crate::linkage::pairs::Pair;
+use crate::pairs::Pair;
 
 /// One record of one dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Record;
-use crate::linkage::pairs::Pair;
+use crate::pairs::Pair;
 
 /// Returns the groups of `pairs`, which are processed in the given order, duplicates included.
 ///

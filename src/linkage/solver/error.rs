@@ -1,6 +1,6 @@
 //! The errors of the solver.
 
-use crate::linkage::pairs;
+use crate::pairs;
 
 /// An error in solving pairs or writing a result.
 #[derive(Debug, thiserror::Error)]

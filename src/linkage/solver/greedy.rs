@@ -6,7 +6,7 @@ use super::datasets::Datasets;
 use super::edges::Edges;
 use super::mask::{Mask, Wide};
 use super::{Error, Groups};
-use crate::linkage::pairs::{self, Pair};
+use crate::pairs::{self, Pair};
 
 /// Returns the same groups as [`by_definition`](super::by_definition), from a stream of `pairs` of datasets with these
 /// sizes.
@@ -222,7 +222,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::linkage::solver::by_definition;
+    use crate::solver::by_definition;
 
     /// Returns pairs in solver order of up to 70 datasets with few records, with many ties and large groups.
     fn solver_input() -> impl Strategy<Value = (Vec<u32>, Vec<Pair>)> {

@@ -4,8 +4,8 @@ use std::io::Seek;
 
 use super::datasets::NONE;
 use super::{Error, Groups};
-use crate::linkage::pairs::{self, Pair, Reader, Writer};
-use crate::linkage::scratch::{Scratch, ScratchFile};
+use crate::pairs::{self, Pair, Reader, Writer};
+use crate::scratch::{Scratch, ScratchFile};
 
 /// The number of pairs that are sorted by group in memory at a time: 12 MB, including the memory for sorting.
 pub(super) const PAIRS_AT_ONCE: u64 = 1 << 18;
@@ -126,8 +126,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::linkage::scratch::Memory;
-    use crate::linkage::solver::{Record, solve};
+    use crate::scratch::Memory;
+    use crate::solver::{Record, solve};
 
     /// Temporary files in memory, few of which may be open.
     struct Few;

@@ -3,8 +3,8 @@
 use std::io::{self, BufWriter, Write};
 
 use super::{Error, Groups, group_pairs};
-use crate::linkage::pairs::{self, Pair};
-use crate::linkage::scratch::Scratch;
+use crate::pairs::{self, Pair};
+use crate::scratch::Scratch;
 
 const BUFFER_BYTES: usize = 1 << 16;
 

@@ -1,6 +1,6 @@
 //! From pairs to groups; from groups to a permutation and a mask, or to the JSON for clients.
 //!
-//! [`solve`] takes pairs in [`Pair`](crate::linkage::pairs::Pair) order, each once, as a stream.
+//! [`solve`] takes pairs in [`Pair`](crate::pairs::Pair) order, each once, as a stream.
 
 mod datasets;
 mod definition;

@@ -6,11 +6,11 @@ use base64_simd::STANDARD;
 use serde_json::Value;
 
 use super::{Groups, Permutations, Record, by_definition, solve, write_groups, write_scores};
-use crate::linkage::fixtures::{bytes, int, json, list, pairs};
-use crate::linkage::pairs::{PAIRS_BUFFERED, Pair, Reader};
-use crate::linkage::scratch::Memory;
-use crate::linkage::similarity::{Job, Kernel, Rows, Sides, Tile, TuningCell, compare};
-use crate::model::Threshold;
+use crate::fixtures::{bytes, int, json, list, pairs};
+use crate::pairs::{PAIRS_BUFFERED, Pair, Reader};
+use crate::scratch::Memory;
+use crate::similarity::{Job, Kernel, Rows, Sides, Tile, TuningCell, compare};
+use crate::threshold::Threshold;
 
 fn records(groups: &Value) -> Vec<Vec<Record>> {
     let record = |record: &Value| Record { dataset: int(&record[0]), index: int(&record[1]) };

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::linkage::similarity::plan::Entry;
-use crate::linkage::similarity::{self, Compared, Kernel, Sides, TuningCell};
+use linkage::similarity::plan::Entry;
+use linkage::similarity::{self, Compared, Kernel, Sides, TuningCell};
+
 use crate::model::{Outcome, RunId};
 use crate::objects::{self, Objects, Staged, keys};
 use crate::runtime::clock::Stopwatch;

@@ -3,9 +3,10 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use linkage::encoding::{self, binary, json};
+
 use crate::coordinator::Secret;
 use crate::external::ClientFile;
-use crate::linkage::encoding::{self, binary, json};
 use crate::model::{AccessKeys, Keyring, NamedFile, Outcome, Reference, Upload};
 use crate::objects::{self, Objects, Staged, keys};
 use crate::runtime::coding::Undecodable;

@@ -3,9 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
+use linkage::pairs::{self, Pair, limited, merge_runs};
+use linkage::solver::{self, Groups, Permutations, solve};
+
 use crate::coordinator::Secret;
-use crate::linkage::pairs::{self, Pair, limited, merge_runs};
-use crate::linkage::solver::{self, Groups, Permutations, solve};
 use crate::model::{Checksum, Outcome, ProjectId, ResultType, RunId, Seed, Summary};
 use crate::objects::{Key, Objects, Staged, keys};
 use crate::runtime::compute;

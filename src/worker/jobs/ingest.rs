@@ -3,7 +3,8 @@
 use std::io::BufReader;
 use std::sync::Arc;
 
-use crate::linkage::encoding::layout::{self, Header};
+use linkage::encoding::layout::{self, Header};
+
 use crate::model::{Dataset, Outcome, Upload};
 use crate::objects::{Objects, Staged, keys};
 use crate::runtime::compute;

@@ -4,8 +4,9 @@ use std::io::Read;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use crate::linkage::encoding::layout::{self, Directory};
-use crate::linkage::similarity::plan::{self, LargestBlocks, Plan, Planned};
+use linkage::encoding::layout::{self, Directory};
+use linkage::similarity::plan::{self, LargestBlocks, Plan, Planned};
+
 use crate::model::{Outcome, RunId, Threshold};
 use crate::objects::{self, Key, Objects, Staged, keys};
 use crate::runtime::compute;

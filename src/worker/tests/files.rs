@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
+use linkage::similarity::Kernel;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{Attribute, Attributes, ObjectStore, ObjectStoreExt, PutOptions, PutPayload};
 
 use super::{Fixture, PROJECT, RUN};
 use crate::external::{ClientFiles, UploadBucket};
-use crate::linkage::similarity::Kernel;
 use crate::model::{NamedFile, Outcome, Purge, Reference, ResultType, Task, Upload};
 use crate::objects::{Objects, keys};
 use crate::runtime::compute::Pool;
@@ -127,7 +127,7 @@ async fn scores_come_as_a_file_too_where_somebody_can_fetch_it() {
     };
     let (with, _) = fixture();
     with.work(finalize.clone()).await.unwrap();
-    assert_eq!(with.get(&keys::score_file(RUN)).await, crate::linkage::pairs::HEADER);
+    assert_eq!(with.get(&keys::score_file(RUN)).await, linkage::pairs::HEADER);
     let without = Fixture::new();
     without.work(finalize).await.unwrap();
     assert!(!without.objects.exists(&keys::score_file(RUN)).await.unwrap());

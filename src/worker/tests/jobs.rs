@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use linkage::pairs::{ENTRY_BYTES, HEADER, Pair};
+
 use super::people::{People, compare, finalize, groups_by_definition, pairs_by_definition};
 use super::{Fixture, PROJECT, RUN, assignment};
-use crate::linkage::pairs::{ENTRY_BYTES, HEADER, Pair};
 use crate::model::{Outcome, Purge, ResultType, Summary, Task};
 use crate::objects::{Key, keys};
 use crate::worker::Error;

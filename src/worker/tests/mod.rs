@@ -9,6 +9,7 @@ mod worker;
 use std::io::Write;
 use std::sync::Arc;
 
+use linkage::similarity::Kernel;
 use tempfile::TempDir;
 
 use super::Error;
@@ -17,7 +18,6 @@ use super::context::JobContext;
 use super::jobs::execute;
 use crate::coordinator::{Assignment, Secret};
 use crate::external::ClientFiles;
-use crate::linkage::similarity::Kernel;
 use crate::model::{Job, Outcome, ProjectId, RunId, Seed, Task};
 use crate::objects::{Key, Objects};
 use crate::queue::{Fence, Lease, LeaseId};

@@ -1,10 +1,11 @@
 //! Small datasets, and their results computed by the definition.
 
+use linkage::encoding::block::{Entry, digest};
+use linkage::pairs::Pair;
+use linkage::similarity::{Rows, dice};
+use linkage::solver;
+
 use super::{Fixture, PROJECT, RUN};
-use crate::linkage::encoding::block::{Entry, digest};
-use crate::linkage::pairs::Pair;
-use crate::linkage::similarity::{Rows, dice};
-use crate::linkage::solver;
 use crate::model::{Dataset, Outcome, ResultType, Task, Threshold, Upload};
 use crate::objects::keys;
 

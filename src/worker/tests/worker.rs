@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use linkage::similarity::Kernel;
+
 use super::job_source::{Call, FakeSource};
 use super::people::{People, compare, finalize};
 use super::{Fixture, PROJECT, RUN};
 use crate::external::ClientFiles;
-use crate::linkage::similarity::Kernel;
 use crate::model::{Outcome, Purge, ResultType, Task};
 use crate::objects::keys;
 use crate::runtime::clock::Stopwatch;

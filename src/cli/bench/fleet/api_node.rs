@@ -11,6 +11,7 @@ use axum::http::header::CONTENT_LENGTH;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use hyper::body::Body;
+use linkage::similarity::Kernel;
 use object_store::memory::InMemory;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -25,7 +26,6 @@ use crate::edge::{self, ConnectionLimiter, ListenerConfig, ProxyHeader, Timeouts
 use crate::external::ClientFiles;
 use crate::http::refuse;
 use crate::http::workers::{JoinTokens, NodeReport, Nodes, Parts, WorkerRegistry, routes};
-use crate::linkage::similarity::Kernel;
 use crate::metadata::commons::Node;
 use crate::metadata::{Runs, Store};
 use crate::model::{ProjectId, ResultType, RunId, RunState, Threshold, Upload};

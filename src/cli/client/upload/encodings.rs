@@ -5,13 +5,13 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
 
 use base64_simd::STANDARD;
+use linkage::encoding::entries::Version;
+use linkage::encoding::json::{self, Expected, Received};
+use linkage::encoding::{Error, Rejection, Summary, binary};
 
 use crate::cli::exit::{Failure, OrFail};
 use crate::cli::packed;
 use crate::cli::record_blocks::Blocks;
-use crate::linkage::encoding::entries::Version;
-use crate::linkage::encoding::json::{self, Expected, Received};
-use crate::linkage::encoding::{Error, Rejection, Summary, binary};
 use crate::telemetry::chain;
 
 /// The maximum number of records a file may have.

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
-use crate::linkage::similarity::dice;
+use linkage::similarity::dice;
 
 /// The size of an encoding in bytes.
 pub(super) const ENCODING_BYTES: usize = 64;

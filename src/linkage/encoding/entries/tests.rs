@@ -6,9 +6,9 @@ use proptest::prelude::*;
 
 use super::names::{Names, ROOM_MIN, hash};
 use super::*;
-use crate::linkage::encoding::block::{self, Entry};
-use crate::linkage::encoding::layout::{Dataset, build};
-use crate::linkage::scratch::Memory;
+use crate::encoding::block::{self, Entry};
+use crate::encoding::layout::{Dataset, build};
+use crate::scratch::Memory;
 
 /// Returns the entries in both versions, the first one by the definition.
 fn written<'a>(entries: impl Iterator<Item = (u32, &'a str)> + Clone) -> [Vec<u8>; 2] {

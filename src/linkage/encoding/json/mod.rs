@@ -17,5 +17,5 @@ mod upload;
 mod tests;
 
 pub use external::{blocks, encodings};
-pub use reference::FileRef;
+pub use reference::{AccessKeys, FileRef};
 pub use upload::{Expected, Received, upload};

@@ -1,10 +1,31 @@
 //! References to objects: `{"file": {"bucket": .., "path": ..}, "credentials": {..}}`.
 
+use std::fmt;
 use std::io::Read;
+
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::super::{Error, Rejection};
 use super::tokens::Tokens;
-use crate::model::AccessKeys;
+
+/// Credentials for a store of another provider. They are never printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+pub struct AccessKeys {
+    /// The access key id.
+    pub access_key_id: String,
+    /// The secret key, with which requests are signed.
+    pub secret_access_key: String,
+    /// The session token of temporary keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_token: Option<String>,
+}
+
+impl fmt::Debug for AccessKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccessKeys(***)")
+    }
+}
 
 /// The location of an object with encodings or blocks, as the sender gave it. Other code checks whether it may be read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::linkage::encoding::block::{self, Entry};
-use crate::linkage::encoding::entries::{self, Version};
-use crate::linkage::encoding::{Error, Rejection, Summary, base64};
-use crate::model::AccessKeys;
+use crate::encoding::block::{self, Entry};
+use crate::encoding::entries::{self, Version};
+use crate::encoding::json::AccessKeys;
+use crate::encoding::{Error, Rejection, Summary, base64};
 
 const PLAIN: Expected = Expected { uses_blocking: false, records_max: 1000 };
 const BLOCKING: Expected = Expected { uses_blocking: true, records_max: 1000 };

@@ -9,7 +9,7 @@ use super::header::{CHUNK_BYTES, Header};
 use super::section::Section;
 use super::sort::{self, Limits};
 use super::{Damage, Error, Span, numbered};
-use crate::linkage::scratch::Scratch;
+use crate::scratch::Scratch;
 
 /// A dataset that has been uploaded and not yet indexed.
 #[derive(Clone, Copy, Debug)]

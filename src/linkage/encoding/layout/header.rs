@@ -117,11 +117,11 @@ impl Header {
 }
 
 /// Returns the u32 at `at`, which is inside `bytes`.
-pub(in crate::linkage) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(*bytes[at..].first_chunk().expect("the caller keeps within the bytes"))
 }
 
 /// Returns the u64 at `at`, which is inside `bytes`.
-pub(in crate::linkage) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(*bytes[at..].first_chunk().expect("the caller keeps within the bytes"))
 }

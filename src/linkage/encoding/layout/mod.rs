@@ -52,9 +52,9 @@ use std::io;
 pub use build::{Dataset, build};
 pub use directory::{Block, Directory};
 pub use header::{CHUNK_BYTES, Header};
-pub(in crate::linkage) use header::{u32_at, u64_at};
+pub(crate) use header::{u32_at, u64_at};
 pub use index::{Index, RowIds};
-pub(in crate::linkage) use section::Section;
+pub(crate) use section::Section;
 pub use verify::Verified;
 
 /// Some records of a block.

@@ -7,7 +7,7 @@ use super::super::block::{Digest, Entry};
 use super::super::entries::{Frames, LIST_BITS, List, Translated};
 use super::Error;
 use super::sort::{self, Item, Limits, Sorter};
-use crate::linkage::scratch::{Scratch, ScratchFile};
+use crate::scratch::{Scratch, ScratchFile};
 
 /// Passes the entries in `frames` to `emit`, ascending by digest, then record; duplicates are kept.
 ///

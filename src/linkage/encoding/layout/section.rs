@@ -4,10 +4,10 @@
 use std::io::{self, Write};
 
 use super::Error;
-use crate::linkage::scratch::{Scratch, ScratchFile};
+use crate::scratch::{Scratch, ScratchFile};
 
 /// A section that is collected in a temporary file.
-pub(in crate::linkage) struct Section {
+pub(crate) struct Section {
     file: Box<dyn ScratchFile>,
     /// Items that are neither written nor summed yet.
     pending: Vec<u8>,
@@ -20,14 +20,14 @@ const PIECE_BYTES: usize = 64 << 10;
 
 impl Section {
     /// Creates an empty section.
-    pub(in crate::linkage) fn create(scratch: &dyn Scratch) -> Result<Self, Error> {
+    pub(crate) fn create(scratch: &dyn Scratch) -> Result<Self, Error> {
         let file = scratch.file().map_err(Error::Scratch)?;
         let pending = Vec::with_capacity(PIECE_BYTES);
         Ok(Self { file, pending, hasher: crc32fast::Hasher::new(), items: 0 })
     }
 
     /// Appends an item.
-    pub(in crate::linkage) fn push(&mut self, item: &[u8]) -> Result<(), Error> {
+    pub(crate) fn push(&mut self, item: &[u8]) -> Result<(), Error> {
         self.items += 1;
         if self.pending.len() + item.len() > PIECE_BYTES {
             self.flush()?;
@@ -44,24 +44,24 @@ impl Section {
     }
 
     /// Returns the number of items so far.
-    pub(in crate::linkage) const fn items(&self) -> u64 {
+    pub(crate) const fn items(&self) -> u64 {
         self.items
     }
 
     /// Returns the checksum state of the content.
-    pub(in crate::linkage) fn hasher(&self) -> crc32fast::Hasher {
+    pub(crate) fn hasher(&self) -> crc32fast::Hasher {
         let mut hasher = self.hasher.clone();
         hasher.update(&self.pending);
         hasher
     }
 
     /// Returns the checksum of the content.
-    pub(in crate::linkage) fn crc(&self) -> u32 {
+    pub(crate) fn crc(&self) -> u32 {
         self.hasher().finalize()
     }
 
     /// Writes all items to `out`.
-    pub(in crate::linkage) fn copy_to(mut self, out: &mut impl Write) -> Result<(), Error> {
+    pub(crate) fn copy_to(mut self, out: &mut impl Write) -> Result<(), Error> {
         self.flush()?;
         self.file.rewind().map_err(Error::Scratch)?;
         let mut piece = vec![0; 64 << 10];

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::super::block::{ENTRY_BYTES, Entry};
 use super::{Error, radix, u64_at};
-use crate::linkage::scratch::{Scratch, ScratchFile};
+use crate::scratch::{Scratch, ScratchFile};
 
 /// The memory limit of sorting.
 #[derive(Clone, Copy, Debug)]

@@ -8,9 +8,9 @@ use proptest::prelude::*;
 use super::build::build_within;
 use super::sort::Limits;
 use super::*;
-use crate::linkage::encoding::block::{self, Digest, Entry};
-use crate::linkage::encoding::entries::{Entries, Version};
-use crate::linkage::scratch::Memory;
+use crate::encoding::block::{self, Digest, Entry};
+use crate::encoding::entries::{Entries, Version};
+use crate::scratch::Memory;
 
 /// Limits so small that a few entries take several runs, and merging them several passes.
 const TINY: Limits = Limits { run_bytes: 5 * 40, fan_in: 2, piece_bytes: 72 };

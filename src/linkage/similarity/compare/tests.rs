@@ -1,9 +1,9 @@
 //! Parts with large and small tiles, compared with the definition.
 
 use super::*;
-use crate::linkage::pairs::{Reader, Writer};
-use crate::linkage::scratch::Memory;
-use crate::linkage::similarity::{Rows, dice};
+use crate::pairs::{Reader, Writer};
+use crate::scratch::Memory;
+use crate::similarity::{Rows, dice};
 
 /// Returns `count` encodings of `encoding_bytes` bytes. Adjacent ones are similar.
 fn matrix(count: usize, encoding_bytes: usize, seed: u64) -> Vec<u8> {

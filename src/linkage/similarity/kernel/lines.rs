@@ -3,7 +3,7 @@
 /// A cache line of words.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(64))]
-pub(in crate::linkage::similarity) struct Line(pub [u64; 8]);
+pub(in crate::similarity) struct Line(pub [u64; 8]);
 
 impl Line {
     pub(super) fn of(bytes: &[u8; 64]) -> Self {
@@ -15,24 +15,24 @@ impl Line {
 /// A cache line of bytes.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-pub(in crate::linkage::similarity) struct Bytes(pub [u8; 64]);
+pub(in crate::similarity) struct Bytes(pub [u8; 64]);
 
 /// Rows of bits, each padded with zeros to whole lines.
 #[derive(Clone, Debug, Default)]
-pub(in crate::linkage::similarity) struct Words {
+pub(in crate::similarity) struct Words {
     lines: Vec<Line>,
     lines_per_row: usize,
 }
 
 impl Words {
     /// Returns an empty list of rows of `row_bytes` bytes each, with room for `rows`.
-    pub(in crate::linkage::similarity) fn with_capacity(rows: usize, row_bytes: usize) -> Self {
+    pub(in crate::similarity) fn with_capacity(rows: usize, row_bytes: usize) -> Self {
         let lines_per_row = row_bytes.div_ceil(64);
         Self { lines: Vec::with_capacity(rows * lines_per_row), lines_per_row }
     }
 
     /// Appends a row.
-    pub(in crate::linkage::similarity) fn push(&mut self, row: &[u8]) {
+    pub(in crate::similarity) fn push(&mut self, row: &[u8]) {
         debug_assert_eq!(row.len().div_ceil(64), self.lines_per_row);
         let (whole, rest) = row.as_chunks::<64>();
         self.lines.extend(whole.iter().map(Line::of));
@@ -44,25 +44,25 @@ impl Words {
     }
 
     /// Appends a row of another list of words.
-    pub(in crate::linkage::similarity) fn push_lines(&mut self, row: &[Line]) {
+    pub(in crate::similarity) fn push_lines(&mut self, row: &[Line]) {
         debug_assert_eq!(row.len(), self.lines_per_row);
         self.lines.extend_from_slice(row);
     }
 
     /// Returns the bytes of memory that the rows occupy.
-    pub(in crate::linkage::similarity) fn bytes(&self) -> usize {
+    pub(in crate::similarity) fn bytes(&self) -> usize {
         size_of_val(self.lines.as_slice())
     }
 
-    pub(in crate::linkage::similarity) fn lines_per_row(&self) -> usize {
+    pub(in crate::similarity) fn lines_per_row(&self) -> usize {
         self.lines_per_row
     }
 
-    pub(in crate::linkage::similarity) fn rows(&self) -> usize {
+    pub(in crate::similarity) fn rows(&self) -> usize {
         self.lines.len().checked_div(self.lines_per_row).unwrap_or(0)
     }
 
-    pub(in crate::linkage::similarity) fn row(&self, row: u32) -> &[Line] {
+    pub(in crate::similarity) fn row(&self, row: u32) -> &[Line] {
         let start = row as usize * self.lines_per_row;
         &self.lines[start..start + self.lines_per_row]
     }

@@ -11,17 +11,17 @@ use super::lines::{Bytes, Words};
 use super::sift::Candidate;
 
 /// The number of rows or lanes of a group.
-pub(in crate::linkage::similarity) const GROUP: usize = 16;
+pub(in crate::similarity) const GROUP: usize = 16;
 /// The number of lanes of a block.
-pub(in crate::linkage::similarity) const PRODUCT_BLOCK_ROWS: usize = 256;
+pub(in crate::similarity) const PRODUCT_BLOCK_ROWS: usize = 256;
 /// The number of lanes that a loop takes at a time: lists of lanes are padded to a multiple.
-pub(in crate::linkage::similarity) const PRODUCT_LANES: usize = 64;
+pub(in crate::similarity) const PRODUCT_LANES: usize = 64;
 /// The number of rows that a loop takes at a time: lists of rows are padded to a multiple.
-pub(in crate::linkage::similarity) const PRODUCT_ROWS: usize = 32;
+pub(in crate::similarity) const PRODUCT_ROWS: usize = 32;
 
 /// Groups of rows of signed bytes.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::linkage::similarity) struct ProductRows<'a> {
+pub(in crate::similarity) struct ProductRows<'a> {
     /// The position of the first row.
     pub first: u32,
     /// The bytes, group by group; a multiple of [`PRODUCT_ROWS`] rows.
@@ -32,7 +32,7 @@ pub(in crate::linkage::similarity) struct ProductRows<'a> {
 
 /// Groups of lanes of unsigned bytes.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::linkage::similarity) struct ProductLanes<'a> {
+pub(in crate::similarity) struct ProductLanes<'a> {
     /// The position of the first lane.
     pub first: u32,
     /// The bytes, group by group; a multiple of [`PRODUCT_LANES`] lanes.
@@ -42,7 +42,7 @@ pub(in crate::linkage::similarity) struct ProductLanes<'a> {
 }
 
 /// Loops over inner products.
-pub(in crate::linkage::similarity) trait Products: Sync {
+pub(in crate::similarity) trait Products: Sync {
     /// Appends the pairs for which the start of the lane plus the inner product is at least the value in `needed` for
     /// the row.
     fn sift_products(
@@ -66,7 +66,7 @@ pub(in crate::linkage::similarity) trait Products: Sync {
 
 /// Rows as bits, which the loops convert to bytes.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::linkage::similarity) struct BitRows<'a> {
+pub(in crate::similarity) struct BitRows<'a> {
     /// The position of the first row.
     pub first: u32,
     /// Eight bytes of each row, for each bundle of [`PRODUCT_ROWS`] rows and each step; then [`BITS_READ_AHEAD`]
@@ -77,12 +77,12 @@ pub(in crate::linkage::similarity) struct BitRows<'a> {
 }
 
 /// The number of lines of a bundle of rows in a step.
-pub(in crate::linkage::similarity) const BIT_LINES: usize = PRODUCT_ROWS / 8;
+pub(in crate::similarity) const BIT_LINES: usize = PRODUCT_ROWS / 8;
 /// The number of lines after the last bundle, which loops may read.
-pub(in crate::linkage::similarity) const BITS_READ_AHEAD: usize = 2 * BIT_LINES;
+pub(in crate::similarity) const BITS_READ_AHEAD: usize = 2 * BIT_LINES;
 
 /// Loops over inner products of bits, for processors that multiply so fast that no other way to count is faster.
-pub(in crate::linkage::similarity) trait BitProducts: Sync {
+pub(in crate::similarity) trait BitProducts: Sync {
     /// Appends the pairs for which the start of the lane plus the number of common bits is at least the value in
     /// `needed` for the row.
     fn sift_bits(
@@ -98,7 +98,7 @@ pub(in crate::linkage::similarity) trait BitProducts: Sync {
 }
 
 /// Replaces `lines` with the encodings at these positions, in the layout of [`BitRows`].
-pub(in crate::linkage::similarity) fn gather_bits(words: &Words, rows: Range<usize>, lines: &mut Vec<Bytes>) {
+pub(in crate::similarity) fn gather_bits(words: &Words, rows: Range<usize>, lines: &mut Vec<Bytes>) {
     let steps = 8 * words.lines_per_row();
     lines.clear();
     lines.resize(rows.len().div_ceil(PRODUCT_ROWS) * steps * BIT_LINES + BITS_READ_AHEAD, Bytes([0; 64]));
@@ -112,18 +112,18 @@ pub(in crate::linkage::similarity) fn gather_bits(words: &Words, rows: Range<usi
 }
 
 /// Returns the place of byte `at` of row `of`, if rows have `steps` steps: the line, and the byte in the line.
-pub(in crate::linkage::similarity) const fn row_place(of: usize, at: usize, steps: usize) -> (usize, usize) {
+pub(in crate::similarity) const fn row_place(of: usize, at: usize, steps: usize) -> (usize, usize) {
     ((of / GROUP * steps + at / 64) * GROUP + of % GROUP, at % 64)
 }
 
 /// Returns the place of byte `at` of lane `of`, if lanes have `steps` steps: the line, and the byte in the line.
-pub(in crate::linkage::similarity) const fn lane_place(of: usize, at: usize, steps: usize) -> (usize, usize) {
+pub(in crate::similarity) const fn lane_place(of: usize, at: usize, steps: usize) -> (usize, usize) {
     ((of / GROUP * steps + at / 64) * GROUP + at % 64 / 4, of % GROUP * 4 + at % 4)
 }
 
 /// Returns the bit of an encoding that is at byte `at` of an unpacked row. A step has two words of 32 bits. Each group
 /// of eight bytes has every eighth bit of both words; the next group has the bits after those.
-pub(in crate::linkage::similarity) const fn bit_of(at: usize) -> usize {
+pub(in crate::similarity) const fn bit_of(at: usize) -> usize {
     let four = at % 64 / 4;
     at / 64 * 64 + four % 2 * 32 + at % 4 * 8 + four / 2
 }

@@ -7,15 +7,15 @@
 use super::lines::{Bytes, Words};
 
 /// A pair of rows, by position on either side.
-pub(in crate::linkage::similarity) type Candidate = (u32, u32);
+pub(in crate::similarity) type Candidate = (u32, u32);
 
 /// The number of records of the lane side that are sifted together.
-pub(in crate::linkage::similarity) const BLOCK_ROWS: usize = 256;
+pub(in crate::similarity) const BLOCK_ROWS: usize = 256;
 const LINES: usize = BLOCK_ROWS / 64;
 
 /// Records of the lane side with similar popcounts, transposed.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::linkage::similarity) struct Block<'a> {
+pub(in crate::similarity) struct Block<'a> {
     /// The position of the first record.
     pub first: u32,
     /// Four lines with one byte for each lane: its start value. Then four lines for the counts of each part.
@@ -24,7 +24,7 @@ pub(in crate::linkage::similarity) struct Block<'a> {
 
 impl<'a> Block<'a> {
     /// Makes a block of these lines: four for the start values and four for each part.
-    pub(in crate::linkage::similarity) fn new(first: u32, lines: &'a [Bytes]) -> Self {
+    pub(in crate::similarity) fn new(first: u32, lines: &'a [Bytes]) -> Self {
         assert!(lines.len() >= LINES && lines.len().is_multiple_of(LINES), "whole groups of lines");
         Self { first, lines }
     }
@@ -37,7 +37,7 @@ impl<'a> Block<'a> {
 /// The signatures of records on the row side: the counts of each record, part by part, and the sum that a candidate
 /// must reach.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::linkage::similarity) struct RowSignatures<'a> {
+pub(in crate::similarity) struct RowSignatures<'a> {
     /// The position of the first record.
     pub first: u32,
     /// The counts, each four times in a word, so that it can be broadcast.
@@ -47,11 +47,11 @@ pub(in crate::linkage::similarity) struct RowSignatures<'a> {
 }
 
 /// The number of records of the lane side whose words are counted together.
-pub(in crate::linkage::similarity) const WORD_BLOCK_ROWS: usize = 64;
+pub(in crate::similarity) const WORD_BLOCK_ROWS: usize = 64;
 
 /// Records of the lane side with similar popcounts, their words transposed.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::linkage::similarity) struct WordBlock<'a> {
+pub(in crate::similarity) struct WordBlock<'a> {
     /// The position of the first record.
     pub first: u32,
     /// Four lines for each 32-bit word: that word of 64 records. Lanes without a record have no bits.
@@ -60,7 +60,7 @@ pub(in crate::linkage::similarity) struct WordBlock<'a> {
 
 /// Records of the row side, and the common bits that each requires, which are at least 1.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::linkage::similarity) struct RowWords<'a> {
+pub(in crate::similarity) struct RowWords<'a> {
     /// The position of the first record.
     pub first: u32,
     /// The words of all records.

@@ -7,9 +7,9 @@ use super::cut;
 use super::entry::Entry;
 use super::largest::LargestBlocks;
 use super::layout::{Dataset, PLAN, PlanHeader};
-use crate::linkage::encoding::layout::{Block, Damage, Directory, Error, Section};
-use crate::linkage::scratch::Scratch;
-use crate::model::Threshold;
+use crate::encoding::layout::{Block, Damage, Directory, Error, Section};
+use crate::scratch::Scratch;
+use crate::threshold::Threshold;
 
 /// The maximum number of entries in one part.
 const ENTRIES_MAX: usize = 100_000;

@@ -1,6 +1,6 @@
 //! Entries of a plan: two sets of records to compare.
 
-use crate::linkage::encoding::layout::{Span, u32_at, u64_at};
+use crate::encoding::layout::{Span, u32_at, u64_at};
 
 /// The number of bytes of a stored entry.
 pub(super) const ENTRY_BYTES: usize = 32;

@@ -1,8 +1,8 @@
 //! A plan in memory, or mapped into it.
 
 use super::entry::{ENTRY_BYTES, Entry};
-use crate::linkage::encoding::layout::{Damage, Header, Span, u32_at, u64_at};
-use crate::model::Threshold;
+use crate::encoding::layout::{Damage, Header, Span, u32_at, u64_at};
+use crate::threshold::Threshold;
 
 const MAGIC: &[u8; 8] = b"entdplan";
 const VERSION: u32 = 1;

@@ -1,8 +1,8 @@
 //! Resolves the entries of a plan to rows of stored datasets.
 
 use super::Entry;
-use crate::linkage::encoding::layout::{Index, RowIds, Span};
-use crate::linkage::similarity::{Error, Rows, Tile};
+use crate::encoding::layout::{Index, RowIds, Span};
+use crate::similarity::{Error, Rows, Tile};
 
 /// A stored dataset: its block index and its matrix, in memory or mapped.
 #[derive(Clone, Copy)]

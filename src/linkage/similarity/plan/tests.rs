@@ -8,10 +8,10 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::linkage::encoding::block;
-use crate::linkage::encoding::layout::{self, Damage, Directory, Index, Span};
-use crate::linkage::scratch::Memory;
-use crate::model::Threshold;
+use crate::encoding::block;
+use crate::encoding::layout::{self, Damage, Directory, Index, Span};
+use crate::scratch::Memory;
+use crate::threshold::Threshold;
 
 const RECORDS: u32 = 12;
 

@@ -79,7 +79,7 @@ impl Coordinator {
     /// Retries purges that have failed: nothing else would retry them, and they may succeed now.
     async fn redrive_purges(&self) -> Result<(), Error> {
         let queue = Some(QueueName::from(PURGES));
-        let query = DeadQuery { queue, group: None, after: 0, count: usize::MAX };
+        let query = DeadQuery { queue, count: usize::MAX, ..DeadQuery::default() };
         let letters = self.0.broker.dead_letters(&query, self.0.clock.steady()).await?;
         let purges: Vec<JobId> = letters.into_iter().map(|letter| letter.job).collect();
         if !purges.is_empty() {
@@ -126,7 +126,7 @@ impl Coordinator {
     /// Handles the dead letters after sequence number `after`, and returns the number of the last.
     pub(super) async fn handle_dead_letters_after(&self, mut after: u64) -> Result<u64, Error> {
         loop {
-            let query = DeadQuery { queue: None, group: None, after, count: PAGE };
+            let query = DeadQuery { after, count: PAGE, ..DeadQuery::default() };
             let letters = self.0.broker.dead_letters(&query, self.0.clock.steady()).await?;
             let Some(last) = letters.last() else { return Ok(after) };
             for letter in &letters {

@@ -137,7 +137,7 @@ async fn claim_one(queue: &dyn Broker, now: Timestamp) -> Lease {
 }
 
 pub(super) async fn dead(queue: &dyn Broker, now: Timestamp) -> Vec<DeadLetter> {
-    let query = DeadQuery { queue: None, group: None, after: 0, count: usize::MAX };
+    let query = DeadQuery { count: usize::MAX, ..DeadQuery::default() };
     queue.dead_letters(&query, now).await.unwrap()
 }
 
@@ -359,8 +359,13 @@ pub(super) async fn dead_letters_are_redriven_and_discarded(fixture: &mut impl F
     let queue = fixture.broker();
     let all = dead(queue, at(1)).await;
     assert_eq!(all.iter().map(|letter| letter.job.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
-    let page =
-        DeadQuery { queue: Some("q".into()), group: Some("g".into()), after: all[1].sequence, count: 1 };
+    let page = DeadQuery {
+        queue: Some("q".into()),
+        group: Some("g".into()),
+        after: all[1].sequence,
+        count: 1,
+        may_lag: true,
+    };
     assert_eq!(queue.dead_letters(&page, at(1)).await.unwrap(), all[2..3]);
     let [a, b, c] = ["a", "b", "c"].map(JobId::from);
     assert_eq!(queue.discard(&[a.clone(), "unknown".into()], at(2)).await.unwrap(), 1);

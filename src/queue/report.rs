@@ -57,6 +57,8 @@ pub struct DeadQuery {
     pub after: u64,
     /// The maximum number to return.
     pub count: usize,
+    /// True if the answer may come from a replica, which lacks the latest changes of other nodes for a moment.
+    pub may_lag: bool,
 }
 
 /// The state of a job in the queue.
@@ -158,6 +160,8 @@ pub struct JobQuery {
     pub after: u64,
     /// The maximum number to return.
     pub count: usize,
+    /// True if the answer may come from a replica, which lacks the latest changes of other nodes for a moment.
+    pub may_lag: bool,
 }
 
 /// The statistics of one queue.

@@ -201,7 +201,7 @@ async fn a_queue_on_a_full_disk_accepts_jobs_again_once_there_is_room_and_loses_
     numbers.sort_unstable();
     assert_eq!(numbers, (1..=count).collect::<Vec<_>>());
     assert!(left.iter().all(|lease| lease.attempt == 1), "no job has used an attempt");
-    let all = DeadQuery { queue: None, group: None, after: 0, count: 1 };
+    let all = DeadQuery { count: 1, ..DeadQuery::default() };
     assert!(queue.dead_letters(&all, now).await.unwrap().is_empty());
 }
 

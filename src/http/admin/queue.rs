@@ -72,7 +72,7 @@ pub(super) async fn jobs(
     let (after, count) = (wish.after, wish.count.unwrap_or(LIST_USUAL).min(LIST_MAX));
     let phase = match wish.state {
         Some(Shown::Dead) => {
-            let query = DeadQuery { queue, group: None, after, count };
+            let query = DeadQuery { queue, group: None, after, count, may_lag: true };
             let letters = admin.broker.dead_letters(&query, admin.clock.steady()).await?;
             return Ok(Json(Page { jobs: letters.into_iter().map(JobEntry::Dead).collect() }));
         }
@@ -81,7 +81,7 @@ pub(super) async fn jobs(
         Some(Shown::Leased) => Some(Phase::Leased),
         None => None,
     };
-    let query = JobQuery { queue, group: None, phase, after, count };
+    let query = JobQuery { queue, group: None, phase, after, count, may_lag: true };
     let living = admin.broker.jobs(&query, admin.clock.steady()).await?;
     Ok(Json(Page { jobs: living.into_iter().map(JobEntry::Living).collect() }))
 }
@@ -130,7 +130,7 @@ impl Dead {
                 Some(queue) => Some(known(admin, queue).await?),
                 None => None,
             };
-            let query = DeadQuery { queue, group: None, after: 0, count: usize::MAX };
+            let query = DeadQuery { queue, count: usize::MAX, ..DeadQuery::default() };
             let letters = admin.broker.dead_letters(&query, admin.clock.steady()).await?;
             return Ok(letters.into_iter().map(|letter| letter.job).collect());
         };

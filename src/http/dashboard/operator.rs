@@ -400,8 +400,13 @@ async fn dead(State(admin): State<AdminState>, asked: Asked<DeadWish>) -> Result
         Some(queue) => stats.queues[&QueueName::from(queue.as_str())].dead,
         None => stats.queues.values().map(|queue| queue.dead).sum(),
     };
-    let query =
-        DeadQuery { queue: queue.as_deref().map(QueueName::from), group: None, after, count: PAGE + 1 };
+    let query = DeadQuery {
+        queue: queue.as_deref().map(QueueName::from),
+        group: None,
+        after,
+        count: PAGE + 1,
+        may_lag: true,
+    };
     let mut letters = admin.broker.dead_letters(&query, admin.clock.steady()).await?;
     let has_more = letters.len() > PAGE;
     letters.truncate(PAGE);

@@ -14,6 +14,7 @@ use super::checks::{Info, setting};
 use super::claim::{self, read, shifted};
 use super::link::{Link, State};
 use super::reply::{List, Reply, int};
+use super::scripts::Reading;
 use super::settings::Settings;
 use super::standing::Standing;
 use super::{connect, reconnect, scripts, sentinel};
@@ -297,7 +298,7 @@ impl Broker for RedisBroker {
         let (queue, group) = (query.queue.as_ref(), query.group.as_ref());
         let (mut letters, mut after) = (Vec::new(), query.after);
         loop {
-            let call = self.call(&scripts::DEAD_LETTERS, now, |command| {
+            let call = self.link.read(&Reading::DEAD_LETTERS, query.may_lag, now, |command| {
                 command.arg(or_any(queue.map(QueueName::as_str))).arg(or_any(group.map(Group::as_str)));
                 command.arg(after).arg(AT_ONCE);
             });
@@ -349,7 +350,7 @@ impl Broker for RedisBroker {
         };
         let (mut jobs, mut after) = (Vec::new(), query.after);
         loop {
-            let call = self.call(&scripts::JOBS, now, |command| {
+            let call = self.link.read(&Reading::JOBS, query.may_lag, now, |command| {
                 command.arg(or_any(queue.map(QueueName::as_str))).arg(or_any(group.map(Group::as_str)));
                 command.arg(phase).arg(after).arg(AT_ONCE);
             });
@@ -373,7 +374,7 @@ impl Broker for RedisBroker {
     }
 
     async fn stats(&self, now: Timestamp) -> Result<Stats, Error> {
-        let reply = self.call(&scripts::STATS, now, |_| {}).await?;
+        let reply = self.link.read(&Reading::STATS, true, now, |_| {}).await?;
         let queues = List::of(&reply.result)?.map(|queue| figures(List::of(queue)?, reply.now));
         Ok(Stats { queues: queues.collect::<Result<_, Error>>()? })
     }
@@ -395,7 +396,9 @@ impl Broker for RedisBroker {
             Target::Server(_) => String::new(),
             Target::Sentinels { addresses, name } => {
                 let agree = sentinel::agreeing(&self.link.settings.access, addresses, name, &session.address);
-                format!(", named {name} by {} of {} Sentinels", agree.await, addresses.len())
+                let read = self.link.reads_from().await;
+                let read = read.map_or(String::new(), |replica| format!(", lists from {replica}"));
+                format!(", named {name} by {} of {} Sentinels{read}", agree.await, addresses.len())
             }
         };
         Some(format!("{} at {}{found}", info.described(), session.address))

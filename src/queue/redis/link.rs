@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::access::Address;
 use super::event::Event;
+use super::replica::Replica;
 use super::reply::{List, Reply};
 use super::scripts;
 use super::settings::{RECONNECT_WAIT, Settings};
@@ -86,6 +87,7 @@ pub(super) struct Link {
     pub(super) wake: Arc<Notify>,
     pub(super) renewals: watch::Sender<u64>,
     pub(super) standing: Mutex<Option<Arc<Standing>>>,
+    pub(super) replica: tokio::sync::Mutex<Replica>,
     /// The tokens of claims that have not been answered.
     pub(super) orphans: Mutex<Vec<u64>>,
     pub(super) sessions: AtomicU64,
@@ -115,6 +117,7 @@ impl Link {
             wake: Arc::new(Notify::new()),
             renewals: watch::Sender::new(0),
             standing: Mutex::new(standing.map(Arc::new)),
+            replica: tokio::sync::Mutex::default(),
             orphans: Mutex::default(),
             sessions: AtomicU64::new(0),
             attached: AtomicBool::new(false),

@@ -7,6 +7,9 @@
 //! or went back to an older state. The queue then gets a new generation, with other keys and no jobs, and
 //! [`renewals`](crate::queue::Broker::renewals) grows.
 //!
+//! Under Sentinels, statistics and lists that may lag come from a replica that has every change which this process has
+//! seen. What decides about jobs is read from the master.
+//!
 //! A process that alone uses the queue takes over all leased jobs when it opens the queue. Several nodes agree on the
 //! generation in the [database](crate::metadata::Commons). A node that opens the queue takes over the jobs that ended
 //! processes held for their own workers. Jobs of workers on other machines wait for the end of their leases.
@@ -21,6 +24,7 @@ mod connect;
 mod event;
 mod reconnect;
 mod link;
+mod replica;
 mod reply;
 mod scripts;
 mod sentinel;

@@ -1,9 +1,9 @@
-//! Asks the Sentinels for the master.
+//! Asks the Sentinels for the master and its replicas.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use redis::{Msg, PushKind, RedisError};
+use redis::{FromRedisValue, Msg, PushKind, RedisError};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
@@ -52,25 +52,44 @@ pub(super) async fn agreeing(access: &Access, addresses: &[Address], name: &str,
 }
 
 async fn ask(access: &Access, address: &Address, name: &str) -> Result<Option<Address>, RedisError> {
-    match ask_with(access, address, name, false).await {
-        Err(error) if access.has_password() && !error.is_io_error() => {
-            ask_with(access, address, name, true).await
-        }
-        answer => answer,
-    }
+    let found: Option<(String, u16)> = query(access, address, "get-master-addr-by-name", name).await?;
+    Ok(found.map(|(host, port)| Address { host, port }))
 }
 
-async fn ask_with(
+/// Returns the replicas of a master that are connected to it, from the first Sentinel that answers.
+pub(super) async fn replicas(access: &Access, addresses: &[Address], name: &str) -> Vec<Address> {
+    let usable = |replica: HashMap<String, String>| {
+        let is = |member: &str, value: &str| replica.get(member).is_some_and(|found| found == value);
+        let (host, port) = (replica.get("ip")?, replica.get("port")?.parse().ok()?);
+        // Other flags say that the replica is down or disconnected.
+        let good = is("flags", "slave") && is("master-link-status", "ok");
+        good.then(|| Address { host: host.clone(), port })
+    };
+    for address in addresses {
+        let answer = timeout(DETAIL, query::<Vec<_>>(access, address, "replicas", name)).await;
+        if let Ok(Ok(found)) = answer {
+            return found.into_iter().filter_map(usable).collect();
+        }
+    }
+    Vec::new()
+}
+
+/// Sends a Sentinel a command about the master `name`, with the password of the server if it requires one.
+async fn query<T: FromRedisValue>(
     access: &Access,
     address: &Address,
+    command: &str,
     name: &str,
-    login: bool,
-) -> Result<Option<Address>, RedisError> {
-    let client = access.sentinel(address, login)?;
-    let mut connection = client.get_multiplexed_async_connection_with_config(&limits()).await?;
-    let found: Option<(String, u16)> =
-        redis::cmd("SENTINEL").arg("get-master-addr-by-name").arg(name).query_async(&mut connection).await?;
-    Ok(found.map(|(host, port)| Address { host, port }))
+) -> Result<T, RedisError> {
+    let query = async |login: bool| {
+        let client = access.sentinel(address, login)?;
+        let mut connection = client.get_multiplexed_async_connection_with_config(&limits()).await?;
+        redis::cmd("SENTINEL").arg(command).arg(name).query_async(&mut connection).await
+    };
+    match query(false).await {
+        Err(error) if access.has_password() && !error.is_io_error() => query(true).await,
+        answer => answer,
+    }
 }
 
 /// Reports when a Sentinel announces another master, until the queue is closed.

@@ -12,7 +12,7 @@ use super::{Access, QueueUrl, RedisBroker, Settings, Shared, TlsFiles};
 use crate::metadata;
 use crate::metadata::commons::{Commons, HeardNode, ListedNode, Node};
 use crate::queue::conformance::{Fixture, claim, job, stories, wish};
-use crate::queue::{Acked, Broker, Claim, Error, NewJob};
+use crate::queue::{Acked, Broker, Claim, DeadQuery, Error, JobQuery, NewJob};
 use crate::runtime::clock::{Clock, Stopwatch, Timestamp};
 use crate::runtime::entropy::Entropy;
 use crate::system::identity::Identity;
@@ -281,6 +281,54 @@ async fn a_fail_over_to_an_older_replica_is_a_loss() {
     // The stopped replica may still have received data through its socket.
     let complete = queue.renewals() == 0 && left.queues["q"].ready == 9;
     assert!(lost || complete, "{left:?}, {}", queue.renewals());
+}
+
+/// Returns the number of scripts that a server has run. A call of a script that it has to load first has failed.
+async fn scripts_run(server: &Server) -> u64 {
+    let redis::Value::BulkString(text) = server.ask(&["INFO", "commandstats"]).await else { return 0 };
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let Some(line) = text.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:")) else { return 0 };
+    let number = |name: &str| -> u64 {
+        line.split(',').find_map(|field| field.strip_prefix(name)?.parse().ok()).unwrap_or(0)
+    };
+    number("calls=") - number("failed_calls=")
+}
+
+#[tokio::test]
+async fn statistics_and_lists_come_from_a_replica() {
+    if !installed() {
+        return;
+    }
+    // Sentinels and directory are dropped at the end.
+    let Replicated { master, mut replica, queue, sentinels: _sentinels, directory: _directory } =
+        Replicated::start().await;
+    queue.enqueue(&jobs(10), now()).await.unwrap();
+    let lease = claim(&queue, 1, now()).await.pop().unwrap();
+    queue.nack(&lease.id, "it failed", now()).await.unwrap();
+    master.ask(&["WAIT", "1", "1000"]).await;
+    let living = JobQuery { count: 99, may_lag: true, ..JobQuery::default() };
+    let dead = DeadQuery { count: 99, may_lag: true, ..DeadQuery::default() };
+    let before = scripts_run(&replica).await;
+    let stats = queue.stats(now()).await.unwrap();
+    assert_eq!((stats.queues["q"].ready, stats.queues["q"].delayed), (9, 1));
+    let listed = queue.jobs(&living, now()).await.unwrap();
+    assert!(queue.dead_letters(&dead, now()).await.unwrap().is_empty());
+    assert_eq!(scripts_run(&replica).await, before + 3, "the replica answers");
+    let exact = JobQuery { may_lag: false, ..living.clone() };
+    assert_eq!(queue.jobs(&exact, now()).await.unwrap(), listed, "the master says the same");
+    assert_eq!(scripts_run(&replica).await, before + 3, "decisions ask the master");
+    let described = queue.describe().await.unwrap();
+    assert!(described.ends_with(&format!("lists from 127.0.0.1:{}", replica.port)), "{described}");
+
+    // A replica that lacks a change which this process has seen does not answer.
+    replica.signal(Signal::SIGSTOP);
+    let lease = claim(&queue, 1, now()).await.pop().unwrap();
+    queue.ack(&lease.id, now()).await.unwrap();
+    assert_eq!(queue.stats(now()).await.unwrap().queues["q"].depth, 9);
+    replica.signal(Signal::SIGCONT);
+    replica.kill();
+    assert_eq!(queue.stats(now()).await.unwrap().queues["q"].depth, 9, "the master answers");
+    assert_eq!(queue.renewals(), 0);
 }
 
 async fn refused(settings: Settings) -> String {

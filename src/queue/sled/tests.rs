@@ -292,7 +292,7 @@ async fn the_last_page_of_many_dead_jobs_comes_as_quickly_as_the_first() {
     let (mut seen, mut after, mut slowest) = (0, 0, Duration::ZERO);
     loop {
         let begun = Stopwatch::start();
-        let query = DeadQuery { queue: None, group: None, after, count: PAGE };
+        let query = DeadQuery { after, count: PAGE, ..DeadQuery::default() };
         let page = queue.dead_letters(&query, at(1)).await.unwrap();
         let mut took = begun.elapsed();
         // Others use the machine, too: the quickest of several reads counts.

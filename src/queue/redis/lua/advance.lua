@@ -1,12 +1,4 @@
 -- Ends the leases and delays whose time is over.
-local function see()
-  latest = latest or now
-  if now > latest then clock = clock + math.min(now - latest, GAP_MAX) end
-  if now > latest or latest - now > STEP_BACK_MAX then latest = now end
-end
-
-local function deadline(until_clock) return latest + (until_clock - clock) end
-
 local function lapse(name)
   local key, what, job = find(name)
   local ended = deadline(job[UNTIL])

@@ -20,7 +20,17 @@ impl Server {
 impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Server {
-            addresses, tls, threads, memory, data_dir, database, objects, admin_token, role, ..
+            addresses,
+            tls,
+            threads,
+            memory,
+            data_dir,
+            database,
+            queue,
+            objects,
+            admin_token,
+            role,
+            ..
         } = self.0;
         let [api, s3, ops] =
             [addresses.api, addresses.s3, addresses.ops].map(|listener| address(tls.is_some(), listener));
@@ -43,6 +53,9 @@ impl fmt::Display for Banner<'_> {
         if !database.is_embedded() {
             writeln!(f, "  database        {database}")?;
         }
+        if let Some(queue) = queue {
+            writeln!(f, "  queue           {queue}")?;
+        }
         match role {
             Role::Api => writeln!(f, "  worker threads  none: workers that join compute")?,
             _ => writeln!(f, "  worker threads  {threads}")?,
@@ -51,9 +64,15 @@ impl fmt::Display for Banner<'_> {
         if let Some(token) = admin_token {
             writeln!(f, "  admin token     {} (shown this once: keep it)", token.as_str())?;
         }
-        let store = matches!(objects, Location::Bucket { .. }).then(|| objects.to_string());
-        let database = (!database.is_embedded()).then(|| "the database".to_owned());
-        let outside: Vec<String> = database.into_iter().chain(store).collect();
+        let outside: Vec<String> = [
+            (!database.is_embedded()).then(|| "the database".to_owned()),
+            queue.is_some().then(|| "the queue".to_owned()),
+            matches!(objects, Location::Bucket { .. }).then(|| objects.to_string()),
+            self.0.reads_elsewhere.then(|| "the stores of --external-endpoints".to_owned()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
         match outside[..] {
             [] => writeln!(f, "  no telemetry, no outbound connections"),
             _ => writeln!(f, "  no telemetry, no outbound connections but to {}", outside.join(" and ")),

@@ -40,6 +40,7 @@ use crate::metadata;
 use crate::model::ProjectId;
 use crate::objects::{Error as ObjectsError, Location, NotOurs, Objects, Owner};
 use crate::queue::Broker;
+use crate::queue::redis::QueueUrl;
 use crate::runtime::clock::Clock;
 use crate::runtime::compute::Pool;
 use crate::runtime::entropy::Entropy;
@@ -70,7 +71,11 @@ pub struct Server {
     pub(super) memory: Memory,
     pub(super) data_dir: DataDir,
     pub(super) database: metadata::Location,
+    /// The URL of the queue; `None` if it is in the data directory.
+    pub(super) queue: Option<QueueUrl>,
     pub(super) objects: Location,
+    /// True if uploads may name files in stores of other providers.
+    pub(super) reads_elsewhere: bool,
     /// The admin token, if this start has generated it.
     pub(super) admin_token: Option<Zeroizing<String>>,
     pub(super) coordinator: Coordinator,
@@ -297,7 +302,9 @@ async fn open(settings: &Settings) -> Result<Server, Error> {
         memory,
         data_dir,
         database: settings.database.clone(),
+        queue: settings.queue.clone(),
         objects: settings.objects.clone(),
+        reads_elsewhere: settings.external_uploads && !settings.external_endpoints.is_empty(),
         admin_token,
         coordinator,
         buckets: dependencies.buckets,

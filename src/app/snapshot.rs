@@ -44,6 +44,11 @@ pub fn is_key(path: &str) -> bool {
     KEYS.contains(&path)
 }
 
+/// Returns true if the file with this path in a data directory holds an object of a client's bucket.
+pub fn is_in_bucket(path: &str) -> bool {
+    path.starts_with("objects/buckets/")
+}
+
 /// An error in taking a snapshot. After it, nothing of the snapshot is left.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -304,7 +309,7 @@ impl Drop for Snapshot {
 pub(super) fn is_beside_projects(path: &str) -> bool {
     path.starts_with(identity::BUCKETS)
         || path.starts_with("buckets.mark")
-        || path.starts_with("objects/buckets/")
+        || is_in_bucket(path)
         || KEYS.contains(&path)
 }
 

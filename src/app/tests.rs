@@ -134,15 +134,7 @@ impl Service {
 
     /// Returns a project with an upload that must be ingested.
     async fn upload(&self) -> (ProjectId, Upload) {
-        let new = NewProject {
-            name: String::new(),
-            notes: String::new(),
-            schema: "{}".to_owned(),
-            result_type: ResultType::Groups,
-            number_parties: 2,
-            uses_blocking: false,
-            encoding_bytes: None,
-        };
+        let new = NewProject::plain(ResultType::Groups);
         let project = self.coordinator.create_project(new).await.unwrap().id;
         let upload = self.coordinator.begin_upload(project, 0).await.unwrap();
         put(&self.objects, &keys::matrix(project, 0, upload), &[7; 80]).await;

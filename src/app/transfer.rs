@@ -94,6 +94,15 @@ pub enum Fault {
     /// The metadata of the source or the target does not answer.
     #[error("cannot copy the metadata")]
     Metadata(#[from] metadata::Error),
+    /// The store for the objects does not answer.
+    #[error("the object store {place} of the target cannot be used")]
+    Unavailable {
+        /// The store.
+        place: String,
+        /// The cause.
+        #[source]
+        cause: crate::objects::Error,
+    },
     /// An object cannot be copied.
     #[error("cannot copy the objects")]
     Objects(#[from] crate::objects::Error),
@@ -161,7 +170,12 @@ pub async fn transfer(
             return Err(fault);
         }
     };
-    let copied = copy((from, &source_dir, &source), (to, &target_dir, &target), show).await;
+    let copied = async {
+        // A remote store that did not answer is claimed later by a server. A copy needs it at once, even an empty one.
+        target.require_objects().await?;
+        copy((from, &source_dir, &source), (to, &target_dir, &target), show).await
+    };
+    let copied = copied.await;
     let noted = match &copied {
         Ok(_) => target.note(to, &target_dir),
         Err(_) => Ok(()),
@@ -275,6 +289,17 @@ impl Opened {
         let metadata = database::open(settings, data_dir, &register, commits, sharing.name()).await?;
         let objects::Opened { objects, owner, .. } = objects::open(settings, data_dir, claimed)?;
         Ok(Self { register, sharing, metadata, store, objects, owner })
+    }
+
+    /// Fails unless the objects are claimed and their store answers.
+    async fn require_objects(&self) -> Result<(), Fault> {
+        if !self.owner.has_claimed() {
+            self.owner.claim().await.map_err(Error::from)?;
+        }
+        self.objects
+            .probe()
+            .await
+            .map_err(|cause| Fault::Unavailable { place: self.owner.place().to_owned(), cause })
     }
 
     /// Records the stores that exist now.

@@ -1,4 +1,7 @@
-//! Removes unfinished files on Ctrl-C.
+//! Ends commands on Ctrl-C and SIGTERM.
+//!
+//! Work that waits is dropped where it waits ([`unless_stopped`]), and its destructors clean up. Work that computes cannot
+//! be dropped: the process ends, after the files that the command has registered are removed ([`Unfinished`]).
 
 use std::fs;
 use std::path::{Path, PathBuf};

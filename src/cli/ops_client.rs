@@ -8,7 +8,7 @@ use clap::Args;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
 use super::answer::{self, Unread, plain};
@@ -32,6 +32,8 @@ const USUAL: &str = "http://127.0.0.1:8853";
 const PROBLEM: &str = "application/problem+json";
 /// The time limit for a request.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The usual pause of [`Client::pulse`].
+const PULSE: Duration = Duration::from_secs(5);
 /// The time for which a request is retried while another client's request blocks it.
 const CONFLICT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause between retries.
@@ -121,6 +123,8 @@ pub(super) struct Client {
     /// The URL up to and including `/admin`.
     base: String,
     token: Zeroizing<String>,
+    /// The pause between two questions whether the server is alive, while it has not answered a long operation.
+    pulse: Duration,
 }
 
 impl Client {
@@ -140,7 +144,7 @@ impl Client {
     pub(super) fn without_token(options: &Options) -> Result<Self, Failure> {
         let server = trust::address(&options.server, USUAL)?;
         let http = trust::builder(options.ca.as_deref())?.timeout(ANSWER_TIMEOUT).build().or_fail()?;
-        Ok(Self { http, base: format!("{server}/admin"), token: Zeroizing::default() })
+        Ok(Self { http, base: format!("{server}/admin"), token: Zeroizing::default(), pulse: PULSE })
     }
 
     /// Returns the admin token.
@@ -182,8 +186,25 @@ impl Client {
 
     /// Starts a long operation by posting `body`, and returns the response before its body is read. While another
     /// client's request blocks this one (409), repeats it for [`CONFLICT_TIMEOUT`]: that client may have disconnected
-    /// without the server having noticed.
+    /// without the server having noticed. Fails if the server answers no other request meanwhile.
     pub(super) async fn begin(&self, path: &str, body: &Value) -> Result<Response, Failure> {
+        tokio::select! {
+            answer = self.begun(path, body) => answer,
+            silent = self.silence() => Err(silent),
+        }
+    }
+
+    /// Waits until the server does not answer `/healthz` within [`ANSWER_TIMEOUT`]. Returns that failure.
+    async fn silence(&self) -> Failure {
+        loop {
+            sleep(self.pulse).await;
+            if let Err(silent) = self.text("healthz").await {
+                return silent;
+            }
+        }
+    }
+
+    async fn begun(&self, path: &str, body: &Value) -> Result<Response, Failure> {
         let begun = Stopwatch::start();
         loop {
             let request = self.http.post(format!("{}/{path}", self.base)).json(body);
@@ -207,7 +228,10 @@ impl Client {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        self.successful(self.http.get(url)).await
+        match timeout(ANSWER_TIMEOUT, self.successful(self.http.get(url))).await {
+            Ok(opened) => opened,
+            Err(_) => Err(self.silent()),
+        }
     }
 
     async fn successful(&self, request: RequestBuilder) -> Result<Response, Failure> {
@@ -237,7 +261,20 @@ impl Client {
         Failure::Failed(format!("no answer from {}: {unread}", self.base))
     }
 
+    fn silent(&self) -> Failure {
+        let seconds = ANSWER_TIMEOUT.as_secs();
+        Failure::Failed(format!(
+            "no answer from {} within {seconds} s; is this the server's operations listener, and does the server answer \
+             /readyz?",
+            self.base
+        ))
+    }
+
     fn away(&self, error: reqwest::Error) -> Failure {
+        // The time limit for a connection is reported as such.
+        if error.is_timeout() && !error.is_connect() {
+            return self.silent();
+        }
         let why = crate::telemetry::chain(&error.without_url());
         let advice = trust::advice(&why, "; is the server running?");
         Failure::Failed(format!("no answer from {}: {why}{advice}", self.base))
@@ -286,5 +323,30 @@ impl Client {
             "{} answered {status}, so it is not the operations listener of an entityd",
             self.base
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_accepts_and_never_answers_is_given_up() {
+        crate::edge::tls::install_provider();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}/admin", listener.local_addr().unwrap());
+        let http = crate::system::outgoing::client().timeout(Duration::from_millis(100)).build().unwrap();
+        let client = Client { http, base: base.clone(), token: Zeroizing::default(), pulse: Duration::ZERO };
+        let failures = [
+            client.begin("snapshots", &json!({})).await.err().unwrap(),
+            client.get("queue", &[], "queues").await.err().unwrap(),
+        ];
+        for failure in failures {
+            let said = failure.to_string();
+            assert!(said.starts_with(&format!("no answer from {base} within")), "{said}");
+            assert!(said.contains("/readyz"), "{said}");
+        }
     }
 }

@@ -16,7 +16,7 @@ const HEAD_BYTES: usize = 512;
 
 /// The compression of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
+enum Coding {
     Gzip,
     Zstd,
 }
@@ -33,7 +33,7 @@ const UNREAD: [(usize, &[u8], &str); 7] = [
 ];
 
 /// Returns the first bytes of a file, without moving its position.
-pub(super) fn head(file: &File) -> io::Result<Vec<u8>> {
+fn head(file: &File) -> io::Result<Vec<u8>> {
     let mut head = vec![0; HEAD_BYTES];
     let mut length = 0;
     while length < HEAD_BYTES {
@@ -48,7 +48,7 @@ pub(super) fn head(file: &File) -> io::Result<Vec<u8>> {
 
 /// Returns the compression of a file that begins with `head`. A file of rows may begin with any bytes, so its extension
 /// must also name the compression.
-pub(super) fn coding(path: &Path, head: &[u8]) -> Option<Coding> {
+fn coding(path: &Path, head: &[u8]) -> Option<Coding> {
     let (coding, name) = match head {
         [0x1f, 0x8b, 8, ..] => (Coding::Gzip, "gz"),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => (Coding::Zstd, "zst"),
@@ -66,7 +66,7 @@ pub(super) fn holds_rows(path: &Path) -> bool {
 }
 
 /// Describes the format of a file if it is an unsupported one.
-pub(super) fn unread(path: &Path, head: &[u8]) -> Option<&'static str> {
+fn unread(path: &Path, head: &[u8]) -> Option<&'static str> {
     let begins =
         |(at, bytes, _): &&(usize, &[u8], &str)| head.get(*at..).is_some_and(|rest| rest.starts_with(bytes));
     let found = UNREAD.iter().find(begins).map(|(.., what)| *what);
@@ -74,8 +74,14 @@ pub(super) fn unread(path: &Path, head: &[u8]) -> Option<&'static str> {
     found.filter(|what| !(holds_rows(path) && what.ends_with("bzip2")))
 }
 
-/// Opens a file that is read more than once, and decompresses it if it is compressed.
+/// Opens a file that is read more than once, and decompresses it if it is compressed. A copy is an unnamed file in the
+/// system's directory for temporary files.
 pub(super) fn open(path: &Path) -> Result<File, Failure> {
+    open_with(path, tempfile::tempfile)
+}
+
+/// Opens a file as [`open`] does; `unnamed` creates the file for a copy.
+pub(super) fn open_with(path: &Path, unnamed: impl Fn() -> io::Result<File>) -> Result<File, Failure> {
     let failed = |error: io::Error| cannot_read(path, &error);
     let refused = |problem: &str| Failure::Input(format!("{}: {problem}", path.display()));
     let file = File::open(path).map_err(|error| failed(explained(path, error)))?;
@@ -83,33 +89,36 @@ pub(super) fn open(path: &Path) -> Result<File, Failure> {
     if kind.is_dir() {
         return Err(refused("is a folder; give a file"));
     }
+    let copied = |write: &dyn Fn(&File) -> io::Result<u64>| {
+        let mut copy = unnamed()?;
+        write(&copy)?;
+        copy.rewind()?;
+        Ok(copy)
+    };
+    let checked_head = |file: &File| {
+        let head = head(file).map_err(failed)?;
+        match unread(path, &head) {
+            _ if head.is_empty() => Err(refused("is empty")),
+            Some(what) => Err(refused(&format!("is {what}; unpack it, and give a file"))),
+            None => Ok(head),
+        }
+    };
     // A pipe is copied, since it is read more than once.
-    let file =
-        if kind.is_file() { file } else { copied(|mut to| io::copy(&mut &file, &mut to)).map_err(failed)? };
-    let head = head(&file).map_err(failed)?;
-    if head.is_empty() {
-        return Err(refused("is empty"));
-    }
-    if let Some(what) = unread(path, &head) {
-        return Err(refused(&format!("is {what}; unpack it, and give a file")));
-    }
-    match coding(path, &head) {
-        None => Ok(file),
-        Some(coding) => copied(|to| unpack(file, coding, to))
-            .map_err(|error| damage(&error).map_or_else(|| failed(error), |problem| refused(&problem))),
-    }
-}
-
-/// Creates an unnamed file, fills it with `write`, and rewinds it.
-fn copied(write: impl FnOnce(&File) -> io::Result<u64>) -> io::Result<File> {
-    let mut copy = tempfile::tempfile()?;
-    write(&copy)?;
-    copy.rewind()?;
-    Ok(copy)
+    let file = if kind.is_file() {
+        file
+    } else {
+        copied(&|mut to| io::copy(&mut &file, &mut to)).map_err(failed)?
+    };
+    let head = checked_head(&file)?;
+    let Some(coding) = coding(path, &head) else { return Ok(file) };
+    let unpacked = copied(&|to| unpack(&file, coding, to))
+        .map_err(|error| damage(&error).map_or_else(|| failed(error), |problem| refused(&problem)))?;
+    checked_head(&unpacked)?;
+    Ok(unpacked)
 }
 
 /// Describes the fault in the content of a file that could not be unpacked; `None` if the system failed.
-pub(super) fn damage(error: &io::Error) -> Option<String> {
+fn damage(error: &io::Error) -> Option<String> {
     match error.kind() {
         _ if error.raw_os_error().is_some() => None,
         io::ErrorKind::UnexpectedEof => Some("is truncated: its compressed content is incomplete".to_owned()),
@@ -118,7 +127,7 @@ pub(super) fn damage(error: &io::Error) -> Option<String> {
 }
 
 /// Unpacks a compressed file into another, and returns the number of unpacked bytes. [`damage`] explains an error.
-pub(super) fn unpack(file: File, coding: Coding, mut to: &File) -> io::Result<u64> {
+fn unpack(file: &File, coding: Coding, mut to: &File) -> io::Result<u64> {
     let file = BufReader::new(file);
     let mut unpacked: Box<dyn Read> = match coding {
         Coding::Gzip => Box::new(MultiGzDecoder::new(file)),
@@ -147,7 +156,7 @@ mod tests {
                 let mut file = tempfile::tempfile().unwrap();
                 file.write_all(packed).unwrap();
                 file.rewind().unwrap();
-                unpack(file, coding, to)
+                unpack(&file, coding, to)
             };
             let to = tempfile::tempfile().unwrap();
             assert_eq!(unpacked(&packed, &to).unwrap(), content.len() as u64);

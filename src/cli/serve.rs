@@ -6,6 +6,7 @@ use super::Failure;
 use super::exit::OrFail;
 use crate::app;
 use crate::config::{self, Flags};
+use crate::runtime::parent;
 use crate::telemetry;
 
 /// Serves the API, and links the uploaded encodings
@@ -22,6 +23,7 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self) -> Result<(), Failure> {
+        parent::follow().or_fail()?;
         let loaded = config::load(&self.flags.with_environment())?;
         telemetry::log::start(&loaded.settings.log());
         loaded.check_secrecy().or_fail()?;

@@ -9,7 +9,7 @@ use super::reference;
 use super::settings::{KEYS, Key, ReadValue};
 use super::source::Source;
 use super::value::{SWITCH, SWITCHES_WITHOUT_EFFECT};
-use crate::runtime::failpoint;
+use crate::runtime::{failpoint, parent};
 
 /// The sources of values outside the program.
 #[derive(Clone, Debug, Default)]
@@ -132,6 +132,7 @@ fn refuse_unknown_variables(environment: &[(String, String)]) -> Result<(), Erro
         let known = name == FILE_VARIABLE
             || COMMANDS_VARIABLES.contains(&name.as_str())
             || failpoint::VARIABLES.contains(&name.as_str())
+            || name == parent::VARIABLE
             || KEYS.iter().any(|key| key.variable() == *name);
         if !known && !is_announced(name, value) {
             let names = KEYS.iter().map(Key::variable).chain([FILE_VARIABLE.to_owned()]);

@@ -28,6 +28,21 @@ pub struct NewProject {
     pub encoding_bytes: Option<u32>,
 }
 
+impl NewProject {
+    /// Returns a request for a project of two parties, without name, notes, schema and blocks.
+    pub fn plain(result_type: ResultType) -> Self {
+        Self {
+            name: String::new(),
+            notes: String::new(),
+            schema: "{}".to_owned(),
+            result_type,
+            number_parties: 2,
+            uses_blocking: false,
+            encoding_bytes: None,
+        }
+    }
+}
+
 /// A valid request for a run.
 #[derive(Clone, Debug)]
 pub struct NewRun {

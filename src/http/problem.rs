@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use linkage::encoding;
@@ -83,6 +84,13 @@ impl Problem {
     /// Returns 400: the request itself is at fault.
     pub(super) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// Returns 400 for a query string that lacks a parameter, repeats one, or has one of the wrong type.
+    pub(super) fn bad_query(rejection: &QueryRejection) -> Self {
+        let text = rejection.body_text();
+        let why = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+        Self::bad_request(format!("the query string is invalid: {why}"))
     }
 
     /// Returns true if the server failed to carry out the request.

@@ -22,6 +22,9 @@ use sha2::{Digest, Sha256};
 
 use crate::model::{ProjectId, RunId};
 
+/// The key of the owner's mark, as text.
+pub const OWNER: &str = "entityd/owner";
+
 /// The key of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key(String);
@@ -98,7 +101,7 @@ pub(super) fn probe() -> Prefix {
 
 /// Returns the key of the owner's mark.
 pub(super) fn owner() -> Key {
-    Key("entityd/owner".to_owned())
+    Key(OWNER.to_owned())
 }
 
 /// Returns the prefix of a project.

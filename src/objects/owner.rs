@@ -229,8 +229,10 @@ impl Owner {
     /// # Errors
     /// [`NotOurs`].
     pub async fn confirm(&self) -> Result<(), NotOurs> {
+        if !self.has_claimed() {
+            return Err(self.unmarked("not ours yet"));
+        }
         match self.read().await? {
-            _ if !self.has_claimed() => Err(self.unmarked("not ours yet")),
             Found::Nothing => Err(self.unmarked("missing")),
             found => self.0.claimant.check(&found, |mark| self.is_own(mark)),
         }

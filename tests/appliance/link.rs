@@ -244,7 +244,7 @@ fn a_command_line_error_is_one_line() {
     insta::assert_snapshot!(said(link(&[json.clone(), rows.clone()], &json!(0.9), &["--encoding-bytes", "24"])), @"3 entityd: /b.bin: has 16 bytes, which is not a multiple of 24");
     insta::assert_snapshot!(said(link(&[json.clone(), rows.clone()], &json!(1.5), &[])), @"2 entityd: invalid value '1.5' for '--threshold <T>': the threshold must be greater than 0 and at most 1, not 1.5");
     insta::assert_snapshot!(said(link(std::slice::from_ref(&json), &json!(0.9), &[])), @"2 entityd: give a file for each party, at least two");
-    insta::assert_snapshot!(said(link(&[json, folder.path().join("none.json")], &json!(0.9), &[])), @"1 entityd: /none.json: cannot be read: No such file or directory (os error 2)");
+    insta::assert_snapshot!(said(link(&[json, folder.path().join("none.json")], &json!(0.9), &[])), @"1 entityd: cannot read /none.json: No such file or directory (os error 2)");
 }
 
 #[test]

@@ -156,6 +156,22 @@ fn an_interrupted_selftest_leaves_neither_server_nor_files() {
     }
 }
 
+#[tokio::test]
+async fn a_killed_selftest_leaves_no_server() {
+    let place = tempfile::tempdir().unwrap();
+    let mut command = entityd();
+    command.args(["selftest", "--people", "20000"]).env("TMPDIR", place.path());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let home = || fs::read_dir(place.path()).unwrap().next().map(|entry| entry.unwrap().path().join("data"));
+    // The file is locked as long as the server runs.
+    let lock = async || fs::File::open(home()?.join("lock")).ok();
+    let lock = eventually("the server has a data directory", lock).await;
+    eventually("the server runs", async || lock.try_lock().is_err().then_some(())).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    eventually("the server has ended", async || lock.try_lock().ok()).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_waits_for_workers_is_named() {
     let server = Entityd::with(&["--queues", "maintenance=1"]);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::archive;
 use super::copy::copy;
@@ -12,7 +12,7 @@ use super::keys::{self, Passphrase};
 use super::manifest::{Entry, KEYS, Manifest, is_immutable};
 use super::repository::{Repository, Writing, check_outside};
 use super::source::Source;
-use crate::app::snapshot::{Listed, is_key};
+use crate::app::snapshot::{Listed, is_in_bucket, is_key};
 use crate::cli::Failure;
 use crate::cli::progress::Progress;
 use crate::runtime::clock::{Clock, Timestamp};
@@ -40,8 +40,9 @@ impl Target {
     pub(super) async fn open(to: &str) -> Result<Self, Failure> {
         let path = Path::new(to);
         let bucket = Repository::bucket(to)?;
-        if bucket.is_none() {
-            check_outside("--to", path)?;
+        match bucket {
+            Some(_) => Repository::check_no_objects(to).await?,
+            None => check_outside("--to", path)?,
         }
         let repository = match bucket {
             Some(repository) => repository,
@@ -73,6 +74,9 @@ impl Target {
         progress: &mut Progress,
     ) -> Result<Made, Failure> {
         let listed = source.listing().await?;
+        if let Self::Repository { repository, writing, .. } = self {
+            check_probe(source, &listed, writing.probe(), &repository.name()).await?;
+        }
         let (keys, listed): (Vec<_>, Vec<_>) = listed.into_iter().partition(|file| is_key(&file.path));
         let known = self.known(&source.about().identity);
         let known = |file: &Listed| {
@@ -191,6 +195,29 @@ impl Target {
             }
         }
     }
+}
+
+/// Fails if the snapshot, with the files `listed`, has the probe that was written to the target: the backup would be
+/// stored in the data directory that it copies, and each backup would contain the one before.
+async fn check_probe(
+    source: &Source,
+    listed: &[Listed],
+    probe: Option<&[u8]>,
+    to: &str,
+) -> Result<(), Failure> {
+    let Some(probe) = probe else { return Ok(()) };
+    for file in listed.iter().filter(|file| is_in_bucket(&file.path) && file.bytes == probe.len() as u64) {
+        let mut found = Vec::with_capacity(probe.len());
+        let read = source.open(&file.path).await?.take(file.bytes).read_to_end(&mut found).await;
+        read.map_err(|error| Failure::Failed(format!("cannot read {}: {error}", file.path)))?;
+        if found == probe {
+            return Err(Failure::Usage(format!(
+                "--to {to} is a bucket of the server that is backed up: the backup would be in its data directory, and \
+                 lost with it; give a bucket of another store, or a directory"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Returns a name for a backup made at `now`: the date and the time to the second, the microseconds in five

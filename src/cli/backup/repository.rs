@@ -3,7 +3,8 @@
 //! ```text
 //! backups/{name}.json       a manifest; written last, so that a backup is complete or absent
 //! blobs/{xx}/{sha256}       the content of one or more files
-//! new/                      in a directory only: unfinished files, which the next backup removes
+//! new/                      in a directory: unfinished files, which the next backup removes; in a bucket: `new/probe`
+//!                           while a backup is made
 //! lock                      in a directory only: locked while a backup writes
 //! ```
 
@@ -24,7 +25,8 @@ use tokio_util::io::StreamReader;
 
 use super::manifest::Manifest;
 use crate::cli::Failure;
-use crate::objects::{Location, S3Access, connect};
+use crate::objects::{Location, S3Access, connect, keys};
+use crate::runtime::entropy::Entropy;
 use crate::system::{disk, permission, regular};
 use crate::telemetry::chain;
 
@@ -36,6 +38,10 @@ const LOCK: &str = "lock";
 const UNFINISHED: &str = ".tmp";
 /// The time limit for a store to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The key of the probe: an object that a server has in its data directory if the bucket is its own.
+const PROBE: &str = "new/probe";
+/// The size of the probe. A server keeps smaller objects in its database.
+const PROBE_BYTES: usize = 32 << 10;
 /// The number of bytes in a part of an upload.
 const PART_BYTES: usize = 8 << 20;
 
@@ -54,6 +60,15 @@ pub(super) struct Writing {
     _lock: Option<File>,
     /// True if this backup created the directory.
     made: bool,
+    /// For a bucket, the content of the probe.
+    probe: Option<Vec<u8>>,
+}
+
+impl Writing {
+    /// Returns the content of the probe, if there is one.
+    pub(super) fn probe(&self) -> Option<&[u8]> {
+        self.probe.as_deref()
+    }
 }
 
 impl Repository {
@@ -71,10 +86,50 @@ impl Repository {
         Ok(Some(Self::Bucket { store, name: text.trim_end_matches('/').to_owned() }))
     }
 
+    /// Fails if `to` names a bucket with the objects of a server, or a prefix below them, where the backup would be lost
+    /// together with them. A place that these keys may not read is not checked.
+    pub(super) async fn check_no_objects(to: &str) -> Result<(), Failure> {
+        let Some(Location::Bucket { kind, bucket, prefix }) = Location::parse(to) else { return Ok(()) };
+        let Ok(store) = connect(kind, &bucket, "", &S3Access::default(), ANSWER_TIMEOUT) else {
+            return Ok(());
+        };
+        let parts: Vec<&str> = prefix.split('/').filter(|part| !part.is_empty()).collect();
+        for count in (0..=parts.len()).rev() {
+            let place = parts[..count].join("/");
+            let mark = format!("{place}/{}", keys::OWNER);
+            match store.head(&path::Path::from(mark)).await {
+                Ok(_) => {
+                    let scheme = to.split_once("://").map_or("s3", |(scheme, _)| scheme);
+                    let found = format!("{scheme}://{bucket}/{place}");
+                    return Err(Failure::Usage(format!(
+                        "--to {to} is among the objects of a server: {} has an owner's mark ({}); give another bucket or \
+                         prefix",
+                        found.trim_end_matches('/'),
+                        keys::OWNER
+                    )));
+                }
+                Err(
+                    object_store::Error::NotFound { .. }
+                    | object_store::Error::PermissionDenied { .. }
+                    | object_store::Error::Unauthenticated { .. },
+                ) => {}
+                Err(error) => return Err(no_answer(to, &error)),
+            }
+        }
+        Ok(())
+    }
+
     /// Locks a directory for writing, and removes the files of incomplete backups from it. Also returns the manifests.
     pub(super) async fn write(&self) -> Result<(Writing, Vec<Manifest>), Failure> {
-        let Self::Directory(home) = self else {
-            return Ok((Writing { _lock: None, made: false }, self.manifests().await?));
+        let home = match self {
+            Self::Directory(home) => home,
+            Self::Bucket { store, name } => {
+                let manifests = self.manifests().await?;
+                let probe = Entropy::system().bytes::<32>().repeat(PROBE_BYTES / 32);
+                let put = store.put(&path::Path::from(PROBE), PutPayload::from(probe.clone())).await;
+                put.map_err(|error| no_answer(name, &error))?;
+                return Ok((Writing { _lock: None, made: false, probe: Some(probe) }, manifests));
+            }
         };
         let failed = |error: io::Error| cannot_use(home, &error);
         let made = !home.exists();
@@ -106,7 +161,7 @@ impl Repository {
         }
         let manifests = self.manifests().await?;
         clear(home, &manifests).map_err(failed)?;
-        Ok((Writing { _lock: Some(lock), made }, manifests))
+        Ok((Writing { _lock: Some(lock), made, probe: None }, manifests))
     }
 
     /// Returns the path of the directory, or the URL of the bucket.
@@ -226,6 +281,13 @@ impl Repository {
         }
     }
 
+    /// Removes the probe, as far as possible: the next backup to this bucket replaces it.
+    async fn remove_probe(&self) {
+        if let Self::Bucket { store, .. } = self {
+            let _ = store.delete(&path::Path::from(PROBE)).await;
+        }
+    }
+
     /// Makes all stored files durable, then publishes the manifest.
     pub(super) async fn publish(&self, manifest: &Manifest) -> Result<(), Failure> {
         let file = format!("{BACKUPS}/{}.json", manifest.backup);
@@ -241,6 +303,7 @@ impl Repository {
                 publish().map_err(|error| cannot_use(home, &error))
             }
             Self::Bucket { store, name } => {
+                self.remove_probe().await;
                 let put = store.put(&path::Path::from(file), PutPayload::from(manifest.to_bytes())).await;
                 put.map(drop).map_err(|error| no_answer(name, &error))
             }
@@ -250,6 +313,7 @@ impl Repository {
     /// Removes the files that an incomplete backup has added, as far as possible: in a directory, the next backup
     /// removes the rest.
     pub(super) async fn forget(&self, added: &[String], writing: Writing) {
+        self.remove_probe().await;
         for sha256 in added {
             match self {
                 Self::Directory(home) => drop(fs::remove_file(home.join(blob(sha256)))),

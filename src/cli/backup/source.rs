@@ -6,7 +6,7 @@ use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -26,7 +26,8 @@ use crate::system::data_dir::DataDir;
 const LINE_BYTES_MAX: u64 = 1 << 20;
 /// The maximum number of bytes of the list of a snapshot's files, enough for several million lines.
 const LISTING_BYTES_MAX: u64 = 1 << 30;
-
+/// The time limit for the next bytes of an answer.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The time limit for the server to confirm that it has removed a snapshot.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -159,8 +160,17 @@ impl Source {
     }
 }
 
+/// Reads the body of an answer. Fails if no byte arrives for [`SILENCE_TIMEOUT`].
 fn stream(answer: reqwest::Response) -> Reader {
-    Box::new(StreamReader::new(answer.bytes_stream().map_err(io::Error::other)))
+    let chunks = Box::pin(answer.bytes_stream().map_err(io::Error::other));
+    let bounded = stream::unfold(chunks, |mut chunks| async move {
+        let silent = |_| {
+            let seconds = SILENCE_TIMEOUT.as_secs();
+            Some(Err(io::Error::other(format!("the server sent nothing for {seconds} s"))))
+        };
+        timeout(SILENCE_TIMEOUT, chunks.next()).await.unwrap_or_else(silent).map(|chunk| (chunk, chunks))
+    });
+    Box::new(StreamReader::new(Box::pin(bounded)))
 }
 
 fn cut(error: &io::Error) -> Failure {

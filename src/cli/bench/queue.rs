@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::cli::exit::OrFail;
 use crate::cli::{Failure, output};
 use crate::queue::redis::{Access, QueueUrl, RedisBroker, Settings as RedisSettings, TlsFiles};
 use crate::queue::sled::{Settings, SledBroker};
@@ -107,7 +108,7 @@ impl Arguments {
         let folder = tempfile::tempdir().map_err(|error| Failure::Failed(error.to_string()))?;
         let directory = self.data_dir.clone().unwrap_or_else(|| folder.path().to_owned());
         let json = self.json;
-        let report = runtime.block_on(measure(Arc::new(self), &directory)).map_err(|error| failed(&error))?;
+        let report = runtime.block_on(measure(Arc::new(self), &directory)).or_fail()?;
         let text = if json {
             serde_json::to_string(&report).map_err(|error| Failure::Failed(error.to_string()))?
         } else {
@@ -115,10 +116,6 @@ impl Arguments {
         };
         output::print(&format!("{text}\n"))
     }
-}
-
-fn failed(error: &Error) -> Failure {
-    Failure::Failed(format!("the queue failed: {error}: {:?}", std::error::Error::source(error)))
 }
 
 async fn measure(arguments: Arc<Arguments>, directory: &Path) -> Result<Report, Error> {

@@ -89,7 +89,7 @@ pub(super) async fn of(base: &str, response: Response, asked: &Asked) -> Failure
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED if is_api => {
             Failure::Input(format!("{act}: {} ({code}){said}", asked.missing))
         }
-        StatusCode::CONFLICT => Failure::Input(format!("{act}: {base} cannot do this now (409){said}")),
+        StatusCode::CONFLICT => Failure::Input(format!("{act}: {base} refuses this (409){said}")),
         StatusCode::PAYLOAD_TOO_LARGE => Failure::Input(format!(
             "{act}: the {} bytes exceed the limit of {base}, or of a proxy in front of it (413): ask the operator to raise \
              it (nginx: client_max_body_size), or upload through the object store with --route store{said}",

@@ -1,7 +1,7 @@
 //! Reads the files to link. Each becomes a matrix on disk, with its block entries in another file.
 
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io::Seek;
 use std::path::{Path, PathBuf};
 
 use linkage::encoding::entries::Version;
@@ -14,8 +14,8 @@ use crate::cli::Failure;
 use crate::cli::exit::OrFail;
 use crate::cli::packed;
 use crate::cli::progress::Progress;
+use crate::cli::table::cannot_read;
 use crate::objects::{Blob, Staged};
-use crate::system::permission::explained;
 use crate::telemetry::chain;
 
 /// The maximum number of records a file may have.
@@ -101,7 +101,7 @@ impl Reading<'_> {
 
     fn read_binary(&self, encoding_bytes: u32) -> Result<Input, Failure> {
         let file = self.open()?;
-        let bytes = file.metadata().map_err(|error| self.unreadable(&error))?.len();
+        let bytes = file.metadata().map_err(|error| cannot_read(self.path, &error))?.len();
         let records = bytes / u64::from(encoding_bytes);
         if records == 0 || bytes % u64::from(encoding_bytes) != 0 {
             return Err(
@@ -132,49 +132,7 @@ impl Reading<'_> {
 
     /// Opens the file, and decompresses it if it is compressed.
     fn open(&self) -> Result<File, Failure> {
-        let file = File::open(self.path).map_err(|error| self.unreadable(&explained(self.path, error)))?;
-        let kind = file.metadata().map_err(|error| self.unreadable(&error))?;
-        if kind.is_dir() {
-            return Err(self.refuse("is a folder; give the files in it, one for each party"));
-        }
-        // A pipe is copied, since it is read more than once.
-        let file = if kind.is_file() { file } else { self.copied(|to| io::copy(&mut &file, &mut &*to))? };
-        let head = self.head(&file)?;
-        let Some(coding) = packed::coding(self.path, &head) else { return Ok(file) };
-        let mut unpacked = self.workspace.nameless().or_fail()?;
-        packed::unpack(file, coding, &unpacked).map_err(|error| match packed::damage(&error) {
-            Some(problem) => self.refuse(&problem),
-            None => self.unreadable(&error),
-        })?;
-        unpacked.rewind().or_fail()?;
-        self.head(&unpacked)?;
-        Ok(unpacked)
-    }
-
-    /// Returns the first bytes of a file. Rejects an empty file and a format that cannot be read.
-    fn head(&self, file: &File) -> Result<Vec<u8>, Failure> {
-        let head = packed::head(file).map_err(|error| self.unreadable(&error))?;
-        if head.is_empty() {
-            return Err(self.refuse("is empty"));
-        }
-        match packed::unread(self.path, &head) {
-            Some(what) => {
-                Err(self.refuse(&format!("is {what}; unpack it, and give the file with the encodings")))
-            }
-            None => Ok(head),
-        }
-    }
-
-    /// Creates an unnamed file, fills it with `write`, and rewinds it.
-    fn copied(&self, write: impl FnOnce(&File) -> io::Result<u64>) -> Result<File, Failure> {
-        let mut copy = self.workspace.nameless().or_fail()?;
-        write(&copy).map_err(|error| self.unreadable(&error))?;
-        copy.rewind().or_fail()?;
-        Ok(copy)
-    }
-
-    fn unreadable(&self, error: &io::Error) -> Failure {
-        Failure::Failed(format!("{}: cannot be read: {error}", self.path.display()))
+        packed::open_with(self.path, || self.workspace.nameless())
     }
 
     fn explain(&self, error: &Error) -> Failure {

@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-/// A server with its own data directory. It is killed when this value is dropped.
+use crate::runtime::parent;
+
+/// A server with its own data directory. It is killed when this value is dropped, or when the thread that started it
+/// ends.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -34,7 +37,7 @@ impl Server {
         let log = File::options().create(true).append(true).open(log_of(&folder));
         let log = log.map_err(|error| wrong("write a log", &error))?;
         let mut command = command(program, &folder.path().join("data"), flags, variables);
-        command.stdout(Stdio::piped()).stderr(log);
+        command.stdout(Stdio::piped()).stderr(log).env(parent::VARIABLE, std::process::id().to_string());
         let mut child = command.spawn().map_err(|error| wrong("start the server", &error))?;
         let stdout = child.stdout.take().ok_or("the server has no output")?;
         let mut stdout = BufReader::new(stdout);

@@ -221,15 +221,7 @@ impl Simulation {
         if self.known.len() == PROJECTS_MAX {
             return;
         }
-        let new = NewProject {
-            name: String::new(),
-            notes: String::new(),
-            schema: "{}".to_owned(),
-            result_type: [ResultType::Groups, ResultType::Permutations][self.pick(2)],
-            number_parties: 2,
-            uses_blocking: false,
-            encoding_bytes: None,
-        };
+        let new = NewProject::plain([ResultType::Groups, ResultType::Permutations][self.pick(2)]);
         // A client that got no answer has no project.
         if let Ok(created) = self.coordinator().create_project(new).await {
             self.known.push(Known { id: created.id, run: None, ending: false, run_ending: false });

@@ -43,6 +43,11 @@ impl ExternalEndpoints {
         Some(listed)
     }
 
+    /// Returns true if no store is listed.
+    pub const fn is_empty(&self) -> bool {
+        self.hosts.is_empty()
+    }
+
     /// Returns the store that `endpoint` names, if it is listed: `host`, `host:port`, or a URL of these without a path.
     /// `secure` is set if the client declares the protocol: true for TLS. It is not checked.
     pub fn admit(&self, endpoint: &str, secure: Option<bool>) -> Option<Endpoint> {

@@ -64,7 +64,7 @@ pub(super) async fn jobs(
     State(admin): State<AdminState>,
     wish: Result<Query<Wish>, QueryRejection>,
 ) -> Result<Json<Page>, Problem> {
-    let Query(wish) = wish.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    let Query(wish) = wish.map_err(|rejection| Problem::bad_query(&rejection))?;
     let queue = match wish.queue {
         Some(queue) => Some(known(&admin, queue).await?),
         None => None,
@@ -97,7 +97,7 @@ pub(super) async fn job(
     State(admin): State<AdminState>,
     named: Result<Query<Named>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
-    let Query(Named { id }) = named.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    let Query(Named { id }) = named.map_err(|rejection| Problem::bad_query(&rejection))?;
     let found = admin.broker.show(&JobId::from(id.as_str()), admin.clock.steady()).await?;
     found.map(|detail| Json(described(&detail))).ok_or_else(|| no_job(&id))
 }

@@ -85,7 +85,7 @@ pub(super) async fn file(
     Path(id): Path<String>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(Wanted { path }) = wanted.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    let Query(Wanted { path }) = wanted.map_err(|rejection| Problem::bad_query(&rejection))?;
     let snapshot = admin.snapshot.get(&id)?;
     send(move || snapshot.open(&path), "application/octet-stream").await
 }

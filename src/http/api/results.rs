@@ -68,7 +68,7 @@ pub(in crate::http) async fn result(
 ) -> Result<Response, Problem> {
     let (project, role) = caller.reader(&state).await?;
     let run = caller.run(&project)?;
-    let Query(wish) = wish.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    let Query(wish) = wish.map_err(|rejection| Problem::bad_query(&rejection))?;
     if wish.scores {
         require_scores(&project, run)?;
     }

@@ -52,7 +52,7 @@ pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
 /// # Errors
 /// 400, if it is malformed.
 pub(super) fn wish<T>(asked: Asked<T>) -> Result<T, Problem> {
-    asked.map(|Query(wish)| wish).map_err(|rejection| Problem::bad_request(rejection.body_text()))
+    asked.map(|Query(wish)| wish).map_err(|rejection| Problem::bad_query(&rejection))
 }
 
 /// Returns the project with all of its runs.

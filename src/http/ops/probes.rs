@@ -109,7 +109,10 @@ fn of_phase(phase: Phase) -> Vec<Finding> {
     let fault = |at: Phase, text: &str| (phase == at).then(|| text.to_owned());
     vec![
         Finding::new("started", fault(Phase::Starting, "the stores are being opened")),
-        Finding::new("migrated", fault(Phase::Migrating, "data of an older version is being upgraded")),
+        Finding::new(
+            "migrated",
+            fault(Phase::Migrating, "the database is being opened, or upgraded from an older version"),
+        ),
         Finding::new(
             "not-draining",
             fault(Phase::Draining, "the server is stopping and accepts no new work"),

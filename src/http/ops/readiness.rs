@@ -17,7 +17,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(15);
 pub enum Phase {
     /// The stores are being opened.
     Starting,
-    /// Data of an older version is being upgraded.
+    /// The database is being opened, and upgraded if it is of an older version.
     Migrating,
     /// The server accepts requests.
     Serving,

@@ -38,7 +38,7 @@ pub(super) struct Wish {
 }
 
 fn wish(wish: Result<Query<Wish>, QueryRejection>) -> Result<(Area, Wish), Problem> {
-    let Query(wish) = wish.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    let Query(wish) = wish.map_err(|rejection| Problem::bad_query(&rejection))?;
     let area = Area::named(&wish.area).ok_or_else(|| Problem::bad_request("there is no such area"))?;
     Ok((area, wish))
 }

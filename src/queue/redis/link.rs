@@ -11,13 +11,12 @@ use tokio::time::timeout;
 
 use super::access::Address;
 use super::event::Event;
-use super::replica::Replica;
 use super::reply::{List, Reply};
 use super::scripts;
 use super::settings::{RECONNECT_WAIT, Settings};
 use super::standing::Standing;
 use crate::queue::Error;
-use crate::runtime::clock::Timestamp;
+use crate::runtime::clock::{Stopwatch, Timestamp};
 use crate::runtime::entropy::Entropy;
 
 /// The prefix of all keys. The braces keep them on one node of a cluster.
@@ -47,6 +46,15 @@ impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "session {} with {}", self.number, self.address)
     }
+}
+
+/// The replica that answers statistics and lists.
+#[derive(Debug, Default)]
+pub(super) struct Replica {
+    /// A session with the number and the standing of the master's session.
+    pub(super) session: Option<Arc<Session>>,
+    /// Set while no replica is looked for.
+    pub(super) failed: Option<Stopwatch>,
 }
 
 /// An error of a script.

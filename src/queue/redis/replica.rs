@@ -8,7 +8,7 @@ use redis::{Cmd, RedisError, Role};
 use tokio::time::timeout;
 
 use super::access::{Access, Address, Target, limits};
-use super::link::{Link, Session, Trouble};
+use super::link::{Link, Replica, Session, Trouble};
 use super::reply::Reply;
 use super::scripts::Reading;
 use super::sentinel;
@@ -19,15 +19,6 @@ use crate::runtime::clock::{Stopwatch, Timestamp};
 const ANSWER: Duration = Duration::from_millis(500);
 /// The time after a failed search or call in which no replica is looked for.
 const PAUSE: Duration = Duration::from_secs(5);
-
-/// The replica that is called.
-#[derive(Debug, Default)]
-pub(super) struct Replica {
-    /// A session with the number and the standing of the master's session.
-    session: Option<Arc<Session>>,
-    /// Set while no replica is looked for.
-    failed: Option<Stopwatch>,
-}
 
 impl Link {
     /// Runs a script that only reads. If `may_lag` is true and Sentinels watch the queue, a replica is called, provided

@@ -173,15 +173,8 @@ impl Work {
 
     async fn make_projects(self: Arc<Self>) {
         for number in 0..60 {
-            let new = NewProject {
-                name: format!("project {number}"),
-                notes: String::new(),
-                schema: "{}".to_owned(),
-                result_type: ResultType::Groups,
-                number_parties: 2,
-                uses_blocking: false,
-                encoding_bytes: None,
-            };
+            let new =
+                NewProject { name: format!("project {number}"), ..NewProject::plain(ResultType::Groups) };
             self.say("creating");
             let created = self.shelves.coordinator.create_project(new).await.unwrap();
             self.say(&format!("created {}", created.id));

@@ -86,8 +86,8 @@ def test_refusals_name_the_member(api):
         assert_problem(project.post_run(0.8, scores=wrong), 400, "scores")
     run = project.run(0.8, scores=True)
     run.complete()
-    for wrong in ("yes", "1", ""):
-        assert_problem(run.get_result(params={"scores": wrong}), 400, "scores")
+    for wrong in ("yes", "1", "", "True"):
+        assert_problem(run.get_result(params={"scores": wrong}), 400, "the query string is invalid: scores", "`true` or `false`")
     assert_problem(run.get_result("0" * 48, params=SCORES), 403)
     for kind in ("similarity_scores", "permutations"):
         other = filled(api, people(2), kind)

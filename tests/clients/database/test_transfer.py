@@ -13,7 +13,7 @@ import pytest
 from harness.api import Api, Run
 from harness.postgres import PASSWORD
 from harness.redis import Redis
-from harness.server import BINARY, Server, clean_environment
+from harness.server import BINARY, Server, clean_environment, free_ports
 from harness.stores import INTERNAL, Moto
 from harness.wait import until
 
@@ -175,6 +175,22 @@ def test_a_copy_that_was_killed_is_refused_and_continued(engines, tmp_path):
     assert again.returncode == 1 and "holds a complete copy of the source already" in again.stderr, again.stderr
     with Server(tmp_path / "target", "--config", str(target)) as server, Api(server.url) as api:
         scene.check(api)
+
+
+def test_a_copy_of_nothing_to_a_bucket_that_is_unavailable_fails(tmp_path):
+    source = settings_file(tmp_path / "source")
+    with Server(tmp_path / "source"):
+        pass
+    (port,) = free_ports(1)
+    (tmp_path / "key").write_text("a-secret-key")
+    (tmp_path / "key").chmod(0o600)
+    access = {"s3_access_key": "an-access-key", "s3_secret_key_file": str(tmp_path / "key")}
+    place = {"objects": "s3://objects/new", "objects_endpoint": f"http://127.0.0.1:{port}"}
+    done = copy(source, settings_file(tmp_path / "target", **place, **access))
+    assert done.returncode == 1 and done.stdout == "", done.stderr
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith("entityd: ") and f"127.0.0.1:{port}" in said, said
+    assert (tmp_path / "target/data/transferring").exists(), "the same command continues"
 
 
 def test_what_cannot_be_copied_is_said_in_one_line(engines, postgres, tmp_path):

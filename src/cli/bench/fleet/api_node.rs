@@ -180,15 +180,7 @@ impl ApiNode {
 
     /// Creates a project of two parties with a run that will be planned into `parts` parts.
     async fn post(&self, parts: u32) -> Result<(ProjectId, RunId), Failure> {
-        let new = NewProject {
-            name: String::new(),
-            notes: String::new(),
-            schema: "{}".to_owned(),
-            result_type: ResultType::Groups,
-            number_parties: 2,
-            uses_blocking: false,
-            encoding_bytes: None,
-        };
+        let new = NewProject::plain(ResultType::Groups);
         let project = self.coordinator.create_project(new).await.or_fail()?.id;
         self.entrance.plans.lock().insert(project, parts);
         for party in 0..2 {

@@ -4,6 +4,7 @@ use askama::Template;
 
 use super::figures::{self, Moment};
 use super::{results, runs};
+use crate::http::arrow;
 use crate::model::{ProjectState, ResultType, Run, RunState};
 use crate::runtime::clock::Timestamp;
 
@@ -92,6 +93,7 @@ fn forms(project: &ProjectState, run: &Run) -> Vec<Form> {
             ("CSV", "text/csv", "csv"),
             ("NDJSON", "application/x-ndjson", "ndjson"),
             ("JSON", "application/json", "json"),
+            ("Arrow", arrow::MEDIA_TYPE, "arrows"),
         ]
         .map(|(label, media_type, ending)| Form {
             label: format!("{label}{words}"),

@@ -70,7 +70,7 @@ export function begin(section, secret, quieten) {
       find('#encode').hidden = false;
     } else {
       tiles.push(['Records', encodings.count], ['Bits', 8 * encodings.bytes]);
-      tiles.push(['Bits set, minimum', encodings.least], ['mean', Math.round(encodings.bits / encodings.count)], ['maximum', encodings.most]);
+      tiles.push(['Bits set: fewest', encodings.least], ['Bits set: mean', Math.round(encodings.bits / encodings.count)], ['Bits set: most', encodings.most]);
       remark(encodings.empty, 'encodings have no bit set: they match nothing.');
       remark(encodings.duplicates, 'encodings are equal to an earlier one.');
       find('#binary').hidden = kind !== 'bytes';

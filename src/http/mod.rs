@@ -8,6 +8,7 @@ mod access_log;
 pub mod admin;
 mod api;
 mod arrival;
+pub(crate) mod arrow;
 mod auth;
 mod body;
 mod body_reader;

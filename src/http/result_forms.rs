@@ -1,11 +1,14 @@
-//! Results in other formats than JSON: comma-separated values, and one JSON value per line. The stored JSON is
+//! Results in other formats than JSON: comma-separated values, one JSON value per line, and Arrow. The stored JSON is
 //! converted while it is sent.
 
+use axum::BoxError;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 
+use super::arrow::{self, Head, Kind, Misfit, Table, Value};
 use crate::model::ResultType;
+use crate::telemetry::chain;
 
 /// The format of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub(super) enum ResultForm {
     Csv,
     /// The elements of the result's array, one per line.
     Ndjson,
+    /// The stream format of Apache Arrow, with the columns of the CSV.
+    Arrow,
 }
 
 impl ResultForm {
@@ -30,6 +35,7 @@ impl ResultForm {
             let form = match media.as_str() {
                 "text/csv" => Self::Csv,
                 "application/x-ndjson" => Self::Ndjson,
+                arrow::MEDIA_TYPE => Self::Arrow,
                 "application/json" | "application/*" | "*/*" => Self::Json,
                 _ => continue,
             };
@@ -47,6 +53,7 @@ impl ResultForm {
             Self::Json => "application/json",
             Self::Csv => "text/csv; charset=utf-8; header=present",
             Self::Ndjson => "application/x-ndjson",
+            Self::Arrow => arrow::MEDIA_TYPE,
         }
     }
 }
@@ -77,46 +84,77 @@ impl Content {
         }
     }
 
-    const fn names(self) -> &'static str {
+    /// Returns the columns of a table of these elements.
+    const fn columns(self) -> &'static [Head] {
+        const GROUP: Head = ("group", Kind::UInt64);
+        const PAIR: [Head; 5] = [
+            ("dataset_a", Kind::UInt32),
+            ("record_a", Kind::UInt32),
+            ("dataset_b", Kind::UInt32),
+            ("record_b", Kind::UInt32),
+            ("score", Kind::Float64),
+        ];
         match self {
-            Self::Groups => "group,dataset,record\r\n",
-            Self::Scores => "dataset_a,record_a,dataset_b,record_b,score\r\n",
-            Self::GroupScores => "group,dataset_a,record_a,dataset_b,record_b,score\r\n",
-            Self::Mask => "row,match\r\n",
-            Self::Permutation => "row,new_row\r\n",
+            Self::Groups => &[GROUP, ("dataset", Kind::UInt32), ("record", Kind::UInt32)],
+            Self::Scores => &PAIR,
+            Self::GroupScores => &[GROUP, PAIR[0], PAIR[1], PAIR[2], PAIR[3], PAIR[4]],
+            Self::Mask => &[("row", Kind::UInt32), ("match", Kind::Bool)],
+            Self::Permutation => &[("row", Kind::UInt32), ("new_row", Kind::UInt32)],
         }
     }
 }
 
-/// Converts a stored result while it streams.
-pub(super) fn converted<E: Send + 'static>(
+/// The reason why a result cannot be converted.
+#[derive(Debug, thiserror::Error)]
+enum Unconverted {
+    #[error("the stored result ends in the middle")]
+    Truncated,
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
+}
+
+/// Converts a stored result while it streams. After an error, the stream ends without the marks of its format.
+pub(super) fn converted<E: Into<BoxError> + Send + 'static>(
     chunks: impl Stream<Item = Result<Bytes, E>> + Send + Unpin + 'static,
     form: ResultForm,
     content: Content,
-) -> impl Stream<Item = Result<Bytes, E>> + Send {
-    let begin = if form == ResultForm::Csv { content.names() } else { "" };
-    let writer = Writer { form, content, elements: 0 };
+) -> impl Stream<Item = Result<Bytes, BoxError>> + Send {
+    let mut out = Vec::new();
+    let writer = Writer::begin(form, content, &mut out);
     let elements = if content == Content::GroupScores { Elements::of_second() } else { Elements::default() };
-    let state = (chunks, elements, writer, Vec::from(begin));
-    stream::unfold(state, |(mut chunks, mut elements, mut writer, mut out)| async move {
+    stream::unfold(Some((chunks, elements, writer, out)), |state| async move {
+        let (mut chunks, mut elements, mut writer, mut out) = state?;
         loop {
-            match chunks.next().await {
-                Some(Ok(chunk)) => {
-                    elements.read(&chunk, |element| writer.write(element, &mut out));
-                    if !out.is_empty() {
-                        let piece = Bytes::from(std::mem::take(&mut out));
-                        return Some((Ok(piece), (chunks, elements, writer, out)));
-                    }
+            let chunk = match chunks.next().await {
+                Some(Ok(chunk)) => chunk,
+                Some(Err(error)) => return Some((Err(error.into()), None)),
+                None if elements.is_over => {
+                    writer.end(&mut out);
+                    return (!out.is_empty()).then(|| (Ok(Bytes::from(out)), None));
                 }
-                Some(Err(error)) => return Some((Err(error), (chunks, elements, writer, out))),
-                None if out.is_empty() => return None,
-                None => {
-                    let piece = Bytes::from(std::mem::take(&mut out));
-                    return Some((Ok(piece), (chunks, elements, writer, out)));
+                None => return Some((Err(failed(Unconverted::Truncated)), None)),
+            };
+            let mut written = Ok(());
+            elements.read(&chunk, |element| {
+                if written.is_ok() {
+                    written = writer.write(element, &mut out);
                 }
+            });
+            if let Err(misfit) = written {
+                return Some((Err(failed(misfit.into())), None));
+            }
+            if !out.is_empty() {
+                let piece = Bytes::from(std::mem::take(&mut out));
+                return Some((Ok(piece), Some((chunks, elements, writer, out))));
             }
         }
     })
+}
+
+/// Logs an error of the conversion.
+fn failed(error: Unconverted) -> BoxError {
+    tracing::error!("converting a result failed: {}", chain(&error));
+    error.into()
 }
 
 /// Writes elements in the requested format.
@@ -124,35 +162,76 @@ struct Writer {
     form: ResultForm,
     content: Content,
     elements: u64,
+    /// The table of an Arrow stream.
+    table: Option<Table>,
 }
 
 impl Writer {
-    fn write(&mut self, element: &[u8], out: &mut Vec<u8>) {
-        let number = self.elements.to_string();
+    fn begin(form: ResultForm, content: Content, out: &mut Vec<u8>) -> Self {
+        let columns = content.columns();
+        if form == ResultForm::Csv {
+            let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+            out.extend_from_slice(names.join(",").as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        let table = (form == ResultForm::Arrow).then(|| Table::begin(columns, out));
+        Self { form, content, elements: 0, table }
+    }
+
+    fn write(&mut self, element: &[u8], out: &mut Vec<u8>) -> Result<(), Misfit> {
+        let number = self.elements;
         self.elements += 1;
         if self.form == ResultForm::Ndjson {
             out.extend_from_slice(element);
             out.push(b'\n');
-            return;
+            return Ok(());
         }
-        let mut line = |first: Option<&str>, fields: &[&[u8]]| {
-            let first = first.map(str::as_bytes);
-            for (at, field) in first.iter().chain(fields).enumerate() {
-                if at > 0 {
-                    out.push(b',');
-                }
-                out.extend_from_slice(field);
-            }
-            out.extend_from_slice(b"\r\n");
-        };
         let fields: Vec<&[u8]> = numbers(element).collect();
         match self.content {
-            Content::Groups => fields.chunks_exact(2).for_each(|record| line(Some(&number), record)),
-            Content::Scores => line(None, &fields),
-            Content::GroupScores => fields.chunks_exact(5).for_each(|pair| line(Some(&number), pair)),
-            Content::Mask | Content::Permutation => line(Some(&number), &fields),
+            Content::Groups => {
+                fields.chunks_exact(2).try_for_each(|record| self.row(Some(number), record, out))
+            }
+            Content::Scores => self.row(None, &fields, out),
+            Content::GroupScores => {
+                fields.chunks_exact(5).try_for_each(|pair| self.row(Some(number), pair, out))
+            }
+            Content::Mask | Content::Permutation => self.row(Some(number), &fields, out),
         }
     }
+
+    /// Writes a row: `first`, if there is one, and the numbers of an element.
+    fn row(&mut self, first: Option<u64>, fields: &[&[u8]], out: &mut Vec<u8>) -> Result<(), Misfit> {
+        if let Some(table) = &mut self.table {
+            return table.row(
+                first.map(Value::Number).into_iter().chain(fields.iter().map(|field| value(field))),
+                out,
+            );
+        }
+        let first = first.map(|number| number.to_string());
+        let first = first.as_deref().map(str::as_bytes);
+        for (at, field) in first.iter().chain(fields).enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(field);
+        }
+        out.extend_from_slice(b"\r\n");
+        Ok(())
+    }
+
+    fn end(self, out: &mut Vec<u8>) {
+        if let Some(table) = self.table {
+            table.end(out);
+        }
+    }
+}
+
+/// Returns the value of a number in JSON. Scores have a point or an exponent, and other numbers do not. A text that is
+/// not a number becomes null, which fits into no column of a result.
+fn value(number: &[u8]) -> Value {
+    let text = std::str::from_utf8(number).unwrap_or_default();
+    let parsed = text.parse().map(Value::Number).or_else(|_| text.parse().map(Value::Score));
+    parsed.unwrap_or(Value::Text(None))
 }
 
 /// Returns the numbers in a JSON text, as they are written.
@@ -229,8 +308,8 @@ mod tests {
     async fn made(json: &str, form: ResultForm, content: Content, piece: usize) -> String {
         let pieces: Vec<_> =
             json.as_bytes().chunks(piece).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-        let converted = converted(stream::iter(pieces), form, content);
-        let whole: Vec<Result<Bytes, Infallible>> = converted.collect().await;
+        let converted = converted::<Infallible>(stream::iter(pieces), form, content);
+        let whole: Vec<Result<Bytes, BoxError>> = converted.collect().await;
         whole.into_iter().map(|piece| String::from_utf8(piece.unwrap().to_vec()).unwrap()).collect()
     }
 
@@ -277,6 +356,49 @@ mod tests {
         }
     }
 
+    /// Returns what is sent before an error, and the error.
+    async fn failing(json: &str, fault: Option<&'static str>, form: ResultForm) -> (Vec<u8>, Option<String>) {
+        let pieces = [Ok(Bytes::copy_from_slice(json.as_bytes()))].into_iter().chain(fault.map(Err));
+        let pieces: Vec<Result<Bytes, &'static str>> = pieces.collect();
+        let mut converted = Box::pin(converted(stream::iter(pieces), form, Content::Permutation));
+        let mut sent = Vec::new();
+        while let Some(piece) = converted.next().await {
+            match piece {
+                Ok(piece) => sent.extend_from_slice(&piece),
+                Err(error) => {
+                    assert!(converted.next().await.is_none());
+                    return (sent, Some(error.to_string()));
+                }
+            }
+        }
+        (sent, None)
+    }
+
+    #[tokio::test]
+    async fn a_result_that_fails_has_no_end() {
+        const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+        let is_ended = |sent: &[u8]| sent.ends_with(&END);
+        let whole = r#"{"permutation": [2, 0, 1], "rows": 3}"#;
+        let (sent, fault) = failing(whole, None, ResultForm::Arrow).await;
+        assert!(is_ended(&sent) && fault.is_none());
+        for form in [ResultForm::Csv, ResultForm::Ndjson, ResultForm::Arrow] {
+            for (json, fault, said) in [
+                (whole, Some("the disk is gone"), "the disk is gone"),
+                (&whole[..20], None, "the stored result ends in the middle"),
+                ("", None, "the stored result ends in the middle"),
+            ] {
+                let (sent, found) = failing(json, fault, form).await;
+                assert!(!is_ended(&sent), "{form:?}");
+                assert_eq!(found.as_deref(), Some(said));
+            }
+        }
+        for json in [r#"{"permutation": [4294967296]}"#, r#"{"permutation": [x]}"#] {
+            let (sent, found) = failing(json, None, ResultForm::Arrow).await;
+            assert!(!is_ended(&sent));
+            assert_eq!(found.as_deref(), Some("a value does not fit into the column new_row"));
+        }
+    }
+
     #[test]
     fn json_stays_the_usual_form() {
         let asked = |accept: &str| {
@@ -291,5 +413,6 @@ mod tests {
         assert_eq!(asked("text/csv"), ResultForm::Csv);
         assert_eq!(asked("Text/CSV, */*;q=0.1"), ResultForm::Csv);
         assert_eq!(asked("application/x-ndjson; q=1.0"), ResultForm::Ndjson);
+        assert_eq!(asked("application/vnd.apache.arrow.stream, text/csv;q=0.9"), ResultForm::Arrow);
     }
 }

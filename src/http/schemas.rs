@@ -193,6 +193,25 @@ impl PartialSchema for UploadBody {
     }
 }
 
+/// A result as an Arrow stream.
+pub(super) struct ArrowBody;
+
+impl ToSchema for ArrowBody {
+    fn name() -> Cow<'static, str> {
+        "ArrowStream".into()
+    }
+}
+
+impl PartialSchema for ArrowBody {
+    fn schema() -> RefOr<Schema> {
+        schema(json!({
+            "type": "string",
+            "format": "binary",
+            "description": "An Arrow IPC stream: the schema, record batches, and the end-of-stream mark of 8 bytes, without which it is incomplete.",
+        }))
+    }
+}
+
 /// The binary body of an upload.
 pub(super) struct BinaryBody;
 

@@ -19,7 +19,7 @@ use crate::http::auth::{Caller, Role};
 use crate::http::problem::Problem;
 use crate::http::responses::{Guarded, NoResult};
 use crate::http::result_forms::{Content, ResultForm, converted};
-use crate::http::schemas::ResultBody;
+use crate::http::schemas::{ArrowBody, ResultBody};
 use crate::http::upload_credentials::{ClientStore, Credentials, ObjectLocation};
 use crate::model::{ProjectState, ResultType, Run, RunState};
 use crate::objects::{self, Key, keys};
@@ -48,16 +48,17 @@ pub(in crate::http) struct ResultWish {
 /// With the header `RETURN-OBJECT-STORE-ADDRESS`, whatever its value, a `similarity_scores` project answers with the
 /// location of its scores in the object store. The header is ignored if there is no object store, or if it issues no
 /// credentials. Clients on other machines that accept gzip or zstd get the result compressed. A client that accepts
-/// `text/csv` gets the same elements as comma-separated values, and one that accepts `application/x-ndjson` gets one
-/// element per line; this is an addition to the reference service. Another addition is `scores=true`, for runs that
-/// were posted with `scores`: the result has the groups and, for each group, the pairs within it with their scores.
+/// `text/csv` gets the same elements as comma-separated values, one that accepts `application/x-ndjson` gets one
+/// element per line, and one that accepts `application/vnd.apache.arrow.stream` gets the columns of the CSV as an Arrow
+/// IPC stream; this is an addition to the reference service. Another addition is `scores=true`, for runs that were
+/// posted with `scores`: the result has the groups and, for each group, the pairs within it with their scores.
 #[utoipa::path(get, path = "/api/v1/projects/{project_id}/runs/{run_id}/result", tag = "runs", operation_id = "runResult",
     params(("project_id" = String, Path, description = "The project."),
            ("run_id" = String, Path, description = "The run."),
-           ("scores" = Option<bool>, Query, description = "Return the scores within groups as well, in a member `scores` beside `groups`. In CSV a line has one pair; in NDJSON a line has the pairs of one group."),
+           ("scores" = Option<bool>, Query, description = "Return the scores within groups as well, in a member `scores` beside `groups`. In CSV and Arrow a row has one pair; in NDJSON a line has the pairs of one group."),
            ("RETURN-OBJECT-STORE-ADDRESS" = Option<String>, Header, description = "Return the location of the scores instead of the scores.")),
     security(("result_token" = []), ("receipt_token" = [])),
-    responses((status = 200, description = "The result.", content((ResultBody = "application/json"), (String = "text/csv"), (String = "application/x-ndjson"))), Guarded, NoResult))]
+    responses((status = 200, description = "The result.", content((ResultBody = "application/json"), (String = "text/csv"), (String = "application/x-ndjson"), (ArrowBody = "application/vnd.apache.arrow.stream"))), Guarded, NoResult))]
 pub(in crate::http) async fn result(
     State(state): State<ApiState>,
     caller: Caller,

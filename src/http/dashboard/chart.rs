@@ -8,6 +8,13 @@ const LEFT: f64 = 16.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 34.0;
+/// The maximum width of a character of a label: on a phone, where text is drawn larger.
+const CHARACTER: f64 = 12.0;
+/// The minimum space between two labels.
+const SPACE: f64 = 6.0;
+
+/// The maximum number of labels below lines, of four characters each. The first one is not centered.
+const LABELS: usize = 6;
 
 /// A bar of a chart.
 #[derive(Clone, Debug)]
@@ -42,6 +49,8 @@ pub(super) fn bars(title: &'static str, bars: &[Bar], top: &str) -> String {
         WIDTH - RIGHT,
         TOP - 9.0,
     );
+    // Labels that would touch the one before are left out.
+    let mut free_from = 0.0;
     for (at, bar) in bars.iter().enumerate() {
         let x = LEFT + at as f64 * step;
         if highest > 0.0 && bar.value > 0.0 {
@@ -55,11 +64,12 @@ pub(super) fn bars(title: &'static str, bars: &[Bar], top: &str) -> String {
                 (step - gap).max(0.5),
             );
         }
-        if !bar.label.is_empty() {
+        let (middle, half) = (x + step / 2.0, bar.label.len() as f64 * CHARACTER / 2.0);
+        if !bar.label.is_empty() && middle - half >= free_from {
+            free_from = middle + half + SPACE;
             let _ = write!(
                 svg,
-                "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
-                x + step / 2.0,
+                "<text x=\"{middle:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
                 base + 20.0,
                 bar.label
             );
@@ -120,7 +130,7 @@ pub(super) fn lines(title: &'static str, lines: &[Line; 2], labels: &[&str], top
             line.name,
         );
     }
-    let every = labels.len().div_ceil(8).max(1);
+    let every = labels.len().div_ceil(LABELS).max(1);
     for (at, label) in labels.iter().enumerate().filter(|(at, _)| at.is_multiple_of(every)) {
         let anchor = if at == 0 {
             "start"
@@ -156,6 +166,20 @@ mod tests {
         assert!(svg.contains("height=\"88.0\"") && svg.contains("height=\"176.0\""), "{svg}");
         assert!(!svg.contains("style="), "{svg}");
         assert!(bars("", &[], "0").ends_with("</svg>"));
+    }
+
+    #[test]
+    fn labels_do_not_touch() {
+        let bar = |label: String| Bar { label, value: 1.0, is_faint: false };
+        for (count, every, shown) in [(11, 1, 6), (3, 1, 3), (101, 10, 11)] {
+            let label = |at: usize| match every {
+                1 => format!("{:.2}", 0.9 + at as f64 / 100.0),
+                _ if at.is_multiple_of(every) => format!("{:.1}", at as f64 / 100.0),
+                _ => String::new(),
+            };
+            let svg = bars("a title", &(0..count).map(|at| bar(label(at))).collect::<Vec<_>>(), "1");
+            assert_eq!(svg.matches("text-anchor").count(), shown, "{svg}");
+        }
     }
 
     #[test]

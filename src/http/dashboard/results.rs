@@ -84,10 +84,10 @@ pub(super) async fn view(
         run: run_id.to_string(),
         heads: match result_type {
             ResultType::Groups if has_scores => {
-                heads(&[("Group", true), ("Records", false), ("Scores", project.parties.len() == 2)])
+                heads(&[("Group", true), ("Records", false), ("Scores", false)])
             }
-            ResultType::Groups => heads(&[("Group", true), ("Records", false), ("Lowest similarity", true)]),
-            ResultType::SimilarityScores => heads(&[("Pair", true), ("Records", false), ("Score", true)]),
+            ResultType::Groups => heads(&[("Group", true), ("Records", false), ("Lowest similarity", false)]),
+            ResultType::SimilarityScores => heads(&[("Pair", true), ("Records", false), ("Score", false)]),
             ResultType::Permutations => heads(&[("Row", true), ("Same person", false)]),
         },
         first: figures::grouped((page * PAGE + 1).min(made.total)),
@@ -187,7 +187,8 @@ fn scores_of(pairs: &[u8]) -> String {
     match pairs {
         [[.., score]] => text(score),
         pairs => {
-            let one = |[d, _, e, _, score]: &[&[u8]; 5]| format!("{}–{}: {}", text(d), text(e), text(score));
+            let one =
+                |[d, _, e, _, score]: &[&[u8]; 5]| format!("{}–{}:\u{a0}{}", text(d), text(e), text(score));
             pairs.iter().map(one).collect::<Vec<_>>().join(", ")
         }
     }
@@ -223,7 +224,7 @@ fn row(result_type: ResultType, at: u64, element: &[u8], matrices: &[(Blob, usiz
     let fields: Vec<&[u8]> = numbers(element).collect();
     let (pairs, rest) = fields.as_chunks::<2>();
     let records = || {
-        let record = |[dataset, record]: &[&[u8]; 2]| format!("{}: {}", text(dataset), text(record));
+        let record = |[dataset, record]: &[&[u8]; 2]| format!("{}:\u{a0}{}", text(dataset), text(record));
         pairs.iter().map(record).collect::<Vec<_>>().join(", ")
     };
     let number = figures::grouped(at);
@@ -279,9 +280,11 @@ mod tests {
     fn every_page_of_a_result_has_its_rows() {
         let groups: Vec<String> = (0..120).map(|at| format!("[[0, {at}], [1, {}]]", at + 1)).collect();
         let json = format!("{{\"groups\": [{}]}}", groups.join(", "));
-        for (page, count, first) in
-            [(0, 50, "0: 0, 1: 1"), (2, 20, "0: 100, 1: 101"), (9, 20, "0: 100, 1: 101")]
-        {
+        for (page, count, first) in [
+            (0, 50, "0:\u{a0}0, 1:\u{a0}1"),
+            (2, 20, "0:\u{a0}100, 1:\u{a0}101"),
+            (9, 20, "0:\u{a0}100, 1:\u{a0}101"),
+        ] {
             let made = made(&json, ResultType::Groups, page, Some(120));
             assert_eq!((made.rows.len(), made.rows[0][1].as_str()), (count, first), "{page}");
         }
@@ -289,7 +292,7 @@ mod tests {
         let pairs: Vec<String> = (0..60).map(|at| format!("[[0, {at}], [1, 7], 0.95]")).collect();
         let within: Vec<String> = (0..120).map(|at| format!("[[[0, {at}], [1, {}], 0.9]]", at + 1)).collect();
         let json = format!("{{\"groups\": [{}], \"scores\": [{}]}}", groups.join(", "), within.join(", "));
-        for (page, count, first) in [(0, 50, "0: 0, 1: 1"), (2, 20, "0: 100, 1: 101")] {
+        for (page, count, first) in [(0, 50, "0:\u{a0}0, 1:\u{a0}1"), (2, 20, "0:\u{a0}100, 1:\u{a0}101")] {
             let made = made(&json, ResultType::Groups, page, Some(120));
             assert_eq!(
                 (made.rows.len(), &made.rows[0][1..]),
@@ -303,7 +306,7 @@ mod tests {
 
         let json = format!("{{\"similarity_scores\": [{}]}}", pairs.join(","));
         let made_pairs = made(&json, ResultType::SimilarityScores, 1, Some(60));
-        assert_eq!(made_pairs.rows[0], ["50", "0: 50, 1: 7", "0.95"]);
+        assert_eq!(made_pairs.rows[0], ["50", "0:\u{a0}50, 1:\u{a0}7", "0.95"]);
 
         let json = format!("{{\"mask\": [{}]}}", vec!["1"; 70].join(", "));
         let mask = made(&json, ResultType::Permutations, 1, None);

@@ -4,6 +4,7 @@ use askama::Template;
 
 use super::figures::{self, Moment};
 use super::{results, runs};
+use crate::http::arrow;
 use crate::model::{ProjectState, ResultType, Run, RunState};
 use crate::runtime::clock::Timestamp;
 
@@ -20,17 +21,24 @@ pub(super) struct View {
     added: Moment,
     is_completed: bool,
     has_ended: bool,
-    forms: Vec<Form>,
+    downloads: Vec<Download>,
     changing: Changing,
 }
 
-/// A form in which the result can be downloaded.
-struct Form {
-    label: String,
-    media_type: &'static str,
-    file: String,
+/// A content that can be downloaded in several forms.
+struct Download {
+    /// The words after the name of a form.
+    words: &'static str,
     /// The query of the address.
     query: &'static str,
+    forms: Vec<Form>,
+}
+
+/// A form in which a result can be downloaded.
+struct Form {
+    label: &'static str,
+    media_type: &'static str,
+    file: String,
 }
 
 /// The part of the view that changes.
@@ -78,29 +86,27 @@ pub(super) fn view(project: &ProjectState, run: &Run, now: Timestamp) -> View {
         added: run.added.into(),
         is_completed: matches!(run.state, RunState::Completed(_)),
         has_ended: run.has_ended(),
-        forms: forms(project, run),
+        downloads: downloads(project, run),
         changing: changing(project, run, now),
     }
 }
 
-/// Returns the forms in which the result can be downloaded, without and with the scores within groups.
-fn forms(project: &ProjectState, run: &Run) -> Vec<Form> {
+/// Returns what can be downloaded: the result, and the one with the scores within groups.
+fn downloads(project: &ProjectState, run: &Run) -> Vec<Download> {
     let scores = results::keeps_scores(project, run).then_some(("?scores=true", " with scores", "-scores"));
-    let form = |(query, words, part): (&'static str, &str, &str)| {
+    let download = |(query, words, part): (&'static str, &'static str, &str)| {
         let begin = format!("{}{part}-{}", project.result_type.name(), &run.id.to_string()[..8]);
-        [
+        let forms = [
             ("CSV", "text/csv", "csv"),
             ("NDJSON", "application/x-ndjson", "ndjson"),
             ("JSON", "application/json", "json"),
-        ]
-        .map(|(label, media_type, ending)| Form {
-            label: format!("{label}{words}"),
-            media_type,
-            file: format!("{begin}.{ending}"),
-            query,
-        })
+            ("Arrow", arrow::MEDIA_TYPE, "arrows"),
+        ];
+        let form =
+            |(label, media_type, ending)| Form { label, media_type, file: format!("{begin}.{ending}") };
+        Download { words, query, forms: forms.map(form).into() }
     };
-    std::iter::once(("", "", "")).chain(scores).flat_map(form).collect()
+    std::iter::once(("", "", "")).chain(scores).map(download).collect()
 }
 
 /// Returns the part of the view that changes.

@@ -10,7 +10,7 @@ import stat
 
 import pytest
 
-from harness import people
+from harness import arrow, people
 from harness.api import is_token, text_of
 from harness.commands import Commands, private
 from harness.oracle import Answer, as_sets, bit_patterns
@@ -45,6 +45,12 @@ def commands(folder, server):
 
 def lines(text):
     return list(csv.reader(io.StringIO(text)))
+
+
+def arrow_of(commands, *words):
+    """The columns and rows of a result as Arrow."""
+    assert commands.done(*words, "--format", "arrow", "-o", "out.arrows") == ""
+    return arrow.read((commands.folder / "out.arrows").read_bytes())
 
 
 def study(commands, *words, parties=2, files=None, flags=()):
@@ -86,6 +92,13 @@ def test_groups_from_the_creation_to_the_ids(commands, folder, tables):
         groups.setdefault(group, []).append((int(dataset), int(record)))
     assert as_sets(groups.values()) == expected
 
+    columns, found = arrow_of(commands, "result", "get", *analyst)
+    assert columns == arrow.COLUMNS["groups"] and found == arrow.rows_of(json.loads(plain)["groups"], "groups")
+    columns, found = arrow_of(commands, "result", "get", *analyst, "--with", "0=0.csv", "--with", "2=2.csv", "--id", "rec_id")
+    assert list(columns) == head and columns["id"] == "string"
+    assert [["" if value is None else str(value) for value in row] for row in found] == body
+    assert [row[3] is None for row in found] == [row[1] == 1 for row in found]
+
     commands.done("run", "delete", run, *analyst)
     assert "no run yet" in commands.refused(3, "result", "get", *analyst)
     commands.done("project", "delete", *analyst)
@@ -104,6 +117,8 @@ def test_scores_equal_the_csv_of_the_server(commands, api, tables):
         theirs = api.get(f"/projects/{project}/runs/{run}/result", token, headers={"Accept": kind})
         commands.done("result", "get", *analyst, "--format", form, "-o", "out")
         assert (commands.folder / "out").read_bytes() == theirs.content, form
+    theirs = api.get(f"/projects/{project}/runs/{run}/result", token, headers={"Accept": arrow.MEDIA_TYPE})
+    assert arrow_of(commands, "result", "get", *analyst) == arrow.read(theirs.content)
     with_ids = lines(commands.done("result", "get", *analyst, "--with", "1=1.csv", "--with", "0=0.csv", "--id", "rec_id", "--id", "surname"))
     assert with_ids[0] == ["dataset_a", "record_a", "id_a", "dataset_b", "record_b", "id_b", "score"]
     for _, left, id_a, _, right, id_b, _ in with_ids[1:]:
@@ -135,6 +150,11 @@ def test_the_scores_within_groups(commands, folder, tables):
         return "" if dataset == "1" else rows[int(dataset)][int(record)][0]
 
     assert body == [[g, d, r, identity(d, r), e, s, identity(e, s), score] for g, d, r, e, s, score in flat]
+    columns, found = arrow_of(commands, *get)
+    assert columns == arrow.COLUMNS["scores"] and found == arrow.rows_of(wanted, "scores")
+    columns, found = arrow_of(commands, *get, "--with", "0=0.csv", "--with", "2=2.csv", "--id", "rec_id")
+    assert list(columns) == head
+    assert [["" if value is None else str(value) for value in row] for row in found] == body
     assert "cannot be used with" in commands.run(*get, "--mask", "mask.json", "--with", "0=0.csv").stderr
     commands.done("project", "create", "--save", "other", "--result-type", "similarity_scores")
     create = ["run", "create", "--threshold", THRESHOLD, "--scores", "--profile", "other/analyst.toml"]
@@ -149,6 +169,8 @@ def test_a_permutation_is_applied_with_the_mask(commands, folder, tables):
     run = commands.done("run", "create", "--threshold", THRESHOLD, *analyst).strip()
     commands.done("result", "get", run, "--wait", "-o", "mask.json", *analyst)
     expected = Answer([tables[1][0][:150], tables[1][1]], THRESHOLD).groups()
+    mask = json.loads((folder / "mask.json").read_text())["mask"]
+    assert arrow_of(commands, "result", "get", run, *analyst) == (arrow.COLUMNS["mask"], arrow.rows_of(mask, "mask"))
     matched, ids = [], []
     for party in (0, 1):
         own = ["result", "get", run, "--profile", f"study/party-{party}.toml"]
@@ -157,7 +179,12 @@ def test_a_permutation_is_applied_with_the_mask(commands, folder, tables):
         assert whole[0] == people.COLUMNS and sorted(whole[1:]) == sorted(rows[party])
         matched.append(lines(commands.done(*own, "--with", f"{party}.csv", "--mask", "mask.json"))[1:])
         ids.append(lines(commands.done(*own, "--with", f"{party}.csv", "--mask", "mask.json", "--id", "rec_id"))[1:])
-        assert json.loads(commands.done(*own))["rows"] == 150
+        permutation = json.loads(commands.done(*own))
+        assert permutation["rows"] == 150
+        columns, found = arrow_of(commands, *own)
+        assert columns == arrow.COLUMNS["permutation"] and found == arrow.rows_of(permutation["permutation"], "permutation")
+        said = commands.refused(2, *own, "--with", f"{party}.csv", "--format", "arrow")
+        assert "only as csv" in said
         said = commands.refused(3, *own, "--with", f"{1 - party}.csv")
         assert "is it the right file" in said
     number = [{row[0]: at for at, row in enumerate(table)} for table in rows]
@@ -290,7 +317,7 @@ def test_each_fault_is_named(commands, folder):
         (2, ["--with", "0.csv", "--id", "rec_id"], "--with 0=0.csv"),
         (2, ["--with", "0=0.csv"], "--id"),
         (3, ["--with", "0=0.csv", "--id", "nothing"], "no such column"),
-        (2, ["--with", "0=0.csv", "--id", "rec_id", "--format", "json"], "ndjson"),
+        (2, ["--with", "0=0.csv", "--id", "rec_id", "--format", "json"], "ndjson or arrow"),
         (2, ["--with", "0=0.csv", "--with", "0=1.csv", "--id", "rec_id"], "two files"),
     ]:
         assert said in commands.refused(code, *get, *words), words

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from harness import arrow
 from harness.commands import Commands, private
 from harness.samples import encodings
 from harness.server import free_ports
@@ -174,6 +175,21 @@ def test_results_in_the_layout_of_the_reference(commands, double):
     assert csv.split() == ["group,dataset,record", "0,0,1", "0,1,2", "1,0,3", "1,1,4", "1,2,5"]
     ndjson = commands.done("result", "get", RUN, "--format", "ndjson")
     assert [json.loads(line) for line in ndjson.splitlines()] == result["groups"]
+    commands.done("result", "get", RUN, "--format", "arrow", "-o", "out.arrows")
+    columns, rows = arrow.read((commands.folder / "out.arrows").read_bytes())
+    assert (columns, rows) == (arrow.COLUMNS["groups"], arrow.rows_of(result["groups"], "groups"))
+
+
+def test_an_arrow_stream_that_fails_is_not_written(commands, double):
+    get = ["result", "get", RUN, "--format", "arrow"]
+    for result, said in [
+        ({"groups": [[[0, 1 << 32]]]}, "does not fit into the column record"),
+        ({"mask": [1, 2]}, "does not fit into the column match"),
+        ({"groups": [[["a", 1]]]}, "not the result of a run"),
+    ]:
+        double.answer(ok(result))
+        assert said in commands.refused(3, *get, "-o", "out")
+        assert not (commands.folder / "out").exists()
 
 
 def test_a_result_that_ends_early_is_fetched_again(commands, double):

@@ -33,7 +33,7 @@ await page.getByText(`1 to 50 of ${groups.length.toLocaleString('en')}`).waitFor
 const rows = await page.getByRole('group', { name: 'Table of the result' }).getByRole('row').allInnerTexts();
 assert.deepEqual(
   rows.slice(1).map((row) => row.split('\t')[1]),
-  groups.slice(0, 50).map((group) => group.map(([dataset, record]) => `${dataset}: ${record}`).join(', ')),
+  groups.slice(0, 50).map((group) => group.map(([dataset, record]) => `${dataset}:\u00a0${record}`).join(', ')),
 );
 await page.getByRole('img', { name: /^Pairs and groups by threshold/ }).waitFor();
 await analyst.look('run-charts');

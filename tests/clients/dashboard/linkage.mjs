@@ -103,10 +103,11 @@ await page.getByRole('button', { name: 'Download CSV', exact: true }).waitFor();
 await page.getByText('completed', { exact: true }).first().waitFor();
 await page.locator('#result table').first().waitFor();
 await analyst.look('run-completed');
-const download = async (tab, label) => {
+const save = async (tab, label) => {
   const [file] = await Promise.all([tab.waitForEvent('download'), tab.getByRole('button', { name: label, exact: true }).first().click()]);
-  return fs.readFileSync(await file.path(), 'utf8');
+  return { name: file.suggestedFilename(), content: fs.readFileSync(await file.path()) };
 };
+const download = async (tab, label) => (await save(tab, label)).content.toString();
 const csv = (await download(page, 'Download CSV')).trimEnd().split('\r\n');
 const json = JSON.parse(await download(page, 'Download JSON'));
 const lines = (await download(page, 'Download NDJSON')).trimEnd().split('\n').map((line) => JSON.parse(line));
@@ -118,11 +119,14 @@ if (kind === 'groups') {
   const pairs = (await download(page, 'Download CSV with scores')).trimEnd().split('\r\n').slice(1);
   assert.deepEqual(pairs.map((line) => line.slice(0, line.lastIndexOf(','))), scored.scores.flatMap((group, at) => group.map(([a, b]) => [at, a, b].join(','))));
   const shown = await page.locator('#result tbody tr').first().locator('td').allInnerTexts();
-  assert.equal(shown[1], scored.groups[0].map((record) => record.join(': ')).join(', '));
+  assert.equal(shown[1], scored.groups[0].map((record) => record.join(':\u00a0')).join(', '));
   assert.equal(Number(shown[2]), scored.scores[0][0][2]);
 }
 if (kind === 'similarity_scores') assert.equal(csv.length - 1, json.similarity_scores.length);
 fs.writeFileSync(files.result, JSON.stringify(json));
+const arrow = await save(page, 'Download Arrow');
+assert.match(arrow.name, new RegExp(`^${kind}-[0-9a-f]{8}\\.arrows$`));
+fs.writeFileSync(files.arrow, arrow.content);
 if (kind === 'permutations') {
   const { page: tab } = receipts[0];
   await tab.getByRole('heading', { name: 'Results for you' }).waitFor();

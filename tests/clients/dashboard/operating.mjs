@@ -40,7 +40,7 @@ await remove.click();
 const dialog = page.getByRole('dialog', { name: 'Delete this project?' });
 await dialog.getByText('<b>bold</b>').waitFor();
 await operator.look('operator-confirm');
-await dialog.getByRole('button', { name: 'Keep it' }).click();
+await dialog.getByRole('button', { name: 'Go back' }).click();
 await remove.click();
 await dialog.getByRole('button', { name: 'Delete' }).click();
 await page.getByText('There are no projects.').waitFor();

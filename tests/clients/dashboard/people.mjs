@@ -58,10 +58,16 @@ export class Person {
     Object.assign(this, { context, page, width, dark });
   }
 
-  // Checks a page: nothing is wider than the window, and axe reports no serious violation.
+  // Checks a page: nothing is wider than the window or its card, and axe reports no serious violation.
   async look(name) {
     const wide = await this.page.evaluate(() => document.scrollingElement.scrollWidth);
     assert.ok(wide <= this.width, `${name}: the page is ${wide} wide in a window of ${this.width}`);
+    const beyond = await this.page.evaluate(() => [...document.querySelectorAll('.card')].flatMap((card) => {
+      const edge = card.getBoundingClientRect().right + 1;
+      const inside = [...card.querySelectorAll(':not(.scroll *, pre *, .notes *, .sr)')];
+      return inside.filter((one) => one.getBoundingClientRect().right > edge).map((one) => one.outerHTML.slice(0, 200));
+    }));
+    assert.deepEqual(beyond, [], `${name}: something reaches beyond its card`);
     await this.page.evaluate(() => Promise.all(document.getAnimations().map((one) => one.finished.catch(() => {}))));
     await this.shoot(name);
     if (!(await this.page.evaluate(() => 'axe' in window))) await this.page.evaluate(require('node:fs').readFileSync(AXE, 'utf8'));

@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from edge.test_nginx import nginx
+from harness import arrow
 from harness import people as known_people
 from harness.api import texts_of
 from harness.cutting_proxy import CuttingProxy
@@ -72,20 +73,25 @@ def files(tmp_path):
         "odd": path("odd.json"),
         "table": path("people.csv"),
         "result": path("result.json"),
+        "arrow": path("result.arrows"),
     }
 
 
-def play(script, scene):
-    """Runs a scene in the browser."""
-    environment = {
+def environment(scene):
+    """The environment of a scene."""
+    return {
         **{name: value for name, value in os.environ.items() if not name.startswith("ENTITYD_")},
         "BROWSER_MODULES": str(MODULES),
         "CHROMIUM": CHROMIUM,
         "SCENE": json.dumps(scene),
         **({"SCREENSHOTS": SCREENSHOTS} if SCREENSHOTS else {}),
     }
+
+
+def play(script, scene):
+    """Runs a scene in the browser."""
     command = ["node", HERE / script]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
+    done = subprocess.run(command, env=environment(scene), capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-6_000:]
 
 
@@ -103,6 +109,9 @@ def test_files_are_checked_as_the_server_will_check_them():
 def test_a_linkage_from_the_first_page_to_the_result(server, files, kind, width, dark):
     scene = {"root": f"{server.origin}/", "files": files, "kind": kind, "width": width, "dark": dark}
     play("linkage.mjs", scene)
+    [elements] = json.loads(Path(files["result"]).read_text()).values()
+    rows = arrow.rows_of(elements, "mask" if kind == "permutations" else kind)
+    assert arrow.read(Path(files["arrow"]).read_bytes())[1] == rows and rows
     # No token reaches the log: identifiers, which are as long, are cut after eight digits.
     assert not re.search(r"[0-9a-f]{48}[^0-9a-f]*(?:token|authorization)", server.log.read_text(errors="replace"))
 

@@ -67,7 +67,7 @@ struct Get {
     #[arg(long, value_enum)]
     format: Option<Form>,
     /// Also fetch the scores within each group. The run must have been created with --scores. JSON gets a member
-    /// `scores` beside `groups`, CSV a line for each pair, and NDJSON a line with the pairs of each group
+    /// `scores` beside `groups`, CSV and Arrow a row for each pair, and NDJSON a line with the pairs of each group
     #[arg(long, conflicts_with = "mask")]
     scores: bool,
     /// Write to this file, which appears when it is complete, instead of standard output
@@ -105,7 +105,7 @@ impl Get {
     fn check(&self) -> Result<(), Failure> {
         let usage = |text: &str| Err(Failure::Usage(text.to_owned()));
         if self.form() == Form::Json && !self.with.is_empty() {
-            return usage("--with: ids can be written only as csv or ndjson");
+            return usage("--with: ids can be written only as csv, ndjson or arrow");
         }
         if self.id.len() > 1 && self.id.len() != self.with.len() {
             return usage("--id: give one column for all files, or one for each --with");
@@ -154,7 +154,7 @@ impl Get {
         finish(out)
     }
 
-    /// Writes the result as CSV or NDJSON, with ids for the datasets whose CSV is given.
+    /// Writes the result as CSV, NDJSON or Arrow, with ids for the datasets whose CSV is given.
     fn convert(
         &self,
         result: &File,
@@ -179,7 +179,7 @@ impl Get {
         progress.hide();
         let mut writer = Writer::new(self.form(), ids, out);
         match read::read(BufReader::new(result), self.member(), &mut writer) {
-            Ok(_) => Ok(writer.out),
+            Ok(_) => writer.end(),
             Err(said) => Err(writer.failure(&said)),
         }
     }

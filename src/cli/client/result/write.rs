@@ -1,4 +1,4 @@
-//! Writes a result as CSV or NDJSON, with the ids of records if they are known.
+//! Writes a result as CSV, NDJSON or Arrow, with the ids of records if they are known.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
@@ -11,6 +11,7 @@ use crate::cli::destination::Destination;
 use crate::cli::exit::Failure;
 use crate::cli::own::Own;
 use crate::cli::quoting::quoted;
+use crate::http::arrow::{Head, Kind as Type, Table, Value as Cell};
 
 /// The format of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -21,6 +22,8 @@ pub(super) enum Form {
     Csv,
     /// A line with a JSON value for each group, pair or row
     Ndjson,
+    /// The columns of csv as an Arrow IPC stream
+    Arrow,
 }
 
 /// Writes the elements of a result.
@@ -32,11 +35,24 @@ pub(super) struct Writer {
     /// The number of elements so far.
     count: u64,
     failed: Option<io::Error>,
+    /// The table of an Arrow stream, after its beginning.
+    table: Option<Table>,
+    /// Bytes of the table that are not in `out` yet.
+    batch: Vec<u8>,
 }
 
 impl Writer {
     pub(super) fn new(form: Form, ids: BTreeMap<u64, Own>, out: BufWriter<Destination>) -> Self {
-        Self { form, ids, out, count: 0, failed: None }
+        Self { form, ids, out, count: 0, failed: None, table: None, batch: Vec::new() }
+    }
+
+    /// Writes the end of the result.
+    pub(super) fn end(mut self) -> Result<BufWriter<Destination>, Failure> {
+        if let Some(table) = self.table.take() {
+            table.end(&mut self.batch);
+            self.write_batch().map_err(|said| self.failure(&said))?;
+        }
+        Ok(self.out)
     }
 
     /// Returns the failure of writing a result: the error of the output, if there was one, or else `said`, a message about
@@ -51,11 +67,20 @@ impl Writer {
     fn line(&mut self, line: &str) -> Result<(), String> {
         let end = if self.form == Form::Csv { "\r\n" } else { "\n" };
         let written = self.out.write_all(line.as_bytes()).and_then(|()| self.out.write_all(end.as_bytes()));
-        written.map_err(|error| {
-            let said = error.to_string();
-            self.failed = Some(error);
-            said
-        })
+        written.map_err(|error| self.said(error))
+    }
+
+    fn write_batch(&mut self) -> Result<(), String> {
+        let written = self.out.write_all(&self.batch);
+        self.batch.clear();
+        written.map_err(|error| self.said(error))
+    }
+
+    /// Keeps an error of the output, and returns its message.
+    fn said(&mut self, error: io::Error) -> String {
+        let said = error.to_string();
+        self.failed = Some(error);
+        said
     }
 
     /// Returns the id of a record; `None` if there are no ids for its dataset.
@@ -98,6 +123,45 @@ impl Writer {
         }
     }
 
+    fn arrow(&mut self, element: &Element) -> Result<(), String> {
+        let group = Cell::Number(self.count);
+        match element {
+            Element::Group(records) => records
+                .iter()
+                .try_for_each(|one| self.cells(std::iter::once(group.clone()).chain(self.record(*one)?))),
+            Element::Score(a, b, score) => self.cells(self.pair(*a, *b, *score)?),
+            Element::GroupScores(pairs) => pairs.iter().try_for_each(|(a, b, score)| {
+                self.cells(std::iter::once(group.clone()).chain(self.pair(*a, *b, *score)?))
+            }),
+            Element::Match(value) | Element::Place(value) => self.cells([group, Cell::Number(*value)]),
+        }
+    }
+
+    /// Returns the values of a record in a row.
+    fn record(&self, record: Record) -> Result<Vec<Cell>, String> {
+        let mut cells = vec![Cell::Number(record.0), Cell::Number(record.1)];
+        if !self.ids.is_empty() {
+            cells.push(Cell::Text(self.id(record)?));
+        }
+        Ok(cells)
+    }
+
+    /// Returns the values of a pair in a row.
+    fn pair(&self, a: Record, b: Record, score: f64) -> Result<Vec<Cell>, String> {
+        let mut cells = self.record(a)?;
+        cells.append(&mut self.record(b)?);
+        cells.push(Cell::Score(score));
+        Ok(cells)
+    }
+
+    /// Adds a row to the table.
+    fn cells(&mut self, cells: impl IntoIterator<Item = Cell>) -> Result<(), String> {
+        if let Some(table) = &mut self.table {
+            table.row(cells, &mut self.batch).map_err(|misfit| misfit.to_string())?;
+        }
+        if self.batch.is_empty() { Ok(()) } else { self.write_batch() }
+    }
+
     fn ndjson(&mut self, element: &Element) -> Result<(), String> {
         let has_ids = !self.ids.is_empty();
         let record = |record: &Record| -> Result<Value, String> {
@@ -126,24 +190,46 @@ impl Sink for Writer {
         if has_ids && matches!(kind, Kind::Mask | Kind::Permutation) {
             return Err("--id is for groups, scores and the permutation of one party".to_owned());
         }
-        if self.form != Form::Csv {
-            return Ok(());
+        let columns = columns(kind, has_ids);
+        match self.form {
+            Form::Csv => {
+                let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+                self.line(&names.join(","))
+            }
+            Form::Arrow => {
+                self.table = Some(Table::begin(&columns, &mut self.batch));
+                self.write_batch()
+            }
+            Form::Json | Form::Ndjson => Ok(()),
         }
-        self.line(match (kind, has_ids) {
-            (Kind::Groups, false) => "group,dataset,record",
-            (Kind::Groups, true) => "group,dataset,record,id",
-            (Kind::Scores, false) => "dataset_a,record_a,dataset_b,record_b,score",
-            (Kind::Scores, true) => "dataset_a,record_a,id_a,dataset_b,record_b,id_b,score",
-            (Kind::GroupScores, false) => "group,dataset_a,record_a,dataset_b,record_b,score",
-            (Kind::GroupScores, true) => "group,dataset_a,record_a,id_a,dataset_b,record_b,id_b,score",
-            (Kind::Mask, _) => "row,match",
-            (Kind::Permutation, _) => "row,new_row",
-        })
     }
 
     fn element(&mut self, element: Element) -> Result<(), String> {
-        if self.form == Form::Csv { self.csv(&element) } else { self.ndjson(&element) }?;
+        match self.form {
+            Form::Csv => self.csv(&element),
+            Form::Arrow => self.arrow(&element),
+            Form::Json | Form::Ndjson => self.ndjson(&element),
+        }?;
         self.count += 1;
         Ok(())
+    }
+}
+
+/// Returns the columns of a table with the elements of a result.
+fn columns(kind: Kind, has_ids: bool) -> Vec<Head> {
+    const RECORD: [Head; 3] = [("dataset", Type::UInt32), ("record", Type::UInt32), ("id", Type::Utf8)];
+    const A: [Head; 3] = [("dataset_a", Type::UInt32), ("record_a", Type::UInt32), ("id_a", Type::Utf8)];
+    const B: [Head; 3] = [("dataset_b", Type::UInt32), ("record_b", Type::UInt32), ("id_b", Type::Utf8)];
+    let wanted = |columns: &[[Head; 3]]| -> Vec<Head> {
+        columns.iter().flat_map(|record| &record[..if has_ids { 3 } else { 2 }]).copied().collect()
+    };
+    let group = vec![("group", Type::UInt64)];
+    let score = vec![("score", Type::Float64)];
+    match kind {
+        Kind::Groups => [group, wanted(&[RECORD])].concat(),
+        Kind::Scores => [wanted(&[A, B]), score].concat(),
+        Kind::GroupScores => [group, wanted(&[A, B]), score].concat(),
+        Kind::Mask => vec![("row", Type::UInt32), ("match", Type::Bool)],
+        Kind::Permutation => vec![("row", Type::UInt32), ("new_row", Type::UInt32)],
     }
 }

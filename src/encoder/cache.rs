@@ -94,7 +94,7 @@ pub(super) fn packed(key: &[u8]) -> Option<Key> {
 }
 
 /// Packs up to seven bytes into a word, with few branches.
-fn short(bytes: &[u8]) -> u64 {
+pub(super) fn short(bytes: &[u8]) -> u64 {
     let count = bytes.len();
     if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
         return u64::from(u32::from_le_bytes(*first))

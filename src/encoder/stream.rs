@@ -8,8 +8,10 @@ use super::csv::{self, Batch, Reader};
 use super::record::{RecordEncoder, Refusal};
 use super::schema::Schema;
 
+/// The rows of a batch for each thread. Their text and encodings stay in the L2 cache until they are written.
+const BATCH_ROWS: usize = 2048;
 /// The most rows in a batch.
-const BATCH_ROWS: usize = 16_384;
+const BATCH_ROWS_MAX: usize = 16_384;
 
 /// The handling of the first row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,13 +107,14 @@ pub fn encode<R: Read + Send>(
     let mut hands: Vec<Hand> = std::iter::once(first).chain(more).map(Hand::new).collect();
     let (mut batch, mut next) = (Batch::default(), Batch::default());
     let mut rows = 0;
-    let mut filled = reader.fill(&mut batch, BATCH_ROWS);
+    let batch_rows = (hands.len() * BATCH_ROWS).min(BATCH_ROWS_MAX);
+    let mut filled = reader.fill(&mut batch, batch_rows);
     while !batch.is_empty() {
         next.clear();
         let (read, ()) = match filled {
             // Rows that were read before the error are encoded first.
             Err(error) => (Err(error), encode_batch(&mut hands, &batch)),
-            Ok(()) => rayon::join(|| reader.fill(&mut next, BATCH_ROWS), || encode_batch(&mut hands, &batch)),
+            Ok(()) => rayon::join(|| reader.fill(&mut next, batch_rows), || encode_batch(&mut hands, &batch)),
         };
         hand_on(&hands, &batch, rows, schema, sink)?;
         rows += batch.len() as u64;

@@ -3,6 +3,7 @@
 
     cargo build --release && tests/run venv
     target/venv/bin/python tests/bench/encode.py [RECORDS ...]
+    target/venv/bin/python tests/bench/encode.py --link RECORDS
 
 The file has RECORDS (50,000 and 500,000) records of four names each, drawn from 20,000 invented names with different
 frequencies. The schema encodes the bigrams of all names in 1024 bits, with each of the two hash functions. Measurements
@@ -11,12 +12,17 @@ library has none of them. On one core, processor time is measured, which depends
 all cores, elapsed time. Both programs must make the same bytes. Then up to 50,000 records are blocked on one core, by
 P-Sig with three strategies and by lambda-fold. Both programs write the blocks of each record as JSON, which must be equal. At
 last two tables of up to 50,000 people are linked on all cores, from CSVs to matched ids, beside `clkhash` and `anonlink`.
+
+With --link, two tables of RECORDS people are linked by entityd alone, because the libraries would take more than a day for 1,000,000.
+Their time is extrapolated from two smaller sizes, a hundredth and a twentieth of RECORDS, by the power law through both
+(about the second power).
 """
 
 import contextlib
 import csv
 import io
 import json
+import math
 import os
 import random
 import resource
@@ -160,12 +166,27 @@ def binary_link(folder):
 
 
 def compare_links(folder, records):
+    """Returns the seconds that the libraries take."""
     cores = os.cpu_count()
     write_parties(folder, records)
     theirs, expected = library_link(folder, cores)
     ours, found = min((binary_link(folder) for _ in range(REPEATS)), key=lambda measured: measured[0])
     assert found == expected and len(found) > records // 3, "the groups differ"
     print(f"{records:9,} {'link':>11} {cores:>6} {theirs:10.1f} s {ours:10.2f} s {theirs / ours:8.1f}", flush=True)
+    return theirs
+
+
+def link_large(folder, records):
+    """Links large tables, and compares with the time that the libraries would take."""
+    small, large = records // 100, records // 20
+    seconds = [compare_links(folder, size) for size in (small, large)]
+    power = math.log(seconds[1] / seconds[0]) / math.log(large / small)
+    theirs = seconds[1] * (records / large) ** power
+    write_parties(folder, records)
+    ours, found = binary_link(folder)
+    assert len(found) > records // 3, "too few groups"
+    print(f"{records:9,} {'link':>11} {os.cpu_count():>6} {theirs:10.0f} s {ours:10.2f} s {theirs / ours:8.1f} "
+          f"(extrapolated, power {power:.2f})", flush=True)
 
 
 def cpu():
@@ -227,6 +248,8 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "secret").write_text("secret")
+        if sys.argv[1:2] == ["--link"]:
+            return link_large(folder, int(sys.argv[2]))
         for records in [int(argument) for argument in sys.argv[1:]] or [50_000, 500_000]:
             write_people(folder / "people.csv", records)
             for hash_type in ["doubleHash", "blakeHash"]:

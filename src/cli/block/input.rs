@@ -13,8 +13,8 @@ use crate::cli::table::{Counted, Done, TableArguments, cannot_read};
 use crate::encoder::blocking::{self, Blocks, Config, LambdaFold, Method, StrategyStatistics};
 use crate::encoder::csv::{self, Batch, Reader};
 
-/// The number of rows read at a time.
-const BATCH_ROWS: usize = 16_384;
+/// The number of rows read at a time. They stay in the L2 cache.
+const BATCH_ROWS: usize = 2048;
 
 /// The blocks, with statistics about them.
 pub(super) struct Blocked {
@@ -156,7 +156,7 @@ impl Table<'_> {
                     return Err(self.refuse(&place(&rule)));
                 }
                 values.clear();
-                values.extend(row.fields().map(|value| value.trim_matches(is_blank)));
+                values.extend(row.fields().map(trimmed));
                 each(&values).map_err(|error| self.refuse(&place(&error)))?;
             }
         }
@@ -165,6 +165,13 @@ impl Table<'_> {
     fn refuse(&self, problem: &dyn std::fmt::Display) -> Failure {
         refuse(self.path, problem)
     }
+}
+
+/// Removes whitespace at both ends.
+fn trimmed(value: &str) -> &str {
+    let is_plain = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_graphic);
+    let bytes = value.as_bytes();
+    if is_plain(bytes.first()) && is_plain(bytes.last()) { value } else { value.trim_matches(is_blank) }
 }
 
 /// Returns true for a character that `str.strip` removes in Python.

@@ -9,10 +9,13 @@ use sha2::Sha256;
 use super::input::Blocked;
 use crate::cli::destination::Destination;
 use crate::cli::exit::Failure;
-use crate::encoder::blocking::{Blocks, ByRecord, Statistics, Texts};
+use crate::encoder::blocking::{Blocks, ByRecord, Names, Statistics};
 
 /// The number of bytes of a keyed hash that form the name of a block.
 const NAME_BYTES: usize = 16;
+
+/// The number of bytes that are written at a time.
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// Replaces the names of blocks by hashes keyed with a secret.
 pub(super) fn protect(blocks: &mut Blocks, secret: &[u8]) {
@@ -24,12 +27,12 @@ pub(super) fn protect(blocks: &mut Blocks, secret: &[u8]) {
 /// Writes the blocks of each record, with statistics.
 pub(super) fn write(
     blocked: &Blocked,
-    by_record: &ByRecord,
+    by_record: &ByRecord<'_>,
     statistics: Statistics,
     is_keyed: bool,
     destination: Destination,
 ) -> Result<(), Failure> {
-    let mut out = BufWriter::new(destination);
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, destination);
     let meta = json!({
         "config": blocked.config,
         "keyed": is_keyed,
@@ -43,18 +46,21 @@ pub(super) fn write(
     finished.map_err(|error| Failure::output(&error))?.finish()
 }
 
-fn write_blocks(names: &Texts, by_record: &ByRecord, out: &mut impl Write) -> io::Result<()> {
+fn write_blocks(names: &Names, by_record: &ByRecord<'_>, out: &mut impl Write) -> io::Result<()> {
     out.write_all(b"{\"blocks\": {")?;
-    for (at, (record, numbers)) in by_record.iter().enumerate() {
-        let comma = if at == 0 { "" } else { ", " };
-        write!(out, "{comma}\"{record}\": [")?;
+    let (mut text, mut comma) = (Vec::new(), "");
+    by_record.try_for_each(|record, numbers| {
+        text.clear();
+        write!(text, "{comma}\"{record}\": [")?;
+        comma = ", ";
         for (at, number) in numbers.iter().enumerate() {
             // A name has only digits, letters, and the punctuation of a tuple, so no character needs an escape.
-            out.write_all(if at == 0 { b"\"" } else { b",\"" })?;
-            out.write_all(names.get(*number as usize).as_bytes())?;
-            out.write_all(b"\"")?;
+            text.extend_from_slice(if at == 0 { b"\"" } else { b",\"" });
+            names.write(*number as usize, &mut text);
+            text.push(b'"');
         }
-        out.write_all(b"]")?;
-    }
+        text.push(b']');
+        out.write_all(&text)
+    })?;
     out.write_all(b"}")
 }

@@ -3,211 +3,246 @@
 use std::collections::HashMap;
 
 use super::grouping::Groups;
-use super::texts::{Numbering, Texts};
+use super::names::Names;
+use super::numbering::Numbering;
+use super::texts::{List, Texts};
+
+/// The number of names that are numbered at once.
+const BATCH: usize = 1 << 10;
+/// Stands for the group of a row that is in no block.
+const NONE: u32 = u32::MAX;
 
 /// Blocks with their records, in order of creation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Blocks {
-    names: Texts,
-    /// The end of each block in `records`.
-    ends: Vec<usize>,
-    records: Vec<u64>,
-}
-
-/// Names that are numbered at once.
-const BATCH: usize = 1 << 10;
-
-/// Blocks under construction.
-#[derive(Default)]
-pub(super) struct Builder {
-    names: Numbering,
+    names: Names,
     /// The number of records in each block.
     sizes: Vec<usize>,
-    /// The groupings. Each has a list of groups with their blocks, which omits groups without a block.
-    groupings: Vec<(Groups, Vec<(u32, u32)>)>,
-    /// The names that are numbered next, and their numbers.
-    waiting: (Texts, Vec<u32>),
-}
-
-impl Builder {
-    /// Adds groups of rows. `name` writes the name of a group's block, or returns false if the group has no block.
-    /// Groups with the same block name share a block.
-    pub(super) fn add(&mut self, grouping: Groups, mut name: impl FnMut(&Groups, u32, &mut String) -> bool) {
-        let (mut text, mut blocks, mut kept) = (String::new(), Vec::new(), Vec::new());
-        let groups = grouping.len() as u32;
-        for group in 0..groups {
-            text.clear();
-            if name(&grouping, group, &mut text) {
-                self.waiting.0.push(&text);
-                kept.push(group);
-            }
-            if kept.len() == BATCH || group + 1 == groups {
-                self.number(&grouping, &mut kept, &mut blocks);
-            }
-        }
-        self.groupings.push((grouping, blocks));
-    }
-
-    /// Numbers the blocks of groups, and clears the list of these groups.
-    fn number(&mut self, grouping: &Groups, kept: &mut Vec<u32>, blocks: &mut Vec<(u32, u32)>) {
-        let (names, numbers) = &mut self.waiting;
-        numbers.clear();
-        self.names.number_all(names, numbers);
-        names.clear();
-        self.sizes.resize(self.names.texts().len(), 0);
-        for (group, number) in kept.drain(..).zip(numbers) {
-            self.sizes[*number as usize] += grouping.size(group);
-            blocks.push((group, *number));
-        }
-    }
-
-    /// Returns the blocks. `record` maps a row to its record number.
-    pub(super) fn finish(self, record: impl Fn(usize) -> u64) -> Blocks {
-        let mut ends = starts(&self.sizes);
-        let mut records = vec![0; self.sizes.iter().sum()];
-        for (grouping, blocks) in self.groupings {
-            // The position in `records` for the next row of each group; `usize::MAX` for a group without a block.
-            let mut places = vec![usize::MAX; grouping.len()];
-            for (group, block) in blocks {
-                places[group as usize] = ends[block as usize];
-                ends[block as usize] += grouping.size(group);
-            }
-            for (row, group) in grouping.rows().enumerate() {
-                let place = &mut places[group as usize];
-                if *place != usize::MAX {
-                    records[*place] = record(row);
-                    *place += 1;
-                }
-            }
-        }
-        Blocks { names: self.names.into_texts(), ends, records }
-    }
-}
-
-/// Returns the start of each of several consecutive ranges.
-fn starts(sizes: &[usize]) -> Vec<usize> {
-    let start = |end: &mut usize, size: &usize| {
-        *end += size;
-        Some(*end - size)
-    };
-    sizes.iter().scan(0, start).collect()
-}
-
-/// The blocks of each record.
-pub struct ByRecord {
-    /// The record numbers, in the order in which they first occur in the blocks.
+    /// The block of each group. Groups of all groupings are numbered together, without those that are in no block.
+    of_groups: Vec<u32>,
+    /// For each grouping, the group of each row, or [`NONE`].
+    groupings: Vec<Vec<u32>>,
+    /// The record numbers of the rows; empty if they are the numbers of the rows.
     records: Vec<u64>,
-    /// The end of each record's blocks in `blocks`.
-    ends: Vec<usize>,
-    blocks: Vec<u32>,
+}
+
+/// Blocks under construction.
+pub(super) struct Builder<L> {
+    names: Numbering<L>,
+    sizes: Vec<usize>,
+    of_groups: Vec<u32>,
+    groupings: Vec<Vec<u32>>,
+}
+
+impl<L: List> Builder<L> {
+    /// Adds names to an empty list, and makes room for `room` of them.
+    pub(super) fn new(names: L, room: usize) -> Self {
+        Self {
+            names: Numbering::new(names, room),
+            sizes: Vec::with_capacity(room),
+            of_groups: Vec::with_capacity(room),
+            groupings: Vec::new(),
+        }
+    }
+
+    /// Adds groups of rows, of which those in `kept` become blocks. `name` adds the names of the blocks of several groups to
+    /// a list. Groups with the same block name share a block.
+    pub(super) fn add(
+        &mut self,
+        groups: Groups,
+        kept: &[u32],
+        mut name: impl FnMut(&Groups, &[u32], &L, &mut Texts),
+    ) {
+        let mut names = Texts::default();
+        let mut places = vec![NONE; groups.len()];
+        for batch in kept.chunks(BATCH) {
+            names.clear();
+            name(&groups, batch, self.names.texts(), &mut names);
+            let first = self.of_groups.len();
+            self.names.number_all(names.iter(), &mut self.of_groups);
+            self.sizes.resize(self.names.texts().len(), 0);
+            for (at, group) in batch.iter().enumerate() {
+                self.sizes[self.of_groups[first + at] as usize] += groups.size(*group);
+                places[*group as usize] = (first + at) as u32;
+            }
+        }
+        let mut rows = groups.into_rows();
+        rows.iter_mut().for_each(|row| *row = places[*row as usize]);
+        self.groupings.push(rows);
+    }
+
+    /// Returns the blocks. `records` has the record number of each row; it is empty if this is the number of the row.
+    pub(super) fn finish(self, records: Vec<u64>, names: impl FnOnce(L) -> Names) -> Blocks {
+        let Self { names: numbering, sizes, of_groups, groupings } = self;
+        Blocks { names: names(numbering.into_texts()), sizes, of_groups, groupings, records }
+    }
 }
 
 impl Blocks {
     /// The number of records in each block.
-    pub fn sizes(&self) -> impl Iterator<Item = usize> {
-        (0..self.len()).map(|number| self.members(number).len())
-    }
-
-    /// The number of blocks.
-    pub const fn len(&self) -> usize {
-        self.names.len()
+    pub fn sizes(&self) -> &[usize] {
+        &self.sizes
     }
 
     /// Returns whether there are no blocks.
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
 
     /// Gives each block another name.
-    pub fn rename(&mut self, name: impl Fn(&str) -> String) {
-        let mut names = Texts::default();
-        self.names.iter().for_each(|old| names.push(&name(old)));
-        self.names = names;
+    pub fn rename(&mut self, name: impl Fn(&[u8]) -> String) {
+        let (mut names, mut old) = (Texts::default(), Vec::new());
+        for number in 0..self.names.len() {
+            old.clear();
+            self.names.write(number, &mut old);
+            names.push(name(&old).as_bytes());
+        }
+        self.names = Names::Texts(names);
     }
 
     /// The names of the blocks.
-    pub const fn names(&self) -> &Texts {
+    pub const fn names(&self) -> &Names {
         &self.names
     }
 
     /// Returns the blocks of each record.
-    pub fn by_record(&self) -> ByRecord {
-        let mut places = Places::new(&self.records);
-        let mut records = Vec::new();
-        let mut counts: Vec<usize> = Vec::new();
-        for record in &self.records {
-            let place = places.of(*record, &mut records);
-            counts.resize(records.len(), 0);
-            counts[place] += 1;
+    pub fn by_record(&self) -> ByRecord<'_> {
+        let rows = self.groupings.first().map_or(0, Vec::len);
+        let records = Records::new(rows, &self.records);
+        // Where each record occurs first: the block, and the group in it.
+        let place = |group: u32| (self.of_groups[group as usize], group);
+        let mut firsts = vec![(NONE, NONE); records.len()];
+        for (row, group) in self.entries() {
+            let first = &mut firsts[records.of(row)];
+            *first = place(group).min(*first);
         }
-        let mut ends = starts(&counts);
-        let mut blocks = vec![0; self.records.len()];
-        for number in 0..self.len() {
-            for record in self.members(number) {
-                let place = places.of(*record, &mut records);
-                blocks[ends[place]] = number as u32;
-                ends[place] += 1;
+        let is_covered = |first: &&(u32, u32)| first.1 != NONE;
+        let mut starts = vec![0; self.names.len()];
+        let mut places = vec![0; self.of_groups.len()];
+        for (block, group) in firsts.iter().filter(is_covered) {
+            starts[*block as usize] += 1;
+            places[*group as usize] += 1;
+        }
+        let mut covered = 0_u32;
+        starts.iter_mut().for_each(|start| covered += std::mem::replace(start, covered));
+        // From the number of records that occur first in a group to the place of the next of them.
+        for (place, block) in places.iter_mut().zip(&self.of_groups) {
+            let start = &mut starts[*block as usize];
+            *start += std::mem::replace(place, *start);
+        }
+        let mut order = vec![0; covered as usize];
+        for (row, group) in self.entries() {
+            let record = records.of(row);
+            if firsts[record].1 == group {
+                let place = &mut places[group as usize];
+                order[*place as usize] = record as u32;
+                *place += 1;
+                firsts[record].1 = NONE;
             }
         }
-        ByRecord { records, ends, blocks }
+        ByRecord { blocks: self, records, order }
     }
 
-    fn members(&self, number: usize) -> &[u64] {
-        let start = if number == 0 { 0 } else { self.ends[number - 1] };
-        &self.records[start..self.ends[number]]
+    /// The rows of all groupings that are in a block, each with its group.
+    fn entries(&self) -> impl Iterator<Item = (usize, u32)> {
+        let rows = self.groupings.iter().flat_map(|rows| rows.iter().copied().enumerate());
+        rows.filter(|(_, group)| *group != NONE)
     }
 }
 
-impl ByRecord {
+/// The blocks of each record.
+pub struct ByRecord<'a> {
+    blocks: &'a Blocks,
+    records: Records,
+    /// The records that are in a block, in the order in which they first occur in the blocks.
+    order: Vec<u32>,
+}
+
+impl ByRecord<'_> {
     /// The number of records that are in a block.
-    pub fn len(&self) -> usize {
-        self.records.len()
+    pub const fn len(&self) -> usize {
+        self.order.len()
     }
 
     /// Returns whether no record is in a block.
-    pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.order.is_empty()
     }
 
-    /// The records, each with the numbers of its blocks.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, &[u32])> {
-        self.records.iter().enumerate().map(|(at, record)| {
-            let start = if at == 0 { 0 } else { self.ends[at - 1] };
-            (*record, &self.blocks[start..self.ends[at]])
-        })
+    /// Calls `each` with each record number and the numbers of its blocks, in ascending order, until it fails.
+    pub fn try_for_each<E>(&self, mut each: impl FnMut(u64, &[u32]) -> Result<(), E>) -> Result<(), E> {
+        let mut blocks = Vec::new();
+        for record in &self.order {
+            blocks.clear();
+            let mut number = 0;
+            self.records.for_each_row(*record, |row| {
+                number = self.blocks.records.get(row).copied().unwrap_or(row as u64);
+                let groups = self.blocks.groupings.iter().map(|rows| rows[row]);
+                let groups = groups.filter(|group| *group != NONE);
+                blocks.extend(groups.map(|group| self.blocks.of_groups[group as usize]));
+            });
+            blocks.sort_unstable();
+            each(number, &blocks)?;
+        }
+        Ok(())
     }
 }
 
-/// Maps record numbers to positions in a list.
-enum Places {
-    /// The position plus one, indexed by record number; 0 if the record is not in the list. Used if the largest
-    /// record number is at most a small multiple of the number of records.
-    Dense(Vec<u32>),
-    Sparse(HashMap<u64, usize>),
+/// The rows of each record. Several rows may have the same record number.
+enum Records {
+    /// Each row is a record.
+    Rows(usize),
+    Numbered {
+        /// The record of each row.
+        of_rows: Vec<u32>,
+        /// The rows in the order of their records, and the end of each record's rows.
+        rows: Vec<u32>,
+        ends: Vec<usize>,
+    },
 }
 
-impl Places {
-    fn new(records: &[u64]) -> Self {
-        let most = records.iter().max().map_or(0, |most| most.saturating_add(1));
-        let is_dense = most <= 4 * records.len() as u64 && most < u64::from(u32::MAX);
-        if is_dense { Self::Dense(vec![0; most as usize]) } else { Self::Sparse(HashMap::new()) }
-    }
-
-    /// Returns the position of a record in `records`, and adds the record if it is missing.
-    fn of(&mut self, record: u64, records: &mut Vec<u64>) -> usize {
-        let mut add = || {
-            records.push(record);
-            records.len() - 1
+impl Records {
+    fn new(rows: usize, numbers: &[u64]) -> Self {
+        if numbers.is_empty() {
+            return Self::Rows(rows);
+        }
+        let mut known = HashMap::new();
+        let mut of = |number: &u64| {
+            let next = known.len() as u32;
+            *known.entry(*number).or_insert(next)
         };
+        let of_rows: Vec<u32> = numbers.iter().map(&mut of).collect();
+        let mut rows: Vec<u32> = (0..of_rows.len() as u32).collect();
+        rows.sort_by_key(|row| of_rows[*row as usize]);
+        let mut ends = vec![0; known.len()];
+        rows.iter().enumerate().for_each(|(at, row)| ends[of_rows[*row as usize] as usize] = at + 1);
+        Self::Numbered { of_rows, rows, ends }
+    }
+
+    /// The number of records.
+    const fn len(&self) -> usize {
         match self {
-            Self::Dense(places) => {
-                let place = &mut places[record as usize];
-                if *place == 0 {
-                    *place = add() as u32 + 1;
-                }
-                *place as usize - 1
+            Self::Rows(rows) => *rows,
+            Self::Numbered { ends, .. } => ends.len(),
+        }
+    }
+
+    /// Returns the record of a row.
+    fn of(&self, row: usize) -> usize {
+        match self {
+            Self::Rows(_) => row,
+            Self::Numbered { of_rows, .. } => of_rows[row] as usize,
+        }
+    }
+
+    fn for_each_row(&self, record: u32, mut each: impl FnMut(usize)) {
+        match self {
+            Self::Rows(_) => each(record as usize),
+            Self::Numbered { rows, ends, .. } => {
+                let record = record as usize;
+                let start = record.checked_sub(1).map_or(0, |before| ends[before]);
+                rows[start..ends[record]].iter().for_each(|row| each(*row as usize));
             }
-            Self::Sparse(places) => *places.entry(record).or_insert_with(add),
         }
     }
 }
@@ -217,29 +252,62 @@ mod tests {
     use super::super::grouping::Grouping;
     use super::*;
 
+    fn grouping(keys: [&str; 4]) -> Grouping {
+        let mut grouping = Grouping::default();
+        for key in keys {
+            let write = |out: &mut Vec<u8>| Ok::<_, ()>(out.extend_from_slice(key.as_bytes()));
+            grouping.add(key.len(), write).unwrap();
+        }
+        grouping
+    }
+
+    #[test]
+    fn records_of_a_block_are_ordered_by_group() {
+        let mut builder = Builder::new(Texts::default(), 0);
+        builder.add(grouping(["a", "b", "a", "c"]).finish(), &[0, 1, 2], |_, groups, _, list| {
+            let names: [&[u8]; 3] = [b"one", b"one", b"two"];
+            groups.iter().for_each(|group| list.push(names[*group as usize]));
+        });
+        let blocks = builder.finish(Vec::new(), Names::Texts);
+        let mut records = Vec::new();
+        let added = blocks.by_record().try_for_each(|record, _| {
+            records.push(record);
+            Ok::<_, ()>(())
+        });
+        assert_eq!((added, records), (Ok(()), vec![0, 2, 1, 3]));
+    }
+
     #[test]
     fn groups_of_one_name_are_a_block_and_records_have_their_blocks_in_order() {
-        for factor in [1, 1 << 40] {
-            let (mut first, mut second) = (Grouping::default(), Grouping::default());
-            ["a", "b", "a", "c"].iter().for_each(|key| first.add(key));
-            ["x", "x", "y", "x"].iter().for_each(|key| second.add(key));
-            let mut builder = Builder::default();
+        let block = |records: Vec<u64>| {
+            let (first, second) = (grouping(["a", "b", "a", "c"]), grouping(["x", "x", "y", "x"]));
+            let mut builder = Builder::new(Texts::default(), 0);
             for (grouping, names) in [(first, ["one", "two", ""]), (second, ["two", "one", ""])] {
-                builder.add(grouping.finish(), |_, group, name| {
-                    name.push_str(names[group as usize]);
-                    !name.is_empty()
+                let kept: Vec<u32> = (0..3).filter(|group| !names[*group as usize].is_empty()).collect();
+                let groups = grouping.finish();
+                let kept = &kept[..kept.len().min(groups.len())];
+                builder.add(groups, kept, |_, groups, _, list| {
+                    groups.iter().for_each(|group| list.push(names[*group as usize].as_bytes()));
                 });
             }
-            let blocks = builder.finish(|row| row as u64 * factor);
-            assert!(blocks.names().iter().eq(["one", "two"]));
-            assert_eq!(blocks.sizes().collect::<Vec<_>>(), [3, 4]);
-            let members = |number| blocks.members(number).iter().map(|record| record / factor).collect();
-            let found: [Vec<u64>; 2] = [members(0), members(1)];
-            assert_eq!(found, [vec![0, 2, 2], vec![1, 0, 1, 3]]);
-            let by_record = blocks.by_record();
-            let found: Vec<_> = by_record.iter().map(|(record, blocks)| (record / factor, blocks)).collect();
-            let expected: [(u64, &[u32]); 4] = [(0, &[0, 1]), (2, &[0, 0]), (1, &[1, 1]), (3, &[1])];
-            assert_eq!(found, expected);
-        }
+            let blocks = builder.finish(records, Names::Texts);
+            let mut names = Vec::new();
+            (0..2).for_each(|number| blocks.names().write(number, &mut names));
+            assert_eq!((blocks.names().len(), names), (2, b"onetwo".to_vec()));
+            assert_eq!(blocks.sizes(), [3, 4]);
+            let mut found = Vec::new();
+            let added = blocks.by_record().try_for_each(|record, blocks| {
+                found.push((record, blocks.to_vec()));
+                Ok::<_, ()>(())
+            });
+            assert!(added.is_ok());
+            found
+        };
+        let expected = [(0, vec![0, 1]), (2, vec![0, 0]), (1, vec![1, 1]), (3, vec![1])];
+        assert_eq!(block(Vec::new()), expected);
+        let large = |(record, blocks): &(u64, Vec<u32>)| (record << 40, blocks.clone());
+        assert_eq!(block(vec![0, 1 << 40, 2 << 40, 3 << 40]), expected.each_ref().map(large));
+        // Rows 1 and 2 are one record.
+        assert_eq!(block(vec![9, 7, 7, 5]), [(9, vec![0, 1]), (7, vec![0, 0, 1, 1]), (5, vec![1])]);
     }
 }

@@ -2,18 +2,132 @@
 
 use md5::Md5;
 use sha1::{Digest, Sha1};
+use zeroize::Zeroize;
 
+use super::md5_lanes::{self, LANES};
 use crate::encoder::hash::remainder;
 
-/// Returns the bits that a text sets in a filter of `bits` bits, in the order of `functions` hash functions.
-pub(super) fn flipped(text: &str, bits: u32, functions: u32) -> impl Iterator<Item = u32> {
-    let first = remainder(&Sha1::digest(text.as_bytes()), bits as usize) as u64;
-    let step = remainder(&Md5::digest(text.as_bytes()), bits as usize) as u64;
-    let bits = u64::from(bits);
-    // Both are below `bits`, so that a subtraction does what a remainder would.
-    let next = move |bit: &u64| {
-        let sum = bit + step;
-        Some(if sum < bits { sum } else { sum - bits })
-    };
-    std::iter::successors(Some(first), next).take(functions as usize).map(|bit| bit as u32)
+/// The longest text that takes one block of a hash function with its padding.
+const SHORT_BYTES: usize = 55;
+
+/// The bits that a text sets: each of several hash functions adds a step to the bit of the function before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Flips {
+    first: u32,
+    step: u32,
+}
+
+impl Flips {
+    /// Hashes a text for a filter of `bits` bits.
+    pub(super) fn of(text: &[u8], bits: u32) -> Self {
+        Self::from_digests(&Sha1::digest(text), &Md5::digest(text), bits)
+    }
+
+    /// Hashes several texts, the short ones among them together. Replaces the content of `all`.
+    pub(super) fn of_all<'a>(texts: impl Iterator<Item = &'a [u8]>, bits: u32, all: &mut Vec<Self>) {
+        let mut together =
+            Together { blocks: [[0; 64]; LANES], lengths: [0; LANES], numbers: [0; LANES], used: 0 };
+        all.clear();
+        for (number, text) in texts.enumerate() {
+            if text.len() > SHORT_BYTES {
+                all.push(Self::of(text, bits));
+                continue;
+            }
+            all.push(Self::default());
+            together.add(number, text);
+            if together.used == LANES {
+                together.hash(bits, all);
+            }
+        }
+        together.hash(bits, all);
+        together.blocks.zeroize();
+    }
+
+    fn from_digests(sha1: &[u8], md5: &[u8], bits: u32) -> Self {
+        Self { first: remainder(sha1, bits as usize) as u32, step: remainder(md5, bits as usize) as u32 }
+    }
+
+    /// Returns the bits in a filter of `bits` bits, in the order of `functions` hash functions.
+    pub(super) fn iter(self, bits: u32, functions: u32) -> impl Iterator<Item = u32> {
+        let (first, step, bits) = (u64::from(self.first), u64::from(self.step), u64::from(bits));
+        // Both are below `bits`, so that a subtraction does what a remainder would.
+        let next = move |bit: &u64| {
+            let sum = bit + step;
+            Some(if sum < bits { sum } else { sum - bits })
+        };
+        std::iter::successors(Some(first), next).take(functions as usize).map(|bit| bit as u32)
+    }
+}
+
+/// Short texts that are hashed together.
+struct Together {
+    /// The texts, each with the byte 0x80 and zeros behind it.
+    blocks: [[u8; 64]; LANES],
+    /// The lengths of the texts in bits.
+    lengths: [u64; LANES],
+    /// The positions of the texts among all.
+    numbers: [usize; LANES],
+    used: usize,
+}
+
+impl Together {
+    fn add(&mut self, number: usize, text: &[u8]) {
+        let block = &mut self.blocks[self.used];
+        block.fill(0);
+        block[..text.len()].copy_from_slice(text);
+        block[text.len()] = 0x80;
+        self.lengths[self.used] = text.len() as u64 * 8;
+        self.numbers[self.used] = number;
+        self.used += 1;
+    }
+
+    /// Hashes the texts, and forgets them.
+    fn hash(&mut self, bits: u32, all: &mut [Flips]) {
+        self.seal(u64::to_le_bytes);
+        let md5 = md5_lanes::digests(&self.blocks);
+        self.seal(u64::to_be_bytes);
+        for ((block, number), md5) in self.blocks.iter().zip(self.numbers).zip(md5).take(self.used) {
+            let sha1 = sha1_of_block(block).map(u32::to_be_bytes);
+            let md5 = md5.map(u32::to_le_bytes);
+            all[number] = Flips::from_digests(sha1.as_flattened(), md5.as_flattened(), bits);
+        }
+        self.used = 0;
+    }
+
+    /// Writes the lengths at the ends of the blocks.
+    fn seal(&mut self, bytes: fn(u64) -> [u8; 8]) {
+        for (block, length) in self.blocks.iter_mut().zip(self.lengths) {
+            block[SHORT_BYTES + 1..].copy_from_slice(&bytes(length));
+        }
+    }
+}
+
+/// Returns the SHA-1 digest of a block that is a whole message with its padding.
+fn sha1_of_block(block: &[u8; 64]) -> [u32; 5] {
+    let mut state = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
+    sha1::block_api::compress(&mut state, std::slice::from_ref(block));
+    state
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::texts::{List, Texts};
+    use super::*;
+
+    #[test]
+    fn texts_are_hashed_together_as_alone() {
+        let mut texts = Texts::default();
+        (0..200_usize).for_each(|length| texts.push(&"äbc".repeat(70).as_bytes()[..length * 7 % 140]));
+        for bits in [1, 1000, 2048, 1 << 24] {
+            let mut all = vec![Flips::default()];
+            Flips::of_all(texts.iter(), bits, &mut all);
+            let alone: Vec<Flips> = texts.iter().map(|text| Flips::of(text, bits)).collect();
+            assert_eq!(all, alone, "{bits} bits");
+        }
+    }
+
+    #[test]
+    fn functions_add_a_step() {
+        assert!(Flips { first: 5, step: 4 }.iter(10, 4).eq([5, 9, 3, 7]));
+    }
 }

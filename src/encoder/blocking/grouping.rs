@@ -1,9 +1,12 @@
 //! Groups of rows that have the same key.
 
-use super::texts::{Numbering, Texts};
+use super::numbering::Numbering;
+use super::texts::{List, Texts};
 
 /// The number of keys that are numbered at once.
 const BATCH: usize = 1 << 10;
+/// A longer key is numbered at once.
+const LONG_BYTES: usize = 64 << 10;
 
 /// Groups rows by key. Groups are numbered in the order in which their keys first occur.
 #[derive(Debug, Default)]
@@ -24,12 +27,21 @@ pub(super) struct Groups {
 }
 
 impl Grouping {
-    /// Adds the next row.
-    pub(super) fn add(&mut self, key: &str) {
-        self.waiting.push(key);
-        if self.waiting.len() == BATCH {
+    /// Adds the next row. `write` appends its key, which has at most `bytes_max` bytes.
+    ///
+    /// # Errors
+    /// Those of `write`.
+    pub(super) fn add<E>(
+        &mut self,
+        bytes_max: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.waiting.push_with(bytes_max, write)?;
+        // The room for long keys is not held for many of them.
+        if self.waiting.len() == BATCH || bytes_max > LONG_BYTES {
             self.number();
         }
+        Ok(())
     }
 
     /// Returns the groups.
@@ -41,7 +53,7 @@ impl Grouping {
     }
 
     fn number(&mut self) {
-        self.keys.number_all(&self.waiting, &mut self.rows);
+        self.keys.number_all(self.waiting.iter(), &mut self.rows);
         self.waiting.clear();
     }
 }
@@ -62,8 +74,8 @@ impl Groups {
         self.keys.texts()
     }
 
-    /// The group of each row.
-    pub(super) fn rows(&self) -> impl Iterator<Item = u32> {
-        self.rows.iter().copied()
+    /// Returns the group of each row.
+    pub(super) fn into_rows(self) -> Vec<u32> {
+        self.rows
     }
 }

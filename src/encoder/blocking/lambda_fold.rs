@@ -1,16 +1,16 @@
 //! Lambda-fold: each of several tables samples a few bit positions. Records whose filters have the same bits at these
 //! positions form a block.
 
-use std::fmt::Write;
-
 use num_bigint::BigUint;
 use zeroize::Zeroizing;
 
 use super::blocks::{Blocks, Builder};
 use super::error::Error;
-use super::flip::flipped;
+use super::flip::Flips;
 use super::grouping::Grouping;
+use super::names::Names;
 use super::signature::record_number;
+use super::texts::{List, Texts};
 use crate::encoder::cache::{Cache, packed};
 use crate::encoder::hash;
 use crate::encoder::python::base64;
@@ -33,7 +33,9 @@ pub struct LambdaFold {
 /// Blocks under construction.
 pub struct Building<'a> {
     settings: &'a LambdaFold,
+    /// The record numbers; empty if the number of the row is used.
     records: Vec<u64>,
+    rows: usize,
     /// The filters of the records, concatenated. The first byte of a filter is the most significant one of its first word.
     filters: Vec<u64>,
     /// The size of an encoding in bytes; `None` if the records are rows of a table.
@@ -51,6 +53,7 @@ impl LambdaFold {
         Building {
             settings: self,
             records: Vec::new(),
+            rows: 0,
             filters: Vec::new(),
             encoding_bytes: None,
             cache: Cache::new(words),
@@ -67,16 +70,14 @@ impl Building<'_> {
     /// # Errors
     /// [`Error::Row`], without the value.
     pub fn add(&mut self, row: &[&str]) -> Result<(), Error> {
-        let record = match self.settings.record_column {
-            None => self.records.len() as u64,
-            Some(column) => record_number(row, column)?,
-        };
+        let record = self.settings.record_column.map(|column| record_number(row, column)).transpose()?;
         self.text.clear();
         for column in &self.settings.columns {
             let missing = || Error::Row(format!("there is no column {}", column + 1));
             self.text.push_str(row.get(*column).ok_or_else(missing)?);
         }
-        self.records.push(record);
+        self.records.extend(record);
+        self.rows += 1;
         self.add_filter();
         Ok(())
     }
@@ -90,7 +91,7 @@ impl Building<'_> {
         if *self.encoding_bytes.get_or_insert(encoding.len()) != encoding.len() {
             return Err(Error::Row("its size differs from that of the encodings before it".to_owned()));
         }
-        self.records.push(self.records.len() as u64);
+        self.rows += 1;
         let word = |bytes: &[u8]| {
             let mut word = [0; 8];
             word[..bytes.len()].copy_from_slice(bytes);
@@ -115,7 +116,8 @@ impl Building<'_> {
                 Ok(bits) => bits,
                 Err(vacancy) => {
                     mask.fill(0);
-                    flipped(bigram, settings.bits, settings.functions)
+                    Flips::of(bigram.as_bytes(), settings.bits)
+                        .iter(settings.bits, settings.functions)
                         .for_each(|bit| hash::set(mask, bit as usize));
                     cache.keep(vacancy, mask);
                     &*mask
@@ -130,7 +132,7 @@ impl Building<'_> {
     /// # Errors
     /// [`Error`]
     pub fn finish(self) -> Result<Blocks, Error> {
-        if self.records.is_empty() {
+        if self.rows == 0 {
             return Err(Error::Nothing);
         }
         let settings = self.settings;
@@ -140,24 +142,31 @@ impl Building<'_> {
         }
         let words = (bits as usize).div_ceil(64);
         let mut random = Random::seeded(&settings.seed);
-        let (mut key, mut builder) = (String::new(), Builder::default());
+        let (mut name, mut builder) = (Vec::new(), Builder::new(Texts::default(), 0));
         for table in 0..settings.tables {
             let places: Vec<usize> =
                 random.sample(bits, settings.drawn).into_iter().map(|place| place as usize).collect();
             let mut grouping = Grouping::default();
-            for number in 0..self.records.len() {
+            for number in 0..self.rows {
                 let filter = &self.filters[number * words..][..words];
                 let bit = |at: &usize| filter[at / 64] >> (63 - at % 64) & 1;
-                key.clear();
-                key.extend(places.iter().map(|at| char::from(b'0' + bit(at) as u8)));
-                grouping.add(&key);
+                let bits = places.iter().map(|at| b'0' + bit(at) as u8);
+                grouping.add(places.len(), |key| {
+                    key.extend(bits);
+                    Ok::<_, Error>(())
+                })?;
             }
-            builder.add(grouping.finish(), |grouping, group, name| {
-                // Writing to a string does not fail.
-                let _ = write!(name, "{table}{}", grouping.keys().get(group as usize));
-                true
+            let groups = grouping.finish();
+            let all: Vec<u32> = (0..groups.len() as u32).collect();
+            builder.add(groups, &all, |groups, batch, _, names| {
+                for group in batch {
+                    name.clear();
+                    name.extend_from_slice(table.to_string().as_bytes());
+                    name.extend_from_slice(groups.keys().get(*group as usize));
+                    names.push(&name);
+                }
             });
         }
-        Ok(builder.finish(|row| self.records[row]))
+        Ok(builder.finish(self.records, Names::Texts))
     }
 }

@@ -4,7 +4,7 @@
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 const VOWELS: &str = "AEIOUY";
 /// Padding around a word, so that rules can look beyond its ends.
@@ -13,8 +13,18 @@ const AFTER: &str = "------";
 /// The position of the first character.
 const START: isize = 2;
 
+/// The most bytes that decomposition or capitals make of a byte.
+const EXPANSION: usize = 3;
+/// The most letters that a rule adds to a code for a letter.
+const LETTERS_MAX: usize = 2;
+
+/// Returns a number of bytes that the codes of a text do not exceed.
+pub(super) const fn bytes_max(text: &str) -> usize {
+    text.len().saturating_mul(2 * LETTERS_MAX * EXPANSION * EXPANSION).saturating_add(2)
+}
+
 /// Appends the primary code of a text, then the secondary code if it differs.
-pub(super) fn write_codes(text: &str, out: &mut String) {
+pub(super) fn write_codes(text: &str, out: &mut Vec<u8>) {
     let mut word = Word::new(text);
     word.skip_silent();
     while word.at <= word.end {
@@ -29,9 +39,9 @@ pub(super) fn write_codes(text: &str, out: &mut String) {
         word.last = step;
     }
     let [first, second] = &word.codes;
-    out.push_str(first);
+    out.extend_from_slice(first.as_bytes());
     if first != second {
-        out.push_str(second);
+        out.extend_from_slice(second.as_bytes());
     }
 }
 
@@ -67,19 +77,17 @@ struct Word {
 impl Word {
     fn new(text: &str) -> Self {
         let plain = text.chars().map(|letter| if matches!(letter, 'Ç' | 'ç') { 's' } else { letter });
-        let plain: String = plain.nfd().filter(|letter| !is_nonspacing(*letter)).collect();
-        let upper = plain.to_uppercase();
-        let letters: Vec<char> = BEFORE.chars().chain(upper.chars()).chain(AFTER.chars()).collect();
+        let plain = plain.nfd().filter(|letter| !is_nonspacing(*letter));
+        // Room for all, since growing would leave copies behind.
+        let mut upper = Zeroizing::new(String::with_capacity(text.len() * EXPANSION * EXPANSION));
+        upper.extend(plain.flat_map(char::to_uppercase));
+        let mut letters = Vec::with_capacity(BEFORE.len() + upper.len() + AFTER.len());
+        letters.extend(BEFORE.chars().chain(upper.chars()).chain(AFTER.chars()));
+        let code = || String::with_capacity(LETTERS_MAX * letters.len());
+        let codes = [code(), code()];
         let end = START - 1 + (letters.len() - BEFORE.len() - AFTER.len()) as isize;
         let is_slavo_germanic = ["W", "K", "CZ", "WITZ"].iter().any(|sign| upper.contains(sign));
-        Self {
-            letters,
-            at: START,
-            end,
-            is_slavo_germanic,
-            codes: [String::new(), String::new()],
-            last: both("", 1),
-        }
+        Self { letters, at: START, end, is_slavo_germanic, codes, last: both("", 1) }
     }
 
     fn skip_silent(&mut self) {
@@ -87,7 +95,7 @@ impl Word {
             self.at += 1;
         }
         if self.starts(&["X"]) {
-            self.codes = ["S".to_owned(), "S".to_owned()];
+            self.codes.iter_mut().for_each(|code| code.push('S'));
             self.at += 1;
         }
     }
@@ -455,9 +463,9 @@ mod tests {
             ("Jose Núñez", "HSNNS"),
             ("a1b", "AAP"),
         ] {
-            let mut found = String::new();
+            let mut found = Vec::new();
             write_codes(text, &mut found);
-            assert_eq!(found, expected, "{text}");
+            assert_eq!(found, expected.as_bytes(), "{text}");
         }
     }
 }

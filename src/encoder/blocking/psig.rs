@@ -1,13 +1,13 @@
 //! P-Sig: records that share a signature form a block. The filter drops blocks that are too small or too large.
 
-use zeroize::Zeroizing;
-
 use super::blocks::{Blocks, Builder};
 use super::error::Error;
-use super::flip::flipped;
-use super::grouping::Grouping;
+use super::flip::Flips;
+use super::grouping::{Grouping, Groups};
+use super::names::{Names, Tuples};
 use super::signature::{Part, record_number};
 use super::statistics::Statistics;
+use super::texts::{List, TEXT_MAX};
 use crate::encoder::python::sets::Set;
 
 /// The settings of P-Sig.
@@ -43,7 +43,6 @@ pub struct Building<'a> {
     /// The record numbers; empty if the number of the row is used.
     records: Vec<u64>,
     rows: usize,
-    signature: Zeroizing<String>,
 }
 
 /// A strategy under construction.
@@ -70,7 +69,7 @@ impl PSig {
     pub fn begin(&self) -> Building<'_> {
         let strategy = |number| Strategy { prefix: format!("{number}_"), grouping: Grouping::default() };
         let strategies = (0..self.strategies.len()).map(strategy).collect();
-        Building { settings: self, strategies, records: Vec::new(), rows: 0, signature: Zeroizing::default() }
+        Building { settings: self, strategies, records: Vec::new(), rows: 0 }
     }
 }
 
@@ -84,11 +83,12 @@ impl Building<'_> {
             self.records.push(record_number(row, column)?);
         }
         let strategies = self.settings.strategies.iter().zip(&mut self.strategies);
-        for (parts, strategy) in strategies {
-            self.signature.clear();
-            self.signature.push_str(&strategy.prefix);
-            sign(parts, row, &mut self.signature)?;
-            strategy.grouping.add(&self.signature);
+        for (parts, Strategy { prefix, grouping }) in strategies {
+            let bytes_max = prefix.len() + bytes_max(parts, row)?;
+            grouping.add(bytes_max, |signature| {
+                signature.extend_from_slice(prefix.as_bytes());
+                sign(parts, row, signature)
+            })?;
         }
         self.rows += 1;
         Ok(())
@@ -100,28 +100,37 @@ impl Building<'_> {
     /// [`Error::Nothing`].
     pub fn finish(self) -> Result<(Blocks, Vec<StrategyStatistics>), Error> {
         let Self { settings, strategies, records, rows, .. } = self;
-        let (mut set, mut figures, mut builder) = (Set::new(), Vec::new(), Builder::default());
-        for Strategy { grouping, .. } in strategies {
-            let mut sizes = Vec::new();
-            builder.add(grouping.finish(), |grouping, group, name| {
-                let is_kept = settings.filter.keeps(grouping.size(group), rows);
-                if is_kept {
-                    sizes.push(grouping.size(group));
-                    set.clear();
-                    flipped(grouping.keys().get(group as usize), settings.bits, settings.functions)
-                        .for_each(|bit| set.add(bit));
-                    set.write_tuple(name);
-                }
-                is_kept
-            });
-            let blocks = Statistics::of_sizes(sizes);
+        let (mut set, mut flips, mut name) = (Set::new(), Vec::new(), Vec::new());
+        let kept = |strategy: Strategy| {
+            let groups = strategy.grouping.finish();
+            let is_kept = |group: &u32| settings.filter.keeps(groups.size(*group), rows);
+            let kept: Vec<u32> = (0..groups.len() as u32).filter(is_kept).collect();
+            (groups, kept)
+        };
+        let strategies: Vec<(Groups, Vec<u32>)> = strategies.into_iter().map(kept).collect();
+        let room = strategies.iter().map(|(_, kept)| kept.len()).sum();
+        let numbers_max = settings.functions.min(settings.bits) as usize;
+        let tuples = Tuples::new(settings.bits, numbers_max, room);
+        let (mut figures, mut builder) = (Vec::new(), Builder::new(tuples, room));
+        for (groups, kept) in strategies {
+            let blocks = Statistics::of_sizes(kept.iter().map(|group| groups.size(*group)).collect());
             figures.push(StrategyStatistics {
                 blocks,
                 num_filtered_elements: rows - blocks.sum_of_blocks,
                 coverage: blocks.sum_of_blocks as f64 / rows.max(1) as f64,
             });
+            builder.add(groups, &kept, |groups, batch, tuples, names| {
+                let signatures = batch.iter().map(|group| groups.keys().get(*group as usize));
+                Flips::of_all(signatures, settings.bits, &mut flips);
+                for flips in &flips {
+                    set.clear();
+                    flips.iter(settings.bits, settings.functions).for_each(|bit| set.add(bit));
+                    tuples.pack(set.list(), &mut name);
+                    names.push(&name);
+                }
+            });
         }
-        let blocks = builder.finish(|row| records.get(row).copied().unwrap_or(row as u64));
+        let blocks = builder.finish(records, Names::Tuples);
         if blocks.is_empty() {
             return Err(Error::Nothing);
         }
@@ -129,17 +138,30 @@ impl Building<'_> {
     }
 }
 
+/// Returns a number of bytes that the signature of a row does not exceed.
+fn bytes_max(parts: &[Part], row: &[&str]) -> Result<usize, Error> {
+    let mut most = 0_usize;
+    for part in parts {
+        most = most.saturating_add(part.bytes_max(value(part, row)?)).saturating_add(1);
+    }
+    if most > TEXT_MAX / 2 { Err(Error::Row("the signature is too long".to_owned())) } else { Ok(most) }
+}
+
+/// Returns the value that a part is made of.
+fn value<'a>(part: &Part, row: &[&'a str]) -> Result<&'a str, Error> {
+    let column = part.column();
+    row.get(column).copied().ok_or_else(|| Error::Row(format!("there is no column {}", column + 1)))
+}
+
 /// Appends the signature of a row to the number of its strategy.
-fn sign(parts: &[Part], row: &[&str], signature: &mut String) -> Result<(), Error> {
+fn sign(parts: &[Part], row: &[&str], signature: &mut Vec<u8>) -> Result<(), Error> {
     let start = signature.len();
     for part in parts {
-        let column = part.column();
-        let value =
-            row.get(column).ok_or_else(|| Error::Row(format!("there is no column {}", column + 1)))?;
-        let refuse = || Error::Row(format!("column {}: the value is too short for a position", column + 1));
+        let too_short =
+            || Error::Row(format!("column {}: the value is too short for a position", part.column() + 1));
         let before = signature.len();
-        if part.write(value, signature).ok_or_else(refuse)? {
-            signature.push('_');
+        if part.write(value(part, row)?, signature).ok_or_else(too_short)? {
+            signature.push(b'_');
         } else {
             signature.truncate(before);
         }

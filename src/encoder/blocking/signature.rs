@@ -74,23 +74,35 @@ impl Part {
         }
     }
 
+    /// Returns a number of bytes that the part for `value` does not exceed.
+    pub(super) const fn bytes_max(&self, value: &str) -> usize {
+        match self {
+            Self::Value { .. } => value.len(),
+            Self::Characters { positions, .. } => positions.len().saturating_mul(value.len()),
+            Self::Metaphone { .. } => metaphone::bytes_max(value),
+        }
+    }
+
     /// Appends the part for `value`. Returns false if there is no part for it, and `None` if the value has no character
     /// at one of the positions.
-    pub(super) fn write(&self, value: &str, signature: &mut String) -> Option<bool> {
+    pub(super) fn write(&self, value: &str, signature: &mut Vec<u8>) -> Option<bool> {
         match self {
-            Self::Value { .. } => signature.push_str(value),
+            Self::Value { .. } => signature.extend_from_slice(value.as_bytes()),
             Self::Metaphone { .. } => metaphone::write_codes(value, signature),
             Self::Characters { .. } if value.is_empty() => return Some(false),
             Self::Characters { positions, .. } if value.is_ascii() => {
                 for position in positions {
-                    signature.push_str(value.get(position.of(value.len())?).unwrap_or_default());
+                    let bytes = value.as_bytes().get(position.of(value.len())?);
+                    signature.extend_from_slice(bytes.unwrap_or_default());
                 }
             }
             Self::Characters { positions, .. } => {
                 let length = value.chars().count();
                 for position in positions {
                     let Range { start, end } = position.of(length)?;
-                    signature.extend(value.chars().skip(start).take(end.saturating_sub(start)));
+                    for character in value.chars().skip(start).take(end.saturating_sub(start)) {
+                        signature.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                    }
                 }
             }
         }

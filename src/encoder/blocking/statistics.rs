@@ -24,7 +24,7 @@ pub struct Statistics {
 impl Statistics {
     /// Computes the statistics of blocks.
     pub fn of(blocks: &Blocks) -> Self {
-        Self::of_sizes(blocks.sizes().collect())
+        Self::of_sizes(blocks.sizes().to_vec())
     }
 
     /// Computes the statistics of blocks of these sizes.

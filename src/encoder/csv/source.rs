@@ -6,7 +6,7 @@ use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8};
 use memchr::memchr;
 
 /// The number of bytes read at a time.
-const PIECE_BYTES: usize = 256 << 10;
+const PIECE_BYTES: usize = 64 << 10;
 
 /// A charset, parsed from its web (WHATWG) label. A byte order mark in the file overrides it.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,139 @@
+//! Names of blocks.
+
+use super::texts::{List, Texts};
+use crate::encoder::python::sets::{Digits, write_tuple};
+
+/// The names of blocks.
+#[derive(Debug)]
+pub enum Names {
+    /// Texts.
+    Texts(Texts),
+    /// The bits that signatures set.
+    Tuples(Tuples),
+}
+
+/// Tuples of numbers, as long as they are printed in Python. A third of the size of their texts.
+#[derive(Debug)]
+pub struct Tuples {
+    digits: Digits,
+    /// A number takes two bytes instead of four.
+    is_short: bool,
+    /// The size of a tuple in bytes. A tuple with fewer numbers ends with bytes that are no number.
+    tuple_bytes: usize,
+    bytes: Vec<u8>,
+}
+
+/// The most bytes that are reserved at once.
+const ROOM_BYTES_MAX: usize = 256 << 20;
+/// The bytes after the last number of a tuple.
+const END: u8 = 0xff;
+
+impl Names {
+    /// Appends the name of block `number`.
+    pub fn write(&self, number: usize, out: &mut Vec<u8>) {
+        match self {
+            Self::Texts(texts) => out.extend_from_slice(texts.get(number)),
+            Self::Tuples(tuples) => tuples.write(number, out),
+        }
+    }
+
+    /// The number of names.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Texts(texts) => texts.len(),
+            Self::Tuples(tuples) => tuples.len(),
+        }
+    }
+
+    /// Returns whether there are no names.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Tuples {
+    /// Creates an empty list for tuples of at most `length` numbers below `end`, with room for `room` tuples.
+    pub(super) fn new(end: u32, length: usize, room: usize) -> Self {
+        // The largest number of this size stands for none.
+        let is_short = end <= u32::from(u16::MAX);
+        // A tuple without numbers takes room, too.
+        let tuple_bytes = if is_short { 2 } else { 4 } * length.max(1);
+        Self {
+            digits: Digits::new(end),
+            is_short,
+            tuple_bytes,
+            bytes: Vec::with_capacity(room.saturating_mul(tuple_bytes).min(ROOM_BYTES_MAX)),
+        }
+    }
+
+    /// Writes a tuple as it is stored.
+    pub(super) fn pack(&self, numbers: &[u32], out: &mut Vec<u8>) {
+        out.clear();
+        if self.is_short {
+            numbers.iter().for_each(|number| out.extend_from_slice(&(*number as u16).to_le_bytes()));
+        } else {
+            numbers.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+        }
+        out.resize(self.tuple_bytes, END);
+    }
+
+    /// Appends a tuple as Python prints it.
+    fn write(&self, number: usize, out: &mut Vec<u8>) {
+        let bytes = self.get(number);
+        if self.is_short {
+            self.write_numbers(bytes, |bytes| u32::from(u16::from_le_bytes(bytes)), out);
+        } else {
+            self.write_numbers(bytes, u32::from_le_bytes, out);
+        }
+    }
+
+    fn write_numbers<const BYTES: usize>(
+        &self,
+        tuple: &[u8],
+        number: fn([u8; BYTES]) -> u32,
+        out: &mut Vec<u8>,
+    ) {
+        let (numbers, _) = tuple.as_chunks::<BYTES>();
+        let count = numbers.iter().rposition(|bytes| *bytes != [END; BYTES]).map_or(0, |last| last + 1);
+        write_tuple(numbers[..count].iter().map(|bytes| number(*bytes)), &self.digits, out);
+    }
+}
+
+impl List for Tuples {
+    fn len(&self) -> usize {
+        self.bytes.len() / self.tuple_bytes
+    }
+
+    fn get(&self, number: usize) -> &[u8] {
+        &self.bytes[number * self.tuple_bytes..][..self.tuple_bytes]
+    }
+
+    fn push(&mut self, text: &[u8]) {
+        self.bytes.extend_from_slice(text);
+    }
+
+    fn touch(&self, number: usize) -> u8 {
+        self.bytes.get(number.wrapping_mul(self.tuple_bytes)).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tuples_are_printed_as_in_python() {
+        for end in [2048, 1 << 24] {
+            let mut tuples = Tuples::new(end, 3, 0);
+            let mut packed = Vec::new();
+            for numbers in [&[5, 2047, 0][..], &[9], &[], &[256, 1]] {
+                tuples.pack(numbers, &mut packed);
+                tuples.push(&packed);
+            }
+            let names = Names::Tuples(tuples);
+            let mut text = Vec::new();
+            (0..names.len()).for_each(|number| names.write(number, &mut text));
+            assert_eq!(String::from_utf8(text).unwrap(), "(5, 2047, 0)(9,)()(256, 1)");
+        }
+    }
+}

@@ -232,12 +232,11 @@ async fn open(settings: &Settings) -> Result<Server, Error> {
     let sharing = Sharing::enter(settings, &data_dir, &entropy).await?;
     let agreed = agree(settings, &data_dir, (&listeners, &entropy), &sharing, admin).await;
     let (joining, admin) = sharing.or_leave(agreed).await?;
-    let secure = listeners.tls.is_some();
-    let opened = stores::open(settings, &data_dir, &entropy, &sharing, (&addresses, secure)).await;
+    let here = (&addresses, listeners.tls.is_some());
+    let opened = stores::open(settings, &data_dir, &entropy, &sharing, here).await;
     let Stores { metadata, broker, blobs } = sharing.or_leave(opened).await?;
     let Blobs { objects, owner, partial, uploads, external, own } = blobs;
-    let queue = Arc::clone(&broker);
-    let (clock, rules) = (Clock::system(), settings::rules(settings));
+    let (queue, clock, rules) = (Arc::clone(&broker), Clock::system(), settings::rules(settings));
     let coordinator = Coordinator::new(metadata, Arc::clone(&queue), clock.clone(), entropy.clone(), rules);
     sharing.or_leave(coordinator.reconcile().await.map_err(Error::Reconcile)).await?;
     // From here on, the start cannot fail, so that the token is surely printed.
@@ -257,8 +256,9 @@ async fn open(settings: &Settings) -> Result<Server, Error> {
     let admin_state = joining.admin_state(&admin.access, &dependencies, operator, serving_stop.clone());
     ops_listener.open(admin_state);
 
-    let place = settings.objects.clone();
-    tokio::spawn(remove_strays(coordinator.clone(), objects.clone(), uploads.clone(), place));
+    let strays =
+        remove_strays(coordinator.clone(), objects.clone(), uploads.clone(), settings.objects.clone());
+    tokio::spawn(strays);
 
     let pump_stop = CancellationToken::new();
     let serving = TaskTracker::new();

@@ -55,7 +55,7 @@ impl Tuples {
     /// Creates an empty list for tuples of at most `length` numbers below `end`, with room for `room` tuples.
     pub(super) fn new(end: u32, length: usize, room: usize) -> Self {
         // The largest number of this size stands for none.
-        let is_short = end <= u32::from(u16::MAX);
+        let is_short = u16::try_from(end).is_ok();
         // A tuple without numbers takes room, too.
         let tuple_bytes = if is_short { 2 } else { 4 } * length.max(1);
         Self {

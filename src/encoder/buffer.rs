@@ -37,6 +37,7 @@ pub(super) fn clear_text(text: &mut String) {
 const STACK_BYTES: usize = 128 << 10;
 
 /// Overwrites the unused stack of this thread, in which earlier calls left values, also those that were in registers.
+#[expect(clippy::large_stack_arrays, reason = "the array is the stack that is overwritten")]
 #[inline(never)]
 pub fn wipe_stack() {
     let mut stack = [0_u8; STACK_BYTES];

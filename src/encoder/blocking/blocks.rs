@@ -255,7 +255,10 @@ mod tests {
     fn grouping(keys: [&str; 4]) -> Grouping {
         let mut grouping = Grouping::default();
         for key in keys {
-            let write = |out: &mut Vec<u8>| Ok::<_, ()>(out.extend_from_slice(key.as_bytes()));
+            let write = |out: &mut Vec<u8>| {
+                out.extend_from_slice(key.as_bytes());
+                Ok::<_, ()>(())
+            };
             grouping.add(key.len(), write).unwrap();
         }
         grouping

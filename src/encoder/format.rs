@@ -130,8 +130,9 @@ impl Text {
             Case::Mixed => true,
             Case::Upper if value.is_ascii() => !value.bytes().any(|byte| byte.is_ascii_lowercase()),
             Case::Lower if value.is_ascii() => !value.bytes().any(|byte| byte.is_ascii_uppercase()),
-            Case::Upper => value.to_uppercase() == value,
-            Case::Lower => value.to_lowercase() == value,
+            // Without a copy of the value.
+            Case::Upper => value.chars().flat_map(char::to_uppercase).eq(value.chars()),
+            Case::Lower => value.chars().flat_map(char::to_lowercase).eq(value.chars()),
         };
         let case = if self.case == Case::Upper { "upper" } else { "lower" };
         if is_cased { Ok(()) } else { Err(format!("the value must be in {case} case")) }
@@ -151,5 +152,5 @@ fn integer(value: &str, minimum: Option<&BigInt>, maximum: Option<&BigInt>) -> R
     if let Some(maximum) = maximum.filter(|maximum| number > **maximum) {
         return Err(format!("the value must be at most {maximum}"));
     }
-    Ok(number.to_string())
+    Ok(number.to_str_radix(10))
 }

@@ -123,6 +123,11 @@ impl Charset {
         !matches!(self, Self::Ascii) || text.is_ascii()
     }
 
+    /// Returns a number of bytes that those of a token do not exceed: four for each character and a byte order mark.
+    pub(super) const fn bytes_max(token: &str) -> usize {
+        4 * (token.len() + 1)
+    }
+
     /// Appends the bytes of a token. Those of UTF-16 and UTF-32 begin with a byte order mark, as in Python.
     pub(super) fn write(self, token: &str, bytes: &mut Vec<u8>) {
         match self {

@@ -5,6 +5,7 @@
 //! the size of the file. Secrets and values derived from them are overwritten when they are dropped.
 
 pub mod blocking;
+mod buffer;
 mod cache;
 pub mod csv;
 mod format;
@@ -22,3 +23,5 @@ pub mod statistics;
 pub mod stream;
 mod token_bits;
 mod tokens;
+
+pub use self::buffer::wipe_stack;

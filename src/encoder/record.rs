@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
+use super::buffer;
 use super::cache::{Cache, packed};
 use super::csv::{Batch, Row};
 use super::folding::Folding;
@@ -152,7 +153,10 @@ impl RecordEncoder {
                 let salts = self.salts.as_ref();
                 let keys = salts.map(|salts| salts.keys(self.salt_numbers[number], at));
                 let inserted = column.insert(value, keys, filter);
-                *refusal = inserted.err().map(|rule| Refusal { column: Some(at), rule });
+                // Assigning `None` as well would copy what lay on the stack, such as a value.
+                if let Err(rule) = inserted {
+                    *refusal = Some(Refusal { column: Some(at), rule });
+                }
             }
         }
     }
@@ -256,8 +260,10 @@ impl Column {
         let most = each + u32::from(once_more > 0);
         let salted = keys.map(|keys| Hasher::new(hashing.function, keys, most));
         for at in 0..self.tokens.len() {
+            let token = self.tokens.get(at);
             self.bytes.clear();
-            hashing.charset.write(self.tokens.get(at), &mut self.bytes);
+            buffer::reserve(&mut self.bytes, Charset::bytes_max(token));
+            hashing.charset.write(token, &mut self.bytes);
             let count = each + u32::from(at < once_more);
             match &salted {
                 Some(hasher) => hasher.insert(&self.bytes, count, filter, self.token_bits.bits())?,

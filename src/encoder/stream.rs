@@ -4,6 +4,7 @@ use std::io::Read;
 
 use rayon::prelude::*;
 
+use super::buffer::wipe_stack;
 use super::csv::{self, Batch, Reader};
 use super::record::{RecordEncoder, Refusal};
 use super::schema::Schema;
@@ -101,10 +102,24 @@ pub fn encode<R: Read + Send>(
     secret: &[u8],
     sink: &mut impl Sink,
 ) -> Result<u64, Error> {
+    let encoded = encode_rows(reader, header, schema, secret, sink);
+    rayon::broadcast(|_| wipe_stack());
+    encoded
+}
+
+fn encode_rows<R: Read + Send>(
+    reader: &mut Reader<R>,
+    header: Header,
+    schema: &Schema,
+    secret: &[u8],
+    sink: &mut impl Sink,
+) -> Result<u64, Error> {
     check_header(reader, header, schema)?;
     let first = RecordEncoder::new(schema, secret);
     let more = (1..rayon::current_num_threads()).map(|_| RecordEncoder::new(schema, secret));
     let mut hands: Vec<Hand> = std::iter::once(first).chain(more).map(Hand::new).collect();
+    // Objects that are made later would copy keys from the unused stack with their padding.
+    wipe_stack();
     let (mut batch, mut next) = (Batch::default(), Batch::default());
     let mut rows = 0;
     let batch_rows = (hands.len() * BATCH_ROWS).min(BATCH_ROWS_MAX);

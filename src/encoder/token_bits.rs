@@ -2,6 +2,7 @@
 
 use zeroize::Zeroizing;
 
+use super::buffer;
 use super::cache::{Cache, packed};
 use super::hash::Hasher;
 
@@ -46,6 +47,7 @@ impl TokenBits {
     /// The token cannot be hashed.
     pub(super) fn insert(&mut self, token: &[u8], count: u32, filter: &mut [u64]) -> Result<(), String> {
         self.key.clear();
+        buffer::reserve(&mut self.key, size_of_val(&count) + token.len());
         self.key.extend_from_slice(&count.to_le_bytes());
         self.key.extend_from_slice(token);
         let Some(key) = packed(&self.key) else {

@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use num_bigint::BigInt;
+use zeroize::{Zeroize, Zeroizing};
 
+use super::buffer;
 use super::python::numbers;
 
 /// The kind of comparison, which determines the tokens of a value.
@@ -27,6 +29,9 @@ pub(super) struct Numeric {
     resolution: u32,
     precision: u32,
 }
+
+/// The room for the number of a positional token, with a space.
+const NUMBER_BYTES: usize = 21;
 
 /// The tokens of a value, concatenated, in a buffer that is reused.
 #[derive(Debug, Default)]
@@ -57,7 +62,7 @@ impl Tokens {
     /// # Errors
     /// The rule that the value breaks.
     pub(super) fn cut(&mut self, value: &str, comparison: &Comparison) -> Result<(), String> {
-        self.text.clear();
+        buffer::clear_text(&mut self.text);
         self.ends.clear();
         if value.is_empty() {
             return Ok(());
@@ -65,12 +70,17 @@ impl Tokens {
         match comparison {
             Comparison::Ngram { n, positional } => self.ngrams(value, *n, *positional),
             Comparison::Exact => {
-                self.text.push_str(value);
-                self.ends.push(self.text.len());
+                self.push(value);
             }
             Comparison::Numeric(numeric) => numeric.neighbourhood(value, self)?,
         }
         Ok(())
+    }
+
+    fn push(&mut self, token: &str) {
+        buffer::reserve_text(&mut self.text, token.len());
+        self.text.push_str(token);
+        self.ends.push(self.text.len());
     }
 
     pub(super) fn len(&self) -> usize {
@@ -83,7 +93,8 @@ impl Tokens {
     }
 
     fn ngrams(&mut self, value: &str, n: usize, positional: bool) {
-        self.padded.clear();
+        buffer::clear_text(&mut self.padded);
+        buffer::reserve_text(&mut self.padded, value.len() + 2 * (n - 1));
         let blanks = || std::iter::repeat_n(' ', n - 1);
         self.padded.extend(blanks());
         self.padded.push_str(value);
@@ -92,13 +103,23 @@ impl Tokens {
         self.starts.extend(self.padded.char_indices().map(|(at, _)| at));
         self.starts.push(self.padded.len());
         for at in 0..self.starts.len().saturating_sub(n) {
+            let token = &self.padded[self.starts[at]..self.starts[at + n]];
+            buffer::reserve_text(&mut self.text, NUMBER_BYTES + token.len());
             if positional {
                 // Writing to a string does not fail.
                 let _ = write!(self.text, "{} ", at + 1);
             }
-            self.text.push_str(&self.padded[self.starts[at]..self.starts[at + n]]);
+            self.text.push_str(token);
             self.ends.push(self.text.len());
         }
+    }
+}
+
+/// The values and their tokens are personal data.
+impl Drop for Tokens {
+    fn drop(&mut self) {
+        self.text.zeroize();
+        self.padded.zeroize();
     }
 }
 
@@ -132,9 +153,7 @@ impl Numeric {
         };
         for step in -i64::from(self.resolution)..=i64::from(self.resolution) {
             let token: BigInt = &middle + &self.interval * step;
-            let token = token.to_string();
-            tokens.text.push_str(&token);
-            tokens.ends.push(tokens.text.len());
+            tokens.push(&Zeroizing::new(token.to_str_radix(10)));
         }
         Ok(())
     }

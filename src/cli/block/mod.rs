@@ -15,6 +15,7 @@ use super::progress::Progress;
 use super::table::TableArguments;
 use super::{context, secret};
 use crate::encoder::blocking::Statistics;
+use crate::encoder::wipe_stack;
 
 /// A configuration, for `--help`.
 const EXAMPLE: &str = r#"Example, for a CSV with the columns name and born. Records whose names begin with the same three
@@ -80,17 +81,22 @@ impl Arguments {
             has_header: !self.no_header,
         };
         let mut blocked = input::block(&source, progress)?;
+        wipe_stack();
         let statistics = Statistics::of(&blocked.blocks);
-        match &secret {
-            Some(secret) => output::protect(&mut blocked.blocks, secret),
-            None => complain(
+        let is_keyed = secret.is_some();
+        if let Some(secret) = secret {
+            output::protect(&mut blocked.blocks, &secret);
+            drop(secret);
+            wipe_stack();
+        } else {
+            complain(
                 "warning: block names are hashes of personal data without a key: anyone who can guess a value can check \
                  the guess; --keyed protects them, if every party uses it",
-            ),
+            );
         }
         let by_record = blocked.blocks.by_record();
         report(&blocked, statistics, by_record.len());
-        output::write(&blocked, &by_record, statistics, secret.is_some(), destination)
+        output::write(&blocked, &by_record, statistics, is_keyed, destination)
     }
 }
 

@@ -144,6 +144,8 @@ impl Arguments {
         run.progress.show(&run.task, 0.0);
         let header = self.header.into();
         let encoded = pool.install(|| stream::encode(&mut reader, header, &schema, &secret, &mut run));
+        // They are overwritten before anything waits for an output.
+        drop((reader, secret));
         run.finish(encoded.map_err(|error| self.explain(&error)), self.blocks.as_deref())
     }
 

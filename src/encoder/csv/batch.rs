@@ -1,6 +1,6 @@
 //! A batch of rows.
 
-use zeroize::Zeroize;
+use crate::encoder::buffer;
 
 /// The number of bytes of text after which a batch is full.
 const TEXT_BYTES: usize = 4 << 20;
@@ -48,7 +48,7 @@ impl Batch {
 
     /// Removes all rows.
     pub fn clear(&mut self) {
-        self.text.clear();
+        buffer::clear_text(&mut self.text);
         self.fields.clear();
         self.open = 0;
         self.rows.clear();
@@ -59,6 +59,7 @@ impl Batch {
     }
 
     pub(super) fn push_text(&mut self, text: &str) {
+        buffer::reserve_text(&mut self.text, text.len());
         self.text.push_str(text);
     }
 
@@ -89,7 +90,7 @@ impl Batch {
 
     /// Adds the text of rows whose fields were added before.
     pub(super) fn push_rows(&mut self, text: &str) {
-        self.text.push_str(text);
+        self.push_text(text);
         self.open = self.text.len();
     }
 }
@@ -125,6 +126,6 @@ impl<'a> Row<'a> {
 /// The text is personal data.
 impl Drop for Batch {
     fn drop(&mut self) {
-        self.text.zeroize();
+        buffer::clear_text(&mut self.text);
     }
 }

@@ -73,19 +73,17 @@ impl Salts {
         if let Some(missing) = self.salt.missing.as_ref().filter(|missing| missing.sentinel == value) {
             return Ok(Zeroizing::new(missing.replacement.clone()));
         }
-        let text = match &self.hashing {
-            Some(hashing) => hashing.normalized(value)?,
-            None => value.into(),
-        };
+        let normalized = self.hashing.as_ref().map(|hashing| hashing.normalized(value)).transpose()?;
+        let text = normalized.as_deref().unwrap_or(value);
         if text.is_empty() {
             return Err("the value is the salt of the record and must not be empty; \
                         hardening.salt.missingValue replaces it"
                 .to_owned());
         }
-        let salt = match self.salt.characters {
-            Some(characters) => text.chars().take(characters).collect(),
-            None => text.into_owned(),
+        let length = match self.salt.characters {
+            Some(characters) => text.chars().take(characters).map(char::len_utf8).sum(),
+            None => text.len(),
         };
-        Ok(Zeroizing::new(salt))
+        Ok(Zeroizing::new(text[..length].to_owned()))
     }
 }

@@ -1,5 +1,7 @@
 //! `datetime.strptime` in the C locale, followed by `strftime('%Y%m%d')`.
 
+use std::fmt::Write;
+
 use fancy_regex::Regex;
 
 use super::SPACE_CLASS;
@@ -22,6 +24,8 @@ const MONTHS: [&str; 12] = [
     "december",
 ];
 
+/// The room for a date.
+const DATE_BYTES: usize = 32;
 /// A day in seconds.
 const DAY_SECONDS: i64 = 86_400;
 
@@ -75,7 +79,11 @@ impl DateFormat {
             parts.note(*directive, text)?;
         }
         let Date { year, month, day } = parts.day()?;
-        Some(format!("{year}{month:02}{day:02}"))
+        // Growing would leave a copy of its beginning behind.
+        let mut date = String::with_capacity(DATE_BYTES);
+        // Writing to a string does not fail.
+        let _ = write!(date, "{year}{month:02}{day:02}");
+        Some(date)
     }
 }
 

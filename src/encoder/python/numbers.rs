@@ -1,6 +1,7 @@
 //! `int(text, base=10)`, `float(text)` and `round` as in Python.
 
 use num_bigint::BigInt;
+use zeroize::Zeroizing;
 
 /// The maximum number of digits that Python's `int` reads and `str` writes.
 const DIGITS_MAX: usize = 4300;
@@ -68,17 +69,20 @@ pub(in crate::encoder) fn half(value: &BigInt) -> Option<f64> {
 }
 
 /// Converts digits and whitespace of all scripts to ASCII, and removes the whitespace around the text.
-fn to_ascii(text: &str) -> Option<String> {
+fn to_ascii(text: &str) -> Option<Zeroizing<String>> {
     if text.is_ascii() {
-        return Some(text.trim_matches(is_ascii_blank).to_owned());
+        return Some(Zeroizing::new(text.trim_matches(is_ascii_blank).to_owned()));
     }
     let ascii = |character: char| match character {
         '\0'..='\x7f' => Some(character),
         _ if character.is_whitespace() => Some(' '),
         _ => decimal(character).map(|digit| char::from(b'0' + digit)),
     };
-    let text: String = text.chars().map(ascii).collect::<Option<_>>()?;
-    Some(text.trim_matches(is_ascii_blank).to_owned())
+    let mut plain = Zeroizing::new(String::with_capacity(text.len()));
+    for character in text.chars() {
+        plain.push(ascii(character)?);
+    }
+    Some(Zeroizing::new(plain.trim_matches(is_ascii_blank).to_owned()))
 }
 
 const fn is_ascii_blank(character: char) -> bool {
@@ -94,12 +98,16 @@ fn sign(text: &str) -> (bool, &str) {
 }
 
 /// Removes underscores; `None` if one is not between two digits.
-fn without_underscores(text: &str) -> Option<String> {
+fn without_underscores(text: &str) -> Option<Zeroizing<String>> {
     let bytes = text.as_bytes();
     let is_digit = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_digit);
     let between = |at: usize| is_digit(at.checked_sub(1)) && is_digit(Some(at + 1));
     let mut underscores = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'_');
-    underscores.all(|(at, _)| between(at)).then(|| text.replace('_', ""))
+    underscores.all(|(at, _)| between(at)).then(|| {
+        let mut plain = Zeroizing::new(String::with_capacity(text.len()));
+        plain.extend(text.chars().filter(|character| *character != '_'));
+        plain
+    })
 }
 
 #[cfg(test)]

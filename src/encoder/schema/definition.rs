@@ -1,6 +1,9 @@
 //! Compiled schemas.
 
 use std::borrow::Cow;
+use std::ops::Deref;
+
+use zeroize::Zeroize;
 
 use super::diagnostic::Diagnostic;
 use super::hardening::Hardening;
@@ -117,16 +120,35 @@ impl Hashing {
     ///
     /// # Errors
     /// The rule that the value breaks.
-    pub(in crate::encoder) fn normalized<'a>(&'a self, value: &'a str) -> Result<Cow<'a, str>, String> {
-        let text = match &self.missing {
+    pub(in crate::encoder) fn normalized<'a>(&'a self, value: &'a str) -> Result<Normalized<'a>, String> {
+        let text = Normalized(match &self.missing {
             Some(missing) if missing.sentinel == value => Cow::Borrowed(missing.replacement.as_str()),
             _ if !self.charset.can_write(value) => return Err("the value must be ASCII".to_owned()),
             _ => self.format.apply(value)?,
-        };
+        });
         if !self.charset.can_write(&text) {
             return Err("the replacement of a missing value must be ASCII".to_owned());
         }
         Ok(text)
+    }
+}
+
+/// The form of a value that is encoded. It is overwritten when it is dropped, unless it is part of the row.
+pub(in crate::encoder) struct Normalized<'a>(Cow<'a, str>);
+
+impl Deref for Normalized<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for Normalized<'_> {
+    fn drop(&mut self) {
+        if let Cow::Owned(text) = &mut self.0 {
+            text.zeroize();
+        }
     }
 }
 

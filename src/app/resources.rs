@@ -82,8 +82,14 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Logs the limits on memory, connections and uploads.
-    pub(super) fn log(self, files: Files) {
+    /// Reads the available memory, and logs the limits on memory, connections and uploads.
+    pub(super) fn found(for_runs: u64, files: Files) -> Self {
+        let found = Self { for_runs, available: memory::available() };
+        found.log(files);
+        found
+    }
+
+    fn log(self, files: Files) {
         let Files { connections, ops_connections, uploads } = files;
         tracing::info!(
             memory.mib = self.for_runs / MIB,

@@ -47,7 +47,6 @@ use crate::runtime::entropy::Entropy;
 use crate::system::audit::Audit;
 use crate::system::ballast::Ballast;
 use crate::system::data_dir::DataDir;
-use crate::system::memory;
 use crate::telemetry::{chain, metrics};
 use crate::worker::Worker;
 
@@ -260,8 +259,7 @@ async fn open(settings: &Settings) -> Result<Server, Error> {
         remove_strays(coordinator.clone(), objects.clone(), uploads.clone(), settings.objects.clone());
     tokio::spawn(strays);
 
-    let pump_stop = CancellationToken::new();
-    let serving = TaskTracker::new();
+    let (pump_stop, serving) = (CancellationToken::new(), TaskTracker::new());
     let pump = start_pump(&coordinator, &ballast, sharing, &joining, &pump_stop);
     pump.spawn(http::remove_unneeded(coordinator.clone(), partial.clone(), pump_stop.clone()));
     let s3_router = match own {
@@ -274,8 +272,7 @@ async fn open(settings: &Settings) -> Result<Server, Error> {
 
     let (drain, threads) = (Duration::from_millis(settings.drain_timeout_ms), pool.threads());
     let work = settings::worker(settings, &data_dir, uploads.clone());
-    let memory = Memory { for_runs: work.memory_bytes, available: memory::available() };
-    memory.log(files);
+    let memory = Memory::found(work.memory_bytes, files);
     let worker = Worker::start(coordinator.clone(), objects.clone(), pool, work);
 
     let wishes = settings::http(settings, files.uploads);

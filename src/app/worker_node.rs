@@ -21,7 +21,6 @@ use crate::objects::{Location, Objects};
 use crate::runtime::compute::Pool;
 use crate::runtime::entropy::Entropy;
 use crate::system::data_dir::DataDir;
-use crate::system::memory;
 use crate::telemetry::metrics;
 use crate::worker::Worker;
 use crate::worker::protocol::{self, Hello, Welcome};
@@ -62,8 +61,7 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Error> {
     let uploads = welcome.client_files.then(|| UploadBucket::new(Arc::new(remote_files)));
     let mut work = settings::worker(settings, &data_dir, uploads);
     work.lease = Duration::from_millis(welcome.lease_ms);
-    let memory = Memory { for_runs: work.memory_bytes, available: memory::available() };
-    memory.log(files);
+    let memory = Memory::found(work.memory_bytes, files);
     let worker = Worker::start(source, objects, pool, work);
     ops_listener.enter(Phase::Serving);
 

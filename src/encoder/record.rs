@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
-use super::buffer;
+use super::buffer::{self, wipe_stack};
 use super::cache::{Cache, packed};
 use super::csv::{Batch, Row};
 use super::folding::Folding;
@@ -69,20 +69,25 @@ impl RecordEncoder {
         let column = |hashing: &Hashing, keys| Column::new(hashing.clone(), keys, bits);
         let columns =
             columns.map(|(feature, keys)| feature.hashing.as_ref().map(|hashing| column(hashing, keys)));
+        let columns = columns.collect();
         let words = bits.div_ceil(64);
         let hardening = schema.hardening.as_ref();
         let salt = hardening.and_then(|hardening| hardening.salt.as_ref());
         let blip = hardening.and_then(|hardening| hardening.blip);
         let is_balanced = hardening.is_some_and(|hardening| hardening.is_balanced);
+        let salts = salt.map(|salt| Salts::new(salt, schema, secret));
+        let noise = blip.map(|blip| Noise::new(blip, &schema.keys, secret));
+        let balance = is_balanced.then(|| Balance::new(&schema.keys, secret, schema.bits));
+        wipe_stack();
         Self {
-            columns: columns.collect(),
+            columns,
             filters: vec![0; BLOCK_ROWS * words],
             words,
             folding: Folding::new(schema.bits, schema.folds > 0),
-            salts: salt.map(|salt| Salts::new(salt, schema, secret)),
+            salts,
             salt_numbers: Vec::new(),
-            noise: blip.map(|blip| Noise::new(blip, &schema.keys, secret)),
-            balance: is_balanced.then(|| Balance::new(&schema.keys, secret, schema.bits)),
+            noise,
+            balance,
             encoding_bytes: schema.encoding_bytes(),
             refusals: Vec::new(),
         }
@@ -195,8 +200,11 @@ impl Column {
         };
         let is_cheap = n.is_some() && matches!(hashing.format, Format::Text(_));
         let is_byte = matches!(hashing.charset, Charset::Ascii | Charset::Utf8);
+        let hasher = Hasher::new(hashing.function, keys, most);
+        // Objects that are made later would copy keys from the unused stack with their padding.
+        wipe_stack();
         Self {
-            token_bits: TokenBits::new(Hasher::new(hashing.function, keys, most), bits),
+            token_bits: TokenBits::new(hasher, bits),
             hashing,
             tokens: Tokens::default(),
             values: (!is_cheap).then(|| Cache::new(words)),

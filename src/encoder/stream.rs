@@ -118,8 +118,6 @@ fn encode_rows<R: Read + Send>(
     let first = RecordEncoder::new(schema, secret);
     let more = (1..rayon::current_num_threads()).map(|_| RecordEncoder::new(schema, secret));
     let mut hands: Vec<Hand> = std::iter::once(first).chain(more).map(Hand::new).collect();
-    // Objects that are made later would copy keys from the unused stack with their padding.
-    wipe_stack();
     let (mut batch, mut next) = (Batch::default(), Batch::default());
     let mut rows = 0;
     let batch_rows = (hands.len() * BATCH_ROWS).min(BATCH_ROWS_MAX);

@@ -59,6 +59,7 @@ impl<W: Write> Writer<W> {
     }
 }
 
+#[inline]
 fn encode(pair: &Pair) -> [u8; ENTRY_BYTES] {
     let mut entry = [0; ENTRY_BYTES];
     entry[..8].copy_from_slice(&pair.score.to_le_bytes());
@@ -159,10 +160,12 @@ impl Widths {
         Ok(Self { score: score.into(), dataset: dataset.into(), record: record.into() })
     }
 
+    #[inline]
     const fn entry(self) -> usize {
         self.score + 2 * self.dataset + 2 * self.record
     }
 
+    #[inline]
     fn decode(self, entry: &[u8]) -> Result<Pair, Error> {
         if self == Self::USUAL {
             return Ok(decode_usual(entry));
@@ -177,6 +180,7 @@ impl Widths {
     }
 }
 
+#[inline]
 fn decode_usual(entry: &[u8]) -> Pair {
     let word = |at: usize| u32::from_le_bytes(entry[at..at + 4].try_into().expect("four bytes"));
     Pair {
@@ -186,6 +190,7 @@ fn decode_usual(entry: &[u8]) -> Pair {
     }
 }
 
+#[inline]
 fn two_indices(bytes: &[u8], width: usize) -> Result<[u32; 2], Error> {
     let index = |bytes: &[u8]| {
         let wide = unsigned(bytes);
@@ -194,10 +199,12 @@ fn two_indices(bytes: &[u8], width: usize) -> Result<[u32; 2], Error> {
     Ok([index(&bytes[..width])?, index(&bytes[width..])?])
 }
 
+#[inline]
 fn unsigned(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
+#[inline]
 fn float(bytes: &[u8]) -> f64 {
     let bits = unsigned(bytes);
     match bytes.len() {

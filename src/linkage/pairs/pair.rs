@@ -19,6 +19,7 @@ pub struct Pair {
 
 impl Pair {
     /// Returns the sort key: the first pair has the smallest. Positive doubles order like their bits.
+    #[inline]
     pub(super) const fn key(&self) -> (u64, u64, u64) {
         const fn join([high, low]: [u32; 2]) -> u64 {
             (high as u64) << 32 | low as u64
@@ -28,6 +29,7 @@ impl Pair {
 }
 
 impl PartialEq for Pair {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         self.key() == other.key()
     }
@@ -36,12 +38,14 @@ impl PartialEq for Pair {
 impl Eq for Pair {}
 
 impl PartialOrd for Pair {
+    #[inline]
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
 impl Ord for Pair {
+    #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
         self.key().cmp(&other.key())
     }

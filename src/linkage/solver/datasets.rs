@@ -37,21 +37,25 @@ impl Datasets {
     }
 
     /// Returns the number of datasets.
+    #[inline]
     pub(super) fn count(&self) -> usize {
         self.starts.len() - 1
     }
 
     /// Returns the number of records in all datasets.
+    #[inline]
     pub(super) fn records(&self) -> u32 {
         *self.starts.last().expect("the end of the last dataset, or 0")
     }
 
     /// Returns the number of records in dataset `dataset`.
+    #[inline]
     pub(super) fn size(&self, dataset: usize) -> u32 {
         self.starts[dataset + 1] - self.starts[dataset]
     }
 
     /// Returns the number of a record among all records.
+    #[inline]
     pub(super) fn number(&self, dataset: u32, record: u32) -> Result<u32, Error> {
         let refused = Error::NoSuchRecord { dataset, record };
         let (start, end) = match self.starts.get(dataset as usize..) {
@@ -62,12 +66,14 @@ impl Datasets {
     }
 
     /// Returns the numbers of both records of a pair among all records.
+    #[inline]
     pub(super) fn numbers(&self, pair: &Pair) -> Result<[u32; 2], Error> {
         let number = |side: usize| self.number(pair.datasets[side], pair.records[side]);
         Ok([number(0)?, number(1)?])
     }
 
     /// Returns the record with this number.
+    #[inline]
     pub(super) fn record(&self, number: u32) -> Record {
         // Empty datasets share their start with the next one: take the last with this start.
         let dataset = self.starts.partition_point(|start| *start <= number) - 1;

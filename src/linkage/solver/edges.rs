@@ -29,11 +29,13 @@ impl Edges {
     }
 
     /// Prefetches the slots that [`Edges::has`] and [`Edges::insert`] will read.
+    #[inline]
     pub(super) fn touch(&self, records: [u32; 2]) {
         black_box(self.slots[self.home(key(records))]);
     }
 
     /// Returns true if the pair was inserted.
+    #[inline]
     pub(super) fn has(&self, records: [u32; 2]) -> bool {
         let key = key(records);
         let behind = &self.slots[self.home(key)..];
@@ -41,6 +43,7 @@ impl Edges {
     }
 
     /// Inserts a pair, for which there must be [room](Edges::make_room).
+    #[inline]
     pub(super) fn insert(&mut self, records: [u32; 2]) {
         let mut moving = key(records);
         let mut at = self.home(moving);
@@ -97,6 +100,7 @@ impl Edges {
         }
     }
 
+    #[inline]
     fn home(&self, key: u64) -> usize {
         ((u128::from(key) * self.homes as u128) >> 64) as usize
     }
@@ -119,6 +123,7 @@ const fn inverse(factor: u64) -> u64 {
 }
 
 /// Returns the key of two different records, in either order.
+#[inline]
 fn key([a, b]: [u32; 2]) -> u64 {
     let mut mixed = u64::from(a.min(b)) << 32 | u64::from(a.max(b));
     for factor in FACTORS {

@@ -60,10 +60,12 @@ impl Bits {
         Self(vec![0; count.div_ceil(64) as usize])
     }
 
+    #[inline]
     fn has(&self, bit: u32) -> bool {
         self.0[bit as usize / 64] >> (bit % 64) & 1 != 0
     }
 
+    #[inline]
     fn set(&mut self, bit: u32) {
         self.0[bit as usize / 64] |= 1 << (bit % 64);
     }

@@ -18,6 +18,7 @@ impl Groups {
     }
 
     /// Merges the groups of `a` and `b`, which must be different.
+    #[inline]
     pub(super) fn join(&mut self, a: u32, b: u32) {
         self.ring.swap(a as usize, b as usize);
     }

@@ -177,7 +177,7 @@ struct Member {
     span: Span,
 }
 
-/// The units of a member.
+/// The units of one dataset's records in a block.
 struct Cell {
     /// The index of the member.
     member: usize,

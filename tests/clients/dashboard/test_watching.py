@@ -1,10 +1,13 @@
 """Pages and streams that stay open while runs come and go: neither a page nor the server grows. TESTS_LONG=1: for an hour."""
 
 import contextlib
+import http.client
 import itertools
 import json
 import os
 import random
+import resource
+import statistics
 import subprocess
 import threading
 import time
@@ -26,6 +29,7 @@ PAUSE_S = 2 if LONG else 0.25
 KEPT_RUNS = 12
 WAITING = 200 if LONG else 60
 REPLAYED = 0 if LONG else 100
+STREAMS = 1_000
 ADMIN = "an-admin-token-of-forty-eight-characters-0123456"
 MIB = 1 << 20
 
@@ -151,3 +155,34 @@ def test_neither_a_page_nor_the_server_grows(tmp_path, capsys):
     for page in ("project", "operator", *(["replayed"] if REPLAYED else [])):
         assert last[page]["changes"] > first[page]["changes"], (page, found)
     assert last["server"] < first["server"] + 16 * MIB, found
+
+
+def latency(api):
+    """The median time of a small request."""
+    times = []
+    for _ in range(200):
+        begun = time.monotonic()
+        assert api.get("/status").status_code == 200
+        times.append(time.monotonic() - begun)
+    return statistics.median(times)
+
+
+def test_a_thousand_open_streams_take_less_than_32_mib(tmp_path, capsys):
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limits[0], min(4_096, limits[1])), limits[1]))
+    with Server(tmp_path, "--connections-per-address-max", "2000") as server, Api(server.url) as api, contextlib.ExitStack() as open_:
+        waiting = api.project("groups").run(0.9)
+        headers = {"Authorization": waiting.project.token, "Accept": "text/event-stream"}
+        before, alone = resident(server), latency(api)
+        for _ in range(STREAMS):
+            stream = http.client.HTTPConnection(server.host, server.port, timeout=60)
+            open_.callback(stream.close)
+            stream.request("GET", f"/api/v1{waiting.path}/status", headers=headers)
+            answer = stream.getresponse()
+            assert answer.status == 200, answer.read(500)
+            # The first event: the state of the run.
+            assert answer.readline().startswith(b"data: ") or answer.readline().startswith(b"data: ")
+        taken, beside = resident(server) - before, latency(api)
+    with capsys.disabled():
+        print(f"{STREAMS} streams: {taken / MIB:.1f} MiB; a request takes {alone * 1e3:.2f} ms, beside them {beside * 1e3:.2f} ms")
+    assert taken < 32 * MIB

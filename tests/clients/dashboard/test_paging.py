@@ -1,6 +1,7 @@
 """A result on the page of its run: each page shows its rows, and the last one comes as quickly as the first (TESTS_LONG=1: of
-1,000,000 rows); the charts are what the library answers."""
+1,000,000 rows); the charts are what the library answers. Lists of jobs, likewise (TESTS_LONG=1: of 10,000)."""
 
+import json
 import os
 import random
 import re
@@ -13,6 +14,7 @@ import requests
 from harness.api import Api
 from harness.oracle import Answer
 from harness.server import Server
+from harness.wait import until
 
 LONG = os.environ.get("TESTS_LONG") == "1"
 PAGE_S = 0.1
@@ -116,3 +118,30 @@ def test_higher_thresholds_are_shown_as_the_library_would_answer(server, api, ch
             assert int(pairs) == len(answer.scores()), label
     # Groups of one size are described in a sentence.
     assert view.text.count("<svg") == (1 if re.search("(Each of the [0-9]+ groups|The group) has", view.text) else 2)
+
+
+def test_pages_of_jobs(tmp_path, chance):
+    """The jobs of a paused queue are listed once each, in the order of their sequences."""
+    token, count = "an-admin-token-of-forty-eight-characters-0123456", 10_000 if LONG else 250
+    (tmp_path / "token").write_text(token)
+    (tmp_path / "token").chmod(0o600)
+    flags = ["--admin-token-file", tmp_path / "token"]
+    with Server(tmp_path, *flags) as server, Api(server.url) as api, requests.Session() as session:
+        admin, headers = f"http://127.0.0.1:{server.ops_port}/admin/queue", {"Authorization": f"Bearer {token}"}
+        paused = session.post(f"{admin}/pause", json={"queue": "compute"}, headers=headers, timeout=60)
+        assert paused.status_code == 204, paused.text
+        project = api.project("groups")
+        for party in (0, 1):
+            project.upload_binary(party, [chance.randbytes(SIZE)])
+        runs = [project.run(0.5).id for _ in range(count)]
+        until(lambda: session.get(admin, headers=headers, timeout=60).json()["queues"]["compute"]["ready"] == count, "all jobs", 120)
+        found, after, times = [], 0, []
+        while page := json.loads((answer := timed(session, f"{admin}/jobs?queue=compute&after={after}", f"Bearer {token}"))[0])["jobs"]:
+            found += page
+            after = page[-1]["sequence"]
+            times.append(answer[1])
+        assert sorted(job["group"].split("/")[-1] for job in found) == sorted(runs)
+        sequences = [job["sequence"] for job in found]
+        assert sequences == sorted(sequences)
+        print(f"{len(found)} jobs: median {statistics.median(times):.4f} s, slowest {max(times):.4f} s")
+        assert max(times) < PAGE_S

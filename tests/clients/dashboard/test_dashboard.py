@@ -15,10 +15,11 @@ import requests
 from edge.test_nginx import nginx
 from harness import arrow
 from harness import people as known_people
-from harness.api import texts_of
+from harness.api import Api, texts_of
 from harness.cutting_proxy import CuttingProxy
 from harness.oracle import Answer, as_sets
 from harness.server import REPOSITORY, Server
+from harness.wait import until
 
 HERE = Path(__file__).parent
 MODULES = Path(os.environ.get("BROWSER_MODULES", REPOSITORY / "target" / "browser"))
@@ -182,6 +183,21 @@ def test_the_operator(tmp_path, width, dark):
         root = f"http://127.0.0.1:{server.ops_port}/"
         play("operating.mjs", {"root": root, "token": token, "project": project, "width": width, "dark": dark})
         assert token not in server.log.read_text(errors="replace")
+
+
+def test_dead_jobs_are_retried_and_discarded(tmp_path):
+    token, dead = "an-admin-token-of-forty-eight-characters-0123456", 4
+    (tmp_path / "token").write_text(token)
+    (tmp_path / "token").chmod(0o600)
+    # A retried job is dead again after three attempts, but not before the page was looked at.
+    moments = {"ENTITYD_BREAKPOINT": "ingest#", "ENTITYD_SLOW_MS": "ingest=2000"}
+    with Server(tmp_path, "--admin-token-file", tmp_path / "token", environment=moments) as server, Api(server.url) as api:
+        for _ in range(dead):
+            api.project("groups").upload_binary(0, [bytes(range(BYTES))])
+        address, headers = f"http://127.0.0.1:{server.ops_port}/", {"Authorization": f"Bearer {token}"}
+        queues = lambda: requests.get(f"{address}admin/queue", headers=headers, timeout=60).json()["queues"]
+        until(lambda: queues()["ingest"]["dead"] == dead, "all jobs are dead", 180)
+        play("dead.mjs", {"root": address, "token": token, "dead": dead, "width": 1280, "dark": False})
 
 
 def test_programs_get_events_and_a_forecast(server):

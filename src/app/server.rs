@@ -231,11 +231,12 @@ async fn open(settings: &Settings) -> Result<Server, Error> {
     let sharing = Sharing::enter(settings, &data_dir, &entropy).await?;
     let agreed = agree(settings, &data_dir, (&listeners, &entropy), &sharing, admin).await;
     let (joining, admin) = sharing.or_leave(agreed).await?;
-    let here = (&addresses, listeners.tls.is_some());
-    let opened = stores::open(settings, &data_dir, &entropy, &sharing, here).await;
+    let secure = listeners.tls.is_some();
+    let opened = stores::open(settings, &data_dir, &entropy, &sharing, (&addresses, secure)).await;
     let Stores { metadata, broker, blobs } = sharing.or_leave(opened).await?;
     let Blobs { objects, owner, partial, uploads, external, own } = blobs;
-    let (queue, clock, rules) = (Arc::clone(&broker), Clock::system(), settings::rules(settings));
+    let queue = Arc::clone(&broker);
+    let (clock, rules) = (Clock::system(), settings::rules(settings));
     let coordinator = Coordinator::new(metadata, Arc::clone(&queue), clock.clone(), entropy.clone(), rules);
     sharing.or_leave(coordinator.reconcile().await.map_err(Error::Reconcile)).await?;
     // From here on, the start cannot fail, so that the token is surely printed.
@@ -255,9 +256,8 @@ async fn open(settings: &Settings) -> Result<Server, Error> {
     let admin_state = joining.admin_state(&admin.access, &dependencies, operator, serving_stop.clone());
     ops_listener.open(admin_state);
 
-    let strays =
-        remove_strays(coordinator.clone(), objects.clone(), uploads.clone(), settings.objects.clone());
-    tokio::spawn(strays);
+    let place = settings.objects.clone();
+    tokio::spawn(remove_strays(coordinator.clone(), objects.clone(), uploads.clone(), place));
 
     let (pump_stop, serving) = (CancellationToken::new(), TaskTracker::new());
     let pump = start_pump(&coordinator, &ballast, sharing, &joining, &pump_stop);

@@ -18,13 +18,11 @@ pub(super) fn reserve(bytes: &mut Vec<u8>, more: usize) {
 
 /// Makes room for `more` bytes in a text, as [`reserve`] does.
 pub(super) fn reserve_text(text: &mut String, more: usize) {
-    if text.capacity() - text.len() >= more {
-        return;
+    if text.capacity() - text.len() < more {
+        let mut bytes = std::mem::take(text).into_bytes();
+        reserve(&mut bytes, more);
+        *text = String::from_utf8(bytes).expect("these are the bytes of a text");
     }
-    let mut larger = String::with_capacity((text.len() + more).max(2 * text.capacity()).max(CAPACITY_MIN));
-    larger.push_str(text);
-    std::mem::swap(text, &mut larger);
-    larger.as_mut_str().zeroize();
 }
 
 /// Removes the content of a text.

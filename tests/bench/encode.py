@@ -13,16 +13,15 @@ all cores, elapsed time. Both programs must make the same bytes. Then up to 50,0
 P-Sig with three strategies and by lambda-fold. Both programs write the blocks of each record as JSON, which must be equal. At
 last two tables of up to 50,000 people are linked on all cores, from CSVs to matched ids, beside `clkhash` and `anonlink`.
 
-With --link, two tables of RECORDS people are linked by entityd alone, because the libraries would take more than a day for 1,000,000.
-Their time is extrapolated from two smaller sizes, a hundredth and a twentieth of RECORDS, by the power law through both
-(about the second power).
+With --link, two tables of RECORDS people are linked by entityd alone, because the libraries would take hours for 1,000,000.
+Their time is extrapolated from a hundredth and a twentieth of RECORDS: encoding takes a time in proportion to the records,
+comparing in proportion to their square. The peak memory of entityd is printed with it.
 """
 
 import contextlib
 import csv
 import io
 import json
-import math
 import os
 import random
 import resource
@@ -179,14 +178,16 @@ def compare_links(folder, records):
 def link_large(folder, records):
     """Links large tables, and compares with the time that the libraries would take."""
     small, large = records // 100, records // 20
-    seconds = [compare_links(folder, size) for size in (small, large)]
-    power = math.log(seconds[1] / seconds[0]) / math.log(large / small)
-    theirs = seconds[1] * (records / large) ** power
+    per_record_of_small, per_record_of_large = (compare_links(folder, size) / size for size in (small, large))
+    square = (per_record_of_large - per_record_of_small) / (large - small)
+    linear = per_record_of_small - square * small
+    theirs = linear * records + square * records**2
     write_parties(folder, records)
     ours, found = binary_link(folder)
     assert len(found) > records // 3, "too few groups"
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(f"{records:9,} {'link':>11} {os.cpu_count():>6} {theirs:10.0f} s {ours:10.2f} s {theirs / ours:8.1f} "
-          f"(extrapolated, power {power:.2f})", flush=True)
+          f"(extrapolated; peak memory {peak:.0f} MiB)", flush=True)
 
 
 def cpu():

@@ -78,6 +78,9 @@ pub trait Commons: Send + Sync {
     /// Records that a worker gets no more jobs; returns false if the worker is unknown.
     async fn drain(&self, node: &str) -> Result<bool, Error>;
 
+    /// Returns the time by the clock that all nodes share: that of the database.
+    async fn now(&self) -> Result<Timestamp, Error>;
+
     /// Returns the shared value `name`; `None` if no node has stored one.
     async fn word(&self, name: &str) -> Result<Option<String>, Error>;
 

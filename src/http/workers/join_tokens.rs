@@ -66,6 +66,8 @@ struct Inner {
     /// The digest of the token that the operator gives in a file.
     given: Option<[u8; 32]>,
     stored: RwLock<(Stored, hmac::Key)>,
+    /// The time by the clock that the nodes share, and the steady time of this node at which it was read.
+    shared_time: RwLock<Option<(Timestamp, Timestamp)>>,
     clock: Clock,
     entropy: Entropy,
 }
@@ -82,7 +84,7 @@ struct Stored {
 struct StoredToken {
     /// SHA-256 of the secret, in hex.
     sha256: String,
-    /// The time at which the token expires; `None` for the latest token, which does not.
+    /// The time at which the token expires, by the clock that the nodes share; `None` for the latest token, which does not.
     until: Option<Timestamp>,
 }
 
@@ -117,7 +119,8 @@ impl JoinTokens {
         };
         let signer = stored.signer().ok_or_else(damaged)?;
         let (stored, clock, entropy) = (RwLock::new((stored, signer)), Clock::system(), entropy.clone());
-        Ok(Self(Arc::new(Inner { path, commons: None, given, stored, clock, entropy })))
+        let shared_time = RwLock::new(None);
+        Ok(Self(Arc::new(Inner { path, commons: None, given, stored, shared_time, clock, entropy })))
     }
 
     /// Agrees with other nodes on the tokens and the key: all use the tokens and the key of the first node.
@@ -132,6 +135,7 @@ impl JoinTokens {
             commons: Some(Arc::clone(&commons)),
             given: *given,
             stored: RwLock::new(stored.clone()),
+            shared_time: RwLock::new(None),
             clock: clock.clone(),
             entropy: entropy.clone(),
         }));
@@ -151,8 +155,19 @@ impl JoinTokens {
         let Some(commons) = &self.0.commons else { return Ok(()) };
         let word = commons.word(WORD).await.map_err(Error::Shared)?;
         let next = parse(word.as_deref()).ok_or_else(damaged_word)?;
+        let steady = self.0.clock.steady();
+        let now = commons.now().await.map_err(Error::Shared)?;
+        *self.0.shared_time.write() = Some((now, steady));
         *self.0.stored.write() = next;
         Ok(())
+    }
+
+    /// Returns the time at which tokens expire or not: that of the clock that the nodes share, if there are several.
+    fn now(&self) -> Timestamp {
+        match *self.0.shared_time.read() {
+            Some((shared, steady)) => shared.after(self.0.clock.steady().since(steady)),
+            None => self.0.clock.now(),
+        }
     }
 
     /// Stores the key that signs tickets, so that tickets stay valid after a restart.
@@ -167,7 +182,7 @@ impl JoinTokens {
     ///
     /// # Errors [`Error::Secret`]. In that case nothing is changed.
     pub async fn issue(&self, keep: Duration, pin: Option<[u8; 32]>) -> Result<JoinToken, Error> {
-        let now = self.0.clock.now();
+        let now = self.now();
         let secret = Zeroizing::new(hex::encode(Zeroizing::new(self.0.entropy.bytes::<SECRET_BYTES>())));
         let until = now.after(keep);
         self.change(|stored| {
@@ -185,7 +200,7 @@ impl JoinTokens {
     ///
     /// # Errors [`Error::Secret`]. In that case nothing is changed.
     pub async fn revoke(&self) -> Result<usize, Error> {
-        let now = self.0.clock.now();
+        let now = self.now();
         let is_valid = |token: &&StoredToken| token.until.is_none_or(|until| until > now);
         let count = self.0.stored.read().0.tokens.iter().filter(is_valid).count();
         self.change(|stored| stored.tokens.clear()).await?;
@@ -220,7 +235,7 @@ impl JoinTokens {
             ));
         };
         let found = digest(bare(given.to_str().unwrap_or_default()));
-        let now = self.0.clock.now();
+        let now = self.now();
         let mut admitted = self.0.given.map_or(Choice::from(0), |given| given.ct_eq(&found));
         for token in &self.0.stored.read().0.tokens {
             let is_valid = Choice::from(u8::from(token.until.is_none_or(|until| until > now)));

@@ -311,6 +311,16 @@ impl Commons for PostgresCommons {
         Ok(!rows.is_empty())
     }
 
+    async fn now(&self) -> Result<Timestamp, Error> {
+        let read = Statement::new("SELECT (extract(epoch FROM now()) * 1000000)::bigint AS now", []);
+        let rows = self.link.read(&[read]).await?;
+        let row = rows.first().and_then(|rows| rows.first());
+        Ok(Timestamp::from_micros(get(
+            row.ok_or_else(|| Error::Unavailable("the answer is incomplete".into()))?,
+            "now",
+        )?))
+    }
+
     async fn word(&self, name: &str) -> Result<Option<String>, Error> {
         let read = Statement::new("SELECT value FROM entityd.words WHERE name = $1", [name.into()]);
         let rows = self.link.read(&[read]).await?;

@@ -419,6 +419,10 @@ impl Commons for Words {
         Ok(false)
     }
 
+    async fn now(&self) -> Result<Timestamp, metadata::Error> {
+        Ok(now())
+    }
+
     async fn word(&self, name: &str) -> Result<Option<String>, metadata::Error> {
         Ok(self.0.lock().get(name).cloned())
     }

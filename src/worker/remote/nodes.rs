@@ -91,7 +91,11 @@ enum Attempt {
     Failed(String),
     /// The node does not know this worker, which must introduce itself.
     Unknown,
+    /// The node rejects the call, as every node would.
     Rejected(StatusCode, String),
+    /// The node rejects the worker: its token, its version or its settings. Another node may accept it, because the tokens
+    /// or the settings of the nodes are just being changed, or a clock is wrong.
+    Unwelcome(StatusCode, String),
 }
 
 impl Nodes {
@@ -150,7 +154,7 @@ impl Nodes {
         let mut pause = PAUSE_MIN;
         loop {
             let first = self.0.preferred.load(Ordering::Relaxed);
-            let (mut failed, mut refused) = (String::new(), None);
+            let (mut failed, mut unwelcome) = (String::new(), None);
             for place in (0..count).map(|offset| (first + offset) % count) {
                 match self.try_node(place, &build, wait).await {
                     Ok(reply) => {
@@ -164,18 +168,17 @@ impl Nodes {
                     }
                     Err(Attempt::Rejected(status, detail)) => {
                         let url = self.0.settings.urls[place].to_string();
-                        let error = CallError::Rejected { url, status, detail };
-                        if status != StatusCode::UNAUTHORIZED {
-                            return Err(error);
-                        }
-                        // Another node may accept the token: the tokens are just being changed, or a clock is wrong.
-                        refused = Some(error);
+                        return Err(CallError::Rejected { url, status, detail });
+                    }
+                    Err(Attempt::Unwelcome(status, detail)) => {
+                        let url = self.0.settings.urls[place].to_string();
+                        unwelcome = Some(CallError::Rejected { url, status, detail });
                     }
                 }
             }
             let is_final = failed.is_empty() || watch.elapsed() >= retry_for;
             if is_final {
-                return Err(refused.unwrap_or(CallError::Unreachable(failed)));
+                return Err(unwelcome.unwrap_or(CallError::Unreachable(failed)));
             }
             tokio::time::sleep(self.jittered(pause)).await;
             pause = (2 * pause).min(PAUSE_MAX);
@@ -193,7 +196,9 @@ impl Nodes {
         sent.map_err(|attempt| match attempt {
             Attempt::Failed(why) => CallError::Unreachable(format!("{url}: {why}")),
             Attempt::Unknown => CallError::Unreachable("a node has forgotten this worker".to_owned()),
-            Attempt::Rejected(status, detail) => CallError::Rejected { url: url.to_string(), status, detail },
+            Attempt::Rejected(status, detail) | Attempt::Unwelcome(status, detail) => {
+                CallError::Rejected { url: url.to_string(), status, detail }
+            }
         })
     }
 
@@ -213,7 +218,9 @@ impl Nodes {
                 self.introduce(url).await?;
                 attempt().await
             }
-            Err(Attempt::Rejected(StatusCode::UNAUTHORIZED, _)) if self.read_token_again() => attempt().await,
+            Err(Attempt::Unwelcome(StatusCode::UNAUTHORIZED, _)) if self.read_token_again() => {
+                attempt().await
+            }
             done => done,
         }
     }
@@ -233,6 +240,7 @@ impl Nodes {
         let failed = |error: reqwest::Error| Attempt::Failed(chain(&error.without_url()));
         let request: Request =
             request.bearer_auth(token.secret()).header(NODE, &self.0.hello.node).build().map_err(failed)?;
+        let introduces = request.url().path().ends_with("/hello");
         let answer = client.execute(request).await.map_err(failed)?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let body = limited(answer).await?;
@@ -247,6 +255,9 @@ impl Nodes {
             StatusCode::PRECONDITION_REQUIRED => Err(Attempt::Unknown),
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
                 Err(Attempt::Failed(format!("{status}: {detail}")))
+            }
+            status if status == StatusCode::UNAUTHORIZED || (introduces && status.is_client_error()) => {
+                Err(Attempt::Unwelcome(status, detail.to_owned()))
             }
             status if status.is_client_error() => Err(Attempt::Rejected(status, detail.to_owned())),
             status => Err(Attempt::Failed(format!("{status}: {detail}"))),

@@ -13,6 +13,23 @@ from .server import BINARY, STOP_S, UNLIMITED, Server, clean_environment, free_p
 from .wait import until
 
 LEASE_MS = 5_000
+LIBFAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+
+
+def clock(shift):
+    """The environment variables of a process whose wall clock is wrong by `shift`, for example `+1d`."""
+    return {"LD_PRELOAD": str(LIBFAKETIME), "FAKETIME": shift, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
+@contextlib.contextmanager
+def changed(node, **variables):
+    """Other environment variables for the next start of a node."""
+    before = node.environment
+    node.environment = {**before, **variables}
+    try:
+        yield
+    finally:
+        node.environment = before
 
 
 class ApiNode(Server):

@@ -11,6 +11,7 @@ import pytest
 import requests
 from harness.api import Api
 from harness.fleet import Engines, SpreadApi, fleet
+from harness.nodes import LIBFAKETIME, changed, clock
 from harness.redis import needs_redis
 from harness.server import Server
 from harness.wait import until
@@ -127,9 +128,21 @@ def test_a_join_token_is_rotated_and_revoked_on_all_nodes(running, spread, seed)
     second = nodes[1].join_token(keep_s=0)
     until(lambda: opens(second) == [True, True], "both nodes accept the next one")
     until(lambda: opens(first) == [False, False], "both nodes reject the revoked one")
+    # The clock of one node is a day ahead of the database's.
+    nodes[1].kill()
+    with changed(nodes[1], **(clock("+1d") if LIBFAKETIME.exists() else {})):
+        nodes[1].__enter__()
+    third = nodes[0].join_token(keep_s=3_600)
+    until(lambda: opens(third) == [True, True], "both nodes accept the third one")
+    assert opens(second) == [True, True], "the second one is valid for an hour"
+    fourth = nodes[1].join_token(keep_s=2)
+    until(lambda: opens(fourth) == [True, True], "both nodes accept the fourth one")
+    until(lambda: opens(second) == opens(third) == [False, False], "the earlier ones expire")
+    nodes[1].kill()
+    nodes[1].__enter__()
     # Workers read their files again.
     for worker in workers:
-        worker.token.write_text(second)
+        worker.token.write_text(fourth)
     case = next(iter(linkages.cases(seed)))
     linkages.outcome(linkages.start(spread, case), case)
 

@@ -9,13 +9,12 @@ import random
 import signal
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from harness.api import Api
 from harness.fleet import SpreadApi, fleet
 from harness.link import Link, is_possible
-from harness.nodes import LEASE_MS, WorkerNode
+from harness.nodes import LEASE_MS, LIBFAKETIME, WorkerNode, changed, clock
 from harness.persistent import PATIENCE_S, delete, linked
 from harness.postgres import Cutter
 from harness.redis import ask, needs_redis
@@ -30,7 +29,6 @@ FAULTS = 200 if LONG else 8
 ROWS = 800
 OUTAGE_S = 30 if LONG else 3
 STEP_S = 20 if LONG else 5
-LIBFAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 JOB_STEPS = [
     f"{kind}{moment}"
     for kind in ("ingest", "plan", "compare", "finalize")
@@ -75,17 +73,6 @@ def revive(node, may_abort=False):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
-
-
-@contextlib.contextmanager
-def changed(node, **variables):
-    """Other environment variables for the next start of a node."""
-    before = node.environment
-    node.environment = {**before, **variables}
-    try:
-        yield
-    finally:
-        node.environment = before
 
 
 def pause(process, seconds):
@@ -155,8 +142,7 @@ def shift_clock(scene):
     """A node whose clock is a day behind or ahead of the others, until it is killed."""
     node = scene.rng.choice([*scene.nodes, *scene.workers])
     node.kill()
-    clock = {"LD_PRELOAD": str(LIBFAKETIME), "FAKETIME": scene.rng.choice(["-1d", "+1d"]), "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-    with changed(node, **clock):
+    with changed(node, **clock(scene.rng.choice(["-1d", "+1d"]))):
         revive(node) if node in scene.nodes else node.start()
 
 

@@ -7,11 +7,10 @@ import os
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
 import requests
-from harness.nodes import ApiNode, WorkerNode
+from harness.nodes import LIBFAKETIME, ApiNode, WorkerNode, clock
 from harness.postgres import Postgres, with_password
 from harness.server import BINARY
 from harness.wait import until
@@ -19,7 +18,6 @@ from harness.wait import until
 from harness import linkages
 
 
-LIBFAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +126,16 @@ def test_a_wrong_token_is_reported_and_a_right_one_is_accepted(node, tmp_path):
         worker.wait_until_said("no telemetry")
 
 
-def test_a_worker_uses_the_node_that_knows_its_token(node, token, tmp_path):
-    """Of two nodes one rejects it, as while tokens change, or with a wrong clock."""
+@pytest.mark.parametrize("rejects", ["the token", "the settings"])
+def test_a_worker_uses_the_node_that_accepts_it(node, token, tmp_path, rejects):
+    """Of two nodes one rejects it, as while tokens or settings change, or with a wrong clock."""
     case = next(iter(linkages.cases(int(os.environ["TESTS_SEED"]), 40)))
-    with ApiNode(tmp_path / "other", "--lease-ms", "3000") as other, node.client() as api:
+    flags = ["--lease-ms", "3000"]
+    if rejects == "the settings":
+        known = tmp_path / "token"
+        known.write_text(token)
+        flags += ["--join-token-file", str(known), "--body-bytes-max", "1000000"]
+    with ApiNode(tmp_path / "other", *flags) as other, node.client() as api:
         with WorkerNode(tmp_path / "w", [other.join_url, node.join_url], token) as worker:
             worker.wait_until_said("no telemetry")
             linkages.outcome(linkages.start(api, case), case)
@@ -177,12 +181,11 @@ def test_a_worker_refuses_an_expired_certificate(tmp_path):
     node.certificate, node.url = path, node.url.replace("http:", "https:")
     if not LIBFAKETIME.exists():
         pytest.skip("the package libfaketime is not installed")
-    later = {"LD_PRELOAD": str(LIBFAKETIME), "FAKETIME": "+3d", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     with node:
         token = f"{node.join_token()}.sha256-{sha256}"
         for extra, given in (([], token), (["--join-ca", str(path)], token.split(".")[0])):
             folder = tmp_path / f"worker-{len(extra)}"
-            with WorkerNode(folder, [node.join_url], given, *extra, environment=later) as worker:
+            with WorkerNode(folder, [node.join_url], given, *extra, environment=clock("+3d")) as worker:
                 worker.wait_until_said("no API node of --join answers")
                 assert "xpired" in worker.said(), worker.tail()
 

@@ -301,7 +301,8 @@ impl Store for Sqlite {
                 writer.prepare_cached("DELETE FROM outbox WHERE sequence <= ?1").map_err(unavailable)?;
             delete.execute([sequence]).map(drop).map_err(unavailable)
         };
-        counted("forget", self.0.write(forget)).await
+        // After a power cut the messages may be carried out again, as after one just before this change.
+        counted("forget", self.0.write_unsynced(forget)).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! One `SQLite` file in WAL mode, `synchronous=FULL`, with one thread that writes.
 //!
 //! The thread makes all waiting changes in one transaction, each in a separate savepoint, so that they share a sync of
-//! the disk. A fixed number of other connections read, and see the latest commit.
+//! the disk. A transaction of changes that may wait is not synced, but only with the next one. A fixed number of other connections read, and see the latest commit.
 
 pub mod copy;
 mod files;
@@ -276,7 +276,23 @@ impl Database {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        self.0.writer.change(change).await
+        self.0.writer.change(false, change).await
+    }
+
+    /// Makes a change like [`write`](Self::write), but may return before the change is on the disk. Later changes made by
+    /// `write` are on the disk only together with this one. A power cut before them undoes it.
+    ///
+    /// # Errors
+    /// The errors of `change`, or the reason why it was not committed.
+    pub async fn write_unsynced<T, E>(
+        &self,
+        change: impl FnOnce(&Change<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        self.0.writer.change(true, change).await
     }
 
     /// Checks that changes are accepted: that the file is still the one that was opened, and, if the last change could
@@ -341,8 +357,13 @@ fn connect_writer(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
 /// Makes commits survive a power cut.
 fn make_durable(connection: &Connection) -> Result<(), Error> {
     connection.pragma_update(None, "journal_mode", "wal")?;
-    connection.pragma_update(None, "synchronous", "full")?;
+    make_synced(connection)?;
     Ok(connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?)
+}
+
+/// Makes each commit wait until it is on the disk.
+fn make_synced(connection: &Connection) -> Result<(), Error> {
+    Ok(connection.pragma_update(None, "synchronous", "full")?)
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {

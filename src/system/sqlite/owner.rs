@@ -392,6 +392,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_change_that_is_not_synced_may_be_lost_until_the_next_one() {
+        let (folder, owner) = (tempfile::tempdir().unwrap(), owner());
+        let database = open(&folder.path().join("words.db"), &owner).unwrap();
+        add(&database, "one").await;
+        let synced = fs::read(folder.path().join("words.db-wal")).unwrap();
+        let insert =
+            |change: &Change<'_>| Ok::<_, Error>(change.execute("INSERT INTO words VALUES ('two')", [])?);
+        database.write_unsynced(insert).await.unwrap();
+        // As after a power cut: the log is as it was when it was last synced.
+        let cut = || {
+            let copy = tempfile::tempdir().unwrap();
+            let path = killed(folder.path(), copy.path(), &["words.db-wal"]);
+            fs::write(copy.path().join("words.db-wal"), &synced).unwrap();
+            (copy, path)
+        };
+        let (_copy, path) = cut();
+        assert_eq!(open(&path, &owner).unwrap().standing(), Standing::Complete);
+        add(&database, "three").await;
+        let (_copy, path) = cut();
+        assert!(matches!(open(&path, &owner), Err(Error::Lost { .. })));
+    }
+
+    #[tokio::test]
     async fn a_log_behind_a_link_is_named() {
         let (folder, owner) = (tempfile::tempdir().unwrap(), owner());
         let database = open(&folder.path().join("words.db"), &owner).unwrap();

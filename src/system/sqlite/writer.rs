@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::owner::Ledger;
-use super::{BUSY, Error, Shared, connect_writer};
+use super::{BUSY, Error, Shared, connect_writer, make_synced};
 use crate::system::disk;
 
 /// The maximum wait for current reads when the log is emptied.
@@ -33,15 +33,18 @@ impl Writer {
         Ok(Self(requests))
     }
 
+    /// Makes a change. If `waits`, it may reach the disk as late as the next change that does not wait.
     pub(super) async fn change<T, E>(
         &self,
+        waits: bool,
         change: impl FnOnce(&Change<'_>) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        self.ask(|answer| Wanted { change: Some(change), outcome: None, after: Vec::new(), answer }).await
+        self.ask(|answer| Wanted { waits, change: Some(change), outcome: None, after: Vec::new(), answer })
+            .await
     }
 
     pub(super) async fn compact(&self) -> Result<(), Error> {
@@ -101,6 +104,11 @@ trait Request: Send {
         None
     }
 
+    /// Returns true if the change may be answered before it is on the disk.
+    fn waits(&self) -> bool {
+        false
+    }
+
     /// Makes the change; returns false if it must be undone.
     fn perform(&mut self, connection: &Connection, erases: &mut bool) -> bool;
     /// Answers the caller after the commit or its failure.
@@ -108,6 +116,7 @@ trait Request: Send {
 }
 
 struct Wanted<T, E, F> {
+    waits: bool,
     change: Option<F>,
     outcome: Option<Result<T, E>>,
     after: Vec<After>,
@@ -120,6 +129,10 @@ where
     E: From<Error> + Send,
     F: FnOnce(&Change<'_>) -> Result<T, E> + Send,
 {
+    fn waits(&self) -> bool {
+        self.waits
+    }
+
     fn perform(&mut self, connection: &Connection, erases: &mut bool) -> bool {
         let change = self.change.take().expect("a change is made once");
         let under_way = Change { connection, erases: Cell::new(false), after: RefCell::default() };
@@ -306,13 +319,34 @@ fn reopen(shared: &Shared) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-/// Makes all changes in one transaction. If a change fails, only that change is undone.
+/// Makes all changes in one transaction. If all of them may wait, the transaction is not synced: the log is one file, so
+/// that the sync of a later transaction includes it.
 fn commit(
     connection: &mut Connection,
     ledger: Option<&Ledger>,
     requests: &mut [Box<dyn Request>],
     erased: &mut bool,
 ) -> Result<(), Error> {
+    let waits = requests.iter().all(|request| request.waits());
+    if waits {
+        connection.pragma_update(None, "synchronous", "normal")?;
+    }
+    let count = transact(connection, ledger.is_some(), requests, erased)?;
+    if waits {
+        make_synced(connection)?;
+    } else if let (Some(ledger), Some(count)) = (ledger, count) {
+        ledger.note(count);
+    }
+    Ok(())
+}
+
+/// Makes all changes in one transaction; returns its count. If a change fails, only that change is undone.
+fn transact(
+    connection: &mut Connection,
+    is_counted: bool,
+    requests: &mut [Box<dyn Request>],
+    erased: &mut bool,
+) -> Result<Option<i64>, Error> {
     let changes = connection.total_changes();
     let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for request in requests {
@@ -322,13 +356,10 @@ fn commit(
         }
     }
     // A transaction without changes needs no sync, and is not counted.
-    let counted = ledger.filter(|_| transaction.total_changes() > changes);
-    let count = counted.map(|ledger| Ledger::count(&transaction).map(|count| (ledger, count))).transpose()?;
+    let is_counted = is_counted && transaction.total_changes() > changes;
+    let count = is_counted.then(|| Ledger::count(&transaction)).transpose()?;
     transaction.commit()?;
-    if let Some((ledger, count)) = count {
-        ledger.note(count);
-    }
-    Ok(())
+    Ok(count)
 }
 
 /// The number of changed rows when the file was last compacted; unknown before the start.

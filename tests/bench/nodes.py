@@ -9,8 +9,8 @@ Links 2 x RECORDS (100,000) encodings of people (128 bytes, made by clkhash) at 
 - an API node with one worker with one thread, and with one such worker per core,
 - an API node with one worker with all threads, over TLS,
 
-in turns. Prints the median time between the creation of the run and its end, and the ratios of these times. All processes
-share one machine, so that the API node uses some of its cores.
+in turns. Prints the median time between the creation of the run and its end, the processor time of API nodes and of workers in
+it, and the ratios of these times. All processes share one machine, so that the API node uses some of its cores.
 """
 
 import argparse
@@ -49,6 +49,10 @@ class Node:
     def said(self, label):
         return next(line.split(label)[1].split()[0] for line in self.banner if line.strip().startswith(label))
 
+    def cpu_seconds(self):
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         self.process.wait()
@@ -73,8 +77,8 @@ def ask(url, method, path, token=None, body=None, headers=None):
     return text
 
 
-def link(api, datasets, threshold):
-    """Links two datasets; returns the seconds of the run."""
+def link(api, nodes, datasets, threshold):
+    """Links two datasets; returns the seconds of the run, and the processor time of the last node and of the others."""
     call = lambda *rest, **named: json.loads(ask(api, *rest, **named))
     created = call("POST", "/api/v1/projects", body={"schema": {}, "result_type": "groups"})
     path = f"/api/v1/projects/{created['project_id']}"
@@ -84,14 +88,16 @@ def link(api, datasets, threshold):
     token = created["result_token"]
     # Waits until the uploads are ingested, so that this is not measured.
     time.sleep(2 + datasets[0][0] / 100_000)
+    used = [node.cpu_seconds() for node in nodes]
     began = time.monotonic()
     run = call("POST", f"{path}/runs", token, body={"threshold": threshold})["run_id"]
     while True:
         state = call("GET", f"{path}/runs/{run}/status", token)["state"]
         if state == "completed":
             seconds = time.monotonic() - began
+            used = [node.cpu_seconds() - before for node, before in zip(nodes, used)]
             ask(api, "DELETE", path, token)
-            return seconds
+            return seconds, used[-1], sum(used[:-1])
         assert state != "error"
         time.sleep(0.02)
 
@@ -134,14 +140,15 @@ def main():
         for name, start in forms.items():
             with tempfile.TemporaryDirectory() as folder:
                 api, nodes = start(f"{folder}/nodes")
-                seconds[name].append(link(api, datasets, wish.threshold))
+                seconds[name].append(link(api, nodes, datasets, wish.threshold))
                 for node in nodes:
                     node.stop()
-    median = {name: statistics.median(values) for name, values in seconds.items()}
+    median = {name: statistics.median(value for value, *_ in values) for name, values in seconds.items()}
     machine = data.machine()
     print(f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']}; 2 x {wish.records:,} at {wish.threshold}")
     for name, value in median.items():
-        print(f"{name:24} {value:8.2f} s")
+        server, workers = (statistics.median(value[place] for value in seconds[name]) for place in (1, 2))
+        print(f"{name:24} {value:8.2f} s, processor time {server:.2f} s, of workers {workers:.2f} s")
     more = median["1 worker, 1 thread"] / median[f"{CORES} workers, 1 thread"]
     away = median[f"1 worker, {CORES} threads"] / median[f"all, {CORES} threads"]
     brute = median["all, 1 thread"] / median[f"all, {CORES} threads"]

@@ -26,13 +26,14 @@ function localize(within) {
   }
 }
 
-// Puts HTML into an element. The focused element keeps the focus, and tables keep their scroll position.
+// Puts HTML into an element. What has the focus, was scrolled or unfolded stays so.
 function put(element, html) {
   const focused = element.contains(document.activeElement) ? document.activeElement.id : '';
-  const scrolled = [...element.querySelectorAll('.scroll')].map((box) => box.scrollLeft);
+  const boxes = () => [...element.querySelectorAll('.scroll, details')];
+  const kept = boxes().map(({ scrollLeft, open }) => ({ scrollLeft, open }));
   element.replaceChildren(...nodes(html));
   localize(element);
-  element.querySelectorAll('.scroll').forEach((box, at) => { box.scrollLeft = scrolled[at] ?? 0; });
+  boxes().forEach((box, at) => Object.assign(box, kept[at]));
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
 }
 
@@ -61,9 +62,7 @@ function here() {
   const query = new URLSearchParams(location.search);
   const project = operates ? 'operator' : query.get('id') ?? query.get('project');
   const run = query.get('run');
-  query.delete('id');
-  query.delete('project');
-  query.delete('run');
+  ['id', 'project', 'run'].forEach((name) => query.delete(name));
   const rest = query.size ? `?${query}` : '';
   return { project, run, rest };
 }
@@ -84,7 +83,8 @@ async function show() {
     render(await response.text(), place, secret);
   } catch (error) {
     if ([401, 403].includes(error.status)) {
-      tokens.forget(place.project);
+      // A run may be deleted while its project is there.
+      if (!place.run) tokens.forget(place.project);
       askToken('The token has no access, or the project or run no longer exists.');
     } else broken(error);
   }
@@ -95,9 +95,7 @@ function broken(error) {
   text.className = 'fault';
   text.setAttribute('role', 'alert');
   text.textContent = error.message;
-  const again = document.createElement('button');
-  again.textContent = 'Try again';
-  again.addEventListener('click', () => location.reload());
+  const again = Object.assign(document.createElement('button'), { textContent: 'Try again', onclick: () => location.reload() });
   view.replaceChildren(text, again);
   view.removeAttribute('aria-busy');
 }
@@ -122,7 +120,10 @@ function render(html, place, secret) {
   showHandout(place.project);
   refresh();
   const upload = find('#upload');
-  if (upload) beginUpload(upload, secret, () => unfollow());
+  if (upload) beginUpload(upload, secret, () => {
+    unfollow();
+    connection('over');
+  });
   const live = find('#live');
   if (live) unfollow = followed(live, place, secret);
 }
@@ -137,7 +138,7 @@ function followed(live, place, secret) {
         connection('over');
         return broken(new Error('The project or run has been deleted.'));
       }
-      put(live, html);
+      html.split('<!--part-->').forEach((part, at) => put(find(`#live${at || ''}`), part));
       say(find('[data-announce]', live)?.textContent ?? '');
       const now = find('[data-state]', live)?.dataset.state;
       if (view.dataset.page === 'run' && now !== state && ['completed', 'failed'].includes(now)) show();
@@ -174,12 +175,8 @@ function showHandout(project) {
 
 function button(text, about, act) {
   const made = document.createElement('button');
-  const hidden = document.createElement('span');
-  hidden.className = 'sr';
-  hidden.textContent = ` the link: ${about}`;
-  Object.assign(made, { type: 'button', className: 'quiet' });
-  made.append(text, hidden);
-  made.addEventListener('click', () => act(made));
+  Object.assign(made, { type: 'button', className: 'quiet', onclick: () => act(made) });
+  made.append(text, Object.assign(document.createElement('span'), { className: 'sr', textContent: ` the link: ${about}` }));
   return made;
 }
 
@@ -326,7 +323,7 @@ async function create(form) {
 function open(form) {
   const { project, token } = form.elements;
   const found = tokens.parse(project.value);
-  const secret = found.token ?? token.value.trim();
+  const secret = found.token ?? token.value;
   if (!isId(found.project)) return complain(project, new Error('This is neither a link nor a project identifier: an identifier has 48 characters, digits or letters a to f.'));
   if (!secret) return complain(token, new Error('The token is missing.'));
   tokens.keep(found.project, secret);
@@ -338,7 +335,7 @@ const FORMS = {
   'open-form': open,
   'new-form': create,
   'token-form': (form) => {
-    tokens.keep(here().project, form.elements.token.value.trim());
+    tokens.keep(here().project, form.elements.token.value);
     form.reset();
     show();
   },

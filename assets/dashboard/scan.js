@@ -310,12 +310,12 @@ class Table {
   }
 }
 
-// Returns the kind of a file, judged by its beginning: `json`, `table` or `bytes`.
+// Returns the kind of a file, by its beginning: `json`, `table` or `bytes`.
 async function kindOf(file) {
   const head = new Uint8Array(await file.slice(0, 4096).arrayBuffer());
-  const first = head.find((byte) => byte > 32 && ![0xef, 0xbb, 0xbf].includes(byte));
-  if (first === 123 || first === 91) return 'json';
   const isText = head.every((byte) => byte >= 32 || [9, 10, 13].includes(byte));
+  const first = head.find((byte) => byte > 32 && ![0xef, 0xbb, 0xbf].includes(byte));
+  if (isText && [91, 123].includes(first)) return 'json';
   return isText && head.includes(10) ? 'table' : 'bytes';
 }
 

@@ -12,7 +12,8 @@ export function token(project) {
 }
 
 export function keep(project, secret) {
-  sessionStorage.setItem(kept('token', project), secret);
+  // A pasted token may have characters around it that no token has.
+  sessionStorage.setItem(kept('token', project), secret.replace(/[^!-~]/g, ''));
 }
 
 // Links that this tab can pass on: pairs of a label and a token.
@@ -36,7 +37,7 @@ export function link(project, secret) {
 // Reads a link, or the part of it that was pasted; returns the token and the project if it has them.
 export function parse(text) {
   const words = new URLSearchParams(text.includes('#') ? text.slice(text.indexOf('#') + 1) : '');
-  const project = words.get('project') ?? text.match(/[0-9a-f]{48}/)?.[0];
+  const project = (words.get('project') ?? text).match(/[0-9a-f]{48}/)?.[0];
   return { token: words.get('token'), project };
 }
 

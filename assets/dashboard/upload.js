@@ -31,17 +31,17 @@ export function begin(section, secret, quieten) {
     chosen = file;
     found = null;
     const state = find('#check-state');
-    for (const id of ['#send', '#encode', '#check-fault', '#binary']) find(id).hidden = true;
+    for (const id of ['#send', '#encode', '#check-fault', '#send-fault', '#binary']) find(id).hidden = true;
     find('#check').hidden = false;
     find('#findings').replaceChildren();
     find('#remarks').replaceChildren();
     const begun = performance.now();
     const progress = (done, total) => {
-      find('#check-bar').value = done / total;
+      find('#check-bar').value = done / (total || 1);
       const seconds = Math.max(0.001, (performance.now() - begun) / 1000);
       state.textContent = `${file.name.slice(0, 80)}: ${size(done)} of ${size(total)}, ${size(done / seconds)}/s`;
     };
-    progress(0, file.size || 1);
+    progress(0, file.size);
     try {
       const result = await scan(file, {
         bytes: Number(bytes) || 0,
@@ -62,24 +62,24 @@ export function begin(section, secret, quieten) {
   function tell({ kind, encodings, document: json, table }) {
     const tiles = [];
     const remarks = [];
-    const remark = (number, text) => { if (number) remarks.push(`${whole.format(number)} ${text}`); };
+    const remark = (number, text) => { if (number) remarks.push(`${text}: ${whole.format(number)}.`); };
     if (table) {
       tiles.push(['Rows', table.rows - 1], ['Columns', table.columns]);
-      remark(table.uneven, 'rows differ from the first row in their number of columns.');
+      remark(table.uneven, 'Rows with another number of columns than the first');
       if (table.quoted) remarks.push('A quotation mark is not closed.');
       find('#encode').hidden = false;
     } else {
       tiles.push(['Records', encodings.count], ['Bits', 8 * encodings.bytes]);
       tiles.push(['Bits set: fewest', encodings.least], ['Bits set: mean', Math.round(encodings.bits / encodings.count)], ['Bits set: most', encodings.most]);
-      remark(encodings.empty, 'encodings have no bit set: they match nothing.');
-      remark(encodings.duplicates, 'encodings are equal to an earlier one.');
+      remark(encodings.empty, 'Encodings without any bit set, which match nothing');
+      remark(encodings.duplicates, 'Encodings that are equal to an earlier one');
       find('#binary').hidden = kind !== 'bytes';
       const hasBlocks = json && (json.shape === 'clknblocks' || json.members.has('blocks'));
       if (hasBlocks) {
         tiles.push(['Blocks', json.blocks.size]);
         const largest = Math.max(0, ...[...json.blocks.values()].slice(0, 100_000));
         if (largest) tiles.push(['Largest block', largest]);
-        remark(json.unblocked, 'records are in no block: they match nothing.');
+        remark(json.unblocked, 'Records in no block, which match nothing');
       }
       if (blocking && !hasBlocks && kind === 'json') return fault('#check-fault', 'The project uses blocking; this file has no blocks.');
       if (!blocking && hasBlocks) return fault('#check-fault', 'The project does not use blocking; this file has blocks.');

@@ -109,6 +109,11 @@ impl Coordinator {
         Ok(self.0.store.unsettled().await?)
     }
 
+    /// Returns the latest failed runs that have not been started again, at most `count`.
+    pub async fn failed_runs(&self, count: u32) -> Result<Vec<(ProjectId, RunId)>, Error> {
+        Ok(self.0.store.failed_runs(count).await?)
+    }
+
     /// Returns all projects, oldest first.
     pub async fn projects(&self) -> Result<Vec<Listed>, Error> {
         Ok(self.0.store.projects().await?)

@@ -132,7 +132,7 @@ fn found(base: &BasePath, path: &str) -> Option<String> {
         merged.drain(..merged.len() - rest.len());
     }
     // These paths are kept with or without a slash at the end, since they are redirected: links on pages are relative.
-    let is_kept = merged == "/api/v1" || merged.starts_with("/docs");
+    let is_kept = merged == "/api/v1" || merged.starts_with("/docs") || merged.starts_with("/dashboard");
     if merged.is_empty() || (ends && is_kept) {
         merged.push('/');
     }
@@ -151,10 +151,11 @@ mod tests {
             ("/api/v1/projects/", "/api/v1/projects"),
             ("/api/v1//", "/api/v1/"),
             ("//", "/"),
+            ("//dashboard//new/", "/dashboard/new/"),
         ] {
             assert_eq!(found(&BasePath::default(), path).as_deref(), Some(expected), "{path}");
         }
-        for path in ["/", "/api/v1", "/api/v1/", "/api/v1/projects/a%2F%2Fb"] {
+        for path in ["/", "/api/v1", "/api/v1/", "/dashboard/", "/api/v1/projects/a%2F%2Fb"] {
             assert_eq!(found(&BasePath::default(), path), None, "{path}");
         }
     }

@@ -85,11 +85,12 @@ pub fn forecast(
     let lowest = thresholds.iter().map(|threshold| threshold.get()).fold(1.0, f64::min);
     let mut histogram = vec![0.0; CLASSES];
     let mut floor = 0.005_f64.min(lowest);
+    let mut pairs = Vec::new();
     let mut drawn = [0_u64; CLASSES];
-    let mut drawn_total = 0_u64;
     if !is_small {
-        (drawn, drawn_total) = population.draw_pairs(datasets, &mut draw, goes_on)?;
-        floor = floor_for(&drawn, drawn_total, budget.min(population.comparisons));
+        pairs = population.draw_pairs(datasets, &mut draw, goes_on)?;
+        pairs.iter().for_each(|pair| drawn[class_of(pair.score)] += 1);
+        floor = floor_for(&drawn, pairs.len() as u64, budget.min(population.comparisons));
     }
     let units = if is_small { population.units } else { population.affordable(budget) };
     let mut sample = Sample::new(thresholds, floor);
@@ -106,22 +107,25 @@ pub fn forecast(
         }
     }
     let is_exact = sample.units == population.units;
+    // Below the floor, only the drawn pairs give an estimate.
+    let shares = if lowest < floor { population.shares(datasets, &pairs)? } else { Vec::new() };
     let estimates = thresholds.iter().enumerate().map(|(at, threshold)| {
         let [pairs, low, high] = if threshold.get() >= floor {
             sample.estimate(at, population.units)
         } else {
-            share_of(&drawn, drawn_total, threshold.get(), population.comparisons)
+            let hits =
+                pairs.iter().zip(&shares).filter(|(pair, _)| is_candidate(pair, threshold.get(), datasets));
+            share_of(hits.map(|(_, share)| *share), pairs.len(), population.comparisons)
         };
         Estimate { threshold: *threshold, pairs, interval: [low, high] }
     });
     let estimates = estimates.collect();
     let factor = population.units as f64 / sample.units.max(1) as f64;
     for (class, count) in histogram.iter_mut().enumerate() {
-        // Below the floor only the drawn pairs give an estimate.
         *count = if class as f64 / 100.0 >= floor || is_small {
             sample.classes[class] * factor
         } else {
-            drawn[class] as f64 / drawn_total.max(1) as f64 * population.comparisons as f64
+            drawn[class] as f64 / pairs.len().max(1) as f64 * population.comparisons as f64
         };
     }
     if is_small {
@@ -151,12 +155,15 @@ fn floor_for(drawn: &[u64; CLASSES], total: u64, budget: u64) -> f64 {
     0.005
 }
 
-/// Estimates the pairs at a threshold from drawn pairs.
-fn share_of(drawn: &[u64; CLASSES], total: u64, threshold: f64, comparisons: u64) -> [f64; 3] {
-    let from = class_of(threshold);
-    let hits: u64 = drawn[from..].iter().sum();
-    let factor = comparisons as f64 / total.max(1) as f64;
-    scaled(hits as f64, 1.0, factor)
+/// Estimates the pairs at a threshold from `total` drawn pairs, of which those at the threshold are compared in as many
+/// blocks as `shares` says. Such a pair counts as a fraction, since it is drawn more often.
+fn share_of(shares: impl Iterator<Item = f64>, total: usize, comparisons: u64) -> [f64; 3] {
+    let (sum, squares) = shares.fold((0.0, 0.0), |(sum, squares), share| {
+        let count = 1.0 / share;
+        (sum + count, squares + count * count)
+    });
+    let dispersion = if sum > 0.0 { squares / sum } else { 1.0 };
+    scaled(sum, dispersion, comparisons as f64 / total.max(1) as f64)
 }
 
 /// Returns the estimate and its interval, for a count with this dispersion.
@@ -257,14 +264,14 @@ impl Population {
         &self.cells[self.cells.partition_point(|cell| cell.units <= unit) - 1]
     }
 
-    /// Draws pairs uniformly from all comparisons, and sorts them into classes.
+    /// Draws pairs uniformly from all comparisons.
     fn draw_pairs(
         &self,
         datasets: &[Dataset<'_>],
         draw: &mut Draw,
         goes_on: &dyn Fn() -> bool,
-    ) -> Result<([u64; CLASSES], u64), Error> {
-        let (mut classes, mut total) = ([0; CLASSES], 0);
+    ) -> Result<Vec<Hit>, Error> {
+        let mut pairs = Vec::new();
         for number in 0..PAIRS_DRAWN {
             let at = draw.below(self.comparisons);
             let cell = &self.cells[self.cells.partition_point(|cell| cell.comparisons <= at) - 1];
@@ -275,16 +282,17 @@ impl Population {
                 right -= u64::from(self.members[other].span.count());
                 other += 1;
             }
-            let a = encoding(datasets, &self.members[cell.member], left)?;
-            let b = encoding(datasets, &self.members[other], right)?;
-            classes[class_of(score(a, b))] += 1;
-            total += 1;
+            let members = [&self.members[cell.member], &self.members[other]];
+            let records = [record(datasets, members[0], left)?, record(datasets, members[1], right)?];
+            let sides = [members[0].dataset, members[1].dataset];
+            let score = score(datasets[sides[0]].row(records[0])?, datasets[sides[1]].row(records[1])?);
+            pairs.push(Hit { unit: cell.units + left, score, datasets: sides, records });
             // The first 2,048 pairs are drawn even if time is up: the floor depends on them.
             if number.is_multiple_of(256) && number >= 2_048 && !goes_on() {
                 break;
             }
         }
-        Ok((classes, total))
+        Ok(pairs)
     }
 
     /// Compares each of these units, in ascending order, with its partners.
@@ -401,9 +409,8 @@ impl Dataset<'_> {
     }
 }
 
-fn encoding<'a>(datasets: &'a [Dataset<'_>], member: &Member, at: u64) -> Result<&'a [u8], Error> {
-    let dataset = &datasets[member.dataset];
-    dataset.row(dataset.index.rows(member.span)?.get(at as usize))
+fn record(datasets: &[Dataset<'_>], member: &Member, at: u64) -> Result<u32, Error> {
+    Ok(datasets[member.dataset].index.rows(member.span)?.get(at as usize))
 }
 
 fn score(a: &[u8], b: &[u8]) -> f64 {
@@ -495,11 +502,10 @@ impl Draw {
         ((u128::from(self.0.next_u64()) * u128::from(bound)) >> 64) as u64
     }
 
-    /// Returns `count` different numbers below `bound`, in any order.
+    /// Returns `count` different numbers below `bound`, or all of them, in random order: each part of the list is a
+    /// sample, too.
     fn distinct(&mut self, count: u64, bound: u64) -> Vec<u64> {
-        if count >= bound {
-            return (0..bound).collect();
-        }
+        let count = count.min(bound);
         if count > bound / 4 {
             let mut all: Vec<u64> = (0..bound).collect();
             for at in 0..count {
@@ -611,6 +617,45 @@ mod tests {
         let forecast = forecast(&datasets, &[threshold(0.8)], 1, [0; 32], &|| true).unwrap();
         assert_eq!(forecast.comparisons, 7_200);
         assert_eq!(forecast.estimates[0].pairs as u64, truth(&left, &right, threshold(0.8)));
+    }
+
+    #[test]
+    fn a_sample_that_time_ends_is_not_the_beginning_of_the_data() {
+        let [left, mut right] = people(2_000, 4);
+        // Only the first records have partners.
+        let rest = right.split_off(right.len() / 4);
+        right.extend(rest.iter().map(|byte| !byte));
+        let indexes = [built(&left, BYTES, &[]), built(&right, BYTES, &[])];
+        let datasets = datasets([&left, &right], &indexes);
+        let truth = truth(&left, &right, threshold(0.9)) as f64;
+        let estimates: Vec<Estimate> = (0..20)
+            .map(|seed| {
+                let made = forecast(&datasets, &[threshold(0.9)], u64::MAX, [seed; 32], &|| false).unwrap();
+                assert!(!made.is_exact);
+                made.estimates[0]
+            })
+            .collect();
+        let holds = |one: &&Estimate| one.interval[0] <= truth && truth <= one.interval[1];
+        assert!(estimates.iter().filter(holds).count() >= 16, "{truth}: {estimates:?}");
+    }
+
+    #[test]
+    fn a_pair_in_several_blocks_counts_once_below_the_floor() {
+        let [left, right] = people(2_000, 5);
+        let blocks: Vec<(u32, &str)> =
+            (0..2_000).flat_map(|record| [(record, "all"), (record, "again")]).collect();
+        let indexes = [built(&left, BYTES, &blocks), built(&right, BYTES, &blocks)];
+        let datasets = datasets([&left, &right], &indexes);
+        let thresholds = [threshold(0.4), threshold(0.405)];
+        let truths = thresholds.map(|threshold| truth(&left, &right, threshold) as f64);
+        let mut held = [0; 2];
+        for seed in 0..20 {
+            let made = forecast(&datasets, &thresholds, u64::MAX, [seed; 32], &|| false).unwrap();
+            for (at, (estimate, truth)) in made.estimates.iter().zip(truths).enumerate() {
+                held[at] += i32::from(estimate.interval[0] <= truth && truth <= estimate.interval[1]);
+            }
+        }
+        assert!(held.iter().all(|held| *held >= 16), "{truths:?}: {held:?}");
     }
 
     #[test]

@@ -114,6 +114,11 @@ pub(super) fn run(row: &impl Columns) -> Result<Run, Error> {
     Ok(record.try_into()?)
 }
 
+/// Reads the identifiers of a run and its project.
+pub(super) fn run_id(row: &impl Columns) -> Result<(ProjectId, RunId), Error> {
+    Ok((ProjectId::from_bytes(fixed(row, "project")?), RunId::from_bytes(fixed(row, "id")?)))
+}
+
 /// Reads a run for a list: `id`, `added` and `state`.
 pub(super) fn listed_run(row: &impl Columns) -> Result<ListedRun, Error> {
     Ok(ListedRun {

@@ -24,6 +24,7 @@ pub(super) async fn all(store: &dyn Store) {
     runs_that_are_not_loaded_stay(store).await;
     the_list_of_runs_is_in_their_order(store).await;
     what_waits_for_us_is_found(store).await;
+    failed_runs_are_listed_until_they_are_run_again(store).await;
     a_deleted_project_is_gone(store).await;
     what_was_deleted_is_known_until_it_is_forgotten(store).await;
     messages_come_in_order_and_go_when_told(store).await;
@@ -218,6 +219,32 @@ async fn what_waits_for_us_is_found(store: &dyn Store) {
     });
     put(store, &busy).await;
     assert!(!store.unsettled().await.unwrap().contains(&busy.id));
+}
+
+async fn failed_runs_are_listed_until_they_are_run_again(store: &dyn Store) {
+    let mut project = project(22);
+    let failed = || RunState::Failed { message: "the disk is full".to_owned(), stage: 2 };
+    project.runs.iter_mut().for_each(|run| run.state = failed());
+    for (number, run) in (1_u8..).zip(&mut project.runs) {
+        run.threshold = Threshold::new(f64::from(number) / 100.0).unwrap();
+    }
+    put(store, &project).await;
+    let listed = async |count| {
+        let found = store.failed_runs(count).await.unwrap();
+        found.into_iter().filter(|(id, _)| *id == project.id).map(|(_, run)| run).collect::<Vec<_>>()
+    };
+    let mut expected: Vec<RunId> = project.runs.iter().rev().map(|run| run.id).collect();
+    assert_eq!(listed(1_000).await, expected);
+    assert_eq!(listed(1).await, expected[..1]);
+    let [first, ..] = project.runs.as_slice() else { unreachable!("the project has runs") };
+    let again = Run::asked_for(RunId::from_bytes([221; 24]), first.threshold, first.added);
+    let mut after = project.clone();
+    after.runs.push(again);
+    put(store, &after).await;
+    expected.pop();
+    assert_eq!(listed(1_000).await, expected);
+    store.update(project.id, Runs::All, Box::new(|_| Some(Commit::default()))).await.unwrap();
+    assert!(listed(1_000).await.is_empty());
 }
 
 async fn a_deleted_project_is_gone(store: &dyn Store) {

@@ -50,6 +50,9 @@ pub enum Runs {
     All,
 }
 
+/// The number of runs among which failed ones are looked for.
+pub(super) const FAILED_AMONG: i64 = 10_000;
+
 /// A run in the list of its project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedRun {
@@ -151,6 +154,10 @@ pub trait Store: Send + Sync {
     /// Returns the projects with unfinished work: an upload in progress, a dataset being indexed, or a run that has
     /// started and not ended.
     async fn unsettled(&self) -> Result<Vec<ProjectId>, Error>;
+
+    /// Returns the failed runs among the latest [`FAILED_AMONG`] runs, the latest first and at most `count`. Leaves out
+    /// those of which another run was posted later, in the same project and with the same threshold.
+    async fn failed_runs(&self, count: u32) -> Result<Vec<(ProjectId, RunId)>, Error>;
 
     /// Returns the projects whose runs have all ended, the last one before this time on the retention clock.
     async fn settled_before(&self, moment: Timestamp) -> Result<Vec<ProjectId>, Error>;

@@ -10,8 +10,7 @@ use async_trait::async_trait;
 use crate::metadata::Deleted;
 use crate::metadata::store::Change;
 use crate::metadata::{self, Duty, Listed, ListedRun, Mark, Message, Runs, Status, Store};
-use crate::model::Tombstone;
-use crate::model::{ProjectId, ProjectState};
+use crate::model::{ProjectId, ProjectState, RunId, Tombstone};
 use crate::queue::{
     self, Acked, Broker, Cancelled, Claim, DeadLetter, DeadQuery, Group, Heartbeat, JobDetail, JobId,
     JobQuery, JobSummary, Lease, LeaseId, NewJob, Pulse, QueueName, Redelivery, Stats,
@@ -209,6 +208,10 @@ impl Store for FaultyStore {
 
     async fn unsettled(&self) -> Result<Vec<ProjectId>, metadata::Error> {
         call!(self, unavailable(), self.inner.unsettled())
+    }
+
+    async fn failed_runs(&self, count: u32) -> Result<Vec<(ProjectId, RunId)>, metadata::Error> {
+        call!(self, unavailable(), self.inner.failed_runs(count))
     }
 
     async fn settled_before(&self, moment: Timestamp) -> Result<Vec<ProjectId>, metadata::Error> {

@@ -34,6 +34,7 @@ pub(super) fn routes(admin: AdminState) -> Router {
         .route("/queue/pause", post(queue::pause))
         .route("/queue/resume", post(queue::resume))
         .route("/projects/{project_id}", delete(projects::delete))
+        .route("/projects/{project_id}/runs/{run_id}/again", post(projects::run_again))
         .merge(dashboard::operator::views())
         .route("/nodes", get(nodes::list))
         .route("/nodes/drain", post(nodes::drain))

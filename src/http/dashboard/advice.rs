@@ -68,7 +68,7 @@ fn shown(outlook: &Outlook) -> View {
         .collect();
     let most = forecast.histogram.iter().copied().fold(0.0, f64::max);
     View {
-        comparisons: figures::grouped(forecast.comparisons),
+        comparisons: figures::counted(forecast.comparisons, "comparison"),
         compared: figures::grouped(forecast.compared),
         is_exact: forecast.is_exact,
         svg: chart::bars(

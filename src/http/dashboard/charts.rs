@@ -18,6 +18,8 @@ use crate::runtime::compute;
 const BYTES_MAX: usize = 32 << 20;
 /// The maximum number of pairs within groups that are compared for a chart.
 const COMPARISONS_MAX: u64 = 4_000_000;
+/// The maximum number of bars of a chart: a bar for each hundredth of a score.
+const BARS_MAX: usize = 101;
 
 /// The charts of a result.
 #[derive(Template)]
@@ -26,6 +28,7 @@ pub(super) struct View {
     charts: Vec<Chart>,
 }
 
+#[derive(Default)]
 struct Chart {
     title: &'static str,
     note: String,
@@ -34,6 +37,26 @@ struct Chart {
     heads: Vec<&'static str>,
     /// Empty for a note alone.
     rows: Vec<Vec<String>>,
+}
+
+impl Chart {
+    /// Adds a bar and a row of the table for each label and its count. Every `every`-th bar has its label, the last one
+    /// included; `words`, without markup, is for screen readers.
+    fn of_counts(self, words: &'static str, counts: &[(String, u64)], every: usize) -> Self {
+        let last = counts.len().min(BARS_MAX).saturating_sub(1);
+        let bar = |(at, (label, count)): (usize, &(String, u64))| Bar {
+            label: if (last - at).is_multiple_of(every) { label.clone() } else { String::new() },
+            value: *count as f64,
+            is_faint: false,
+        };
+        let bars: Vec<Bar> = counts.iter().take(BARS_MAX).enumerate().map(bar).collect();
+        let most = counts.iter().map(|(_, count)| *count).max().unwrap_or(0);
+        Self {
+            svg: chart::bars(words, &bars, &figures::grouped(most)),
+            rows: counts.iter().map(|(label, count)| vec![label.clone(), figures::grouped(*count)]).collect(),
+            ..self
+        }
+    }
 }
 
 /// Returns the charts of the result of a completed run; none for a mask.
@@ -212,38 +235,19 @@ fn grow(rows: &[&[u8]], found: &mut ByThreshold) {
 }
 
 fn group_sizes(sizes: &BTreeMap<usize, u64>, part: &str) -> Chart {
+    let chart = Chart { title: "Sizes of groups", table: "Table of the sizes of groups", ..Chart::default() };
     // One bar says less than a sentence.
     if let (1, Some((size, count))) = (sizes.len(), sizes.first_key_value()) {
-        return Chart {
-            title: "Sizes of groups",
-            note: match count {
-                1 => format!("The group has {size} records.{part}"),
-                _ => format!("Each of the {} groups has {size} records.{part}", figures::grouped(*count)),
-            },
-            svg: String::new(),
-            table: "Table of the sizes of groups",
-            heads: Vec::new(),
-            rows: Vec::new(),
+        let note = match count {
+            1 => format!("The group has {size} records.{part}"),
+            _ => format!("Each of the {} groups has {size} records.{part}", figures::grouped(*count)),
         };
+        return Chart { note, ..chart };
     }
-    let bars: Vec<Bar> = sizes
-        .iter()
-        .take(40)
-        .map(|(size, count)| Bar { label: size.to_string(), value: *count as f64, is_faint: false })
-        .collect();
-    let most = sizes.values().copied().max().unwrap_or(0);
-    Chart {
-        title: "Sizes of groups",
-        note: format!("Groups by their number of records.{part}"),
-        svg: chart::bars(
-            "Groups by their number of records; the table has the same numbers",
-            &bars,
-            &figures::grouped(most),
-        ),
-        table: "Table of the sizes of groups",
-        heads: vec!["Records", "Groups"],
-        rows: sizes.iter().map(|(size, count)| vec![size.to_string(), figures::grouped(*count)]).collect(),
-    }
+    let counts: Vec<(String, u64)> = sizes.iter().map(|(size, count)| (size.to_string(), *count)).collect();
+    let note = format!("Groups by their number of records.{part}");
+    let words = "Groups by their number of records; the table has the same numbers";
+    Chart { note, heads: vec!["Records", "Groups"], ..chart }.of_counts(words, &counts, 1)
 }
 
 /// Returns the charts of scores, which are sorted from the highest.
@@ -277,28 +281,17 @@ fn of_scores(list: &[u8], threshold: f64) -> Vec<Chart> {
 
 fn scores(found: &ByThreshold, part: &str) -> Chart {
     let lowest = found.pairs.iter().position(|count| *count > 0).unwrap_or(100);
-    let every = ((101 - lowest) / 8).max(1);
-    let label = |at: usize| format!("{:.2}", at as f64 / 100.0);
-    let bars: Vec<Bar> = (lowest..=100)
-        .map(|at| Bar {
-            label: if (100 - at).is_multiple_of(every) { label(at) } else { String::new() },
-            value: found.pairs[at] as f64,
-            is_faint: false,
-        })
-        .collect();
-    let most = found.pairs.iter().copied().max().unwrap_or(0);
-    Chart {
+    let counts: Vec<(String, u64)> =
+        (lowest..=100).map(|at| (format!("{:.2}", at as f64 / 100.0), found.pairs[at])).collect();
+    let chart = Chart {
         title: "Scores",
         note: format!("Pairs by their score, in hundredths.{part}"),
-        svg: chart::bars(
-            "Pairs by their score; the table has the same numbers",
-            &bars,
-            &figures::grouped(most),
-        ),
         table: "Table of the scores",
         heads: vec!["Score", "Pairs"],
-        rows: (lowest..=100).map(|at| vec![label(at), figures::grouped(found.pairs[at])]).collect(),
-    }
+        ..Chart::default()
+    };
+    let words = "Pairs by their score; the table has the same numbers";
+    chart.of_counts(words, &counts, (counts.len() / 8).max(1))
 }
 
 #[cfg(test)]

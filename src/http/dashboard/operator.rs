@@ -49,6 +49,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const ANSWER: Duration = Duration::from_secs(1);
 /// The maximum number of runs under way that are shown, and of projects that are read to find them.
 const RUNS: usize = 25;
+/// The maximum number of failed runs that are shown.
+const FAILED: usize = 10;
 /// The number of rows on a page.
 const PAGE: usize = 25;
 /// A node that was heard from within this time is shown as heard now, in milliseconds. An exact time would change, and
@@ -58,6 +60,10 @@ const RECENT_MS: u64 = 10_000;
 const CACHE: &str = "Cache";
 /// The number of admin requests that are shown.
 const ACTS: usize = 30;
+/// The number of warnings that are shown before the others are unfolded.
+const WARNINGS: usize = 5;
+/// Separates the two parts of the view that change; lists that do not are between them.
+const PART: &str = "<!--part-->";
 
 /// Returns the routes of the page and its files, without a token.
 pub(in crate::http) fn page_routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
@@ -77,11 +83,12 @@ pub(in crate::http) fn views() -> Router<AdminState> {
 /// The view of the operator.
 #[derive(Template)]
 #[template(path = "operator.html", config = "assets/dashboard/askama.toml")]
-struct View {
-    changing: String,
+struct View<'a> {
+    overview: &'a str,
+    rest: &'a str,
 }
 
-/// The part of the view that changes.
+/// The two parts of the view that change.
 #[derive(Template)]
 #[template(path = "operator_changing.html", config = "assets/dashboard/askama.toml")]
 struct Changing {
@@ -89,11 +96,14 @@ struct Changing {
     dead: u64,
     queues: Vec<QueueRow>,
     /// `None` while the metadata is unavailable.
+    failed: Option<FailedRuns>,
+    /// `None` while the metadata is unavailable.
     runs: Option<RunsUnderWay>,
     tiles: Vec<Tile>,
     engines: Vec<EngineRow>,
     nodes: Vec<NodeRow>,
-    lines: Vec<LineRow>,
+    /// The latest warnings, and the others; empty if there are none.
+    warnings: Vec<Vec<LineRow>>,
 }
 
 struct QueueRow {
@@ -159,9 +169,11 @@ struct Tile {
 }
 
 struct LineRow {
+    /// The time of the latest of equal lines.
     at: Moment,
     state: &'static str,
     text: String,
+    times: usize,
 }
 
 /// Checks the dependencies and describes their engines.
@@ -172,9 +184,10 @@ async fn engines(admin: &AdminState) -> Vec<EngineRow> {
 /// Collects the numbers. Those of a dependency that is unavailable are left out.
 async fn changing(admin: &AdminState, engines: Vec<EngineRow>) -> Changing {
     let coordinator = &admin.dependencies.coordinator;
-    let (stats, status, runs, nodes) = tokio::join!(
+    let (stats, status, failed, runs, nodes) = tokio::join!(
         quickly(admin.broker.stats(admin.clock.steady())),
         quickly(coordinator.status()),
+        quickly(failed_runs(coordinator)),
         quickly(runs_under_way(coordinator)),
         quickly(admin.nodes.list()),
     );
@@ -186,11 +199,6 @@ async fn changing(admin: &AdminState, engines: Vec<EngineRow>) -> Changing {
     let queues = || stats.iter().flat_map(|stats| &stats.queues);
     let dead: u64 = queues().map(|(_, queue)| queue.dead).sum();
     let depth: u64 = queues().map(|(_, queue)| queue.depth).sum();
-    let line = |line: recent::Line| LineRow {
-        at: line.at.into(),
-        state: if line.is_error { "failed" } else { "paused" },
-        text: line.text,
-    };
     Changing {
         announcement: match &stats {
             Some(_) => {
@@ -202,11 +210,26 @@ async fn changing(admin: &AdminState, engines: Vec<EngineRow>) -> Changing {
         dead,
         tiles: tiles(admin, projects, stats.as_ref()),
         engines,
+        failed,
         runs,
         nodes: nodes.unwrap_or_default().into_iter().map(node_row).collect(),
         queues: queues().map(queue_row).collect(),
-        lines: recent::lines().into_iter().take(20).map(line).collect(),
+        warnings: warnings(recent::lines()),
     }
+}
+
+/// Returns the latest warnings and the others, with equal lines as one. `lines` begins with the latest.
+fn warnings(lines: Vec<recent::Line>) -> Vec<Vec<LineRow>> {
+    let mut latest: Vec<LineRow> = Vec::new();
+    for line in lines {
+        let state = if line.is_error { "failed" } else { "paused" };
+        match latest.iter_mut().find(|row| row.state == state && row.text == line.text) {
+            Some(row) => row.times += 1,
+            None => latest.push(LineRow { at: line.at.into(), state, text: line.text, times: 1 }),
+        }
+    }
+    let older = latest.split_off(latest.len().min(WARNINGS));
+    [latest, older].into_iter().filter(|group| !group.is_empty()).collect()
 }
 
 /// Returns the answer of a dependency; `None` if it is unavailable or silent.
@@ -275,7 +298,7 @@ fn node_row(node: NodeReport) -> NodeRow {
         name: node.name,
         role: node.role,
         version: node.version,
-        queues: node.queues,
+        queues: node.queues.replace(',', ", "),
         threads: node.threads,
         jobs: node.jobs,
     }
@@ -350,7 +373,8 @@ fn limited(label: &'static str, usage: Usage) -> Tile {
 /// `GET /admin/dashboard/view/operator`: the view.
 async fn view(State(admin): State<AdminState>) -> Result<Response, Problem> {
     let changing = super::view::render(&changing(&admin, engines(&admin).await).await)?;
-    shown(&View { changing })
+    let (overview, rest) = changing.split_once(PART).unwrap_or((&changing, ""));
+    shown(&View { overview, rest })
 }
 
 /// The dead jobs to show, from the query of the page's URL.
@@ -432,6 +456,49 @@ fn dead_row(letter: &DeadLetter) -> DeadRow {
         reason: letter.reason.clone(),
         attempts: letter.attempts,
         died: letter.died.into(),
+    }
+}
+
+/// The latest failed runs.
+struct FailedRuns {
+    rows: Vec<FailedRow>,
+    has_more: bool,
+}
+
+struct FailedRow {
+    id: String,
+    short: String,
+    name: String,
+    project: String,
+    project_short: String,
+    project_name: String,
+    threshold: String,
+    reason: String,
+    failed: Moment,
+}
+
+/// Reads the latest failed runs.
+async fn failed_runs(coordinator: &Coordinator) -> Result<FailedRuns, coordinator::Error> {
+    let found = coordinator.failed_runs(FAILED as u32 + 1).await?;
+    let mut rows = Vec::new();
+    for (id, run) in found.iter().take(FAILED) {
+        let project = coordinator.project(*id, Runs::One(*run)).await?;
+        rows.extend(project.as_ref().and_then(|project| Some(failed_row(project, project.run(*run)?))));
+    }
+    Ok(FailedRuns { rows, has_more: found.len() > FAILED })
+}
+
+fn failed_row(project: &ProjectState, run: &Run) -> FailedRow {
+    FailedRow {
+        id: run.id.to_string(),
+        short: figures::identifier(&run.id),
+        name: figures::beginning(&run.name, 40),
+        project: project.id.to_string(),
+        project_short: figures::identifier(&project.id),
+        project_name: figures::beginning(&project.name, 40),
+        threshold: run.threshold.get().to_string(),
+        reason: figures::beginning(runs::fault(project, run).unwrap_or_default(), 500),
+        failed: run.ended.unwrap_or(run.added).into(),
     }
 }
 
@@ -568,4 +635,27 @@ async fn live_operator(State(admin): State<AdminState>) -> Response {
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     (headers, Body::from_stream(events)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_warnings_are_one_and_older_ones_are_folded() {
+        let line = |text: &str, micros| recent::Line {
+            at: Timestamp::from_micros(micros),
+            is_error: false,
+            text: text.to_owned(),
+        };
+        let times = |groups: &[Vec<LineRow>]| -> Vec<Vec<(String, usize)>> {
+            groups.iter().map(|rows| rows.iter().map(|row| (row.text.clone(), row.times)).collect()).collect()
+        };
+        assert!(warnings(Vec::new()).is_empty());
+        let found = warnings(vec![line("b", 3_000_000), line("a", 2_000_000), line("b", 1_000_000)]);
+        assert_eq!(times(&found), [[("b".to_owned(), 2), ("a".to_owned(), 1)]]);
+        assert!(found[0][0].at.iso.contains("00:00:03"), "{:?}", found[0][0].at);
+        let found = warnings((0..7).map(|at| line(&at.to_string(), 0)).collect());
+        assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [5, 2]);
+    }
 }

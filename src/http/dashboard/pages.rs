@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
@@ -25,10 +25,20 @@ pub(in crate::http) fn pages() -> Router<ApiState> {
     Router::new()
         .route("/", get(home))
         .route("/dashboard", get(async || moved("./")))
+        .route("/dashboard/", get(async || moved("../")))
+        .route("/dashboard/new/", get(async |query| without_slash("new", query)))
+        .route("/dashboard/project/", get(async |query| without_slash("project", query)))
+        .route("/dashboard/run/", get(async |query| without_slash("run", query)))
         .route("/dashboard/new", get(new))
         .route("/dashboard/project", get(async || shell("Project", "project")))
         .route("/dashboard/run", get(async || shell("Run", "run")))
         .merge(files())
+}
+
+/// Redirects from a URL with a trailing slash to the one without: links on the page are relative to the latter.
+fn without_slash(name: &str, RawQuery(query): RawQuery) -> Response {
+    let query = query.map_or_else(String::new, |query| format!("?{query}"));
+    moved(&format!("../{name}{query}"))
 }
 
 /// Returns the routes of the files that the pages load.
@@ -68,11 +78,11 @@ struct Home {
     root: &'static str,
     files: &'static str,
     version: &'static str,
-    guides: Vec<(&'static str, &'static str)>,
+    guides: Vec<guides::Group>,
 }
 
 async fn home() -> Response {
-    html(&Home { root: "./", files: "dashboard/", version: VERSION, guides: guides::titles().collect() })
+    html(&Home { root: "./", files: "dashboard/", version: VERSION, guides: guides::groups() })
 }
 
 /// The page on which a project is created.

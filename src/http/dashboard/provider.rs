@@ -19,7 +19,7 @@ pub(super) struct Upload {
     result_words: &'static str,
     is_permutations: bool,
     uses_blocking: bool,
-    /// Bytes of each encoding, if the project requires a size.
+    /// Bytes of each encoding, if the schema or the data of another party requires a size.
     encoding_bytes: Option<u32>,
     admits: bool,
     state: UploadState,
@@ -36,6 +36,7 @@ pub(super) struct UploadState {
 /// Returns the view for the holder of an update token.
 pub(super) fn upload(project: &ProjectState, party: u32) -> Upload {
     let state = upload_state(project, party);
+    let mut sizes = project.parties.iter().filter_map(Party::dataset).map(|dataset| dataset.encoding_bytes);
     Upload {
         id: project.id.to_string(),
         name: figures::beginning(&project.name, 200),
@@ -44,7 +45,7 @@ pub(super) fn upload(project: &ProjectState, party: u32) -> Upload {
         result_words: words(project.result_type),
         is_permutations: project.result_type == ResultType::Permutations,
         uses_blocking: project.uses_blocking,
-        encoding_bytes: project.encoding_bytes,
+        encoding_bytes: project.encoding_bytes.or_else(|| sizes.next()),
         admits: matches!(state.state, "waiting" | "failed" | "uploading"),
         state,
     }
@@ -75,6 +76,7 @@ pub(super) struct ReceiptState {
     id: String,
     party: u32,
     state: &'static str,
+    fault: String,
     records: String,
     is_permutations: bool,
     contributed: usize,
@@ -101,10 +103,12 @@ pub(super) fn receipt_state(project: &ProjectState, party: u32, now: Timestamp) 
     let records = own.and_then(Party::dataset).map(|dataset| figures::grouped(dataset.records.into()));
     let completed = project.runs.iter().rev().filter(|run| matches!(run.state, RunState::Completed(_)));
     let runs = completed.filter(|_| is_permutations).map(|run| Row::of(project, run, now));
+    let (state, fault) = own.map_or(("waiting", String::new()), party_state);
     ReceiptState {
         id: project.id.to_string(),
         party,
-        state: own.map_or("waiting", |party| party_state(party).0),
+        state,
+        fault,
         records: records.unwrap_or_else(|| "–".to_owned()),
         is_permutations,
         contributed: project.parties_contributed(),

@@ -29,6 +29,7 @@ pub(super) struct PageWish {
 pub(super) struct View {
     project: String,
     run: String,
+    caption: &'static str,
     heads: Vec<Head>,
     rows: Vec<Vec<String>>,
     first: String,
@@ -82,6 +83,12 @@ pub(super) async fn view(
     Ok(View {
         project: id.to_string(),
         run: run_id.to_string(),
+        caption: match result_type {
+            ResultType::Permutations => {
+                "Rows are those of the new orders that the parties get, counted from 0."
+            }
+            _ => "Records are written as dataset: record, both counted from 0.",
+        },
         heads: match result_type {
             ResultType::Groups if has_scores => {
                 heads(&[("Group", true), ("Records", false), ("Scores", false)])

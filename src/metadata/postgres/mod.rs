@@ -42,8 +42,10 @@ use self::writer::Writer;
 use super::columns::{self, fixed};
 use super::commons::SILENCE_MAX;
 use super::counted::counted;
-use super::store::{Change, Deleted, Duty, Error, Listed, ListedRun, Mark, Message, Runs, Status, Store};
-use crate::model::{ProjectId, ProjectState, Tombstone};
+use super::store::{
+    Change, Deleted, Duty, Error, FAILED_AMONG, Listed, ListedRun, Mark, Message, Runs, Status, Store,
+};
+use crate::model::{ProjectId, ProjectState, RunId, Tombstone};
 use crate::runtime::clock::{Stopwatch, Timestamp};
 use crate::system::engine;
 use crate::system::sqlite::{Owner, Standing};
@@ -357,6 +359,17 @@ impl Store for Postgres {
                     WHERE uploading OR contents IN ('fetching', 'ingesting')";
         let [rows] = self.read("unsettled", [Statement::new(find, [])]).await?;
         project_ids(&rows)
+    }
+
+    async fn failed_runs(&self, count: u32) -> Result<Vec<(ProjectId, RunId)>, Error> {
+        let find = "SELECT project, id FROM entityd.runs AS runs
+                    WHERE state = 'failed' AND sequence > (SELECT coalesce(max(sequence), 0) FROM entityd.runs) - $1
+                      AND NOT EXISTS (SELECT 1 FROM entityd.runs AS later WHERE later.project = runs.project
+                                      AND later.sequence > runs.sequence AND later.threshold = runs.threshold)
+                    ORDER BY sequence DESC LIMIT $2";
+        let values = [FAILED_AMONG.into(), i64::from(count).into()];
+        let [rows] = self.read("failed runs", [Statement::new(find, values)]).await?;
+        rows.iter().map(columns::run_id).collect()
     }
 
     async fn settled_before(&self, moment: Timestamp) -> Result<Vec<ProjectId>, Error> {

@@ -19,7 +19,7 @@ use rusqlite::{Connection, OptionalExtension};
 use self::error::unavailable;
 use super::counted::counted;
 use super::store::{Change, Deleted, Duty, Error, Listed, ListedRun, Mark, Message, Runs, Status, Store};
-use crate::model::{ProjectId, ProjectState, Tombstone};
+use crate::model::{ProjectId, ProjectState, RunId, Tombstone};
 use crate::runtime::clock::Timestamp;
 use crate::system::sqlite::{self, Database};
 
@@ -164,6 +164,10 @@ impl Store for Sqlite {
             rows.map(|row| rows::project_id(row.map_err(unavailable)?)).collect()
         })
         .await
+    }
+
+    async fn failed_runs(&self, count: u32) -> Result<Vec<(ProjectId, RunId)>, Error> {
+        self.read("failed runs", move |reader| rows::list_failed(reader, count)).await
     }
 
     async fn settled_before(&self, moment: Timestamp) -> Result<Vec<ProjectId>, Error> {

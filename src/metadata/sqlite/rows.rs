@@ -8,7 +8,7 @@ use super::error::unavailable;
 use crate::metadata::Error;
 use crate::metadata::columns::{self, Column, Columns};
 use crate::metadata::records::{self, PartyRecord, RunRecord, Unknown};
-use crate::metadata::store::{ListedRun, Runs};
+use crate::metadata::store::{FAILED_AMONG, ListedRun, Runs};
 use crate::model::{Party, ProjectId, ProjectState, Run, RunId};
 
 /// Reads a project with its parties and the runs that `runs` selects.
@@ -61,6 +61,15 @@ fn load_runs(connection: &Connection, id: ProjectId, runs: Runs) -> Result<Vec<R
 pub(super) fn list_runs(connection: &Connection, project: ProjectId) -> Result<Vec<ListedRun>, Error> {
     let list = "SELECT id, added, state FROM runs WHERE project = ?1 ORDER BY sequence";
     select_all(connection, list, &[&project.as_bytes()], |row| columns::listed_run(row))
+}
+
+pub(super) fn list_failed(connection: &Connection, count: u32) -> Result<Vec<(ProjectId, RunId)>, Error> {
+    let list = "SELECT project, id FROM runs
+                WHERE state = 'failed' AND sequence > (SELECT coalesce(max(sequence), 0) FROM runs) - ?1
+                  AND NOT EXISTS (SELECT 1 FROM runs AS later WHERE later.project = runs.project
+                                  AND later.sequence > runs.sequence AND later.threshold = runs.threshold)
+                ORDER BY sequence DESC LIMIT ?2";
+    select_all(connection, list, &[&FAILED_AMONG, &count], |row| columns::run_id(row))
 }
 
 /// Changes the rows of a project from `before` to `after`. Writes changed rows only.

@@ -6,14 +6,10 @@ import { Person, browser, settle } from './people.mjs';
 
 const { root, token, dead, width, dark } = JSON.parse(process.env.SCENE);
 const chromium = await browser();
-Person.secrets.add(token);
 const operator = await Person.come(chromium, { origins: [new URL(root).origin], width, dark });
 const { page } = operator;
 
-await page.goto(root);
-await page.getByLabel('Token').fill(token);
-await page.keyboard.press('Enter');
-await page.getByRole('heading', { level: 1, name: 'Operations' }).waitFor();
+await operator.operate(root, token);
 
 const rows = () => page.locator('#dead').getByRole('row', { name: /a test makes ingest panic/ }).count();
 const until = async (count) => {
@@ -24,6 +20,11 @@ const until = async (count) => {
 };
 await until(dead);
 await page.getByText(`${dead} dead jobs`, { exact: true }).waitFor();
+// What failed comes before what merely was said about it; equal warnings are one.
+const headings = await page.getByRole('heading', { level: 2 }).allInnerTexts();
+assert.ok(headings.indexOf('Dead jobs') === 0 && headings.indexOf('Recent warnings') > 1, headings.join());
+const lines = await page.getByRole('group', { name: 'Table of warnings' }).first().getByRole('row').allInnerTexts();
+assert.equal(new Set(lines.map((line) => line.replace(/^[^\t]*\t/, ''))).size, lines.length);
 await operator.look('operator-dead');
 
 await page.getByRole('button', { name: /^Retry / }).first().click();

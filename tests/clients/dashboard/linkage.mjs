@@ -17,13 +17,14 @@ await reader.page.getByRole('heading', { level: 1 }).waitFor();
 assert.ok((await reader.page.getByRole('link', { name: 'API reference' }).count()) === 1);
 await reader.page.getByRole('link', { name: 'Security', exact: false }).first().click();
 await reader.page.getByRole('heading', { level: 1, name: 'Security' }).waitFor();
-await reader.shoot('guide');
 
 // The analyst creates a project. Its name and notes are hostile.
 const analyst = await come();
 const { page } = analyst;
 const name = '<img src=x onerror=alert(1)> \u202Egnitset &amp; "quotes"';
-await page.goto(root);
+await page.goto(`${root}docs/deployment`);
+await analyst.look('guide');
+await page.getByRole('link', { name: 'Home' }).click();
 await analyst.look('home');
 await page.getByRole('link', { name: 'Create a project' }).click();
 await page.getByLabel('Name').fill(name);

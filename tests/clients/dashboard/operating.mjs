@@ -6,7 +6,6 @@ import { Person, browser, settle } from './people.mjs';
 
 const { root, token, project, width, dark } = JSON.parse(process.env.SCENE);
 const chromium = await browser();
-Person.secrets.add(token);
 const operator = await Person.come(chromium, { origins: [new URL(root).origin], width, dark });
 const { page } = operator;
 
@@ -16,9 +15,7 @@ await page.getByLabel('Token').fill('wrong-token-of-somebody');
 await page.keyboard.press('Enter');
 await page.getByText('The token has no access').waitFor();
 await operator.look('operator-token');
-await page.getByLabel('Token').fill(token);
-await page.keyboard.press('Enter');
-await page.getByRole('heading', { level: 1, name: 'Operations' }).waitFor();
+await operator.operate(root, token);
 await page.getByRole('status').filter({ hasText: 'Live' }).waitFor();
 await page.getByText('There are none. A job is dead').waitFor();
 await page.getByRole('row', { name: /^metadata ready on this machine/ }).waitFor();

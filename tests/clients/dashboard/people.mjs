@@ -68,6 +68,8 @@ export class Person {
       return inside.filter((one) => one.getBoundingClientRect().right > edge).map((one) => one.outerHTML.slice(0, 200));
     }));
     assert.deepEqual(beyond, [], `${name}: something reaches beyond its card`);
+    const sideways = await this.page.evaluate(() => [...document.querySelectorAll('.scroll[role=group]')].filter((box) => box.scrollWidth > box.clientWidth + 1).map((box) => box.ariaLabel));
+    assert.deepEqual(sideways, [], `${name}: a table scrolls sideways`);
     await this.page.evaluate(() => Promise.all(document.getAnimations().map((one) => one.finished.catch(() => {}))));
     await this.shoot(name);
     if (!(await this.page.evaluate(() => 'axe' in window))) await this.page.evaluate(require('node:fs').readFileSync(AXE, 'utf8'));
@@ -77,6 +79,15 @@ export class Person {
     assert.deepEqual(told, [], name);
     const html = await this.page.content();
     for (const secret of Person.secrets) assert.ok(!html.includes(secret), `${name}: a token stands in the page`);
+  }
+
+  // Opens the page of the operator with this token.
+  async operate(root, token) {
+    Person.secrets.add(token);
+    await this.page.goto(root);
+    await this.page.getByLabel('Token').fill(token);
+    await this.page.keyboard.press('Enter');
+    await this.page.getByRole('heading', { level: 1, name: 'Operations' }).waitFor();
   }
 
   async shoot(name) {

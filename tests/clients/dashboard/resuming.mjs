@@ -28,6 +28,9 @@ await page.getByText(/Attempt \d+ of/).waitFor();
 await page.getByRole('button', { name: 'Stop' }).click();
 await page.getByText('What has arrived is kept for a while').waitFor();
 await provider.look('upload-stopped');
+// What became of the last attempt is not said of a file that is chosen after it.
+await page.setInputFiles('#file', { name: 'other.csv', mimeType: 'text/csv', buffer: Buffer.from('a,b\n1,2\n') });
+await page.locator('#send-fault').waitFor({ state: 'hidden' });
 
 await page.reload();
 held = false;

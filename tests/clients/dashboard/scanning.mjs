@@ -29,6 +29,12 @@ for (const same of [one.replaceAll('/', '\\/'), one.replace(/(.{60})/g, '$1\\n')
 const bytes = await read(Buffer.concat(rows.slice(0, 10_000).map((row) => Buffer.from(row, 'base64'))));
 assert.deepEqual([bytes.kind, bytes.encodings.count], ['bytes', 10_000]);
 
+// Encodings may begin as JSON does.
+for (const first of [0x5b, 0x7b]) {
+  const begun = await read(Buffer.concat([Buffer.from([0, first]), Buffer.alloc(254, 0x81)]));
+  assert.deepEqual([begun.kind, begun.encodings.count], ['bytes', 2]);
+}
+
 const table = await read('name,born\r\n"Ada, Countess",1815\r\nAlan\r\n');
 assert.deepEqual([table.kind, table.table.rows, table.table.columns, table.table.uneven], ['table', 3, 2, 1]);
 

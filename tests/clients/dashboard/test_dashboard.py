@@ -172,32 +172,68 @@ def test_behind_nginx_under_a_prefix(tmp_path, files, told):
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (320, True)])
-def test_the_operator(tmp_path, width, dark):
-    token = "an-admin-token-of-forty-eight-characters-0123456"
-    (tmp_path / "token").write_text(token)
-    (tmp_path / "token").chmod(0o600)
-    (tmp_path / "entityd").mkdir()
-    with Server(tmp_path / "entityd", "--admin-token-file", tmp_path / "token") as server:
+def test_the_operator(tmp_path, admin, width, dark):
+    with Server(tmp_path, *admin.flags) as server:
         new = {"schema": {}, "result_type": "groups", "name": "<b>bold</b>"}
         project = requests.post(f"{server.url}/projects", json=new, timeout=60).json()["project_id"]
         root = f"http://127.0.0.1:{server.ops_port}/"
-        play("operating.mjs", {"root": root, "token": token, "project": project, "width": width, "dark": dark})
-        assert token not in server.log.read_text(errors="replace")
+        play("operating.mjs", {"root": root, "token": admin.token, "project": project, "width": width, "dark": dark})
+        assert admin.token not in server.log.read_text(errors="replace")
 
 
-def test_dead_jobs_are_retried_and_discarded(tmp_path):
-    token, dead = "an-admin-token-of-forty-eight-characters-0123456", 4
-    (tmp_path / "token").write_text(token)
-    (tmp_path / "token").chmod(0o600)
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (320, True)])
+def test_dead_jobs_are_retried_and_discarded(tmp_path, admin, width, dark):
+    dead = 4
     # A retried job is dead again after three attempts, but not before the page was looked at.
     moments = {"ENTITYD_BREAKPOINT": "ingest#", "ENTITYD_SLOW_MS": "ingest=2000"}
-    with Server(tmp_path, "--admin-token-file", tmp_path / "token", environment=moments) as server, Api(server.url) as api:
+    with Server(tmp_path, *admin.flags, environment=moments) as server, Api(server.url) as api:
         for _ in range(dead):
             api.project("groups").upload_binary(0, [bytes(range(BYTES))])
-        address, headers = f"http://127.0.0.1:{server.ops_port}/", {"Authorization": f"Bearer {token}"}
-        queues = lambda: requests.get(f"{address}admin/queue", headers=headers, timeout=60).json()["queues"]
+        address = f"http://127.0.0.1:{server.ops_port}/"
+        queues = lambda: requests.get(f"{address}admin/queue", headers=admin.headers, timeout=60).json()["queues"]
         until(lambda: queues()["ingest"]["dead"] == dead, "all jobs are dead", 180)
-        play("dead.mjs", {"root": address, "token": token, "dead": dead, "width": 1280, "dark": False})
+        play("dead.mjs", {"root": address, "token": admin.token, "dead": dead, "width": width, "dark": dark})
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, True), (320, False)])
+def test_a_failed_run_says_why_and_is_run_again(tmp_path, admin, width, dark):
+    limits = {"ENTITYD_BREAKPOINT": "compare#"}
+    with Server(tmp_path, *admin.flags, environment=limits) as server, Api(server.url) as api:
+        project = api.project("groups", name="<b>bold</b>")
+        for party in (0, 1):
+            project.upload_binary(party, [bytes(range(BYTES))])
+        failed = project.run(0.75, name="nightly", scores=True)
+        until(lambda: failed.get_status().json()["state"] == "error", "the run has failed", 120)
+        scene = {"ops": f"http://127.0.0.1:{server.ops_port}/", "token": admin.token, "width": width, "dark": dark}
+        scene |= {"root": f"{server.origin}/", "project": project.id, "run": failed.id, "owner": project.token}
+        play("failed.mjs", scene)
+        posted = [project.api.get(f"/projects/{project.id}/runs/{run['run_id']}", project.token).json() for run in project.runs()]
+        assert [(run["name"], run["threshold"], run["scores"]) for run in posted] == [("nightly", 0.75, True)] * 3
+        headers, path = admin.headers, f"http://127.0.0.1:{server.ops_port}/admin/projects/{project.id}/runs"
+        again = lambda run: requests.post(f"{path}/{run}/again", headers=headers, timeout=60)
+        assert again("0" * 48).status_code == again("x").status_code == 404
+        waiting = api.project("groups").run(0.75)
+        path = path.replace(project.id, waiting.project.id)
+        assert again(waiting.id).status_code == 409
+
+
+def test_a_party_is_told_why_its_data_cannot_be_used(server, api):
+    project = api.project("groups")
+    view = lambda token: requests.get(f"{server.origin}/dashboard/view{project.path}", headers={"Authorization": token}, timeout=60).text
+    assert 'data-bytes=""' in view(project.update_tokens[1])
+    project.upload_binary(0, [bytes(range(BYTES))])
+    until(lambda: 'data-bytes="128"' in view(project.update_tokens[1]), "the page knows the size of the other party's encodings")
+    receipt = project.upload_binary(1, [bytes(range(BYTES // 2))])
+    until(lambda: "Your data cannot be used." in view(receipt), "the data was checked")
+    assert "the encodings of party 1 have 64 bytes" in view(receipt)
+
+
+def test_a_page_with_a_slash_at_its_end_is_that_page(server):
+    for path, there in [("dashboard/", ""), ("dashboard", ""), ("docs/", "docs"), ("docs/security/", "docs/security")]:
+        assert requests.get(f"{server.origin}/{path}", timeout=60).url == f"{server.origin}/{there}", path
+    for page in ("new", "project", "run"):
+        answer = requests.get(f"{server.origin}/dashboard/{page}/?id=1", timeout=60)
+        assert (answer.status_code, answer.url) == (200, f"{server.origin}/dashboard/{page}?id=1")
 
 
 def test_programs_get_events_and_a_forecast(server):

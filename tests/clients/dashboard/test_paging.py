@@ -120,23 +120,21 @@ def test_higher_thresholds_are_shown_as_the_library_would_answer(server, api, ch
     assert view.text.count("<svg") == (1 if re.search("(Each of the [0-9]+ groups|The group) has", view.text) else 2)
 
 
-def test_pages_of_jobs(tmp_path, chance):
+def test_pages_of_jobs(tmp_path, admin, chance):
     """The jobs of a paused queue are listed once each, in the order of their sequences."""
-    token, count = "an-admin-token-of-forty-eight-characters-0123456", 10_000 if LONG else 250
-    (tmp_path / "token").write_text(token)
-    (tmp_path / "token").chmod(0o600)
-    flags = ["--admin-token-file", tmp_path / "token"]
-    with Server(tmp_path, *flags) as server, Api(server.url) as api, requests.Session() as session:
-        admin, headers = f"http://127.0.0.1:{server.ops_port}/admin/queue", {"Authorization": f"Bearer {token}"}
-        paused = session.post(f"{admin}/pause", json={"queue": "compute"}, headers=headers, timeout=60)
+    count = 10_000 if LONG else 250
+    with Server(tmp_path, *admin.flags) as server, Api(server.url) as api, requests.Session() as session:
+        queues = f"http://127.0.0.1:{server.ops_port}/admin/queue"
+        session.headers.update(admin.headers)
+        paused = session.post(f"{queues}/pause", json={"queue": "compute"}, timeout=60)
         assert paused.status_code == 204, paused.text
         project = api.project("groups")
         for party in (0, 1):
             project.upload_binary(party, [chance.randbytes(SIZE)])
         runs = [project.run(0.5).id for _ in range(count)]
-        until(lambda: session.get(admin, headers=headers, timeout=60).json()["queues"]["compute"]["ready"] == count, "all jobs", 120)
+        until(lambda: session.get(queues, timeout=60).json()["queues"]["compute"]["ready"] == count, "all jobs", 120)
         found, after, times = [], 0, []
-        while page := json.loads((answer := timed(session, f"{admin}/jobs?queue=compute&after={after}", f"Bearer {token}"))[0])["jobs"]:
+        while page := json.loads((answer := timed(session, f"{queues}/jobs?queue=compute&after={after}", admin.headers["Authorization"]))[0])["jobs"]:
             found += page
             after = page[-1]["sequence"]
             times.append(answer[1])

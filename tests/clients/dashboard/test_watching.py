@@ -30,7 +30,6 @@ KEPT_RUNS = 12
 WAITING = 200 if LONG else 60
 REPLAYED = 0 if LONG else 100
 STREAMS = 1_000
-ADMIN = "an-admin-token-of-forty-eight-characters-0123456"
 MIB = 1 << 20
 
 
@@ -108,13 +107,9 @@ def watch(scene, server):
     return found
 
 
-def test_neither_a_page_nor_the_server_grows(tmp_path, capsys):
+def test_neither_a_page_nor_the_server_grows(tmp_path, admin, capsys):
     chance = random.Random(int(os.environ.get("TESTS_SEED", "1")))
-    (tmp_path / "token").write_text(ADMIN)
-    (tmp_path / "token").chmod(0o600)
-    (tmp_path / "entityd").mkdir()
-    flags = ["--admin-token-file", tmp_path / "token"]
-    with Server(tmp_path / "entityd", *flags) as server, Api(server.url) as api:
+    with Server(tmp_path, *admin.flags) as server, Api(server.url) as api:
         project, empty = api.project("groups"), api.project("groups")
         receipt = [project.upload_binary(party, [chance.randbytes(128) for _ in range(100)]) for party in (0, 1)][0]
         waiting = empty.run(0.9)
@@ -128,7 +123,7 @@ def test_neither_a_page_nor_the_server_grows(tmp_path, capsys):
             "root": f"{server.origin}/",
             "ops": f"http://127.0.0.1:{server.ops_port}/",
             "pages": {name: {"url": address(of, token), "token": token, "project": of.id} for name, (of, token) in pages.items()},
-            "admin": ADMIN,
+            "admin": admin.token,
             "warm_s": WARM_S,
             "seconds": SECONDS,
             "every_s": EVERY_S,

@@ -28,10 +28,16 @@ for (const name of ['foreign', 'replaced']) {
 }
 
 // The right token in the same form opens the page.
-await page.getByLabel('Token').fill(tokens.owner);
+await page.getByLabel('Token').fill(` \u201C${tokens.owner}\u00A0\u201D `);
 await page.keyboard.press('Enter');
 await page.getByRole('heading', { level: 2, name: 'New run' }).waitFor();
-assert.ok((await kept()).includes(tokens.owner));
+assert.ok((await kept()).includes(`"${tokens.owner}"`));
+
+// A run that does not exist takes nothing from its project.
+await page.goto(`${root}dashboard/run?project=${project}&run=${'1'.repeat(48)}`);
+await page.getByText('the project or run no longer exists').waitFor();
+await page.goto(`${root}dashboard/project?id=${project}`);
+await page.getByRole('heading', { level: 2, name: 'New run' }).waitFor();
 
 // The page of a used update token says so, and offers no upload.
 await open(tokens.used);

@@ -244,17 +244,14 @@ impl Translation<'_> {
             self.push(")");
         }
         let (start, content) = self.out[scope.at..].split_at(scope.start_bytes);
-        if self.is_repeated() {
-            match start {
-                _ if looks_behind || matches!(start, "(?=" | "(?!") => {
-                    self.out.insert_str(scope.at, "(?:");
-                    self.push(")");
-                    self.push(NOTHING);
-                }
-                "(" => {}
-                _ if content.is_empty() || content.starts_with("(?") => self.push(NOTHING),
-                _ => {}
-            }
+        let looks = looks_behind || matches!(start, "(?=" | "(?!");
+        let may_be_empty = start != "(" && (content.is_empty() || content.starts_with("(?"));
+        if self.is_repeated() && looks {
+            self.out.insert_str(scope.at, "(?:");
+            self.push(")");
+            self.push(NOTHING);
+        } else if self.is_repeated() && may_be_empty {
+            self.push(NOTHING);
         }
         self.push(")");
         Ok(())

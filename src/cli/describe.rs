@@ -61,8 +61,10 @@ impl Describe {
                 },
             )?;
             if std::mem::take(&mut skips_header) {
-                let names: Vec<_> =
-                    if batch.is_empty() { Vec::new() } else { batch.row(0).fields().collect() };
+                if batch.is_empty() {
+                    return Err(Failure::Input(format!("{}: the file is empty", data.display())));
+                }
+                let names: Vec<_> = batch.row(0).fields().collect();
                 match header_rule(&names, schema) {
                     Some(rule) => {
                         return Err(Failure::Input(format!("{}: the header: {rule}", data.display())));

@@ -20,9 +20,11 @@ pub(super) enum Destination {
 }
 
 impl Destination {
-    /// Opens `path`, or standard output.
+    /// Opens `path`, or standard output if it is absent or `-`.
     pub(super) fn open(path: Option<&Path>, unfinished: Unfinished) -> Result<Self, Failure> {
-        let Some(path) = path else { return Ok(Self::Stream(Box::new(output::stdout()?))) };
+        let Some(path) = path.filter(|path| !is_stdout(path)) else {
+            return Ok(Self::Stream(Box::new(output::stdout()?)));
+        };
         Self::open_with_mode(path, 0o666, unfinished)
     }
 
@@ -70,9 +72,27 @@ impl Destination {
     }
 }
 
+/// Returns whether `path` stands for standard output.
+pub(super) fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// Returns whether two outputs are one file, even under different names.
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
+    let found = |path: &Path| {
+        let path = followed(path).ok()?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        Some((fs::canonicalize(folder.unwrap_or(Path::new("."))).ok()?, path.file_name()?.to_owned()))
+    };
+    one == other || found(one).is_some_and(|file| found(other) == Some(file))
+}
+
 /// Fails if `path` is one of the input files `read`, even under another name such as a link.
 pub(super) fn differs(path: &Path, read: &[&Path]) -> Result<(), Failure> {
     let file = |path: &Path| {
+        if is_stdout(path) {
+            return None;
+        }
         let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
         Some((metadata.dev(), metadata.ino()))
     };
@@ -105,14 +125,22 @@ pub(super) fn followed(path: &Path) -> io::Result<PathBuf> {
 fn beside(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut builder = tempfile::Builder::new();
-    let writing =
-        builder.permissions(Permissions::from_mode(mode)).tempfile_in(folder.unwrap_or(Path::new(".")))?;
+    let made =
+        builder.permissions(Permissions::from_mode(mode)).tempfile_in(folder.unwrap_or(Path::new(".")));
+    let writing = made.map_err(|error| without_path(&error))?;
     if mode & 0o077 != 0
         && let Ok(replaced) = fs::metadata(path)
     {
         writing.as_file().set_permissions(replaced.permissions())?;
     }
     Ok(writing)
+}
+
+/// Returns the error without the name of the temporary file.
+fn without_path(error: &io::Error) -> io::Error {
+    let text = error.to_string();
+    let (rule, _) = text.split_once(" at path ").unwrap_or((&text, ""));
+    io::Error::new(error.kind(), rule)
 }
 
 fn publish(writing: NamedTempFile, path: &Path) -> io::Result<()> {
@@ -130,14 +158,14 @@ impl Write for Destination {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Stream(stream) => stream.write(bytes),
-            Self::File { writing, .. } => writing.write(bytes),
+            Self::File { writing, .. } => writing.as_file_mut().write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Stream(stream) => stream.flush(),
-            Self::File { writing, .. } => writing.flush(),
+            Self::File { writing, .. } => writing.as_file_mut().flush(),
         }
     }
 }
@@ -158,6 +186,10 @@ mod tests {
         finished.write_all(b"whole").unwrap();
         finished.finish().unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
+        assert!(is_same(&path, &folder.path().join("./groups.json")) && !is_same(&path, folder.path()));
+        let absent = Destination::open(Some(&folder.path().join("none/x")), Unfinished::default());
+        let refused = absent.err().unwrap().to_string();
+        assert!(refused.ends_with("none/x: No such file or directory (os error 2)"), "{refused}");
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! `entityd generate`: writes tables of invented people, to try the commands with.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::io::{self, Write as _};
+use std::path::PathBuf;
 
 use clap::Args;
 
 use super::demo::people::{self, Register};
+use super::destination::{Destination, cannot_write};
 use super::exit::Failure;
-use super::output;
+use super::interrupt::Unfinished;
+use super::{context, output};
 
 /// A linkage schema for the generated tables.
 const SCHEMA: &str = include_str!("../../assets/generated-schema.json");
@@ -38,13 +40,40 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(&self) -> Result<(), Failure> {
+        let is_new = !self.folder.exists();
+        let runtime = context::runtime()?;
+        let unfinished = Unfinished::watch(&runtime);
         self.prepare()?;
+        if is_new {
+            unfinished.add(&self.folder);
+        }
+        let mut written = Vec::new();
+        self.write_all(unfinished, &mut written).inspect_err(|_| {
+            // An incomplete set of files looks like a complete one, and the next call needs an empty directory.
+            written.iter().for_each(|path| drop(fs::remove_file(path)));
+            if is_new {
+                let _ = fs::remove_dir(&self.folder);
+            }
+        })
+    }
+
+    /// Writes all files, and adds their paths to `written`.
+    fn write_all(&self, unfinished: Unfinished, written: &mut Vec<PathBuf>) -> Result<(), Failure> {
+        let mut write = |name: &str, text: &str| -> Result<(), Failure> {
+            let path = self.folder.join(name);
+            unfinished.add(&path);
+            let mut destination = Destination::open(Some(&path), unfinished)?;
+            destination.write_all(text.as_bytes()).map_err(|error| cannot_write(&path, &error))?;
+            destination.finish()?;
+            written.push(path);
+            Ok(())
+        };
         let registers = people::registers(self.parties.into(), self.records as usize, self.seed);
         for (party, register) in registers.iter().enumerate() {
-            self.write(&format!("party-{party}.csv"), &table(register))?;
+            write(&format!("party-{party}.csv"), &table(register))?;
         }
-        self.write("truth.csv", &truth(&registers))?;
-        self.write("schema.json", SCHEMA)?;
+        write("truth.csv", &truth(&registers))?;
+        write("schema.json", SCHEMA)?;
         output::note(&format!(
             "{} tables of {} people, truth.csv and schema.json are in {}",
             self.parties,
@@ -56,7 +85,7 @@ impl Arguments {
 
     /// Creates the directory. Fails if it exists and is not empty.
     fn prepare(&self) -> Result<(), Failure> {
-        let failed = |error: io::Error| failed(&self.folder, &error);
+        let failed = |error: io::Error| cannot_write(&self.folder, &error);
         fs::create_dir_all(&self.folder).map_err(failed)?;
         if fs::read_dir(&self.folder).map_err(failed)?.next().is_some() {
             let folder = self.folder.display();
@@ -64,15 +93,6 @@ impl Arguments {
         }
         Ok(())
     }
-
-    fn write(&self, name: &str, text: &str) -> Result<(), Failure> {
-        let path = self.folder.join(name);
-        fs::write(&path, text).map_err(|error| failed(&path, &error))
-    }
-}
-
-fn failed(path: &Path, error: &io::Error) -> Failure {
-    Failure::Failed(format!("cannot write {}: {error}", path.display()))
 }
 
 /// Formats the records of a party as CSV. No name contains a comma or a quote.

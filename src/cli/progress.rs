@@ -32,7 +32,10 @@ impl Progress {
     /// Returns progress for a command that writes its result while it works. There is no bar if both go to a terminal, where
     /// they would mix.
     pub(super) fn beside(output: Option<&Path>) -> Self {
-        if output.is_none() && io::stdout().is_terminal() && io::stderr().is_terminal() {
+        if output.is_none_or(|path| path == Path::new("-"))
+            && io::stdout().is_terminal()
+            && io::stderr().is_terminal()
+        {
             return Self { bar: None, task: String::new() };
         }
         Self::new()

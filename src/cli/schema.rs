@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::describe::{Describe, options};
 use super::destination::Destination;
+use super::encode::{FEATURES_MIN, NOT_LINKABLE, is_linkable};
 use super::exit::Failure;
 use super::interrupt::Unfinished;
 use super::output;
@@ -118,7 +119,16 @@ impl Check {
                 output::print(&format!(
                     "{path}: a valid schema: {encoded} columns become encodings of {bits} bits\n{}",
                     options(&schema)
-                ))
+                ))?;
+                if !is_linkable(&schema) {
+                    output::print(&format!("{path}: note: {NOT_LINKABLE}\n"))?;
+                }
+                if encoded < FEATURES_MIN {
+                    output::print(&format!(
+                        "{path}: note: with fewer than {FEATURES_MIN} encoded columns, `entityd encode` asks for --few-features\n"
+                    ))?;
+                }
+                Ok(())
             }
         }
     }

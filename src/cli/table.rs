@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +11,11 @@ use clap::Args;
 
 use super::exit::Failure;
 use crate::encoder::csv::{Charset, Dialect, Reader};
+
+/// The delimiter between columns.
+const DELIMITER: u8 = b',';
+/// The maximum number of characters of a field, as in Python.
+const FIELD_MAX: usize = 131_072;
 
 /// The dialect of a CSV.
 #[derive(Debug, Args)]
@@ -21,7 +27,7 @@ pub(super) struct TableArguments {
     #[arg(long, value_name = "NAME", default_value = "utf-8")]
     charset: Charset,
     /// Maximum number of characters of a field
-    #[arg(long, value_name = "N", default_value_t = 131_072)]
+    #[arg(long, value_name = "N", default_value_t = FIELD_MAX)]
     field_max: usize,
 }
 
@@ -61,6 +67,12 @@ impl Read for Counted {
 }
 
 impl TableArguments {
+    /// Returns whether no option is given, or only what holds without it.
+    pub(super) fn is_default(&self) -> bool {
+        let is_utf8 = "utf-8".parse::<Charset>().is_ok_and(|charset| charset == self.charset);
+        self.delimiter == DELIMITER && is_utf8 && self.field_max == FIELD_MAX
+    }
+
     /// Opens the CSV at `path`, or standard input if it is `-`.
     pub(super) fn open(&self, path: &Path) -> Result<(Reader<Counted>, Done), Failure> {
         let read = Arc::new(AtomicU64::new(0));
@@ -72,12 +84,36 @@ impl TableArguments {
             if metadata.is_dir() {
                 return Err(Failure::Usage(format!("{} is a directory; give a CSV file", path.display())));
             }
+            if let Some(what) = foreign(&file) {
+                return Err(Failure::Input(format!("{} is {what}", path.display())));
+            }
             (Box::new(file), metadata.len())
         };
         let dialect = Dialect { delimiter: self.delimiter, charset: self.charset, field_max: self.field_max };
         let counted = Counted { file, read: Arc::clone(&read) };
         Ok((Reader::new(counted, dialect), Done { read, bytes }))
     }
+}
+
+/// The first bytes of files that are often mistaken for CSVs.
+const FOREIGN: [(&[u8], &str); 4] = [
+    (
+        b"\x1f\x8b",
+        "a gzip file; unpack it first, or pipe what `gzip -dc` writes into this command, with - as the file",
+    ),
+    (
+        b"\x28\xb5\x2f\xfd",
+        "a zstd file; unpack it first, or pipe what `zstd -dc` writes into this command, with - as the file",
+    ),
+    (b"PK\x03\x04", "a ZIP file or a workbook; give the CSV in it, or export one"),
+    (b"\xd0\xcf\x11\xe0", "a workbook; export it as CSV"),
+];
+
+/// Returns what a file is if it is not a CSV. What cannot be read twice, such as a pipe, is not looked at.
+fn foreign(file: &File) -> Option<&'static str> {
+    let mut begin = [0; 4];
+    let read = file.read_at(&mut begin, 0).ok()?;
+    FOREIGN.iter().find(|(magic, _)| begin[..read].starts_with(magic)).map(|(_, what)| *what)
 }
 
 /// Returns the error for a file that cannot be read.

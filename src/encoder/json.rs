@@ -1,5 +1,6 @@
 //! JSON values that keep their positions in the text.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
@@ -29,8 +30,13 @@ impl Node {
     /// # Errors
     /// The error of the JSON parser, with line and column.
     pub(super) fn parse(text: &str) -> Result<Self, serde_json::Error> {
+        Self::parse_noting(text, &RefCell::default())
+    }
+
+    /// Parses a text like [`parse`](Self::parse), and adds the members to `repeated` whose key occurred before.
+    pub(super) fn parse_noting(text: &str, repeated: &Repeated) -> Result<Self, serde_json::Error> {
         let raw: &RawValue = serde_json::from_str(text)?;
-        Reader { start: text.as_ptr() as usize }.node(raw)
+        Reader { start: text.as_ptr() as usize, repeated }.node(raw)
     }
 
     /// Returns the member `name`, if this is an object that has it.
@@ -117,11 +123,15 @@ pub(super) fn line_and_column(text: &str, at: usize) -> (usize, usize) {
 
 /// Reads values. `start` is the address of the whole text, from which offsets are counted.
 #[derive(Clone, Copy)]
-struct Reader {
+struct Reader<'a> {
     start: usize,
+    repeated: &'a Repeated,
 }
 
-impl Reader {
+/// Members of objects that replace an earlier one, with their keys.
+pub(super) type Repeated = RefCell<Vec<(String, Node)>>;
+
+impl Reader<'_> {
     fn node(self, raw: &RawValue) -> Result<Node, serde_json::Error> {
         let text = raw.get();
         let at = text.as_ptr() as usize - self.start;
@@ -139,9 +149,9 @@ impl Reader {
     }
 }
 
-struct Members(Reader);
+struct Members<'a>(Reader<'a>);
 
-impl<'de> Visitor<'de> for Members {
+impl<'de> Visitor<'de> for Members<'_> {
     type Value = Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -151,15 +161,20 @@ impl<'de> Visitor<'de> for Members {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut object = Node { at: 0, value: Value::Object(Vec::new()) };
         while let Some((key, raw)) = map.next_entry::<String, &'de RawValue>()? {
-            object.set(&key, self.0.node(raw).map_err(serde::de::Error::custom)?);
+            let node = self.0.node(raw).map_err(serde::de::Error::custom)?;
+            if object.get(&key).is_some() {
+                let member = Node { at: node.at, value: Value::Null };
+                self.0.repeated.borrow_mut().push((key.clone(), member));
+            }
+            object.set(&key, node);
         }
         Ok(object.value)
     }
 }
 
-struct Elements(Reader);
+struct Elements<'a>(Reader<'a>);
 
-impl<'de> Visitor<'de> for Elements {
+impl<'de> Visitor<'de> for Elements<'_> {
     type Value = Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -101,7 +101,7 @@ impl Counts {
         Profile {
             identifier: identifier.to_owned(),
             distinct: self.values.len(),
-            entropy: self.values.values().map(surprise).sum::<f64>().max(0.0),
+            entropy: self.values.values().map(surprise).fold(0.0, |sum, bits| sum + bits).max(0.0),
             missing: share(self.missing),
             most_frequent: share(self.values.values().max().copied().unwrap_or(0)),
             lengths: lengths
@@ -117,7 +117,8 @@ impl Profile {
     /// Returns a reason if the column hardly tells people apart.
     pub fn weakness(&self) -> Option<&'static str> {
         match self {
-            Self { distinct: 0 | 1, .. } => Some("all values are equal"),
+            Self { distinct: 0, .. } => Some("there are no values"),
+            Self { distinct: 1, .. } => Some("all values are equal"),
             Self { missing, .. } if *missing > 0.2 => Some("many values are missing"),
             Self { entropy, .. } if *entropy < 3.0 => Some("few distinct values"),
             Self { most_frequent, .. } if *most_frequent > 0.1 => Some("one value is very frequent"),

@@ -223,6 +223,13 @@ fn check_header<R: Read>(reader: &mut Reader<R>, header: Header, schema: &Schema
 /// The most names of columns in a message.
 const NAMES_MAX: usize = 5;
 
+/// Characters that often separate columns, and their names on the command line.
+const DELIMITERS: [(char, &str); 4] = [(',', "','"), (';', "';'"), ('\t', "tab"), ('|', "'|'")];
+
+fn counted(columns: usize) -> String {
+    if columns == 1 { "there is 1 column".to_owned() } else { format!("there are {columns} columns") }
+}
+
 /// Returns the rule of the schema that a header breaks. Without any name of the schema, the row may be a record, and the rule
 /// has no text of it.
 pub fn header_rule(names: &[&str], schema: &Schema) -> Option<String> {
@@ -232,8 +239,19 @@ pub fn header_rule(names: &[&str], schema: &Schema) -> Option<String> {
         return None;
     }
     let has = |name: &str| features.iter().any(|feature| feature.identifier == name);
-    if !names.iter().any(|name| has(name)) {
-        let counts = format!("there are {} columns; the schema has {}", names.len(), features.len());
+    // A name that differs in case, or by blanks around it, still marks the row as a header.
+    let resembles = |name: &str| {
+        features.iter().any(|feature| feature.identifier.to_lowercase() == name.trim().to_lowercase())
+    };
+    if !names.iter().any(|name| resembles(name)) {
+        let split = DELIMITERS.iter().find(|(delimiter, _)| {
+            names.len() < features.len()
+                && names.iter().flat_map(|name| name.split(*delimiter)).any(resembles)
+        });
+        if let Some((_, name)) = split {
+            return Some(format!("the columns are separated by another character: --delimiter {name}"));
+        }
+        let counts = format!("{}; the schema has {}", counted(names.len()), features.len());
         let counts = if names.len() == features.len() { String::new() } else { format!("{counts}; and ") };
         return Some(format!(
             "{counts}none has a name of the schema: is it a record, without a header above it?"
@@ -248,8 +266,8 @@ pub fn header_rule(names: &[&str], schema: &Schema) -> Option<String> {
         let absent = features.iter().map(|feature| feature.identifier.as_str());
         let absent = absent.filter(|name| !names.contains(name));
         return Some(format!(
-            "there are {} columns; the schema has {}{}{}",
-            names.len(),
+            "{}; the schema has {}{}{}",
+            counted(names.len()),
             features.len(),
             listed("; it does not have", unknown),
             listed("; the file lacks", absent)

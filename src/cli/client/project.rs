@@ -197,7 +197,8 @@ async fn ask(
     api.json(response, asked).await
 }
 
-async fn read(session: &Session) -> Result<Value, Failure> {
+/// Returns the description of the project.
+pub(super) async fn read(session: &Session) -> Result<Value, Failure> {
     let asked = Asked::new("reading the project", Shape::Member("name"));
     session.ask((Method::GET, ""), None, &asked).await
 }

@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 use self::quality::Quality;
 use self::report::Report;
 use self::writer::{Format, Writer};
-use super::destination::{Destination, differs};
-use super::exit::Failure;
+use super::destination::{Destination, differs, is_same, is_stdout};
+use super::exit::{Failure, complain};
 use super::interrupt::Unfinished;
 use super::progress::Progress;
 use super::record_blocks::Blocks;
@@ -88,8 +88,17 @@ pub(super) struct Arguments {
     threads: u16,
 }
 
+/// The warning for encodings whose size neither a server nor `entityd link` compares.
+pub(super) const NOT_LINKABLE: &str =
+    "the size of the encodings is not a multiple of 64 bits, so they cannot be compared";
+
+/// Returns whether encodings by a schema can be compared.
+pub(super) fn is_linkable(schema: &Schema) -> bool {
+    schema.encoding_bytes().is_multiple_of(8)
+}
+
 /// The minimum number of encoded columns of a schema that needs no flag.
-const FEATURES_MIN: usize = 3;
+pub(super) const FEATURES_MIN: usize = 3;
 
 /// The kind of the first row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -121,6 +130,9 @@ impl Arguments {
         self.check_outputs()?;
         let schema = read_schema_for_encoding(&self.schema, self.strict)?;
         self.check_features(&schema)?;
+        if !is_linkable(&schema) {
+            complain(&format!("warning: {}: {}", self.schema.display(), NOT_LINKABLE));
+        }
         let secret = self.secret()?;
         let blocks = self.blocks.as_deref().map(Blocks::read).transpose()?;
         let pool = Pool::new(self.threads.into())
@@ -134,7 +146,7 @@ impl Arguments {
         let mut run = Run {
             writer: Writer::new(destination, self.output.as_deref(), self.format, encoding_bytes, blocks)?,
             quality: quality.transpose()?,
-            report: Report::open(self.errors.as_deref(), self.show_values)?,
+            report: Report::open(self.errors.as_deref(), self.show_values, unfinished)?,
             progress: Progress::beside(self.output.as_deref()),
             task: format!("encoding {}", self.data.display()),
             skips: self.on_error == OnError::Skip,
@@ -154,12 +166,16 @@ impl Arguments {
         let read = [self.data.as_path(), &self.schema, &self.secret_file];
         let read: Vec<&Path> = read.into_iter().chain(self.blocks.as_deref()).collect();
         let outputs = [("--output", &self.output), ("--errors", &self.errors), ("--report", &self.report)];
-        for (at, (flag, output)) in outputs.iter().enumerate() {
-            let Some(path) = output else { continue };
+        let stdout = PathBuf::from("-");
+        let mut earlier: Vec<(&str, &PathBuf)> = Vec::new();
+        for (flag, output) in outputs {
+            let Some(path) = output.as_ref().or((flag == "--output").then_some(&stdout)) else { continue };
             differs(path, &read)?;
-            if let Some((other, _)) = outputs[..at].iter().find(|(_, earlier)| *earlier == *output) {
-                return Err(Failure::Usage(format!("{other} and {flag} name the same file; give two")));
+            if let Some((other, _)) = earlier.iter().find(|(_, earlier)| is_same(earlier, path)) {
+                let what = if is_stdout(path) { "are both standard output" } else { "name the same file" };
+                return Err(Failure::Usage(format!("{other} and {flag} {what}; give two files")));
             }
+            earlier.push((flag, path));
         }
         Ok(())
     }

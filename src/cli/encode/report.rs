@@ -1,10 +1,11 @@
 //! Reports rows that break a rule.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use crate::cli::destination::{Destination, cannot_write, is_stdout};
 use crate::cli::exit::{Failure, complain};
+use crate::cli::interrupt::Unfinished;
 use crate::cli::quoting::quoted;
 use crate::encoder::stream::BadRow;
 
@@ -13,21 +14,31 @@ const SHOWN_MAX: u64 = 10;
 
 /// Counts and records the rows that break a rule.
 pub(super) struct Report {
-    file: Option<(BufWriter<File>, PathBuf)>,
+    file: Option<(BufWriter<Destination>, PathBuf)>,
     shows_values: bool,
     count: u64,
 }
 
 impl Report {
     /// Opens a report in the file at `path`, or one that names the first rows on standard error.
-    pub(super) fn open(path: Option<&Path>, shows_values: bool) -> Result<Self, Failure> {
-        let open = |path: &Path| {
-            let mut file = BufWriter::new(File::create(path)?);
-            file.write_all(b"row,line,column,name,rule")?;
-            file.write_all(if shows_values { b",value\n" } else { b"\n" })?;
+    pub(super) fn open(
+        path: Option<&Path>,
+        shows_values: bool,
+        unfinished: Unfinished,
+    ) -> Result<Self, Failure> {
+        let open = |path: &Path| -> Result<_, Failure> {
+            let file = if shows_values && !is_stdout(path) {
+                Destination::open_private(path, &[], unfinished)?
+            } else {
+                Destination::open(Some(path), unfinished)?
+            };
+            let mut file = BufWriter::new(file);
+            let end: &[u8] = if shows_values { b",value\n" } else { b"\n" };
+            let begun = file.write_all(b"row,line,column,name,rule").and_then(|()| file.write_all(end));
+            begun.map_err(|error| cannot_write(path, &error))?;
             Ok((file, path.to_owned()))
         };
-        let file = path.map(|path| open(path).map_err(|error| failed(path, &error))).transpose()?;
+        let file = path.map(open).transpose()?;
         Ok(Self { file, shows_values, count: 0 })
     }
 
@@ -49,8 +60,9 @@ impl Report {
 
     /// Completes the report, and returns the number of rows in it.
     pub(super) fn finish(self) -> Result<u64, Failure> {
-        if let Some((mut file, path)) = self.file {
-            file.flush().map_err(|error| failed(&path, &error))?;
+        if let Some((file, path)) = self.file {
+            let file = file.into_inner().map_err(io::IntoInnerError::into_error);
+            file.map_err(|error| cannot_write(&path, &error))?.finish()?;
         }
         Ok(self.count)
     }
@@ -63,8 +75,4 @@ fn write(file: &mut impl Write, row: &BadRow, value: Option<&str>) -> io::Result
         Some(value) => writeln!(file, ",{}", quoted(value)),
         None => writeln!(file),
     }
-}
-
-fn failed(path: &Path, error: &io::Error) -> Failure {
-    Failure::Failed(format!("cannot write {}: {error}", path.display()))
 }

@@ -77,12 +77,13 @@ impl Writer {
         if format == Format::Bin && rows.is_some() {
             return Err(Failure::Usage("--blocks: rows of bytes have no blocks; write JSON".to_owned()));
         }
-        let mut writer = Self { out, format, encoding_bytes, encodings: 0, text: Vec::new(), rows };
-        if writer.format == Format::Json {
-            let begin: &[u8] = if writer.rows.is_some() { b"{\"clknblocks\": [" } else { b"{\"clks\": [" };
-            writer.out.write_all(begin).map_err(|error| Failure::output(&error))?;
-        }
-        Ok(writer)
+        Ok(Self { out, format, encoding_bytes, encodings: 0, text: Vec::new(), rows })
+    }
+
+    /// The beginning of the JSON. It is written with the first encoding, so that a file whose header is invalid leaves
+    /// nothing on standard output.
+    const fn begin(&self) -> &'static [u8] {
+        if self.rows.is_some() { b"{\"clknblocks\": [" } else { b"{\"clks\": [" }
     }
 
     /// Writes encodings, one after the other.
@@ -93,7 +94,7 @@ impl Writer {
         }
         self.text.clear();
         for row in rows.chunks_exact(self.encoding_bytes) {
-            let begin: &[u8] = if self.encodings == 0 { b"" } else { b", " };
+            let begin = if self.encodings == 0 { self.begin() } else { b", " };
             self.text.extend_from_slice(begin);
             match &mut self.rows {
                 None => quote(row, &mut self.text),
@@ -127,7 +128,8 @@ impl Writer {
     /// Completes the file. Returns the number of encodings in it, and the size of an encoding.
     pub(super) fn finish(mut self) -> Result<(u64, usize), Failure> {
         if self.format == Format::Json {
-            self.out.write_all(b"]}\n").map_err(|error| Failure::output(&error))?;
+            let end = [if self.encodings == 0 { self.begin() } else { b"" }, b"]}\n"].concat();
+            self.out.write_all(&end).map_err(|error| Failure::output(&error))?;
         }
         self.out.finish().map_err(|error| Failure::output(&error))?.finish()?;
         Ok((self.encodings, self.encoding_bytes))

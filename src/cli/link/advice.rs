@@ -6,6 +6,9 @@ use std::fmt::Write;
 const BARS: usize = 101;
 /// The length of the longest bar in characters.
 const WIDTH: u64 = 50;
+/// The number of bars on each side with which a bar is averaged. A few empty bars among those of one kind of pairs are no
+/// valley.
+const REACH: usize = 3;
 /// A valley suggests a threshold if the bars beside it are this many times as high.
 const DEPTH: f64 = 2.0;
 
@@ -29,7 +32,7 @@ impl Histogram {
     pub(super) fn valley(&self) -> Option<f64> {
         let first = self.0.iter().position(|count| *count > 0)?;
         let smooth = |at: usize| {
-            let (low, high) = (at.saturating_sub(1).max(first), (at + 1).min(BARS - 1));
+            let (low, high) = (at.saturating_sub(REACH).max(first), (at + REACH).min(BARS - 1));
             self.0[low..=high].iter().sum::<u64>() as f64 / (high - low + 1) as f64
         };
         let highest = |range: std::ops::RangeInclusive<usize>| range.map(smooth).fold(0.0, f64::max);
@@ -79,6 +82,14 @@ mod tests {
         let matches = (85..100).map(|at| (at, 50));
         let both: Vec<_> = rising.clone().chain(matches.clone()).collect();
         assert!((0.74..=0.86).contains(&valley(&both).unwrap()));
+        // Few pairs, with empty bars among those of the same person. Precision is 1 from 0.74 on.
+        let few = [
+            187, 140, 134, 93, 61, 55, 23, 16, 13, 3, 5, 1, 7, 4, 4, 0, 1, 2, 1, 0, 1, 0, 1, 0, 1, 1, 1, 4,
+            6, 2, 0, 4, 4,
+        ];
+        let few = few.into_iter().chain([1, 0, 0, 6, 6, 7, 0]).zip(60..).map(|(count, at)| (at, count));
+        let few: Vec<_> = few.chain([(100, 105)]).collect();
+        assert!((0.74..=0.86).contains(&valley(&few).unwrap()));
         assert_eq!(valley(&rising.collect::<Vec<_>>()), None);
         assert_eq!(valley(&matches.collect::<Vec<_>>()), None);
         assert_eq!(valley(&[]), None);

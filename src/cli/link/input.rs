@@ -136,7 +136,9 @@ impl Reading<'_> {
     }
 
     fn explain(&self, error: &Error) -> Failure {
-        let text = format!("{}: {}", self.path.display(), chain(error));
+        let is_csv = self.path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
+        let hint = if is_csv { "; to link CSVs, give --schema" } else { "" };
+        let text = format!("{}: {}{hint}", self.path.display(), chain(error));
         match error {
             Error::Rejected(_) => Failure::Input(text),
             Error::Source(_) | Error::Sink(_) => Failure::Failed(text),

@@ -14,6 +14,7 @@ mod truth;
 mod workspace;
 mod write;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -27,6 +28,7 @@ use super::Failure;
 use super::destination::{Destination, differs};
 use super::output::note;
 use super::progress::Progress;
+use super::table::cannot_read;
 use crate::model::Threshold;
 use crate::runtime::compute::Pool;
 
@@ -64,7 +66,7 @@ pub(super) struct Arguments {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Bytes in an encoding of a .bin file
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "BYTES", conflicts_with = "schema", value_parser = clap::value_parser!(u32).range(1..=4096))]
     encoding_bytes: Option<u32>,
     /// Maximum number of candidate pairs to find; protects memory and disk
     #[arg(long, value_name = "N", default_value_t = 500_000_000)]
@@ -89,6 +91,10 @@ impl Arguments {
             pairs_max: self.pairs_max,
             pool: &pool,
         };
+        // A file that is missing would otherwise be noticed after those before it were encoded.
+        for path in &self.files {
+            fs::metadata(path).map_err(|error| cannot_read(path, &error))?;
+        }
         if self.tables.is_given() { self.link_tables(&comparison) } else { self.link_encodings(&comparison) }
     }
 
@@ -101,6 +107,7 @@ impl Arguments {
     }
 
     fn link_encodings(&self, comparison: &Comparison<'_>) -> Result<(), Failure> {
+        self.tables.check_absent()?;
         if self.files.len() < 2 {
             return Err(Failure::Usage("give a file for each party, at least two".to_owned()));
         }

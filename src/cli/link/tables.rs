@@ -97,6 +97,14 @@ impl Options {
         self.chart.as_deref()
     }
 
+    /// Fails if an option is about CSVs.
+    pub(super) fn check_absent(&self) -> Result<(), Failure> {
+        if self.table.is_default() {
+            return Ok(());
+        }
+        Err(Failure::Usage("--delimiter, --charset and --field-max are about CSVs; give --schema".to_owned()))
+    }
+
     /// Returns true if there are several schemas.
     pub(super) const fn is_cascade(&self) -> bool {
         self.schema.len() > 1
@@ -130,7 +138,9 @@ impl Options {
             None => Zeroizing::new(LOCAL_SECRET.to_vec()),
         };
         let truth = self.truth.as_deref();
-        let truth = truth.map(|path| Truth::read(path, &self.table, self.is_one(), progress)).transpose()?;
+        let truth = truth
+            .map(|path| Truth::read(path, &self.table, (files.len() as u32, self.is_one()), progress))
+            .transpose()?;
         let ids = self.ids(files, progress)?;
         // A table that is compared with itself is both parties.
         let files = if self.is_one() {

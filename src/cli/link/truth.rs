@@ -6,6 +6,7 @@ use std::path::Path;
 use super::linked::{Group, Record};
 use crate::cli::columns::aligned;
 use crate::cli::exit::Failure;
+use crate::cli::output::note;
 use crate::cli::own::{Own, Reading};
 use crate::cli::progress::Progress;
 use crate::cli::table::TableArguments;
@@ -33,11 +34,11 @@ pub(super) struct Quality {
 }
 
 impl Truth {
-    /// Reads the truth. With `is_one`, it is about one table that is compared with itself.
+    /// Reads the truth about the first `parties_known` parties. With `is_one`, it is about one table that is compared with itself.
     pub(super) fn read(
         path: &Path,
         table: &TableArguments,
-        is_one: bool,
+        (parties_known, is_one): (u32, bool),
         progress: &mut Progress,
     ) -> Result<Self, Failure> {
         let column = |name| {
@@ -52,14 +53,24 @@ impl Truth {
         let text = |own: &Own, row| own.text(row).and_then(Result::ok).unwrap_or_default();
         let mut numbers: HashMap<String, u32> = HashMap::new();
         let mut found = HashMap::new();
+        let mut others = 0_u64;
         for row in 0..people.rows() {
-            let party = text(&parties, row).parse().map_err(|_| refused(row, "party"))?;
+            let party: u32 = text(&parties, row).parse().map_err(|_| refused(row, "party"))?;
             let record = text(&records, row).parse().map_err(|_| refused(row, "record"))?;
             let next = numbers.len() as u32;
             let person = *numbers.entry(text(&people, row)).or_insert(next);
-            if !is_one || party == 0 {
+            if party < parties_known {
                 found.insert((party, record), person);
+            } else {
+                others += 1;
             }
+        }
+        if others > 0 {
+            let files = if parties_known == 1 { "file" } else { "files" };
+            note(&format!(
+                "{}: {others} records of other parties than those of the {parties_known} {files} do not count",
+                path.display()
+            ));
         }
         let pairs = pairs(found.iter().map(|(record, person)| (*record, *person)), is_one);
         Ok(Self { people: found, pairs })

@@ -99,8 +99,13 @@ fn psig(config: &Settings<'_>, columns: &Columns<'_>) -> Result<PSig, Diagnostic
 fn part(spec: &Node, columns: &Columns<'_>) -> Result<Part, Diagnostic> {
     let path = "config.signatureSpecs";
     let feature = spec.get("feature").ok_or_else(|| Diagnostic::new(spec, path, "feature is missing"))?;
-    let column = columns.resolve(feature, path)?;
+    let column = columns.resolve_part(feature, path)?;
     let kind = spec.get("type").ok_or_else(|| Diagnostic::new(spec, path, "type is missing"))?;
+    let takes_positions = matches!(kind.text(), Some("characters-at" | "characters_at"));
+    let settings = spec.get("config").map(Node::members).unwrap_or_default();
+    if let Some((name, node)) = settings.iter().find(|(name, _)| !(takes_positions && name == "pos")) {
+        return Err(Diagnostic::new(node, path, format!("there is no member {name} here")));
+    }
     match kind.text() {
         Some("feature-value") => Ok(Part::Value { column }),
         Some("metaphone") => Ok(Part::Metaphone { column }),
@@ -205,6 +210,16 @@ impl Columns<'_> {
     fn resolve_all(&self, config: &Settings<'_>) -> Result<Vec<usize>, Diagnostic> {
         let path = format!("{}.blocking-features", config.path);
         self.features.elements().iter().map(|feature| self.resolve(feature, &path)).collect()
+    }
+
+    /// Finds the column of a signature. A name is allowed if the features have names.
+    fn resolve_part(&self, feature: &Node, path: &str) -> Result<usize, Diagnostic> {
+        let is_named = |feature: &Node| feature.text().is_some();
+        if is_named(feature) && !self.features.elements().iter().any(is_named) {
+            let rule = "this must be the number of a column, as blocking-features has numbers";
+            return Err(Diagnostic::new(feature, path, rule));
+        }
+        self.resolve(feature, path)
     }
 
     fn resolve(&self, feature: &Node, path: &str) -> Result<usize, Diagnostic> {

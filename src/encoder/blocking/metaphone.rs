@@ -76,11 +76,16 @@ struct Word {
 
 impl Word {
     fn new(text: &str) -> Self {
-        let plain = text.chars().map(|letter| if matches!(letter, 'Ç' | 'ç') { 's' } else { letter });
-        let plain = plain.nfd().filter(|letter| !is_nonspacing(*letter));
         // Room for all, since growing would leave copies behind.
         let mut upper = Zeroizing::new(String::with_capacity(text.len() * EXPANSION * EXPANSION));
-        upper.extend(plain.flat_map(char::to_uppercase));
+        if text.is_ascii() {
+            upper.push_str(text);
+            upper.make_ascii_uppercase();
+        } else {
+            let plain = text.chars().map(|letter| if matches!(letter, 'Ç' | 'ç') { 's' } else { letter });
+            let plain = plain.nfd().filter(|letter| !is_nonspacing(*letter));
+            upper.extend(plain.flat_map(char::to_uppercase));
+        }
         let mut letters = Vec::with_capacity(BEFORE.len() + upper.len() + AFTER.len());
         letters.extend(BEFORE.chars().chain(upper.chars()).chain(AFTER.chars()));
         let code = || String::with_capacity(LETTERS_MAX * letters.len());

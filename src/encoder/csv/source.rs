@@ -9,7 +9,7 @@ use memchr::memchr;
 const PIECE_BYTES: usize = 64 << 10;
 
 /// A charset, parsed from its web (WHATWG) label. A byte order mark in the file overrides it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Charset(&'static Encoding);
 
 impl Default for Charset {

@@ -6,6 +6,7 @@ pub(super) mod calendar;
 pub(super) mod dates;
 pub(super) mod numbers;
 pub(super) mod pattern;
+mod pattern_group;
 mod pattern_class;
 pub(super) mod random;
 pub(super) mod sets;

@@ -1,11 +1,15 @@
-//! Translates regular expressions of Python's `re`: some classes, anchors and escapes differ in Rust.
+//! Translates regular expressions of Python's `re`: some classes, anchors, groups and escapes differ in Rust.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-use fancy_regex::Regex;
+use fancy_regex::{CompileError, Regex};
 
-use super::pattern_class::{self as class, Flags, Member};
+use super::pattern_class::{self as class, Member};
+use super::pattern_group::{Flags, Scopes};
+
+/// An alternative that matches nothing. A group with it can be repeated, whatever else is in it.
+const NOTHING: &str = "|[a&&b]";
 
 /// A pattern that a whole text must match (`re.fullmatch`).
 #[derive(Clone, Debug)]
@@ -17,14 +21,15 @@ impl Pattern {
     /// # Errors
     /// A message, if the pattern is invalid.
     pub(in crate::encoder) fn new(pattern: &str) -> Result<Self, String> {
-        let mut translation =
-            Translation { rest: pattern.chars().peekable(), out: String::new(), flags: Flags::default() };
+        let mut translation = Translation {
+            rest: pattern.chars().peekable(),
+            out: String::new(),
+            flags: Flags::default(),
+            scopes: Scopes::default(),
+            has_begun: false,
+        };
         translation.all()?;
-        // The line break ends a comment at the end of a verbose pattern.
-        let end = if translation.flags.verbose { "\n" } else { "" };
-        Regex::new(&format!("\\A(?:{}{end})\\z", translation.out))
-            .map(Self)
-            .map_err(|error| error.to_string())
+        Regex::new(&format!("\\A(?:{})\\z", translation.out)).map(Self).map_err(|error| rule(&error))
     }
 
     /// Returns whether the whole text matches. If matching exceeds the backtracking limit, the text does not match.
@@ -37,23 +42,44 @@ struct Translation<'a> {
     rest: Peekable<Chars<'a>>,
     out: String,
     flags: Flags,
+    scopes: Scopes,
+    /// Set after the flags for the whole pattern.
+    has_begun: bool,
 }
 
 impl Translation<'_> {
     fn all(&mut self) -> Result<(), String> {
         while let Some(character) = self.rest.next() {
+            let is_blank = self.flags.verbose && self.blank(character);
+            if is_blank {
+                // What follows a parenthesis and a blank is not the kind of the group.
+                if self.out.ends_with('(') {
+                    self.push("(?:)");
+                }
+                continue;
+            }
+            if character == '(' {
+                self.group()?;
+                continue;
+            }
+            self.has_begun = true;
             match character {
                 '\\' => self.escape()?,
                 '[' => self.out.push_str(&class::translate(&mut self.rest, self.flags)?),
-                '(' => self.group()?,
-                '$' if !self.flags.multiline => self.out.push_str("(?=\\n?\\z)"),
+                ')' => self.close()?,
+                '^' => self.anchor("^")?,
+                '$' if self.flags.multiline => self.anchor("$")?,
+                '$' => self.anchor("(?=\\n?\\z)")?,
                 '{' => self.braces(),
-                '#' if self.flags.verbose => self.comment('\n'),
                 ']' | '}' => self.literal(character),
+                '|' => {
+                    self.scopes.branch();
+                    self.out.push('|');
+                }
                 _ => self.out.push(character),
             }
         }
-        Ok(())
+        self.scopes.finish()
     }
 
     fn push(&mut self, text: &str) {
@@ -64,11 +90,36 @@ impl Translation<'_> {
         self.out.push_str(&fancy_regex::escape(&character.to_string()));
     }
 
-    fn comment(&mut self, end: char) {
-        for character in self.rest.by_ref() {
-            if character == end {
-                break;
+    /// Writes an anchor. It cannot be repeated.
+    fn anchor(&mut self, text: &str) -> Result<(), String> {
+        if self.is_repeated() {
+            return Err("there is nothing to repeat after an anchor".to_owned());
+        }
+        self.push(text);
+        Ok(())
+    }
+
+    /// Returns whether a verbose pattern ignores a character, and skips the comment that it begins.
+    fn blank(&mut self, character: char) -> bool {
+        if character == '#' {
+            self.rest.by_ref().take_while(|next| *next != '\n').for_each(drop);
+        }
+        matches!(character, '#' | ' ' | '\t'..='\r')
+    }
+
+    /// Returns whether a quantifier follows.
+    fn is_repeated(&self) -> bool {
+        let mut ahead = self.rest.clone();
+        while self.flags.verbose
+            && let Some(blank) = ahead.next_if(|next| matches!(next, '#' | ' ' | '\t'..='\r'))
+        {
+            if blank == '#' {
+                ahead.by_ref().take_while(|next| *next != '\n').for_each(drop);
             }
+        }
+        match ahead.next() {
+            Some('{') => interval(&ahead).is_some(),
+            next => matches!(next, Some('*' | '+' | '?')),
         }
     }
 
@@ -78,20 +129,23 @@ impl Translation<'_> {
             Some(anchor @ ('A' | 'Z' | 'b' | 'B')) => {
                 self.rest.next();
                 let is_bound = format!("(?:(?<=[{word}])(?![{word}])|(?<![{word}])(?=[{word}]))");
-                self.push(&match anchor {
+                self.anchor(&match anchor {
                     'A' => "\\A".to_owned(),
                     'Z' => "\\z".to_owned(),
                     'b' => is_bound,
-                    _ => format!("(?!{is_bound})"),
-                });
+                    // In an empty text there is neither a bound nor a place without one.
+                    _ => format!("(?!{is_bound}|\\A\\z)"),
+                })
             }
-            Some('1'..='9') => self.reference()?,
-            _ => match class::escape(&mut self.rest, self.flags)? {
-                Member::One(character) => self.literal(character),
-                Member::Set(set) => self.push(&format!("[{set}]")),
-            },
+            Some('1'..='9') => self.reference(),
+            _ => {
+                match class::escape(&mut self.rest, self.flags)? {
+                    Member::One(character) => self.literal(character),
+                    Member::Set(set) => self.push(&format!("[{set}]")),
+                }
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// Translates digits after a backslash. One or two digits are a back reference; three octal digits are a character.
@@ -108,63 +162,136 @@ impl Translation<'_> {
             let code = u32::from_str_radix(&digits, 8).ok().filter(|code| *code <= 0o377);
             self.literal(code.and_then(char::from_u32).ok_or("an octal escape is above \\377")?);
         } else {
-            // Grouped, so that a following digit does not become part of the number.
-            self.push(&format!("(?:\\{digits})"));
+            self.refer(&digits)?;
         }
         Ok(())
     }
 
-    fn group(&mut self) -> Result<(), String> {
-        if self.rest.next_if_eq(&'?').is_none() {
-            self.out.push('(');
-            return Ok(());
-        }
-        if self.rest.next_if_eq(&'#').is_some() {
-            self.comment(')');
-            return Ok(());
-        }
-        let is_flag = |next: &char| next.is_ascii_alphabetic() && *next != 'P';
-        if !self.rest.peek().is_some_and(is_flag) {
-            self.out.push_str("(?");
-            return Ok(());
-        }
-        let mut flags = String::new();
-        while let Some(flag) = self.rest.next_if(|next| next.is_ascii_alphabetic() || *next == '-') {
-            flags.push(flag);
-        }
-        self.flags(&flags)
+    /// Writes a back reference, in a group so that a following digit does not become part of the number.
+    fn refer(&mut self, name: &str) -> Result<(), String> {
+        let number = self.scopes.refer(name)?;
+        self.push(&format!("(?:\\{number})"));
+        Ok(())
     }
 
-    fn flags(&mut self, flags: &str) -> Result<(), String> {
-        if let Some(unknown) = flags.chars().find(|flag| !"aimsux-".contains(*flag)) {
-            return Err(format!("the flag {unknown} is not one of a, i, m, s, u, x"));
+    /// Translates an opening parenthesis.
+    fn group(&mut self) -> Result<(), String> {
+        if matches!(self.rest.peek(), Some('*' | '+')) {
+            return Err("there is nothing to repeat".to_owned());
         }
-        let kept: String = flags.chars().filter(|flag| "imsx-".contains(*flag)).collect();
-        let kept = kept.strip_suffix('-').unwrap_or(&kept);
-        if self.rest.next_if_eq(&')').is_none() {
-            self.push(&format!("(?{kept}"));
+        if self.rest.next_if_eq(&'?').is_none() {
+            self.has_begun = true;
+            return self.open("(", Some(None));
+        }
+        if self.rest.next_if_eq(&'#').is_some() {
+            return self.until(')').map(drop);
+        }
+        let is_flag = |next: &char| next.is_ascii_alphabetic() && *next != 'P' || *next == '-';
+        if self.rest.peek().is_some_and(is_flag) {
+            return self.flags();
+        }
+        self.has_begun = true;
+        match self.rest.next() {
+            Some(':') => self.open("(?:", None),
+            Some('=') => self.open("(?=", None),
+            Some('!') => self.open("(?!", None),
+            Some('>') => self.open("(?>", None),
+            Some('<') => {
+                let start = if self.rest.next_if_eq(&'=').is_some() {
+                    "(?<="
+                } else if self.rest.next_if_eq(&'!').is_some() {
+                    "(?<!"
+                } else {
+                    return Err("(?< is not the start of a group".to_owned());
+                };
+                self.open(start, None)?;
+                self.scopes.look_behind();
+                Ok(())
+            }
+            Some('P') if self.rest.next_if_eq(&'<').is_some() => {
+                let name = self.until('>')?;
+                self.open("(", Some(Some(name)))
+            }
+            Some('P') if self.rest.next_if_eq(&'=').is_some() => {
+                let name = self.until(')')?;
+                self.refer(&name)
+            }
+            Some('(') => {
+                let name = self.until(')')?;
+                let number = self.scopes.condition(&name)?;
+                self.open(&format!("(?({number})"), None)
+            }
+            _ => Err("a group has an unknown kind".to_owned()),
+        }
+    }
+
+    /// Opens a group; `number` is set if it captures, perhaps with a name.
+    #[expect(clippy::option_option, reason = "a group that captures may have a name")]
+    fn open(&mut self, start: &str, captures: Option<Option<String>>) -> Result<(), String> {
+        self.scopes.open(self.out.len(), start.len(), self.flags, captures)?;
+        self.push(start);
+        Ok(())
+    }
+
+    /// Translates a closing parenthesis. Rust rejects the repetition of a look-around or of an empty group.
+    fn close(&mut self) -> Result<(), String> {
+        let scope = self.scopes.close()?;
+        self.flags = scope.flags;
+        let looks_behind = self.out[scope.at..].starts_with("(?<");
+        if scope.has_branches && looks_behind {
+            // Rust would look behind for branches of different widths, one after the other.
+            self.out.insert_str(scope.at + scope.start_bytes, "(?=)(?:");
+            self.push(")");
+        }
+        let (start, content) = self.out[scope.at..].split_at(scope.start_bytes);
+        let looks = looks_behind || matches!(start, "(?=" | "(?!");
+        let may_be_empty = start != "(" && (content.is_empty() || content.starts_with("(?"));
+        if self.is_repeated() && looks {
+            self.out.insert_str(scope.at, "(?:");
+            self.push(")");
+            self.push(NOTHING);
+        } else if self.is_repeated() && may_be_empty {
+            self.push(NOTHING);
+        }
+        self.push(")");
+        Ok(())
+    }
+
+    /// Returns the text before the next `end`, and skips both.
+    fn until(&mut self, end: char) -> Result<String, String> {
+        let text: String = std::iter::from_fn(|| self.rest.next_if(|next| *next != end)).collect();
+        self.rest.next().map(|_| text).ok_or_else(|| format!("{end} is missing"))
+    }
+
+    /// Translates flags: for the whole pattern, or for a group.
+    fn flags(&mut self) -> Result<(), String> {
+        let text: String =
+            std::iter::from_fn(|| self.rest.next_if(|next| !matches!(next, ')' | ':'))).collect();
+        let is_whole = match self.rest.next() {
+            Some(')') => true,
+            Some(_) => false,
+            None => return Err("flags are not closed".to_owned()),
+        };
+        let (flags, kept) = self.flags.with(&text, is_whole)?;
+        if is_whole {
+            if self.has_begun {
+                return Err("flags for the whole pattern must stand at its start".to_owned());
+            }
+            self.flags = flags;
+            if !kept.is_empty() {
+                self.push(&format!("(?{kept})"));
+            }
             return Ok(());
         }
-        if !self.out.is_empty() {
-            return Err("flags for the whole pattern must stand at its start".to_owned());
-        }
-        self.flags.ascii |= flags.contains('a');
-        self.flags.multiline |= flags.contains('m');
-        self.flags.verbose |= flags.contains('x');
-        if !kept.is_empty() {
-            self.push(&format!("(?{kept})"));
-        }
+        self.has_begun = true;
+        self.open(&format!("(?{kept}:"), None)?;
+        self.flags = flags;
         Ok(())
     }
 
     /// Translates an opening brace: a quantifier if the text looks like one, a literal brace otherwise.
     fn braces(&mut self) {
-        let ahead: String =
-            self.rest.clone().take_while(|next| next.is_ascii_digit() || *next == ',').collect();
-        let closed = self.rest.clone().nth(ahead.len()) == Some('}');
-        if !closed || ahead.is_empty() || ahead.matches(',').count() > 1 {
-            return self.literal('{');
-        }
+        let Some(ahead) = interval(&self.rest) else { return self.literal('{') };
         self.rest.nth(ahead.len());
         let (least, most) =
             ahead.split_once(',').map_or((ahead.as_str(), None), |(least, most)| (least, Some(most)));
@@ -174,6 +301,27 @@ impl Translation<'_> {
             Some(most) => format!("{{{least},{most}}}"),
         });
     }
+}
+
+/// Returns the rule that a pattern breaks. A position would be one in the translated pattern.
+fn rule(error: &fancy_regex::Error) -> String {
+    match error {
+        fancy_regex::Error::ParseError(_, rule) => rule.to_string(),
+        fancy_regex::Error::CompileError(rule) => match **rule {
+            CompileError::LookBehindNotConst | CompileError::VariableLookBehindRequiresFeature => {
+                "a look-behind must have a fixed width".to_owned()
+            }
+            _ => rule.to_string(),
+        },
+        _ => error.to_string(),
+    }
+}
+
+/// Returns the text of an interval whose opening brace has been read, without its closing brace.
+fn interval(rest: &Peekable<Chars<'_>>) -> Option<String> {
+    let ahead: String = rest.clone().take_while(|next| next.is_ascii_digit() || *next == ',').collect();
+    let is_closed = rest.clone().nth(ahead.len()) == Some('}');
+    (is_closed && !ahead.is_empty() && ahead.matches(',').count() <= 1).then_some(ahead)
 }
 
 fn is_octal(digits: &str, next: char) -> bool {
@@ -217,11 +365,57 @@ mod tests {
             (r"[^\d\s]+", "ab", true),
             (r"(?i:a)B", "AB", true),
             (r".", "\n", false),
+            (r"\B", "", false),
+            (r"a\Bb", "ab", true),
+            (r"(?x)a\ b", "a b", true),
+            (r"(?x:a \# b)c d", "a#bc d", true),
+            (r"(?x)[ ]#(\n", " ", true),
+            (r"(?i)(?x) a b", "AB", true),
+            (r"(?m:^a$)\n(?:^b)?", "a\n", true),
+            (r"(?a:\d)\d", "1\u{663}", true),
+            (r"(?:$)?a(?=b)*b(?:)+", "ab", true),
+            (r"(?:(?=.*\d).*)?", "ab1", true),
+            (r"(?P<a>x)(?P<b>y)(?P=a)\2(?(b)z|w)", "xyxyz", true),
+            (r"((a)(?(1)b|c))\1", "acac", true),
+            (r"(?<=(?P<n>a))b", "ab", false),
         ] {
             let compiled = Pattern::new(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
             assert_eq!(compiled.matches(text), matches, "{pattern} {text:?}");
         }
-        for pattern in ["(", "[a", r"\q", r"[\w-z]", "a**", r"\", "[z-a]", "x(?i)", r"\N{DIGIT ONE}"] {
+        for pattern in [
+            "(",
+            "[a",
+            r"\q",
+            r"[\w-z]",
+            "a**",
+            r"\",
+            "[z-a]",
+            "x(?i)",
+            r"\N{DIGIT ONE}",
+            r"(a\1)",
+            r"(?P<a>x)(?P<a>y)",
+            "(?P<1>x)",
+            "(?<a>x)",
+            "(?P=a)",
+            "(?(1)a)",
+            r"(?<=(a)\1)",
+            "(?<=a*)b",
+            "(?<!a|bc)",
+            "^*",
+            r"\b+",
+            "(?x) $ *",
+            "(*FAIL)",
+            "(?~a)",
+            "(?|a)",
+            "(?R)",
+            "(?x)( ?:a)",
+            "a)",
+            "(?#",
+            "(?-i)a",
+            "(?a-)",
+            "(?i-i:a)",
+            "(?au:a)",
+        ] {
             assert!(Pattern::new(pattern).is_err(), "{pattern}");
         }
     }

@@ -4,14 +4,7 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 use super::SPACE_CLASS;
-
-/// Flags at the start of a pattern that change how the rest is translated.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Flags {
-    pub(super) ascii: bool,
-    pub(super) multiline: bool,
-    pub(super) verbose: bool,
-}
+use super::pattern_group::Flags;
 
 /// An escape: a character, or the inside of a class.
 pub(super) enum Member {

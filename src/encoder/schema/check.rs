@@ -129,8 +129,8 @@ fn format(checker: &Checker, format: &Place<'_>) {
     checker.one_of(format, "case", &["upper", "lower", "mixed"]);
     checker.integer(format, "minLength", 0);
     checker.integer(format, "maxLength", 1);
-    checker.integer(format, "minimum", i64::MIN);
-    checker.integer(format, "maximum", i64::MIN);
+    checker.any_integer(format, "minimum");
+    checker.any_integer(format, "maximum");
     for value in checker.array(format, "values") {
         if value.node.text().is_none() {
             checker.refuse(&value, "a value must be a string");

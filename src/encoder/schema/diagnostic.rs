@@ -57,7 +57,8 @@ impl Diagnostics {
         Self(vec![Diagnostic {
             at: 0,
             line: error.line(),
-            column: error.column(),
+            // The column of an early end is 0.
+            column: error.column().max(1),
             path: String::new(),
             rule,
         }])

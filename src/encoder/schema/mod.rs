@@ -22,7 +22,7 @@ pub(super) use self::hardening::{Blip, Salt};
 pub use self::version::Version;
 
 use self::check::check;
-use super::json::Node;
+use super::json::{Node, Repeated};
 
 /// Parses and checks the text of a schema. Returns its version, and the schema converted to version 3.
 ///
@@ -54,10 +54,14 @@ impl Converted {
 /// # Errors
 /// The mistakes in the schema.
 pub fn read(text: &str) -> Result<Schema, Diagnostics> {
-    let original = Node::parse(text).map_err(|error| Diagnostics::syntax(&error))?;
+    let repeated = Repeated::default();
+    let original = Node::parse_noting(text, &repeated).map_err(|error| Diagnostics::syntax(&error))?;
     let (version, Converted(latest)) = parse(text)?;
     let mut schema = compile(&latest).map_err(|mistakes| Diagnostics::new(text, mistakes))?;
     schema.notes = notes::of(&original, version, &schema);
+    schema.notes.extend(repeated.take().iter().map(|(name, node)| {
+        Diagnostic::new(node, name, "an earlier member has the same name and is ignored")
+    }));
     let hardening = schema.hardening.iter_mut().map(|hardening| &mut hardening.note);
     schema.notes.iter_mut().chain(hardening).for_each(|note| note.locate(text));
     Ok(schema)

@@ -24,8 +24,22 @@ pub(super) fn of(node: &Node, version: Version, schema: &Schema) -> Vec<Diagnost
         if feature.hashing.is_none() && node.get("hashing").is_some() {
             notes.push(Diagnostic::new(node, &path, "the column is ignored although it has hashing"));
         }
+        limits(node, &path, &mut notes);
     }
     notes
+}
+
+/// Reports limits that no value keeps.
+fn limits(feature: &Node, path: &str, notes: &mut Vec<Diagnostic>) {
+    let Some(format) = feature.get("format") else { return };
+    for (least, most) in [("minLength", "maxLength"), ("minimum", "maximum")] {
+        let Some(member) = format.get(most) else { continue };
+        let above = format.get(least).and_then(Node::float).zip(member.float());
+        if above.is_some_and(|(least, most)| least > most) {
+            let rule = format!("this is less than {least}, so every value breaks a rule");
+            notes.push(Diagnostic::new(member, &format!("{path}.format.{most}"), rule));
+        }
+    }
 }
 
 fn folds(node: &Node, notes: &mut Vec<Diagnostic>) {

@@ -311,11 +311,16 @@ def test_each_fault_is_named(commands, folder):
         assert said in commands.refused(code, *words), words
     (folder / "bad.json").write_text('{"clks": ["!!"]}')
     assert "bad.json" in commands.refused(3, "upload", "bad.json", "--profile", "study/party-0.toml")
+    # The server would accept them, and a party uploads once.
+    commands.done("project", "create", "--save", "another")
+    odd = ["upload", "0.bin", "--encoding-bytes", 4, "--profile", "another/party-0.toml"]
+    assert "multiple of 8 bytes" in commands.refused(3, *odd)
     commands.done("run", "create", "--threshold", THRESHOLD, "--watch", *analyst)
     get = ["result", "get", *analyst]
     for code, words, said in [
         (2, ["--with", "0.csv", "--id", "rec_id"], "--with 0=0.csv"),
         (2, ["--with", "0=0.csv"], "--id"),
+        (2, ["--with", "2=0.csv", "--id", "rec_id"], "no dataset 2"),
         (3, ["--with", "0=0.csv", "--id", "nothing"], "no such column"),
         (2, ["--with", "0=0.csv", "--id", "rec_id", "--format", "json"], "ndjson or arrow"),
         (2, ["--with", "0=0.csv", "--with", "0=1.csv", "--id", "rec_id"], "two files"),
@@ -327,9 +332,13 @@ def test_each_fault_is_named(commands, folder):
 
 
 def test_a_run_that_fails(commands, folder):
-    (folder / "odd.json").write_text(json.dumps({"clks": [base64.b64encode(bytes(12)).decode()]}))
-    analyst = study(commands, files=["odd.json", "odd.json"])
+    for size in (16, 24):
+        (folder / f"{size}.json").write_text(json.dumps({"clks": [base64.b64encode(bytes(size)).decode()]}))
+    commands.done("project", "create", "--save", "study")
+    analyst = ["--profile", "study/analyst.toml"]
     run = commands.done("run", "create", "--threshold", THRESHOLD, *analyst).strip()
+    for party, size in enumerate((16, 24)):
+        commands.done("upload", f"{size}.json", "--profile", f"study/party-{party}.toml")
     assert "the run failed" in commands.refused(1, "run", "watch", run, *analyst)
     assert "fetching the result" in commands.refused(1, "result", "get", run, *analyst)
 

@@ -1,6 +1,8 @@
 """Invalid input: a clear error that names the row and shows no value, exit code 3, and no output."""
 
+import gzip
 import json
+import stat
 
 import pytest
 
@@ -45,6 +47,12 @@ REFUSED = {
     "long header": ("name,town,id,sex\n", 'there are 4 columns; the schema has 3; it does not have "sex"'),
     "no header": (f"{SECRET_NAME},b,1\n", "line 1 (the header): none has a name of the schema"),
     "no header, more columns": (f"{SECRET_NAME},b,1,2\n", "there are 4 columns; the schema has 3; and none has a name of the schema"),
+    "another delimiter": ("name;town;id\n" + f"{SECRET_NAME};b;1\n", "separated by another character: --delimiter ';'"),
+    "tabs": ("name\ttown\tid\n", "separated by another character: --delimiter tab"),
+    "other capitals": ("Name,Town,Id\n", 'column 1 is named "Name"; the schema has "name" there'),
+    "one column": (f"{SECRET_NAME}\n", "there is 1 column; the schema has 3; and none has a name of the schema"),
+    "gzip": (gzip.compress(b"name,town,id\n"), "is a gzip file; unpack it first"),
+    "workbook": (b"PK\x03\x04...", "is a ZIP file or a workbook"),
     "too few columns": (HEADER + "a,b,1\na,b\n", "row 2 (line 3): the row has 2 columns; the schema has 3"),
     "too many columns": (HEADER + "a,b,1,2\n", "row 1 (line 2): the row has 4 columns; the schema has 3"),
     "blank line": (HEADER + "a,b,1\n\na,b,2\n", "row 2 (line 3): the row has 0 columns; the schema has 3"),
@@ -64,6 +72,51 @@ def test_bad_input_is_refused_with_its_position(encode, name):
     assert said in ended.stderr
     assert SECRET_NAME not in ended.stderr + ended.stdout
     assert ended.output is None
+
+
+def test_outputs_that_are_one_or_on_standard_output(encode, tmp_path):
+    data = HEADER + f"a,b,1\n{SECRET_NAME},B,2\n"
+    ended = encode(data, "--on-error", "skip", "--errors", "-")
+    assert ended.returncode == 0 and ended.stdout.splitlines()[1:] == ["2,3,2,town,the value must be in lower case"]
+    ended = encode(data, "--on-error", "skip", "--report", "-")
+    assert ended.returncode == 0 and ended.stdout.startswith("1 encodings of 1024 bits")
+    assert not (tmp_path / "-").exists()
+    ended = encode(data, "--report", tmp_path / "x" / ".." / "out.bin")
+    assert ended.returncode in (1, 2)
+    (tmp_path / "x").mkdir()
+    ended = encode(data, "--report", tmp_path / "x" / ".." / "out.bin")
+    assert ended.returncode == 2 and "--output and --report name the same file" in ended.stderr
+    ended = encode(data, "--errors", "-", "--report", "-")
+    assert ended.returncode == 2 and "are both standard output" in ended.stderr
+
+
+def test_a_report_with_values_is_private(encode, tmp_path):
+    errors = tmp_path / "errors.csv"
+    encode(REFUSED["rule"][0], "--on-error", "skip", "--errors", errors, "--show-values")
+    assert SECRET_NAME in errors.read_text() and stat.S_IMODE(errors.stat().st_mode) == 0o600
+
+
+def test_a_refused_header_leaves_nothing_on_standard_output(encode, tmp_path):
+    for data in ["", "name,city,id\n"]:
+        encode(data)
+        ended = schemas.run("encode", tmp_path / "data.csv", "--schema", tmp_path / "schema.json", "--secret-file",
+                            tmp_path / "secret", "--few-features")
+        assert ended.returncode == 3 and ended.stdout == ""
+
+
+def test_a_schema_that_cannot_be_what_was_meant(encode, tmp_path):
+    """Each setting is valid, so it is a warning or a note."""
+    text = json.dumps({**SCHEMA, "features": [feature("name", minLength=5, maxLength=3), *SCHEMA["features"][1:]]})
+    text = text.replace('"l": 1024', '"l": 1024, "l": 8')
+    (tmp_path / "schema.json").write_text(text)
+    ended = schemas.run("schema", "check", tmp_path / "schema.json")
+    assert ended.returncode == 0
+    for said in ["features[0].format.maxLength: this is less than minLength", "l: an earlier member has the same name",
+                 "not a multiple of 64 bits", "asks for --few-features"]:
+        assert said in ended.stdout, ended.stdout
+    assert schemas.run("schema", "check", tmp_path / "schema.json", "--strict").returncode == 3
+    config = {**SCHEMA["clkConfig"], "l": 8}
+    assert "they cannot be compared" in encode(HEADER + "a,b,1\n", schema={**SCHEMA, "clkConfig": config}).stderr
 
 
 def test_a_description_reads_the_header_too(encode, tmp_path):

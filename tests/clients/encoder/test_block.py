@@ -35,12 +35,16 @@ def parts(draw, named):
     spec["type"] = kind
     if kind.startswith("characters"):
         spec["config"] = {"pos": draw(POSITIONS)}
+    if draw(st.integers(0, 30)) == 0:
+        spec.setdefault("config", {})["unknown"] = 1
     return spec
 
 
 @st.composite
 def p_sig(draw):
     named = draw(st.booleans())
+    # A name in a signature is refused if the features are numbers.
+    signed = named or draw(st.integers(0, 9)) == 0
     kind = draw(st.sampled_from(["ratio", "count"]))
     limits = st.sampled_from([{"min": 0, "max": 1}, {"min": 0.0, "max": 0.5}, {"min": 0.01, "max": 2}])
     counts = st.sampled_from([{"min": 0, "max": 5}, {"min": 1, "max": 100}, {"min": 0.5, "max": 3.5}])
@@ -50,7 +54,7 @@ def p_sig(draw):
         "filter": {"type": kind, **draw(limits if kind == "ratio" else counts)},
         "blocking-filter": {"type": "bloom filter", "number-hash-functions": draw(st.sampled_from([1, 4, 20, "3"])),
                             "bf-len": draw(st.sampled_from([8, 64, 2048, 1000]))},
-        "signatureSpecs": draw(st.lists(st.lists(parts(named), min_size=1, max_size=2), min_size=1, max_size=3)),
+        "signatureSpecs": draw(st.lists(st.lists(parts(signed), min_size=1, max_size=2), min_size=1, max_size=3)),
         **record,
     }}
 

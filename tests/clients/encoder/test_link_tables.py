@@ -138,6 +138,26 @@ def test_the_truth_gives_a_table_and_a_chart(folder, tables):
     assert chart.tag.endswith("svg") and len(chart.findall("{http://www.w3.org/2000/svg}polyline")) == 3
 
 
+def test_the_truth_about_other_parties_does_not_count(folder, tables):
+    """Without that, two of three parties could find at most a third of the pairs."""
+    (folder / "some.csv").write_text("person,party,record\n" + "".join(f"{row},{party},{row}\n" for row in range(9) for party in range(3)))
+    ended = link(folder, folder / "0.csv", folder / "0.csv", "--threshold", "1", "--truth", folder / "some.csv", "-o", folder / "out.csv")
+    assert "9 records of other parties than those of the 2 files do not count" in ended.stderr
+    assert ended.stderr.splitlines()[-2].split()[4] == "1.0000", ended.stderr
+
+
+def test_options_that_would_do_nothing_and_files_that_are_missing(folder, tables):
+    two = [folder / "0.csv", folder / "1.csv"]
+    link(folder, *two, "--threshold", THRESHOLD, "--encoding-bytes", "128", code=2)
+    ended = link(folder, *two, folder / "none.csv", "--threshold", THRESHOLD, code=1)
+    assert "none.csv" in ended.stderr and "encoding" not in ended.stderr
+    ended = schemas.run("link", *two, "--threshold", THRESHOLD)
+    assert ended.returncode == 3 and "to link CSVs, give --schema" in ended.stderr
+    (folder / "same.bin").write_bytes(b"".join(tables[1][0]))
+    ended = schemas.run("link", *[folder / "same.bin"] * 2, "--encoding-bytes", 128, "--threshold", THRESHOLD, "--delimiter", ";")
+    assert ended.returncode == 2 and "give --schema" in ended.stderr
+
+
 def test_advice_without_the_truth(folder):
     ended = link(folder, folder / "0.csv", folder / "1.csv", "--threshold", "0.4", "--advise")
     advice = next(line for line in ended.stderr.splitlines() if line.startswith("advice"))

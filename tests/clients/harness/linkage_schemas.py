@@ -42,7 +42,8 @@ def dates(draw, form):
 
 
 PATTERNS = [r"[a-z]+", r"\w+", r"\d{2,4}", r"[A-Z][a-z]*(-[A-Z][a-z]*)?", r"(a|b)\1", r"(?i)[a-z]*", r".*", r"[^\W\d_]+",
-            r"\S+", r"(?=.*a)\w+", r"^a.*$", r"[\w '-]*", r"(", r"\q"]
+            r"\S+", r"(?=.*a)\w+", r"^a.*$", r"[\w '-]*", r"(", r"\q", r"\B", r"(?x)a\ b", r"(?:(?=a).*)?", r"(?m:^a$)?",
+            r"(?i)(?x) a b", r"(?a:\w)+", r"(a\1)", r"(?<=a|bc).", r"(?P<x>a)(?P=x)", r"(?P<1>a)", r"(?<x>a)", r"a|(*FAIL)"]
 
 STRING_FORMATS = st.fixed_dictionaries(
     {"type": st.just("string")},
@@ -66,7 +67,7 @@ def formats(draw):
         pattern = draw(st.sampled_from(PATTERNS))
         return {"type": "string", "pattern": pattern}, st.one_of(TEXTS, st.sampled_from(["aa", "ab", "Ab-Cd", "123"]))
     if kind == "integer":
-        bounds = draw(st.sampled_from([{}, {"minimum": -50}, {"minimum": 0, "maximum": 100}, {"maximum": 10**20}]))
+        bounds = draw(st.sampled_from([{}, {"minimum": -50}, {"minimum": 0, "maximum": 100}, {"maximum": 10**20}, {"minimum": -(10**20)}]))
         return {"type": "integer", **bounds}, INTEGERS
     if kind == "date":
         form = draw(st.sampled_from(FORMATS))

@@ -20,9 +20,9 @@ use self::read::{Kind, Member};
 use self::reorder::Numbers;
 use self::write::{Form, Writer};
 use super::access::{self, Access, CODES, Session};
-use super::block_on;
 use super::refusal::{self, Asked, Shape};
 use super::run::{Watching, Which};
+use super::{block_on, project};
 use crate::cli::destination::Destination;
 use crate::cli::exit::{Failure, OrFail};
 use crate::cli::interrupt::Unfinished;
@@ -149,7 +149,8 @@ impl Get {
         let out = if is_partys && !self.with.is_empty() {
             self.reorder(&result, session, out, &mut progress)?
         } else {
-            self.convert(&result, session, out, &mut progress)?
+            let parties = if self.with.is_empty() { None } else { parties(session).await };
+            self.convert(&result, session, (out, parties), &mut progress)?
         };
         finish(out)
     }
@@ -159,7 +160,7 @@ impl Get {
         &self,
         result: &File,
         session: &Session,
-        out: BufWriter<Destination>,
+        (out, parties): (BufWriter<Destination>, Option<u64>),
         progress: &mut Progress,
     ) -> Result<BufWriter<Destination>, Failure> {
         if !self.with.is_empty() && self.id.is_empty() {
@@ -171,6 +172,11 @@ impl Get {
         let mut ids = BTreeMap::new();
         for (number, text) in self.with.iter().enumerate() {
             let (dataset, path) = numbered(text, session)?;
+            if parties.is_some_and(|parties| dataset >= parties) {
+                return Err(Failure::Usage(format!(
+                    "--with {text}: the project has no dataset {dataset}; they are numbered from 0"
+                )));
+            }
             let own = Own::read(&path, &self.reading(number), progress)?;
             if ids.insert(dataset, own).is_some() {
                 return Err(Failure::Usage(format!("--with: dataset {dataset} has two files")));
@@ -203,7 +209,16 @@ impl Get {
             ));
         }
         // The receipt token determines the party, so the number is not needed.
-        let path = numbered(text, session).map_or_else(|_| PathBuf::from(text), |(_, path)| path);
+        let (dataset, path) = numbered(text, session)
+            .map_or_else(|_| (None, PathBuf::from(text)), |(dataset, path)| (Some(dataset), path));
+        let party = session.profile.party.map(|party| party as u64);
+        if let (Some(dataset), Some(party)) = (dataset, party)
+            && dataset != party
+        {
+            return Err(Failure::Usage(format!(
+                "--with: the permutation is that of party {party}, to which the profile belongs, not of dataset {dataset}"
+            )));
+        }
         let refused = |said: String| Failure::Input(format!("the permutation: {said}"));
         let mut places = Numbers::default();
         read::read(BufReader::new(result), Member::First, &mut places).map_err(refused)?;
@@ -220,6 +235,11 @@ impl Get {
         let column = self.id.get(file).or_else(|| self.id.first()).map(String::as_str);
         Reading { table: &self.table, has_header: !self.no_header, column, option: "--id" }
     }
+}
+
+/// Returns the number of parties of the project; `None` if the token may not read it.
+async fn parties(session: &Session) -> Option<u64> {
+    project::read(session).await.ok()?["number_parties"].as_u64()
 }
 
 /// Splits `N=FILE`; without a number, the dataset is the one of the profile's party.

@@ -109,6 +109,14 @@ impl Arguments {
         progress.show(&format!("checking {}", self.file.display()), 0.0);
         let encodings = Encodings::read(&self.file, self.encoding_bytes)?;
         let summary = encodings.summary;
+        if !summary.encoding_bytes.is_multiple_of(8) {
+            // The server accepts the upload and rejects the run, and a party uploads once.
+            return Err(Failure::Input(format!(
+                "{}: encodings of {} bytes cannot be compared: the size must be a multiple of 8 bytes",
+                self.file.display(),
+                summary.encoding_bytes
+            )));
+        }
         if summary.has_blocks && self.blocks.is_some() {
             let file = self.file.display();
             return Err(Failure::Usage(format!("{file} contains blocks; omit --blocks")));

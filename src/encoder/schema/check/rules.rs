@@ -97,18 +97,28 @@ impl Checker {
 
     /// Requires an integer of at least `least`.
     pub(super) fn integer(&self, place: &Place<'_>, name: &str, least: i64) {
-        let Some(member) = place.member(name) else { return };
-        let Some(value) = member.node.float() else {
-            return self.refuse(&member, "this must be an integer");
-        };
-        // Version 1 uses a draft of JSON Schema in which 2.0 is not an integer.
-        let has_fraction = value.fract() != 0.0 || !value.is_finite();
-        let is_plain = member.node.number().is_some_and(|text| !text.contains(['.', 'e', 'E']));
-        if has_fraction || (self.version == Version::V1 && !is_plain) {
-            self.refuse(&member, "this must be an integer");
-        } else if value < least as f64 {
+        if let Some((member, value)) = self.whole(place, name)
+            && value < least as f64
+        {
             self.refuse(&member, format!("this must be at least {least}"));
         }
+    }
+
+    /// Requires an integer of any size.
+    pub(super) fn any_integer(&self, place: &Place<'_>, name: &str) {
+        self.whole(place, name);
+    }
+
+    fn whole<'a>(&self, place: &Place<'a>, name: &str) -> Option<(Place<'a>, f64)> {
+        let member = place.member(name)?;
+        // Version 1 uses a draft of JSON Schema in which 2.0 is not an integer.
+        let is_plain = member.node.number().is_some_and(|text| !text.contains(['.', 'e', 'E']));
+        let is_whole = |value: &f64| is_plain || (self.version != Version::V1 && value.fract() == 0.0);
+        let Some(value) = member.node.float().filter(is_whole) else {
+            self.refuse(&member, "this must be an integer");
+            return None;
+        };
+        Some((member, value))
     }
 
     /// Requires a number that `good` accepts.

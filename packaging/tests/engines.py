@@ -14,8 +14,8 @@ from containers import until
 BEGIN = "umount /sys/fs/cgroup/unified 2>/dev/null; mount -t tmpfs run /run && ip link set lo up && exec sleep 3600"
 NAMESPACES = ["--mount", "--pid", "--net", "--ipc"]
 NEEDS = {
-    "docker": ["dockerd", "docker", "docker-compose", "iptables", "nsenter", "ip"],
-    "podman": ["podman", "podman-compose", "iptables", "nsenter", "ip"],
+    "docker": ["dockerd", "docker", "iptables", "nsenter", "ip"],
+    "podman": ["podman", "iptables", "nsenter", "ip"],
 }
 
 
@@ -47,7 +47,7 @@ class Engine:
         return run(*self.enter(*command), env=self.environment, cwd=self.folder, **options).stdout
 
     def compose(self, *command: object) -> str:
-        return self.run("docker-compose" if self.kind == "docker" else "podman-compose", *command)
+        return self.run(*composer(self.kind), *command)
 
     def start_docker(self) -> None:
         place = self.folder
@@ -91,6 +91,15 @@ class Engine:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def composer(kind: str) -> list[str]:
+    """Returns the command that reads compose files: Docker's plugin, or else the program."""
+    plugin = ["docker", "compose"]
+    if kind == "docker" and not subprocess.run([*plugin, "version"], capture_output=True, check=False).returncode:
+        return plugin
+    return [f"{kind}-compose"]
+
+
 def missing(kind: str) -> list[str]:
     """Returns the programs that the engine lacks here."""
-    return [name for name in NEEDS[kind] if not shutil.which(name)]
+    lacks = [name for name in NEEDS[kind] if not shutil.which(name)]
+    return lacks or [name for name in composer(kind) if not shutil.which(name)]

@@ -17,6 +17,7 @@ use super::{Failure, output};
 use crate::app::transfer::{Transferred, transfer};
 use crate::app::{self, Versions};
 use crate::config::{self, Flags, Inputs, Loaded, Settings};
+use crate::metadata::Location;
 use crate::objects::Copied;
 use crate::telemetry;
 
@@ -122,6 +123,10 @@ fn report(
     show: fn(&Versions) -> String,
 ) -> Result<(), Failure> {
     let settings = load(flags)?.settings;
+    let data_dir = &settings.data_dir;
+    if settings.database == Location::Embedded && !data_dir.is_dir() {
+        return Err(Failure::Usage(format!("--data-dir {}: there is no such directory", data_dir.display())));
+    }
     let found = runtime()?.block_on(find(&settings)).or_fail()?;
     let all: Vec<Value> = found.iter().map(as_json).collect();
     output::answer(&json!({ "databases": all }), json, |_| {

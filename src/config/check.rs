@@ -9,6 +9,7 @@ use super::role::Role;
 use super::settings::Settings;
 use super::source::Source;
 use super::values::Values;
+use crate::edge::ProxyHeader;
 use crate::edge::tls::Mode;
 use crate::queue::redis::QueueUrl;
 
@@ -65,6 +66,9 @@ pub(super) fn consistent(settings: &Settings, values: &Values) -> Result<(), Err
         return Err(clash(key, problem, other));
     }
     database(settings, values)?;
+    if settings.proxy_header != ProxyHeader::XForwardedFor && settings.trusted_proxies.is_empty() {
+        return Err(clash("proxy_header", "name the proxies that send it as well:", "trusted_proxies"));
+    }
     if settings.upload_bucket == settings.download_bucket {
         return Err(clash("upload_bucket", "give another bucket, results lie in that of", "download_bucket"));
     }

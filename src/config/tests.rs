@@ -194,6 +194,7 @@ fn a_mistake_in_a_flag_or_in_the_environment_is_one_line() {
     insta::assert_snapshot!(complaint(inputs().flag("listen", "localhost")), @r#"listen = "localhost" from flag --listen: give an address and a port, such as 127.0.0.1:8851 or [::]:8851, :8851 for every address, or 8851 for this machine alone"#);
     insta::assert_snapshot!(complaint(inputs().flag("data_dir", "")), @r#"data_dir = "" from flag --data-dir: give the path of a directory"#);
     insta::assert_snapshot!(complaint(inputs().flag("log", "loud")), @r#"log = "loud" from flag --log: give error, warn, info, debug, trace or off, or levels by module such as info,entityd::queue=debug"#);
+    insta::assert_snapshot!(complaint(inputs().flag("proxy_header", "forwarded")), @r#"proxy_header = "forwarded" from flag --proxy-header: name the proxies that send it as well: trusted_proxies = "" from default"#);
     insta::assert_snapshot!(complaint(inputs().flag("log_format", "xml")), @r#"log_format = "xml" from flag --log-format: give auto, text or json"#);
     insta::assert_snapshot!(complaint(inputs().flag("kernel", "abacus")), @r#"kernel = "abacus" from flag --kernel: give auto, portable, popcnt, avx2, avx512, amx or neon"#);
     insta::assert_snapshot!(complaint(inputs().variable("ENTITYD_LEASE", "5")), @r#"ENTITYD_LEASE = "5" from environment ENTITYD_LEASE: there is no such setting; did you mean ENTITYD_LEASE_MS?"#);

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 pub(crate) fn entityd() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_entityd"));
@@ -39,6 +40,30 @@ fn a_mistake_in_the_environment_names_the_variable() {
     assert!(
         stderr(&output).starts_with("entityd: lease_ms = \"soon\" from environment ENTITYD_LEASE_MS: give")
     );
+}
+
+#[test]
+fn a_benchmark_refuses_the_jobs_that_an_interrupted_one_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = |jobs: &str| {
+        let mut command = entityd();
+        command.args(["bench", "queue", "--jobs", jobs, "--data-dir"]).arg(folder.path());
+        command.stdout(Stdio::null());
+        command
+    };
+    let left = || {
+        let output = bench("20").stderr(Stdio::piped()).output().unwrap();
+        (output.status.code() == Some(2)).then(|| stderr(&output))
+    };
+    let line = (1..20).find_map(|attempt| {
+        let mut child = bench("1000000").stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(100 * attempt));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        left()
+    });
+    let expected = "entityd: --data-dir has jobs of an interrupted benchmark; give an empty directory\n";
+    assert_eq!(line.unwrap(), expected);
 }
 
 #[test]

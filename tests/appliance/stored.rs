@@ -13,6 +13,7 @@ use object_store::ObjectStoreExt;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::command_line::{entityd, stderr};
 use crate::data_dir::complaint;
 use crate::support::{Api, Entityd, Project, text};
 
@@ -146,11 +147,15 @@ fn a_migration_is_planned_made_after_a_snapshot_and_can_be_taken_back() {
 }
 
 #[test]
-fn a_misspelt_data_directory_is_not_made_by_a_migration() {
+fn a_misspelt_data_directory_is_refused_by_a_migration_and_not_made() {
     let folder = tempfile::tempdir().unwrap();
     let data_dir = folder.path().join("dta");
-    let applied = migrate("apply", &data_dir);
-    assert_eq!((&applied[0]["version"], &applied[0]["steps"]), (&0.into(), &serde_json::json!([])));
+    for action in ["status", "plan", "apply"] {
+        let mut command = entityd();
+        let done = command.args(["migrate", action, "--data-dir"]).arg(&data_dir).output().unwrap();
+        assert_eq!(done.status.code(), Some(2), "{action}");
+        assert!(stderr(&done).ends_with("dta: there is no such directory\n"), "{}", stderr(&done));
+    }
     assert!(!data_dir.exists());
 }
 

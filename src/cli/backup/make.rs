@@ -167,9 +167,10 @@ impl Target {
             Self::Repository { repository, .. } => (repository.free(), repository.name()),
             Self::File(file) => (disk::room(file.folder()).ok().map(|room| room.free_bytes), file.name()),
         };
+        let needed = wanted.saturating_add(SPARE_BYTES);
         match free {
-            Some(free) if free < wanted.saturating_add(SPARE_BYTES) => Err(Failure::Failed(format!(
-                "the backup needs {wanted} bytes, but only {free} bytes are free at {name}"
+            Some(free) if free < needed => Err(Failure::Failed(format!(
+                "the backup needs {needed} bytes, {SPARE_BYTES} of them to spare, but only {free} bytes are free at {name}"
             ))),
             _ => Ok(()),
         }

@@ -19,6 +19,7 @@ use crate::queue::{Broker, Claim, Error, Lease, NewJob, Share};
 use crate::runtime::clock::{Clock, Stopwatch, Timestamp};
 use crate::runtime::entropy::Entropy;
 use crate::system::identity::Identity;
+use crate::system::secret::Hidden;
 
 /// The longest wait of a claim for jobs. After it, the benchmark checks whether all jobs are done.
 const WAIT: Duration = Duration::from_millis(100);
@@ -26,6 +27,12 @@ const WAIT: Duration = Duration::from_millis(100);
 const BENCH: &str = "62656e6368206f662061207175657565";
 /// The number of bytes of a payload that hold the job's number and its enqueue time.
 const STAMP_BYTES: usize = 16;
+/// The largest number of tasks that run jobs.
+const WORKERS_MAX: usize = 100_000;
+/// The queue of the additional jobs.
+const BACKLOG: &str = "backlog";
+/// The variable with the password of Redis.
+const PASSWORD: &str = "ENTITYD_QUEUE_PASSWORD";
 
 /// Puts jobs through the job queue: enqueue, claim, run (nothing), acknowledge
 ///
@@ -51,8 +58,8 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, default_value_t = 512)]
     workers: usize,
     /// Jobs per second, enqueued one by one at a constant rate; 0 means as many as possible
-    #[arg(long, default_value_t = 0)]
-    rate: u64,
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    rate: u32,
     /// Number of additional jobs, in a queue from which no worker claims
     #[arg(long, default_value_t = 0)]
     backlog: usize,
@@ -62,8 +69,8 @@ pub(in crate::cli) struct Arguments {
     /// Directory of the queue, which is kept [default: a temporary directory]
     #[arg(long)]
     data_dir: Option<PathBuf>,
-    /// Empty Redis database to use instead, such as `redis://127.0.0.1:6379/9`; an interrupted benchmark leaves its
-    /// jobs there
+    /// Empty Redis database to use instead, such as `redis://127.0.0.1:6379/9`; the password is read from
+    /// `ENTITYD_QUEUE_PASSWORD`; an interrupted benchmark leaves its jobs there
     #[arg(long, value_parser = queue_url, conflicts_with = "data_dir")]
     queue: Option<QueueUrl>,
     /// End the output with a line that holds one JSON object
@@ -95,9 +102,15 @@ struct Backlog {
 
 impl Arguments {
     pub(in crate::cli) fn run(self) -> Result<(), Failure> {
-        if self.payload_bytes < STAMP_BYTES || self.batch == 0 || self.queues == 0 || self.workers == 0 {
+        let workers = 1..=WORKERS_MAX;
+        if self.payload_bytes < STAMP_BYTES
+            || self.batch == 0
+            || self.queues == 0
+            || !workers.contains(&self.workers)
+        {
             return Err(Failure::Usage(format!(
-                "--payload-bytes must be at least {STAMP_BYTES}; --batch, --queues and --workers must be positive"
+                "--payload-bytes must be at least {STAMP_BYTES}, --batch and --queues positive, and --workers from 1 to \
+                 {WORKERS_MAX}"
             )));
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -108,7 +121,7 @@ impl Arguments {
         let folder = tempfile::tempdir().map_err(|error| Failure::Failed(error.to_string()))?;
         let directory = self.data_dir.clone().unwrap_or_else(|| folder.path().to_owned());
         let json = self.json;
-        let report = runtime.block_on(measure(Arc::new(self), &directory)).or_fail()?;
+        let report = runtime.block_on(measure(Arc::new(self), &directory))?;
         let text = if json {
             serde_json::to_string(&report).map_err(|error| Failure::Failed(error.to_string()))?
         } else {
@@ -118,14 +131,14 @@ impl Arguments {
     }
 }
 
-async fn measure(arguments: Arc<Arguments>, directory: &Path) -> Result<Report, Error> {
+async fn measure(arguments: Arc<Arguments>, directory: &Path) -> Result<Report, Failure> {
     let watch = Stopwatch::start();
     let broker = open_broker(arguments.queue.as_ref(), directory).await?;
     let (open_seconds, resident_bytes_opened) = (watch.seconds(), resident_bytes());
     let mut backlog = None;
     if arguments.backlog > 0 {
         let watch = Stopwatch::start();
-        fill(&arguments, &broker).await?;
+        fill(&arguments, &broker).await.or_fail()?;
         backlog = Some(Backlog {
             jobs: arguments.backlog,
             jobs_per_second: arguments.backlog as f64 / watch.seconds(),
@@ -133,7 +146,7 @@ async fn measure(arguments: Arc<Arguments>, directory: &Path) -> Result<Report, 
         });
     }
     let watch = Stopwatch::start();
-    let mut latencies_us = put_through(&arguments, &broker).await?;
+    let mut latencies_us = put_through(&arguments, &broker).await.or_fail()?;
     let seconds = watch.seconds();
     latencies_us.sort_unstable();
     let quantile = |share: f64| {
@@ -150,7 +163,7 @@ async fn measure(arguments: Arc<Arguments>, directory: &Path) -> Result<Report, 
         resident_bytes_opened,
         backlog,
     };
-    broker.close().await?;
+    broker.close().await.or_fail()?;
     Ok(report)
 }
 
@@ -158,14 +171,36 @@ pub(super) fn queue_url(text: &str) -> Result<QueueUrl, String> {
     QueueUrl::parse(text).ok_or_else(|| "give redis://[user[:password]@]host[:port][/database]".to_owned())
 }
 
-/// Opens the queue at `url`, or the embedded one in `directory`.
-pub(super) async fn open_broker(url: Option<&QueueUrl>, directory: &Path) -> Result<Arc<dyn Broker>, Error> {
+/// Opens the queue at `url`, or the embedded one in `directory`. Refuses a queue with jobs of an interrupted benchmark,
+/// which this one would claim.
+pub(super) async fn open_broker(
+    url: Option<&QueueUrl>,
+    directory: &Path,
+) -> Result<Arc<dyn Broker>, Failure> {
+    let broker = open(url, directory).await.or_fail()?;
+    let stats = broker.stats(Clock::system().steady()).await.or_fail()?;
+    let is_left =
+        stats.queues.iter().any(|(name, queue)| name.as_str() != BACKLOG && queue.depth + queue.dead > 0);
+    if is_left {
+        let cure = match url {
+            Some(_) => {
+                "--queue has jobs of an interrupted benchmark; give an empty database, or empty this one with FLUSHDB"
+            }
+            None => "--data-dir has jobs of an interrupted benchmark; give an empty directory",
+        };
+        return Err(Failure::Usage(cure.to_owned()));
+    }
+    Ok(broker)
+}
+
+async fn open(url: Option<&QueueUrl>, directory: &Path) -> Result<Arc<dyn Broker>, Error> {
     let entropy = Entropy::system();
     let Some(url) = url.cloned() else {
         return Ok(Arc::new(SledBroker::open(directory, Settings::default(), entropy)?));
     };
     crate::edge::tls::install_provider();
-    let access = Access::new(url, None, TlsFiles::default());
+    let password = std::env::var(PASSWORD).ok().map(|password| Hidden::new(&password));
+    let access = Access::new(url, password, TlsFiles::default());
     let settings = RedisSettings::new(access, Identity::parse(BENCH).expect("it is an identity"));
     Ok(Arc::new(RedisBroker::open(settings, entropy).await?))
 }
@@ -184,7 +219,7 @@ async fn fill(arguments: &Arc<Arguments>, broker: &Arc<dyn Broker>) -> Result<()
                 }
                 let numbers = first..arguments.backlog.min(first + arguments.batch);
                 let now = Clock::system().steady();
-                let jobs: Vec<_> = numbers.map(|number| job(&arguments, "backlog", number, now)).collect();
+                let jobs: Vec<_> = numbers.map(|number| job(&arguments, BACKLOG, number, now)).collect();
                 broker.enqueue(&jobs, now).await?;
             }
         });
@@ -261,7 +296,7 @@ impl Course {
 
     /// Enqueues single jobs at a constant rate, without waiting for the responses to earlier ones.
     async fn offer(self: Arc<Self>) -> Result<(), Error> {
-        let mut ticks = tokio::time::interval(Duration::from_secs(1) / self.arguments.rate as u32);
+        let mut ticks = tokio::time::interval(Duration::from_secs(1) / self.arguments.rate);
         let mut calls = JoinSet::new();
         for number in 0..self.arguments.jobs {
             ticks.tick().await;

@@ -111,7 +111,10 @@ fn of_phase(phase: Phase) -> Vec<Finding> {
         Finding::new("started", fault(Phase::Starting, "the stores are being opened")),
         Finding::new(
             "migrated",
-            fault(Phase::Migrating, "the database is being opened, or upgraded from an older version"),
+            fault(
+                Phase::Migrating,
+                "the database is being upgraded, or the database or the queue does not answer: see the log",
+            ),
         ),
         Finding::new(
             "not-draining",

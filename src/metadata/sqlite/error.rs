@@ -14,7 +14,7 @@ impl From<sqlite::Error> for Error {
                 Self::Unfit(error.to_string())
             }
             sqlite::Error::Lost { .. } => Self::Unfit(format!(
-                "{error}. Every project, token and run is in it, and objects mean nothing without"
+                "{error}. The file holds every project, token and run; nothing else can replace it"
             )),
             sqlite::Error::Full(cause) => Self::Full(cause),
             sqlite::Error::Busy => Self::Busy,

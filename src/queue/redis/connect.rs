@@ -73,9 +73,10 @@ impl From<RedisError> for Refusal {
             ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => {
                 Self::Unusable(error.to_string())
             }
-            _ if matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => {
-                Self::Unusable(error.to_string())
-            }
+            _ if error.code() == Some("NOAUTH") => Self::Unusable(
+                "it asks for a password; give --queue-password-file or ENTITYD_QUEUE_PASSWORD".to_owned(),
+            ),
+            _ if matches!(error.code(), Some("WRONGPASS" | "NOPERM")) => Self::Unusable(error.to_string()),
             _ => Self::Absent(error.to_string()),
         }
     }

@@ -79,7 +79,7 @@ pub enum Error {
     },
     /// The database, or its latest commits, are missing.
     #[error(
-        "{}; restore it with its -wal, or restore the whole data directory from one backup; to continue without the lost commits, start once with --accept-loss {file}:{written}: objects that it does not know then are kept",
+        "{}; restore it with its -wal, or restore the whole data directory from one backup; to continue without the lost commits, start once with --accept-loss {file}:{written}; objects that it does not name are kept",
         lost(*found, *written)
     )]
     Lost {

@@ -174,7 +174,7 @@ fn measure(arguments: &Arguments, location: &Location, folder: &Path) -> Result<
     let computing = runtime(threads::cores(), WORKERS)?;
     let api_node = serving.block_on(async {
         let store = open_store(location, folder).await.or_fail()?;
-        let broker = open_broker(arguments.queue.as_ref(), &folder.join("queue")).await.or_fail()?;
+        let broker = open_broker(arguments.queue.as_ref(), &folder.join("queue")).await?;
         ApiNode::start(Stores { store, broker }, folder, arguments.objects_on_api_node, network).await
     })?;
     let fleet = Fleet {

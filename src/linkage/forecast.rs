@@ -4,6 +4,8 @@
 //! compare it, which are those of later datasets in the same block. Units are drawn without replacement, so a sample of
 //! all units gives an exact forecast. Intervals are score intervals for a mean (Wilson 1927,
 //! doi:10.1080/01621459.1927.10502953), with the dispersion of the sample and the correction for a finite population.
+//! Pairs of few records are in few units, so that a sample may contain none of them. The dispersion of few units is
+//! therefore at least that at the next lower similarity with more units.
 //!
 //! A sample keeps only *hits*: pairs whose similarity is at least the *floor*. Below the floor, pairs drawn from all
 //! comparisons give the estimate.
@@ -29,6 +31,10 @@ const SEARCH_MIN: usize = 1_024;
 const ROUNDS: usize = 16;
 /// The normal quantile of a 95 % interval.
 const Z: f64 = 1.959_964;
+/// The number of units with pairs from which the dispersion is known.
+const UNITS_ENOUGH: u64 = 30;
+/// The number of levels of similarity, from the floor upwards, at which the dispersion is estimated too.
+const LEVELS: usize = 16;
 /// The number of classes of similarity: one for each hundredth, and one for exactly 1.
 pub const CLASSES: usize = 101;
 
@@ -426,11 +432,15 @@ struct Sample {
     classes: Vec<f64>,
     sums: Vec<f64>,
     squares: Vec<f64>,
+    /// The number of units with pairs.
+    holders: Vec<u64>,
 }
 
 impl Sample {
     fn new(thresholds: &[Threshold], floor: f64) -> Self {
-        let thresholds: Vec<f64> = thresholds.iter().map(|threshold| threshold.get()).collect();
+        let level = |number| floor + (1.0 - floor) * number as f64 / LEVELS as f64;
+        let asked = thresholds.iter().map(|threshold| threshold.get());
+        let thresholds: Vec<f64> = asked.chain((0..LEVELS).map(level)).collect();
         let zeros = vec![0.0; thresholds.len()];
         Self {
             floor,
@@ -439,6 +449,7 @@ impl Sample {
             classes: vec![0.0; CLASSES],
             sums: zeros.clone(),
             squares: zeros,
+            holders: vec![0; thresholds.len()],
             thresholds,
         }
     }
@@ -460,6 +471,7 @@ impl Sample {
             for (at, count) in counts.iter().enumerate() {
                 self.sums[at] += count;
                 self.squares[at] += count * count;
+                self.holders[at] += u64::from(*count > 0.0);
             }
         }
     }
@@ -473,11 +485,25 @@ impl Sample {
             return [pairs, pairs, pairs];
         }
         let left_out = 1.0 - units / population as f64;
+        let known = |at: &usize| self.holders[*at] >= UNITS_ENOUGH;
+        let mut dispersion = self.dispersion(at);
+        if !known(&at) {
+            let below = |level: &usize| self.thresholds[*level] < self.thresholds[at];
+            let nearest = (0..self.thresholds.len())
+                .filter(below)
+                .filter(known)
+                .max_by(|a, b| self.thresholds[*a].total_cmp(&self.thresholds[*b]));
+            dispersion = nearest.map_or(1.0, |level| self.dispersion(level)).max(dispersion).max(1.0);
+        }
+        scaled(sum, dispersion * left_out, population as f64 / units)
+    }
+
+    /// Returns the variance of the pairs of a unit, divided by their mean.
+    fn dispersion(&self, at: usize) -> f64 {
+        let (sum, units) = (self.sums[at], self.units as f64);
         let mean = sum / units;
         let variance = (self.squares[at] - sum * mean) / (units - 1.0).max(1.0);
-        let dispersion = if mean > 0.0 { (variance / mean).max(0.0) } else { 1.0 };
-        // A sample without any pair, or with the same number in each unit, says little about the dispersion.
-        scaled(sum, dispersion.max(if sum < 30.0 { 1.0 } else { 0.0 }) * left_out, population as f64 / units)
+        if mean > 0.0 { (variance / mean).max(0.0) } else { 1.0 }
     }
 }
 
@@ -656,6 +682,43 @@ mod tests {
             }
         }
         assert!(held.iter().all(|held| *held >= 16), "{truths:?}: {held:?}");
+    }
+
+    #[test]
+    fn the_interval_of_pairs_in_few_records_holds_the_truth() {
+        let [[left, _], [right, _]] = [6, 7].map(|seed| people(2_000, seed));
+        // In each list, two encodings have twelve copies each, and more that differ a little.
+        let copied = |rows: &[u8], changes: usize| {
+            let mut draw = Draw(ChaCha20Rng::from_seed([changes as u8; 32]));
+            let mut rows = rows.to_vec();
+            for record in 0..400_usize {
+                let from = record % 2 * BYTES as usize;
+                let row: Vec<u8> = rows[from..from + BYTES as usize].to_vec();
+                let to = record * BYTES as usize;
+                rows[to..to + BYTES as usize].copy_from_slice(&row);
+                for _ in 0..if record < 24 { 0 } else { changes } {
+                    rows[to + draw.below(u64::from(BYTES)) as usize] ^= 1 << draw.below(8);
+                }
+            }
+            rows
+        };
+        let left = copied(&left, 10);
+        let first = &left[..2 * BYTES as usize];
+        let right = copied(&[first, &right[first.len()..]].concat(), 11);
+        let indexes = [built(&left, BYTES, &[]), built(&right, BYTES, &[])];
+        let datasets = datasets([&left, &right], &indexes);
+        let thresholds = [threshold(0.99)];
+        let truth = truth(&left, &right, thresholds[0]) as f64;
+        assert!((288.0..300.0).contains(&truth), "{truth}");
+        let mut held = 0;
+        for seed in 0..40 {
+            let calls = Counter::new(0);
+            let goes_on = || calls.replace(calls.get() + 1) > 0;
+            let made = forecast(&datasets, &thresholds, 200_000, [seed; 32], &goes_on).unwrap();
+            let [low, high] = made.estimates[0].interval;
+            held += i32::from(low <= truth && truth <= high);
+        }
+        assert!(held >= 36, "{held} of 40 hold {truth}");
     }
 
     #[test]

@@ -140,7 +140,7 @@ fn an_interrupted_selftest_leaves_neither_server_nor_files() {
     for pause in [0, 100, 1_000] {
         let place = tempfile::tempdir().unwrap();
         let mut command = entityd();
-        command.args(["selftest", "--people", "20000"]).env("TMPDIR", place.path());
+        command.args(["selftest", "--people", "100000"]).env("TMPDIR", place.path());
         let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let is_begun = || fs::read_dir(place.path()).unwrap().next().is_some();
         let begun = entityd::runtime::clock::Stopwatch::start();
@@ -160,7 +160,7 @@ fn an_interrupted_selftest_leaves_neither_server_nor_files() {
 async fn a_killed_selftest_leaves_no_server() {
     let place = tempfile::tempdir().unwrap();
     let mut command = entityd();
-    command.args(["selftest", "--people", "20000"]).env("TMPDIR", place.path());
+    command.args(["selftest", "--people", "100000"]).env("TMPDIR", place.path());
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let home = || fs::read_dir(place.path()).unwrap().next().map(|entry| entry.unwrap().path().join("data"));
     // The file is locked as long as the server runs.

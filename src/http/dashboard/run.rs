@@ -24,7 +24,6 @@ pub(super) struct View {
     with_scores: bool,
     is_completed: bool,
     has_failed: bool,
-    has_ended: bool,
     downloads: Vec<Download>,
     changing: Changing,
 }
@@ -92,7 +91,6 @@ pub(super) fn view(project: &ProjectState, run: &Run, now: Timestamp) -> View {
         with_scores: run.with_scores,
         is_completed: matches!(run.state, RunState::Completed(_)),
         has_failed: matches!(run.state, RunState::Failed { .. }),
-        has_ended: run.has_ended(),
         downloads: downloads(project, run),
         changing: changing(project, run, now),
     }

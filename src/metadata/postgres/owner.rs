@@ -121,7 +121,7 @@ fn compare(owner: &Owner, stored: &Stored, written: u64, is_whole: bool) -> Resu
         lacking(stored.commits(), written)
     };
     Err(Error::Unfit(format!(
-        "{lost}; restore the latest one; to continue without the lost commits, start once with --accept-loss {NAME}:{written}; objects that it does not name are kept"
+        "{lost}; restore the latest one, or start once with --accept-loss {NAME}:{written} to continue without the lost commits; objects that it does not name are kept"
     )))
 }
 

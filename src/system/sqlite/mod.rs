@@ -1,7 +1,8 @@
 //! One `SQLite` file in WAL mode, `synchronous=FULL`, with one thread that writes.
 //!
 //! The thread makes all waiting changes in one transaction, each in a separate savepoint, so that they share a sync of
-//! the disk. A transaction of changes that may wait is not synced, but only with the next one. A fixed number of other connections read, and see the latest commit.
+//! the disk. A transaction of changes that may wait is synced with the next one. A fixed number of other connections
+//! read, and see the latest commit.
 
 pub mod copy;
 mod files;
@@ -79,7 +80,7 @@ pub enum Error {
     },
     /// The database, or its latest commits, are missing.
     #[error(
-        "{}; restore it with its -wal, or restore the whole data directory from one backup; to continue without the lost commits, start once with --accept-loss {file}:{written}; objects that it does not name are kept",
+        "{}; restore it with its -wal, or restore the whole data directory from one backup, or start once with --accept-loss {file}:{written} to continue without the lost commits; objects that it does not name are kept",
         lost(*found, *written)
     )]
     Lost {

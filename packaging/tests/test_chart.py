@@ -159,6 +159,7 @@ WRONG = [
     ({"settings": {"queue_password": "a"}}, "set queue.existingSecret instead"),
     ({"settings": {"lese_ms": 1}}, "settings.lese_ms is not the name of a setting of this version"),
     ({"extraEnv": [{"name": "ENTITYD_LEASE_MS", "value": "1"}]}, "set settings.lease_ms instead"),
+    ({"settings": {"proxy_header": "forwarded"}}, "set ingress.trustedProxies"),
     ({"service": {"loadBalancerSourceRanges": ["10.0.0.0/8"]}}, "needs service.type LoadBalancer"),
     ({"serviceMonitor": {"enabled": True}}, "name its namespace in networkPolicy.opsFrom"),
     ({"cluster": {"enabled": True}, "tls": {"mode": "self-signed"}}, "set tls.mode to secret or off"),

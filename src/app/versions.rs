@@ -176,8 +176,11 @@ pub(super) fn permit(settings: &Settings, data_dir: &Path) -> Result<(), Error> 
 
 fn of_metadata(settings: &Settings, data_dir: &Path) -> Result<Versions, Error> {
     let path = data_dir.join(identity::METADATA);
-    let found = Sqlite::version(&path)
-        .map_err(|cause| Error::Metadata { place: database::place(settings, data_dir), cause })?;
+    let found = Sqlite::version(&path).map_err(|cause| match DataDir::open(data_dir) {
+        // A server that runs has locked the file.
+        Err(used @ data_dir::Error::InUse { .. }) => used.into(),
+        _ => Error::Metadata { place: database::place(settings, data_dir), cause },
+    })?;
     Ok(Versions::of_file(&path, found, &metadata::sqlite::MIGRATIONS))
 }
 

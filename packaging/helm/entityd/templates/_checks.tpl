@@ -114,6 +114,9 @@
 {{- fail (printf "settings.%s has a value of its own: set %s instead" $name (index $owned $name)) -}}
 {{- end -}}
 {{- end -}}
+{{- if and .Values.settings.proxy_header (not .Values.ingress.trustedProxies) -}}
+{{- fail "settings.proxy_header is read from trusted proxies alone: set ingress.trustedProxies to the networks of the proxies" -}}
+{{- end -}}
 {{- range .Values.extraEnv -}}
 {{- if hasPrefix "ENTITYD_" .name -}}
 {{- fail (printf "extraEnv has %s: set settings.%s instead" .name (.name | trimPrefix "ENTITYD_" | lower)) -}}

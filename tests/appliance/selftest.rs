@@ -163,10 +163,15 @@ async fn a_killed_selftest_leaves_no_server() {
     command.args(["selftest", "--people", "100000"]).env("TMPDIR", place.path());
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let home = || fs::read_dir(place.path()).unwrap().next().map(|entry| entry.unwrap().path().join("data"));
-    // The file is locked as long as the server runs.
-    let lock = async || fs::File::open(home()?.join("lock")).ok();
-    let lock = eventually("the server has a data directory", lock).await;
-    eventually("the server runs", async || lock.try_lock().is_err().then_some(())).await;
+    // The file is locked as long as the server runs, which describes itself in it. To lock it before the server does would
+    // keep the server from starting.
+    let lock = async || {
+        let path = home()?.join("lock");
+        fs::read_to_string(&path).ok().filter(|word| !word.is_empty())?;
+        fs::File::open(path).ok()
+    };
+    let lock = eventually("the server runs", lock).await;
+    assert!(lock.try_lock().is_err());
     child.kill().unwrap();
     child.wait().unwrap();
     eventually("the server has ended", async || lock.try_lock().ok()).await;

@@ -412,6 +412,12 @@ mod tests {
         add(&database, "three").await;
         let (_copy, path) = cut();
         assert!(matches!(open(&path, &owner), Err(Error::Lost { .. })));
+        // A file that is closed needs no further change.
+        let delete = |change: &Change<'_>| Ok::<_, Error>(change.execute("DELETE FROM words", [])?);
+        database.write_unsynced(delete).await.unwrap();
+        let known = owner.known.load(Ordering::Acquire);
+        database.close().await.unwrap();
+        assert_eq!(owner.known.load(Ordering::Acquire), known + 1);
     }
 
     #[tokio::test]

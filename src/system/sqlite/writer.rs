@@ -197,14 +197,15 @@ pub(super) fn touch(change: &Change<'_>) -> Result<(), Error> {
 }
 
 fn serve(connection: Connection, shared: &Shared, mut queue: mpsc::UnboundedReceiver<Box<dyn Request>>) {
-    let mut state =
-        WriterState { connection: Some(connection), erased: false, compacted: Compacted::default(), shared };
+    let connection = Some(connection);
+    let compacted = Compacted::default();
+    let mut state = WriterState { connection, erased: false, unnoted: None, compacted, shared };
     let mut waiting = Vec::new();
     while queue.blocking_recv_many(&mut waiting, SHARED_MAX) > 0 {
         let committed = state.carry_out(&mut waiting);
         let closes = has(&waiting, Kind::Close);
         if closes {
-            state.connection = None;
+            state.close();
         }
         for request in waiting.drain(..) {
             request.answer(committed.as_ref().map_or_else(|error| Err(error.again()), |()| Ok(())));
@@ -225,6 +226,8 @@ struct WriterState<'a> {
     connection: Option<Connection>,
     /// True while erased data may still be in the log.
     erased: bool,
+    /// The count of a commit that may not be on the disk yet.
+    unnoted: Option<i64>,
     compacted: Compacted,
     shared: &'a Shared,
 }
@@ -251,6 +254,16 @@ impl WriterState<'_> {
         }
     }
 
+    /// Closes the connection. The last commit is on the disk then, so that it is noted, unless a read is in progress.
+    fn close(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        if let (Some(count), Some(ledger)) = (self.unnoted, &self.shared.ledger)
+            && empty_the_log(&connection)
+        {
+            ledger.note(count);
+        }
+    }
+
     /// Reopens the file with a new connection.
     fn reopen(&mut self) -> Result<Connection, Error> {
         self.compacted = Compacted::default();
@@ -266,7 +279,7 @@ impl WriterState<'_> {
                 Err(error) => tracing::warn!(path = connection.path(), "cannot compact a database: {error}"),
             }
         }
-        commit(&mut connection, self.shared.ledger.as_ref(), waiting, &mut self.erased)?;
+        self.commit(&mut connection, waiting)?;
         if let Err(displaced) = self.shared.files.check() {
             self.save(&connection);
             return Err(Error::Unavailable(displaced.into()));
@@ -275,6 +288,29 @@ impl WriterState<'_> {
             self.erased = !empty_the_log(&connection);
         }
         self.connection = Some(connection);
+        Ok(())
+    }
+
+    /// Makes all changes in one transaction. If all of them may wait, the transaction is not synced: the log is one file,
+    /// so that the sync of a later transaction includes it.
+    fn commit(
+        &mut self,
+        connection: &mut Connection,
+        requests: &mut [Box<dyn Request>],
+    ) -> Result<(), Error> {
+        let ledger = self.shared.ledger.as_ref();
+        let waits = requests.iter().all(|request| request.waits());
+        if waits {
+            connection.pragma_update(None, "synchronous", "normal")?;
+        }
+        let count = transact(connection, ledger.is_some(), requests, &mut self.erased)?;
+        if waits {
+            make_synced(connection)?;
+            self.unnoted = count.or(self.unnoted);
+        } else if let (Some(ledger), Some(count)) = (ledger, count) {
+            ledger.note(count);
+            self.unnoted = None;
+        }
         Ok(())
     }
 
@@ -317,27 +353,6 @@ fn reopen(shared: &Shared) -> Result<Connection, Error> {
     empty_the_log(&connection);
     shared.readers.renew();
     Ok(connection)
-}
-
-/// Makes all changes in one transaction. If all of them may wait, the transaction is not synced: the log is one file, so
-/// that the sync of a later transaction includes it.
-fn commit(
-    connection: &mut Connection,
-    ledger: Option<&Ledger>,
-    requests: &mut [Box<dyn Request>],
-    erased: &mut bool,
-) -> Result<(), Error> {
-    let waits = requests.iter().all(|request| request.waits());
-    if waits {
-        connection.pragma_update(None, "synchronous", "normal")?;
-    }
-    let count = transact(connection, ledger.is_some(), requests, erased)?;
-    if waits {
-        make_synced(connection)?;
-    } else if let (Some(ledger), Some(count)) = (ledger, count) {
-        ledger.note(count);
-    }
-    Ok(())
 }
 
 /// Makes all changes in one transaction; returns its count. If a change fails, only that change is undone.

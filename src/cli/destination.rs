@@ -41,8 +41,7 @@ impl Destination {
             File::options().write(true).open(path).map(|file| Self::Stream(Box::new(file)))
         } else {
             followed(path).and_then(|path| {
-                let writing = beside(&path, mode)?;
-                unfinished.add(writing.path());
+                let writing = unfinished.create(|| beside(&path, mode), NamedTempFile::path)?;
                 Ok(Self::File { writing, path })
             })
         };

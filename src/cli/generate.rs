@@ -43,10 +43,10 @@ impl Arguments {
         let is_new = !self.folder.exists();
         let runtime = context::runtime()?;
         let unfinished = Unfinished::watch(&runtime);
-        self.prepare()?;
         if is_new {
             unfinished.add(&self.folder);
         }
+        self.prepare()?;
         let mut written = Vec::new();
         self.write_all(unfinished, &mut written).inspect_err(|_| {
             // An incomplete set of files looks like a complete one, and the next call needs an empty directory.

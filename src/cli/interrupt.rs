@@ -24,10 +24,15 @@ const ATTEMPTS: u32 = 20;
 pub(super) struct Unfinished(());
 
 impl Unfinished {
-    /// Starts to handle Ctrl-C and SIGTERM, which remove the files and end the process.
+    /// Starts to handle Ctrl-C and SIGTERM, which remove the files and end the process. The handlers are installed when
+    /// it returns.
     pub(super) fn watch(runtime: &Runtime) -> Self {
+        let stopped = {
+            let _context = runtime.enter();
+            stopped()
+        };
         runtime.spawn(async {
-            stopped().await;
+            stopped.await;
             // The lock is held until the process ends: no other watch removes or reports anything.
             let paths = PATHS.lock();
             paths.iter().for_each(|path| remove(path));
@@ -38,7 +43,19 @@ impl Unfinished {
         Self::default()
     }
 
-    /// Adds a file or a directory.
+    /// Creates a file or a directory, and adds its path. An interruption happens before or after both.
+    pub(super) fn create<T, E>(
+        self,
+        make: impl FnOnce() -> Result<T, E>,
+        path: impl FnOnce(&T) -> &Path,
+    ) -> Result<T, E> {
+        let mut paths = PATHS.lock();
+        let made = make()?;
+        paths.push(path(&made).to_owned());
+        Ok(made)
+    }
+
+    /// Adds a file or a directory that does not exist yet, or that is complete.
     #[expect(clippy::unused_self, reason = "only a command that has decided about Ctrl-C adds files")]
     pub(super) fn add(self, path: &Path) {
         PATHS.lock().push(path.to_owned());
@@ -67,16 +84,35 @@ pub(super) async fn unless_stopped<T>(work: impl Future<Output = Result<T, Failu
     }
 }
 
-/// Waits for Ctrl-C or SIGTERM. If no handler can be installed, they end the process by themselves.
-async fn stopped() {
+/// Installs handlers for Ctrl-C and SIGTERM, and returns what waits for either. If no handler can be installed, the
+/// signals end the process by themselves.
+fn stopped() -> impl Future<Output = ()> {
     let hear = |kind| signal(kind).ok();
-    let (Some(mut interrupt), Some(mut terminate)) =
-        (hear(SignalKind::interrupt()), hear(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    let signals = hear(SignalKind::interrupt()).zip(hear(SignalKind::terminate()));
+    async {
+        let Some((mut interrupt, mut terminate)) = signals else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_handled_as_soon_as_it_is_watched_for() {
+        let runtime = Runtime::new().unwrap();
+        Unfinished::watch(&runtime);
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
+        for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+            assert_ne!(caught & (1 << (kind.as_raw_value() - 1)), 0, "{kind:?}");
+        }
     }
 }

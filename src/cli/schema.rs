@@ -8,11 +8,11 @@ use clap::{Args, Subcommand};
 
 use super::describe::{Describe, options};
 use super::destination::Destination;
-use super::encode::{FEATURES_MIN, NOT_LINKABLE, is_linkable};
+use super::encode::{FEATURES_MIN, comparison_warning};
 use super::exit::Failure;
 use super::interrupt::Unfinished;
-use super::output;
 use super::schema_file::read_text;
+use super::{context, output};
 use crate::encoder::schema::{self, Diagnostic};
 
 /// A schema, for `--help`.
@@ -120,8 +120,8 @@ impl Check {
                     "{path}: a valid schema: {encoded} columns become encodings of {bits} bits\n{}",
                     options(&schema)
                 ))?;
-                if !is_linkable(&schema) {
-                    output::print(&format!("{path}: note: {NOT_LINKABLE}\n"))?;
+                if let Some(warning) = comparison_warning(&schema) {
+                    output::print(&format!("{path}: note: {warning}\n"))?;
                 }
                 if encoded < FEATURES_MIN {
                     output::print(&format!(
@@ -142,7 +142,8 @@ impl Convert {
             Failure::Input(lines.collect::<Vec<_>>().join("\n"))
         };
         let (_, converted) = schema::parse(&text).map_err(refuse)?;
-        let mut destination = Destination::open(self.output.as_deref(), Unfinished::default())?;
+        let runtime = context::runtime()?;
+        let mut destination = Destination::open(self.output.as_deref(), Unfinished::watch(&runtime))?;
         let written = writeln!(destination, "{}", converted.to_json());
         written.map_err(|error| Failure::output(&error))?;
         destination.finish()

@@ -43,12 +43,3 @@ pub(super) fn check_together(project: &ProjectState) -> Result<(), (u32, String)
         )),
     }
 }
-
-/// Checks that encodings of `bytes` bytes can be compared.
-pub(super) fn check_linkable(bytes: u32) -> Result<(), String> {
-    if bytes > 0 && bytes.is_multiple_of(8) {
-        Ok(())
-    } else {
-        Err(format!("encodings of {bytes} bytes cannot be compared: the size must be a multiple of 8 bytes"))
-    }
-}

@@ -291,8 +291,8 @@ impl Step<'_> {
     fn start_runs(&mut self, at: Timestamp) {
         let Some(datasets) = jobs::datasets(&self.project) else { return };
         let size = datasets[0].encoding_bytes;
-        if let Err(message) = encoding_size::check_linkable(size) {
-            self.fail_runs(&message, at, |run| run.state == RunState::Created);
+        if let Err(error) = linkage::encoding::check_comparable(size) {
+            self.fail_runs(&error.to_string(), at, |run| run.state == RunState::Created);
             return;
         }
         self.project.encoding_bytes = Some(size);

@@ -129,7 +129,7 @@ fn an_unusable_file_is_one_line() {
     insta::assert_snapshot!(complaint(GOOD, r#"{"clks": []}"#, &[]), @"3 entityd: b.json: `clks` is empty");
     insta::assert_snapshot!(complaint(GOOD, r#"{"clks": ["AAEC*wQFBgc="]}"#, &[]), @"3 entityd: b.json: record 0: the encoding is not valid base64 (standard alphabet, with padding)");
     insta::assert_snapshot!(complaint(GOOD, r#"{"clks": ["AAECAwQFBgcAAQIDBAUGBw=="]}"#, &[]), @"3 entityd: b.json: its encodings have 16 bytes, but those of a.json have 8");
-    insta::assert_snapshot!(complaint(r#"{"clks": ["AAEC"]}"#, GOOD, &[]), @"3 entityd: a.json: its encodings have 3 bytes, which is not a multiple of 8");
+    insta::assert_snapshot!(complaint(r#"{"clks": ["AAEC"]}"#, GOOD, &[]), @"3 entityd: a.json: encodings of 3 bytes cannot be compared: the size must be a multiple of 8 bytes");
     insta::assert_snapshot!(complaint(GOOD, BLOCKS, &[]), @"3 entityd: b.json: it has blocks, but a.json has no blocks");
     insta::assert_snapshot!(complaint(BLOCKS, r#"{"encodings": ["AAECAwQFBgc="], "blocks": {"1": ["a"]}}"#, &[]), @"3 entityd: b.json: `blocks` names record 1, but the records are 0 to 0");
     insta::assert_snapshot!(complaint(GOOD, r#"{"encodings": {"file": {"bucket": "b", "path": "p"}}}"#, &[]), @"3 entityd: b.json: names files in an object store; give the encodings themselves");

@@ -7,6 +7,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use linkage::encoding::check_comparable;
 use zeroize::Zeroizing;
 
 use self::quality::Quality;
@@ -88,13 +89,9 @@ pub(super) struct Arguments {
     threads: u16,
 }
 
-/// The warning for encodings whose size neither a server nor `entityd link` compares.
-pub(super) const NOT_LINKABLE: &str =
-    "the size of the encodings is not a multiple of 64 bits, so they cannot be compared";
-
-/// Returns whether encodings by a schema can be compared.
-pub(super) fn is_linkable(schema: &Schema) -> bool {
-    schema.encoding_bytes().is_multiple_of(8)
+/// Returns the warning for a schema whose encodings neither a server nor `entityd link` compares.
+pub(super) fn comparison_warning(schema: &Schema) -> Option<String> {
+    check_comparable(schema.encoding_bytes() as u32).err().map(|error| error.to_string())
 }
 
 /// The minimum number of encoded columns of a schema that needs no flag.
@@ -130,8 +127,8 @@ impl Arguments {
         self.check_outputs()?;
         let schema = read_schema_for_encoding(&self.schema, self.strict)?;
         self.check_features(&schema)?;
-        if !is_linkable(&schema) {
-            complain(&format!("warning: {}: {}", self.schema.display(), NOT_LINKABLE));
+        if let Some(warning) = comparison_warning(&schema) {
+            complain(&format!("warning: {}: {warning}", self.schema.display()));
         }
         let secret = self.secret()?;
         let blocks = self.blocks.as_deref().map(Blocks::read).transpose()?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use linkage::encoding::entries::Version;
 use linkage::encoding::json::{self, Expected, Received};
-use linkage::encoding::{Error, Rejection, Summary, binary};
+use linkage::encoding::{Error, Rejection, Summary, binary, check_comparable};
 use linkage::scratch::{Scratch, ScratchFile};
 
 use super::workspace::Workspace;
@@ -152,11 +152,8 @@ impl Reading<'_> {
 
 /// Checks the encoding size as the server does before a run.
 pub(super) fn check_size(input: &Input) -> Result<(), Failure> {
-    let (path, bytes) = (input.path.display(), input.summary.encoding_bytes);
-    if bytes.is_multiple_of(8) {
-        return Ok(());
-    }
-    Err(Failure::Input(format!("{path}: its encodings have {bytes} bytes, which is not a multiple of 8")))
+    let checked = check_comparable(input.summary.encoding_bytes);
+    checked.map_err(|error| Failure::Input(format!("{}: {error}", input.path.display())))
 }
 
 /// Checks that two files can be linked with one another.

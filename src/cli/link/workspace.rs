@@ -29,16 +29,15 @@ pub(super) struct Workspace {
 impl Workspace {
     /// Opens a workspace in the system's directory for temporary files (`TMPDIR`).
     pub(super) fn open() -> Result<Self, Failure> {
-        let folder = tempfile::tempdir().map_err(|error| {
+        let runtime = context::runtime()?;
+        let unfinished = Unfinished::watch(&runtime);
+        let folder = unfinished.create(tempfile::tempdir, TempDir::path).map_err(|error| {
             Failure::Failed(format!(
                 "cannot create a temporary directory: {error}; set TMPDIR to another place"
             ))
         })?;
         let objects = Objects::open(&folder.path().join("objects"), &folder.path().join("staging"));
         let objects = objects.or_fail()?;
-        let runtime = context::runtime()?;
-        let unfinished = Unfinished::watch(&runtime);
-        unfinished.add(folder.path());
         Ok(Self { objects, runtime, folder, unfinished })
     }
 

@@ -102,19 +102,19 @@ impl Translation<'_> {
     /// Returns whether a verbose pattern ignores a character, and skips the comment that it begins.
     fn blank(&mut self, character: char) -> bool {
         if character == '#' {
-            self.rest.by_ref().take_while(|next| *next != '\n').for_each(drop);
+            skip_comment(&mut self.rest);
         }
-        matches!(character, '#' | ' ' | '\t'..='\r')
+        is_blank(character)
     }
 
     /// Returns whether a quantifier follows.
     fn is_repeated(&self) -> bool {
         let mut ahead = self.rest.clone();
         while self.flags.verbose
-            && let Some(blank) = ahead.next_if(|next| matches!(next, '#' | ' ' | '\t'..='\r'))
+            && let Some(blank) = ahead.next_if(|next| is_blank(*next))
         {
             if blank == '#' {
-                ahead.by_ref().take_while(|next| *next != '\n').for_each(drop);
+                skip_comment(&mut ahead);
             }
         }
         match ahead.next() {
@@ -315,6 +315,15 @@ fn rule(error: &fancy_regex::Error) -> String {
         },
         _ => error.to_string(),
     }
+}
+
+/// Returns whether a verbose pattern ignores a character, or the comment that it begins.
+const fn is_blank(character: char) -> bool {
+    matches!(character, '#' | ' ' | '\t'..='\r')
+}
+
+fn skip_comment(rest: &mut Peekable<Chars<'_>>) {
+    rest.by_ref().take_while(|next| *next != '\n').for_each(drop);
 }
 
 /// Returns the text of an interval whose opening brace has been read, without its closing brace.

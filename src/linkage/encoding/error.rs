@@ -16,6 +16,11 @@ pub enum Error {
     Sink(#[source] io::Error),
 }
 
+/// Encodings of `0` bytes, which cannot be compared: comparison reads words of 8 bytes, as in anonlink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("encodings of {0} bytes cannot be compared: the size must be a multiple of 8 bytes")]
+pub struct Incomparable(pub u32);
+
 /// The reason for the rejection of an upload, with its position. Never quotes an encoding or a block name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each field is named in its variant's message")]

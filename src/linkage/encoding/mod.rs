@@ -13,7 +13,16 @@ pub mod json;
 pub mod layout;
 mod rows;
 
-pub use error::{Error, Rejection};
+pub use error::{Error, Incomparable, Rejection};
+
+/// Checks that encodings of `bytes` bytes can be compared.
+///
+/// # Errors
+///
+/// [`Incomparable`] if the size is 0 or not a multiple of 8 bytes.
+pub const fn check_comparable(bytes: u32) -> Result<(), Incomparable> {
+    if bytes > 0 && bytes.is_multiple_of(8) { Ok(()) } else { Err(Incomparable(bytes)) }
+}
 
 /// The totals of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use linkage::encoding::check_comparable;
 use reqwest::Method;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use serde_json::{Value, json};
@@ -109,14 +110,9 @@ impl Arguments {
         progress.show(&format!("checking {}", self.file.display()), 0.0);
         let encodings = Encodings::read(&self.file, self.encoding_bytes)?;
         let summary = encodings.summary;
-        if !summary.encoding_bytes.is_multiple_of(8) {
-            // The server accepts the upload and rejects the run, and a party uploads once.
-            return Err(Failure::Input(format!(
-                "{}: encodings of {} bytes cannot be compared: the size must be a multiple of 8 bytes",
-                self.file.display(),
-                summary.encoding_bytes
-            )));
-        }
+        // The server accepts the upload and rejects the run, and a party uploads once.
+        check_comparable(summary.encoding_bytes)
+            .map_err(|error| Failure::Input(format!("{}: {error}", self.file.display())))?;
         if summary.has_blocks && self.blocks.is_some() {
             let file = self.file.display();
             return Err(Failure::Usage(format!("{file} contains blocks; omit --blocks")));

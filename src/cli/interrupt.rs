@@ -23,6 +23,7 @@ const ATTEMPTS: u32 = 20;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Unfinished(());
 
+#[expect(clippy::unused_self, reason = "only a command that has decided about Ctrl-C adds files")]
 impl Unfinished {
     /// Starts to handle Ctrl-C and SIGTERM, which remove the files and end the process. The handlers are installed when
     /// it returns.
@@ -56,7 +57,6 @@ impl Unfinished {
     }
 
     /// Adds a file or a directory that does not exist yet, or that is complete.
-    #[expect(clippy::unused_self, reason = "only a command that has decided about Ctrl-C adds files")]
     pub(super) fn add(self, path: &Path) {
         PATHS.lock().push(path.to_owned());
     }

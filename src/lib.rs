@@ -8,10 +8,10 @@ pub mod runtime;
 pub mod system;
 pub mod telemetry;
 pub mod edge;
-// The algorithms, a package of their own, and the domain: no async, no I/O.
+// The algorithms and the encoder, packages of their own, and the domain: no async, no I/O.
 pub use linkage;
 pub mod model;
-pub mod encoder;
+pub use encoder;
 // Storage.
 pub mod metadata;
 pub mod objects;

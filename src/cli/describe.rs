@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use encoder::csv::{Batch, Error};
+use encoder::profile::{Profile, Profiler};
+use encoder::schema::Schema;
+use encoder::stream::header_rule;
 
 use super::exit::Failure;
 use super::output;
 use super::progress::Progress;
 use super::schema_file::read_schema;
 use super::table::{TableArguments, cannot_read};
-use crate::encoder::csv::{Batch, Error};
-use crate::encoder::profile::{Profile, Profiler};
-use crate::encoder::schema::Schema;
-use crate::encoder::stream::header_rule;
 
 /// The number of rows read at a time.
 const BATCH_ROWS: usize = 16_384;

@@ -6,11 +6,12 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use encoder::csv::{Batch, Error, Row};
+
 use crate::cli::exit::{Failure, OrFail};
 use crate::cli::progress::Progress;
 use crate::cli::quoting::quoted;
 use crate::cli::table::{TableArguments, cannot_read};
-use crate::encoder::csv::{Batch, Error, Row};
 
 /// The number of rows read at a time.
 const BATCH_ROWS: usize = 16_384;

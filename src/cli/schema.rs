@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::slice::from_ref;
 
 use clap::{Args, Subcommand};
+use encoder::schema::{self, Diagnostic};
 
 use super::describe::{Describe, options};
 use super::destination::Destination;
@@ -13,7 +14,6 @@ use super::exit::Failure;
 use super::interrupt::Unfinished;
 use super::schema_file::read_text;
 use super::{context, output};
-use crate::encoder::schema::{self, Diagnostic};
 
 /// A schema, for `--help`.
 const EXAMPLE: &str = r#"Example, for a CSV with the header id,name,born (the columns in their order):

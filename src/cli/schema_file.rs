@@ -4,9 +4,10 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
+use encoder::schema::{self, Schema};
+
 use super::exit::{Failure, complain};
 use super::table::cannot_read;
-use crate::encoder::schema::{self, Schema};
 
 /// Reads a schema, and prints warnings about it, or fails because of them if `strict` is set.
 pub(super) fn read_schema(path: &Path, strict: bool) -> Result<Schema, Failure> {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
+use encoder::csv::{Charset, Dialect, Reader};
 
 use super::exit::Failure;
-use crate::encoder::csv::{Charset, Dialect, Reader};
 
 /// The delimiter between columns.
 const DELIMITER: u8 = b',';

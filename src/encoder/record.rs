@@ -290,7 +290,7 @@ fn add(mask: &[u64], filter: &mut [u64]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encoder::schema;
+    use crate::schema;
 
     /// Values of many lengths, most of them ASCII.
     fn values() -> Vec<String> {

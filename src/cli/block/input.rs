@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
+use encoder::blocking::{self, Blocks, Config, LambdaFold, Method, StrategyStatistics};
+use encoder::csv::{self, Batch, Reader};
 use serde::Deserialize;
 
 use crate::cli::exit::Failure;
 use crate::cli::progress::Progress;
 use crate::cli::schema_file::read_text;
 use crate::cli::table::{Counted, Done, TableArguments, cannot_read};
-use crate::encoder::blocking::{self, Blocks, Config, LambdaFold, Method, StrategyStatistics};
-use crate::encoder::csv::{self, Batch, Reader};
 
 /// The number of rows read at a time. They stay in the L2 cache.
 const BATCH_ROWS: usize = 2048;

@@ -6,6 +6,8 @@ mod output;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use encoder::blocking::Statistics;
+use encoder::wipe_stack;
 
 use self::input::{Blocked, Source};
 use super::destination::Destination;
@@ -14,8 +16,6 @@ use super::interrupt::Unfinished;
 use super::progress::Progress;
 use super::table::TableArguments;
 use super::{context, secret};
-use crate::encoder::blocking::Statistics;
-use crate::encoder::wipe_stack;
 
 /// A configuration, for `--help`.
 const EXAMPLE: &str = r#"Example, for a CSV with the columns name and born. Records whose names begin with the same three

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufWriter, Write};
 
+use encoder::blocking::{Blocks, ByRecord, Names, Statistics};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;
 use sha2::Sha256;
@@ -9,7 +10,6 @@ use sha2::Sha256;
 use super::input::Blocked;
 use crate::cli::destination::Destination;
 use crate::cli::exit::Failure;
-use crate::encoder::blocking::{Blocks, ByRecord, Names, Statistics};
 
 /// The number of bytes of a keyed hash that form the name of a block.
 const NAME_BYTES: usize = 16;

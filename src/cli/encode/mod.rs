@@ -7,6 +7,8 @@ mod writer;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use encoder::schema::Schema;
+use encoder::stream::{self, BadRow, Error, Header, Sink};
 use linkage::encoding::check_comparable;
 use zeroize::Zeroizing;
 
@@ -21,8 +23,6 @@ use super::record_blocks::Blocks;
 use super::schema_file::read_schema_for_encoding;
 use super::table::{Done, TableArguments};
 use super::{context, output, secret};
-use crate::encoder::schema::Schema;
-use crate::encoder::stream::{self, BadRow, Error, Header, Sink};
 use crate::runtime::compute::Pool;
 
 /// Encodes the people of a CSV as Bloom filters
@@ -203,9 +203,7 @@ impl Arguments {
         let path = self.data.display();
         match error {
             Error::Write(error) => Failure::output(error),
-            Error::Csv(crate::encoder::csv::Error::Read(error)) => {
-                super::table::cannot_read(&self.data, error)
-            }
+            Error::Csv(encoder::csv::Error::Read(error)) => super::table::cannot_read(&self.data, error),
             Error::Row(row) => {
                 let value = row.value.as_ref().filter(|_| self.show_values);
                 let value = value.map_or_else(String::new, |value| format!("; it is {value:?}"));

@@ -4,13 +4,13 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 
+use encoder::schema::Schema;
+use encoder::statistics::{Counter, Statistics};
 use serde_json::{Value, json};
 
 use crate::cli::destination::Destination;
 use crate::cli::exit::Failure;
 use crate::cli::interrupt::Unfinished;
-use crate::encoder::schema::Schema;
-use crate::encoder::statistics::{Counter, Statistics};
 
 /// Counts the encodings, and writes a report about them.
 pub(super) struct Quality {

@@ -3,11 +3,12 @@
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use encoder::stream::BadRow;
+
 use crate::cli::destination::{Destination, cannot_write, is_stdout};
 use crate::cli::exit::{Failure, complain};
 use crate::cli::interrupt::Unfinished;
 use crate::cli::quoting::quoted;
-use crate::encoder::stream::BadRow;
 
 /// The maximum number of rows that are named on standard error.
 const SHOWN_MAX: u64 = 10;

@@ -3,6 +3,9 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use encoder::csv;
+use encoder::schema::Schema;
+use encoder::stream::{self, BadRow, Error, Header};
 use linkage::encoding::Summary;
 
 use super::input::Input;
@@ -10,9 +13,6 @@ use super::workspace::Workspace;
 use crate::cli::exit::{Failure, OrFail};
 use crate::cli::progress::Progress;
 use crate::cli::table::{TableArguments, cannot_read};
-use crate::encoder::csv;
-use crate::encoder::schema::Schema;
-use crate::encoder::stream::{self, BadRow, Error, Header};
 use crate::objects::Staged;
 
 /// The parameters of the encoding of tables.

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use encoder::schema::Schema;
 use linkage::solver;
 use zeroize::Zeroizing;
 
@@ -25,7 +26,6 @@ use crate::cli::progress::Progress;
 use crate::cli::schema_file::read_schema_for_encoding;
 use crate::cli::table::TableArguments;
 use crate::cli::{output, secret};
-use crate::encoder::schema::Schema;
 
 /// The secret of a linkage whose encodings do not leave this machine.
 const LOCAL_SECRET: &[u8] = b"the encodings of this linkage are not kept";

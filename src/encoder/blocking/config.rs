@@ -5,9 +5,9 @@ use num_bigint::BigUint;
 use super::lambda_fold::LambdaFold;
 use super::psig::{Filter, PSig};
 use super::signature::{Part, Position};
-use crate::encoder::json::{Node, Value};
-use crate::encoder::python::numbers;
-use crate::encoder::schema::{Diagnostic, Diagnostics};
+use crate::json::{Node, Value};
+use crate::python::numbers;
+use crate::schema::{Diagnostic, Diagnostics};
 
 /// The maximum number of bits of a filter, of hash functions and of tables.
 const NUMBER_MAX: u32 = 1 << 24;

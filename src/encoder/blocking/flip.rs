@@ -5,7 +5,7 @@ use sha1::{Digest, Sha1};
 use zeroize::Zeroize;
 
 use super::md5_lanes::{self, LANES};
-use crate::encoder::hash::remainder;
+use crate::hash::remainder;
 
 /// The longest text that takes one block of a hash function with its padding.
 const SHORT_BYTES: usize = 55;

@@ -11,10 +11,10 @@ use super::grouping::Grouping;
 use super::names::Names;
 use super::signature::record_number;
 use super::texts::{List, Texts};
-use crate::encoder::cache::{Cache, packed};
-use crate::encoder::hash;
-use crate::encoder::python::base64;
-use crate::encoder::python::random::Random;
+use crate::cache::{Cache, packed};
+use crate::hash;
+use crate::python::base64;
+use crate::python::random::Random;
 
 /// The settings of lambda-fold.
 #[derive(Clone, Debug)]

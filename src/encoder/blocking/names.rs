@@ -1,7 +1,7 @@
 //! Names of blocks.
 
 use super::texts::{List, Texts};
-use crate::encoder::python::sets::{Digits, write_tuple};
+use crate::python::sets::{Digits, write_tuple};
 
 /// The names of blocks.
 #[derive(Debug)]

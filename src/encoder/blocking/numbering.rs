@@ -1,7 +1,7 @@
 //! Numbers for distinct texts.
 
 use super::texts::{List, Texts};
-use crate::encoder::cache::short;
+use crate::cache::short;
 
 /// Assigns numbers to distinct texts, in the order in which they first occur.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use super::names::{Names, Tuples};
 use super::signature::{Part, record_number};
 use super::statistics::Statistics;
 use super::texts::{List, TEXT_MAX};
-use crate::encoder::python::sets::Set;
+use crate::python::sets::Set;
 
 /// The settings of P-Sig.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::error::Error;
 use super::metaphone;
-use crate::encoder::python::numbers;
+use crate::python::numbers;
 
 /// A part of a signature, made of the value of one column.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! A batch of rows.
 
-use crate::encoder::buffer;
+use crate::buffer;
 
 /// The number of bytes of text after which a batch is full.
 const TEXT_BYTES: usize = 4 << 20;

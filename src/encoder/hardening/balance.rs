@@ -6,11 +6,11 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::encoder::hash::set;
-use crate::encoder::keys::{self, KeyDerivation};
+use crate::hash::set;
+use crate::keys::{self, KeyDerivation};
 
 /// Balances filters of one size.
-pub(in crate::encoder) struct Balance {
+pub(crate) struct Balance {
     /// The position in an encoding of each bit of a filter, then of each bit of its complement.
     places: Zeroizing<Vec<u32>>,
     bits: usize,
@@ -19,7 +19,7 @@ pub(in crate::encoder) struct Balance {
 
 impl Balance {
     /// Derives the permutation: it orders the bits by the HMAC of their number, with a key that serves no other purpose.
-    pub(in crate::encoder) fn new(derivation: &KeyDerivation, secret: &[u8], bits: usize) -> Self {
+    pub(crate) fn new(derivation: &KeyDerivation, secret: &[u8], bits: usize) -> Self {
         let key = keys::single(derivation, secret, b"balance");
         let mac = Hmac::<Sha256>::new_from_slice(&*key).expect("HMAC takes keys of any length");
         let tag = |bit: u32| mac.clone().chain_update(bit.to_be_bytes()).finalize().into_bytes();
@@ -34,7 +34,7 @@ impl Balance {
     }
 
     /// Returns the encoding of a filter.
-    pub(in crate::encoder) fn apply(&mut self, filter: &[u64]) -> &[u64] {
+    pub(crate) fn apply(&mut self, filter: &[u64]) -> &[u64] {
         self.balanced.fill(0);
         let (set_places, clear_places) = self.places.split_at(self.bits);
         for (bit, (of_set, of_clear)) in set_places.iter().zip(clear_places).enumerate() {

@@ -9,19 +9,19 @@ use rand_core::{Rng, SeedableRng};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::encoder::keys::{self, KeyDerivation};
-use crate::encoder::schema::Blip;
+use crate::keys::{self, KeyDerivation};
+use crate::schema::Blip;
 
 /// Flips bits of filters.
-pub(in crate::encoder) struct Noise {
+pub(crate) struct Noise {
     mac: Hmac<Sha256>,
     threshold: u32,
     /// The column that identifies the record.
-    pub(in crate::encoder) column: usize,
+    pub(crate) column: usize,
 }
 
 impl Noise {
-    pub(in crate::encoder) fn new(blip: Blip, derivation: &KeyDerivation, secret: &[u8]) -> Self {
+    pub(crate) fn new(blip: Blip, derivation: &KeyDerivation, secret: &[u8]) -> Self {
         let key = keys::single(derivation, secret, b"blip");
         let mac = Hmac::new_from_slice(&*key).expect("HMAC takes keys of any length");
         Self { mac, threshold: blip.threshold(), column: blip.column }
@@ -29,7 +29,7 @@ impl Noise {
 
     /// Flips bits of the filter of a record. `ChaCha20` draws 32 bits for each bit of the filter. Its key is the HMAC of
     /// the record's identifier and the filter.
-    pub(in crate::encoder) fn add(&self, record: &str, filter: &mut [u64]) {
+    pub(crate) fn add(&self, record: &str, filter: &mut [u64]) {
         let mut mac = self.mac.clone();
         mac.update(&(record.len() as u64).to_be_bytes());
         mac.update(record.as_bytes());

@@ -2,14 +2,14 @@
 
 use zeroize::Zeroizing;
 
-use crate::encoder::keys::{self, KeyDerivation, KeyPair};
-use crate::encoder::schema::{Hashing, Salt, Schema};
+use crate::keys::{self, KeyDerivation, KeyPair};
+use crate::schema::{Hashing, Salt, Schema};
 
 /// The maximum number of salts whose keys are cached.
 const KNOWN_MAX: usize = 1_024;
 
 /// Derives the keys of each salt, and caches them.
-pub(in crate::encoder) struct Salts {
+pub(crate) struct Salts {
     salt: Salt,
     /// The hashing of the salt column; `None` if the column is ignored.
     hashing: Option<Hashing>,
@@ -26,7 +26,7 @@ struct Known {
 }
 
 impl Salts {
-    pub(in crate::encoder) fn new(salt: &Salt, schema: &Schema, secret: &[u8]) -> Self {
+    pub(crate) fn new(salt: &Salt, schema: &Schema, secret: &[u8]) -> Self {
         Self {
             salt: salt.clone(),
             hashing: schema.features[salt.column].hashing.clone(),
@@ -38,12 +38,12 @@ impl Salts {
     }
 
     /// The column with the salts.
-    pub(in crate::encoder) const fn column(&self) -> usize {
+    pub(crate) const fn column(&self) -> usize {
         self.salt.column
     }
 
     /// Makes room for the salts of `rows` rows. Their numbers stay valid until the next call.
-    pub(in crate::encoder) fn reserve(&mut self, rows: usize) {
+    pub(crate) fn reserve(&mut self, rows: usize) {
         if self.known.len() + rows > KNOWN_MAX {
             self.known.clear();
         }
@@ -53,7 +53,7 @@ impl Salts {
     ///
     /// # Errors
     /// The rule that the value breaks.
-    pub(in crate::encoder) fn number(&mut self, value: &str) -> Result<usize, String> {
+    pub(crate) fn number(&mut self, value: &str) -> Result<usize, String> {
         let salt = self.salt(value)?;
         if let Some(number) = self.known.iter().position(|known| *known.salt == *salt) {
             return Ok(number);
@@ -64,7 +64,7 @@ impl Salts {
     }
 
     /// The keys of a column for salt `number`.
-    pub(in crate::encoder) fn keys(&self, number: usize, column: usize) -> &KeyPair {
+    pub(crate) fn keys(&self, number: usize, column: usize) -> &KeyPair {
         &self.known[number].keys[column]
     }
 

@@ -1,6 +1,6 @@
-use crate::encoder::csv::{Charset, Dialect, Reader};
-use crate::encoder::schema;
-use crate::encoder::stream::{BadRow, Header, Sink, encode};
+use crate::csv::{Charset, Dialect, Reader};
+use crate::schema;
+use crate::stream::{BadRow, Header, Sink, encode};
 
 const ROWS: &str = "id,name,born\na1,Anna,1950-01-07\na2,Anna,1950-01-07\na3,zoë,1951-12-31\n";
 

@@ -4,7 +4,7 @@
 ///
 /// # Errors
 /// A message, if the padding is missing or the text is not ASCII.
-pub(in crate::encoder) fn decode(text: &str) -> Result<Vec<u8>, &'static str> {
+pub(crate) fn decode(text: &str) -> Result<Vec<u8>, &'static str> {
     if !text.is_ascii() {
         return Err("base64 text must be ASCII");
     }
@@ -29,7 +29,7 @@ pub(in crate::encoder) fn decode(text: &str) -> Result<Vec<u8>, &'static str> {
 }
 
 /// Returns whether `text` has characters that [`decode`] skips.
-pub(in crate::encoder) fn has_skipped(text: &str) -> bool {
+pub(crate) fn has_skipped(text: &str) -> bool {
     text.bytes().any(|byte| digit(byte).is_none() && byte != b'=')
 }
 

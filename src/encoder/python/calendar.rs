@@ -2,17 +2,17 @@
 
 /// A day of the years 1 to 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::encoder) struct Date {
-    pub(in crate::encoder) year: i64,
-    pub(in crate::encoder) month: i64,
-    pub(in crate::encoder) day: i64,
+pub(crate) struct Date {
+    pub(crate) year: i64,
+    pub(crate) month: i64,
+    pub(crate) day: i64,
 }
 
 const LAST: i64 = 3_652_059;
 
 impl Date {
     /// The day, if it exists.
-    pub(in crate::encoder) fn new(year: i64, month: i64, day: i64) -> Option<Self> {
+    pub(crate) fn new(year: i64, month: i64, day: i64) -> Option<Self> {
         let exists = (1..=9999).contains(&year)
             && (1..=12).contains(&month)
             && (1..=days_in_month(year, month)).contains(&day);
@@ -20,7 +20,7 @@ impl Date {
     }
 
     /// The day of this number.
-    pub(in crate::encoder) fn from_ordinal(ordinal: i64) -> Option<Self> {
+    pub(crate) fn from_ordinal(ordinal: i64) -> Option<Self> {
         if !(1..=LAST).contains(&ordinal) {
             return None;
         }
@@ -38,18 +38,18 @@ impl Date {
     }
 
     /// The number of the day.
-    pub(in crate::encoder) fn ordinal(self) -> i64 {
+    pub(crate) fn ordinal(self) -> i64 {
         let months: i64 = (1..self.month).map(|month| days_in_month(self.year, month)).sum();
         days_before_year(self.year) + months + self.day
     }
 
     /// The day of the week; Monday is 0.
-    pub(in crate::encoder) fn weekday(self) -> i64 {
+    pub(crate) fn weekday(self) -> i64 {
         (self.ordinal() + 6) % 7
     }
 }
 
-pub(in crate::encoder) const fn is_leap(year: i64) -> bool {
+pub(crate) const fn is_leap(year: i64) -> bool {
     year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
 }
 

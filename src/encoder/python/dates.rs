@@ -31,7 +31,7 @@ const DAY_SECONDS: i64 = 86_400;
 
 /// A date format, compiled.
 #[derive(Clone, Debug)]
-pub(in crate::encoder) struct DateFormat {
+pub(crate) struct DateFormat {
     regex: Regex,
     /// The directives in the order of the format.
     directives: Vec<char>,
@@ -56,7 +56,7 @@ impl DateFormat {
     ///
     /// # Errors
     /// A message, if a directive is unknown or given twice.
-    pub(in crate::encoder) fn new(format: &str) -> Result<Self, String> {
+    pub(crate) fn new(format: &str) -> Result<Self, String> {
         let mut directives = Vec::new();
         let pattern = pattern(format, &mut directives)?;
         let repeated = directives.iter().enumerate().find(|(at, name)| directives[..*at].contains(name));
@@ -68,7 +68,7 @@ impl DateFormat {
     }
 
     /// Reads a date and writes it as year, month and day without separators. Years below 1000 are not padded.
-    pub(in crate::encoder) fn reformat(&self, text: &str) -> Option<String> {
+    pub(crate) fn reformat(&self, text: &str) -> Option<String> {
         let found = self.regex.captures(text).ok().flatten()?;
         if found.get(0)?.end() != text.len() {
             return None;

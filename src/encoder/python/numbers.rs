@@ -17,7 +17,7 @@ const ZEROS: [u32; 66] = [
 ];
 
 /// Returns the value of a decimal digit of any script.
-pub(in crate::encoder) fn decimal(character: char) -> Option<u8> {
+pub(crate) fn decimal(character: char) -> Option<u8> {
     let code = u32::from(character);
     let at = ZEROS.partition_point(|zero| *zero <= code).checked_sub(1)?;
     u8::try_from(code - ZEROS[at]).ok().filter(|digit| *digit < 10)
@@ -25,7 +25,7 @@ pub(in crate::encoder) fn decimal(character: char) -> Option<u8> {
 
 /// Reads an integer. Whitespace around it, a sign, digits of any script and single underscores between digits are
 /// valid.
-pub(in crate::encoder) fn int(text: &str) -> Option<BigInt> {
+pub(crate) fn int(text: &str) -> Option<BigInt> {
     let text = to_ascii(text)?;
     let (is_negative, digits) = sign(&text);
     let digits = without_underscores(digits)?;
@@ -38,18 +38,18 @@ pub(in crate::encoder) fn int(text: &str) -> Option<BigInt> {
 }
 
 /// Reads a floating point number; infinities and NaN included.
-pub(in crate::encoder) fn float(text: &str) -> Option<f64> {
+pub(crate) fn float(text: &str) -> Option<f64> {
     let text = without_underscores(&to_ascii(text)?)?;
     text.parse().ok()
 }
 
 /// Rounds half to even and returns the integer; `None` for infinities and NaN.
-pub(in crate::encoder) fn round(value: f64) -> Option<BigInt> {
+pub(crate) fn round(value: f64) -> Option<BigInt> {
     truncate(value.round_ties_even())
 }
 
 /// Truncates the fraction; `None` for infinities and NaN.
-pub(in crate::encoder) fn truncate(value: f64) -> Option<BigInt> {
+pub(crate) fn truncate(value: f64) -> Option<BigInt> {
     if !value.is_finite() {
         return None;
     }
@@ -62,7 +62,7 @@ pub(in crate::encoder) fn truncate(value: f64) -> Option<BigInt> {
 }
 
 /// Divides by two as Python's `/` does; `None` on overflow.
-pub(in crate::encoder) fn half(value: &BigInt) -> Option<f64> {
+pub(crate) fn half(value: &BigInt) -> Option<f64> {
     let nearest: f64 = value.to_string().parse().ok()?;
     let half = nearest / 2.0;
     half.is_finite().then_some(half)

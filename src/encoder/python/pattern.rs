@@ -13,14 +13,14 @@ const NOTHING: &str = "|[a&&b]";
 
 /// A pattern that a whole text must match (`re.fullmatch`).
 #[derive(Clone, Debug)]
-pub(in crate::encoder) struct Pattern(Regex);
+pub(crate) struct Pattern(Regex);
 
 impl Pattern {
     /// Compiles a pattern of Python.
     ///
     /// # Errors
     /// A message, if the pattern is invalid.
-    pub(in crate::encoder) fn new(pattern: &str) -> Result<Self, String> {
+    pub(crate) fn new(pattern: &str) -> Result<Self, String> {
         let mut translation = Translation {
             rest: pattern.chars().peekable(),
             out: String::new(),
@@ -33,7 +33,7 @@ impl Pattern {
     }
 
     /// Returns whether the whole text matches. If matching exceeds the backtracking limit, the text does not match.
-    pub(in crate::encoder) fn matches(&self, text: &str) -> bool {
+    pub(crate) fn matches(&self, text: &str) -> bool {
         self.0.is_match(text).unwrap_or(false)
     }
 }

@@ -10,14 +10,14 @@ const MIDDLE: usize = 397;
 /// The Mersenne Twister MT19937.
 ///
 /// Source: Matsumoto & Nishimura (1998), doi:10.1145/272991.272995.
-pub(in crate::encoder) struct Random {
+pub(crate) struct Random {
     state: [u32; LENGTH],
     next: usize,
 }
 
 impl Random {
     /// Creates a generator from the absolute value of a seed: Python ignores the sign.
-    pub(in crate::encoder) fn seeded(seed: &BigUint) -> Self {
+    pub(crate) fn seeded(seed: &BigUint) -> Self {
         let mut key = seed.to_u32_digits();
         if key.is_empty() {
             key.push(0);
@@ -39,7 +39,7 @@ impl Random {
     }
 
     /// Returns `count` distinct numbers below `limit`, in the order in which they are drawn. `count` is at most `limit`.
-    pub(in crate::encoder) fn sample(&mut self, limit: u32, count: u32) -> Vec<u32> {
+    pub(crate) fn sample(&mut self, limit: u32, count: u32) -> Vec<u32> {
         let mut set_size = 21.0;
         if count > 5 {
             set_size += 4_f64.powf((f64::from(count * 3).ln() / 4_f64.ln()).ceil());

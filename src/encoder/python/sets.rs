@@ -8,7 +8,7 @@ const SIZE_MIN: usize = 8;
 const FREE: u32 = u32::MAX;
 
 /// A set to which numbers below 2 to the power of 32 less one are added.
-pub(in crate::encoder) struct Set {
+pub(crate) struct Set {
     table: Vec<u32>,
     used: usize,
     /// Room for the numbers in order.
@@ -16,12 +16,12 @@ pub(in crate::encoder) struct Set {
 }
 
 impl Set {
-    pub(in crate::encoder) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { table: vec![FREE; SIZE_MIN], used: 0, list: vec![0; SIZE_MIN] }
     }
 
     /// Adds a number, unless the set contains it.
-    pub(in crate::encoder) fn add(&mut self, number: u32) {
+    pub(crate) fn add(&mut self, number: u32) {
         let Some(free) = free(&self.table, number) else { return };
         self.table[free] = number;
         self.used += 1;
@@ -42,14 +42,14 @@ impl Set {
     }
 
     /// Removes all numbers and shrinks the table to its initial size.
-    pub(in crate::encoder) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.table.truncate(SIZE_MIN);
         self.table.fill(FREE);
         self.used = 0;
     }
 
     /// Returns the numbers in order.
-    pub(in crate::encoder) fn list(&mut self) -> &[u32] {
+    pub(crate) fn list(&mut self) -> &[u32] {
         self.list.resize(self.table.len(), 0);
         let mut used = 0;
         // Without a branch: which entries are free cannot be predicted.
@@ -62,11 +62,7 @@ impl Set {
 }
 
 /// Appends a tuple of numbers as Python prints it.
-pub(in crate::encoder) fn write_tuple(
-    numbers: impl ExactSizeIterator<Item = u32>,
-    digits: &Digits,
-    out: &mut Vec<u8>,
-) {
+pub(crate) fn write_tuple(numbers: impl ExactSizeIterator<Item = u32>, digits: &Digits, out: &mut Vec<u8>) {
     let count = numbers.len();
     let mut end = out.len() + 1;
     out.push(b'(');
@@ -94,14 +90,14 @@ const NUMBER_BYTES: usize = 12;
 
 /// The digits of numbers, written in advance: block names consist of many numbers.
 #[derive(Debug)]
-pub(in crate::encoder) struct Digits {
+pub(crate) struct Digits {
     /// The digits and the separator of each number, and their length.
     numbers: Vec<([u8; SHORT_BYTES], u8)>,
 }
 
 impl Digits {
     /// Writes the numbers below `end`, as far as their number is limited.
-    pub(in crate::encoder) fn new(end: u32) -> Self {
+    pub(crate) fn new(end: u32) -> Self {
         let written = |number: u32| {
             let mut text = [0; SHORT_BYTES];
             let length = write_number(number, &mut text);

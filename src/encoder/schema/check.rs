@@ -6,7 +6,7 @@ mod rules;
 use self::rules::{Checker, Place};
 use super::diagnostic::Diagnostic;
 use super::version::Version;
-use crate::encoder::json::Node;
+use crate::json::Node;
 
 /// Checks a schema of this version.
 pub(super) fn check(node: &Node, version: Version) -> Result<(), Vec<Diagnostic>> {

@@ -4,11 +4,11 @@ use super::definition::{Charset, Feature, HashFunction, Hashing, Schema, Strateg
 use super::diagnostic::Diagnostic;
 use super::hardening;
 use super::members::{missing, whole};
-use crate::encoder::format::Format;
-use crate::encoder::json::Node;
-use crate::encoder::keys::{self, KeyDerivation};
-use crate::encoder::python::base64;
-use crate::encoder::tokens::{Comparison, Numeric};
+use crate::format::Format;
+use crate::json::Node;
+use crate::keys::{self, KeyDerivation};
+use crate::python::base64;
+use crate::tokens::{Comparison, Numeric};
 
 /// The maximum number of bits of a filter before it is folded, and of insertions for a token or a feature.
 const BITS_MAX: usize = 1 << 24;
@@ -144,7 +144,7 @@ fn function(hashing: &Node, path: &str, config: Option<&Config>) -> Result<HashF
     if hash.and_then(|hash| hash.get("type")).and_then(Node::text) == Some("doubleHash") {
         return Ok(HashFunction::Double { prevent_singularity });
     }
-    if let Some(node) = singularity.filter(|node| !matches!(node.value, crate::encoder::json::Value::Null)) {
+    if let Some(node) = singularity.filter(|node| !matches!(node.value, crate::json::Value::Null)) {
         return Err(Diagnostic::new(node, path, "prevent_singularity is an option of doubleHash only"));
     }
     let Some((bits, folds, keys)) = config else { return Ok(HashFunction::Blake) };

@@ -1,7 +1,7 @@
 //! Converts older schemas to version 3. Values keep their positions in the text.
 
 use super::version::Version;
-use crate::encoder::json::{Node, Value};
+use crate::json::{Node, Value};
 
 /// Converts a schema that was checked.
 pub(super) fn to_latest(schema: Node, version: Version) -> Node {

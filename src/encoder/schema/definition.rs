@@ -8,9 +8,9 @@ use zeroize::Zeroize;
 use super::diagnostic::Diagnostic;
 use super::hardening::Hardening;
 use super::members::Missing;
-use crate::encoder::format::Format;
-use crate::encoder::keys::KeyDerivation;
-use crate::encoder::tokens::Comparison;
+use crate::format::Format;
+use crate::keys::KeyDerivation;
+use crate::tokens::Comparison;
 
 /// A schema in the form that the encoder uses.
 #[derive(Clone, Debug)]
@@ -41,24 +41,24 @@ pub struct Feature {
 /// The encoding of the values of a column.
 #[derive(Clone, Debug)]
 pub struct Hashing {
-    pub(in crate::encoder) format: Format,
-    pub(in crate::encoder) comparison: Comparison,
-    pub(in crate::encoder) strategy: Strategy,
-    pub(in crate::encoder) charset: Charset,
-    pub(in crate::encoder) function: HashFunction,
-    pub(in crate::encoder) missing: Option<Missing>,
+    pub(crate) format: Format,
+    pub(crate) comparison: Comparison,
+    pub(crate) strategy: Strategy,
+    pub(crate) charset: Charset,
+    pub(crate) function: HashFunction,
+    pub(crate) missing: Option<Missing>,
 }
 
 /// The number of times that a token is inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::encoder) enum Strategy {
+pub(crate) enum Strategy {
     PerToken(u32),
     PerFeature(u32),
 }
 
 /// The charset that turns tokens into bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::encoder) enum Charset {
+pub(crate) enum Charset {
     Ascii,
     Utf8,
     Utf16,
@@ -67,7 +67,7 @@ pub(in crate::encoder) enum Charset {
 
 /// The hash function that selects the bits of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::encoder) enum HashFunction {
+pub(crate) enum HashFunction {
     /// HMAC-SHA1 and HMAC-MD5, combined.
     Double { prevent_singularity: bool },
     /// Keyed `BLAKE2b`.
@@ -120,7 +120,7 @@ impl Hashing {
     ///
     /// # Errors
     /// The rule that the value breaks.
-    pub(in crate::encoder) fn normalized<'a>(&'a self, value: &'a str) -> Result<Normalized<'a>, String> {
+    pub(crate) fn normalized<'a>(&'a self, value: &'a str) -> Result<Normalized<'a>, String> {
         let text = Normalized(match &self.missing {
             Some(missing) if missing.sentinel == value => Cow::Borrowed(missing.replacement.as_str()),
             _ if !self.charset.can_write(value) => return Err("the value must be ASCII".to_owned()),
@@ -134,7 +134,7 @@ impl Hashing {
 }
 
 /// The form of a value that is encoded. It is overwritten when it is dropped, unless it is part of the row.
-pub(in crate::encoder) struct Normalized<'a>(Cow<'a, str>);
+pub(crate) struct Normalized<'a>(Cow<'a, str>);
 
 impl Deref for Normalized<'_> {
     type Target = str;
@@ -155,7 +155,7 @@ impl Drop for Normalized<'_> {
 impl Strategy {
     /// Returns the number of insertions of each of `tokens` tokens, and the number of leading tokens that are inserted
     /// once more.
-    pub(in crate::encoder) fn insertions(self, tokens: usize) -> (u32, usize) {
+    pub(crate) fn insertions(self, tokens: usize) -> (u32, usize) {
         match self {
             Self::PerToken(bits) => (bits, 0),
             Self::PerFeature(bits) => {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::encoder::json::{Node, line_and_column};
+use crate::json::{Node, line_and_column};
 
 /// A mistake, or a warning, with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    pub(in crate::encoder) fn new(node: &Node, path: &str, rule: impl Into<String>) -> Self {
+    pub(crate) fn new(node: &Node, path: &str, rule: impl Into<String>) -> Self {
         Self { at: node.at, line: 0, column: 0, path: path.to_owned(), rule: rule.into() }
     }
 
@@ -44,13 +44,13 @@ impl fmt::Display for Diagnostic {
 pub struct Diagnostics(pub Vec<Diagnostic>);
 
 impl Diagnostics {
-    pub(in crate::encoder) fn new(text: &str, mut mistakes: Vec<Diagnostic>) -> Self {
+    pub(crate) fn new(text: &str, mut mistakes: Vec<Diagnostic>) -> Self {
         mistakes.iter_mut().for_each(|mistake| mistake.locate(text));
         mistakes.sort_by_key(|mistake| mistake.at);
         Self(mistakes)
     }
 
-    pub(in crate::encoder) fn syntax(error: &serde_json::Error) -> Self {
+    pub(crate) fn syntax(error: &serde_json::Error) -> Self {
         let said = error.to_string();
         let rule = said.split(" at line ").next().unwrap_or(&said);
         let rule = format!("this is not JSON: {rule}");

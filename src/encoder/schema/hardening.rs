@@ -2,7 +2,7 @@
 
 use super::diagnostic::Diagnostic;
 use super::members::{Missing, missing, whole};
-use crate::encoder::json::Node;
+use crate::json::Node;
 
 /// The maximum number of bits of an encoding that any server accepts.
 const ENCODING_BITS_MAX: usize = 8 * 4_096;
@@ -19,23 +19,23 @@ const CHARACTERS_MAX: usize = 1 << 16;
 #[derive(Clone, Debug)]
 pub struct Hardening {
     /// The option that salts records.
-    pub(in crate::encoder) salt: Option<Salt>,
+    pub(crate) salt: Option<Salt>,
     /// Each encoding is a filter and its complement, permuted.
-    pub(in crate::encoder) is_balanced: bool,
+    pub(crate) is_balanced: bool,
     /// The option that flips bits.
-    pub(in crate::encoder) blip: Option<Blip>,
+    pub(crate) blip: Option<Blip>,
     /// The note that clkhash does not know the options.
     pub note: Diagnostic,
 }
 
 /// A column whose value changes the keys of a record.
 #[derive(Clone, Debug)]
-pub(in crate::encoder) struct Salt {
-    pub(in crate::encoder) column: usize,
+pub(crate) struct Salt {
+    pub(crate) column: usize,
     name: String,
     /// The number of leading characters of the value that form the salt; `None` for the whole value.
-    pub(in crate::encoder) characters: Option<usize>,
-    pub(in crate::encoder) missing: Option<Missing>,
+    pub(crate) characters: Option<usize>,
+    pub(crate) missing: Option<Missing>,
 }
 
 /// Randomised response: each bit is flipped with the same probability.
@@ -43,22 +43,22 @@ pub(in crate::encoder) struct Salt {
 /// Source: Alaggan, Gambs & Kermarrec (2012), "BLIP: non-interactive differentially-private similarity computation on Bloom
 /// filters"; Schnell & Borgs (2016), "Randomized response and balanced Bloom filters for privacy preserving record linkage".
 #[derive(Clone, Copy, Debug)]
-pub(in crate::encoder) struct Blip {
-    pub(in crate::encoder) epsilon: f64,
+pub(crate) struct Blip {
+    pub(crate) epsilon: f64,
     /// The column that identifies the record.
-    pub(in crate::encoder) column: usize,
+    pub(crate) column: usize,
 }
 
 impl Blip {
     /// The probability that a bit is flipped, in units of 2^-32. It is rounded up, so that epsilon is not exceeded.
-    pub(in crate::encoder) fn threshold(self) -> u32 {
+    pub(crate) fn threshold(self) -> u32 {
         ((1.0 / (1.0 + self.epsilon.exp())) * 2.0_f64.powi(32)).ceil() as u32
     }
 }
 
 impl Hardening {
     /// Bits of the encodings made of filters of `bits` bits.
-    pub(in crate::encoder) const fn encoding_bits(&self, bits: usize) -> usize {
+    pub(crate) const fn encoding_bits(&self, bits: usize) -> usize {
         if self.is_balanced { 2 * bits } else { bits }
     }
 

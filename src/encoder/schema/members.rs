@@ -1,13 +1,13 @@
 //! Members that several objects of a schema have.
 
 use super::diagnostic::Diagnostic;
-use crate::encoder::json::Node;
+use crate::json::Node;
 
 /// The value that marks a missing value, and its replacement.
 #[derive(Clone, Debug)]
-pub(in crate::encoder) struct Missing {
-    pub(in crate::encoder) sentinel: String,
-    pub(in crate::encoder) replacement: String,
+pub(crate) struct Missing {
+    pub(crate) sentinel: String,
+    pub(crate) replacement: String,
 }
 
 /// Compiles the member `missingValue`.

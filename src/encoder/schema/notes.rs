@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use super::definition::Schema;
 use super::diagnostic::Diagnostic;
 use super::version::Version;
-use crate::encoder::json::{Node, Value};
-use crate::encoder::python::base64;
+use crate::json::{Node, Value};
+use crate::python::base64;
 
 /// The notes on a schema as it was written.
 pub(super) fn of(node: &Node, version: Version, schema: &Schema) -> Vec<Diagnostic> {

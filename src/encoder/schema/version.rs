@@ -1,7 +1,7 @@
 //! Versions of the format of schemas.
 
 use super::diagnostic::Diagnostic;
-use crate::encoder::json::{Node, Value};
+use crate::json::{Node, Value};
 
 /// The version of a schema's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 
 use std::cell::RefCell;
 
-use crate::encoder::json::{Node, Value};
-use crate::encoder::schema::diagnostic::Diagnostic;
-use crate::encoder::schema::version::Version;
+use crate::json::{Node, Value};
+use crate::schema::diagnostic::Diagnostic;
+use crate::schema::version::Version;
 
 /// A value and its path.
 #[derive(Clone, Debug)]

@@ -79,6 +79,11 @@ class Server:
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.startswith(("Vm", "Rss"))}
 
+    def written_bytes(self):
+        """Returns the bytes that the server caused to be written to the disk."""
+        lines = Path(f"/proc/{self.pid}/io").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes"))
+
 
 class Profile:
     """Samples a process with perf, from its creation on."""
@@ -154,6 +159,7 @@ def measure(arguments, paths, flags):
         time.sleep(1)
         Path(f"/proc/{server.pid}/clear_refs").write_text("5")
         profile = Profile(server.pid, folder) if arguments.profile else None
+        written = server.written_bytes()
         threads_before, before = server.processor_seconds()
         created = time.monotonic()
         run = server.ask("POST", f"/projects/{project['project_id']}/runs", project["result_token"],
@@ -173,7 +179,7 @@ def measure(arguments, paths, flags):
             "comparisons_per_second": round(comparisons / (ended - created)),
             "processor_seconds": round(after - before, 2),
             "threads": {name: seconds for name, seconds in sorted(threads.items()) if seconds},
-            "peak_bytes": peaks["VmHWM"], "peak_anonymous_bytes": peaks["RssAnon"],
+            "written_bytes": server.written_bytes() - written, "peak_bytes": peaks["VmHWM"], "peak_anonymous_bytes": peaks["RssAnon"],
             "peak_bytes_allowed": 3 * sum(path.stat().st_size for path in paths) + (64 << 20),
         }
         if profile:

@@ -8,6 +8,7 @@ throttled  the time of a 256 MiB upload alone, and beside one of 2 GB at a very 
 wrk        requests per second, and those of nginx with a file of the same size, with and without TLS (needs both)
 """
 
+import argparse
 import contextlib
 import http.client
 import json
@@ -228,9 +229,12 @@ def wrk(folder):
 
 
 def main():
-    for name in sys.argv[1:] or ["crowd", "throttled", "wrk"]:
+    parts = {"crowd": crowd, "throttled": throttled, "wrk": wrk}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[*parts, []], metavar="PART")
+    for name in parser.parse_args().parts or parts:
         with tempfile.TemporaryDirectory() as folder:
-            {"crowd": crowd, "throttled": throttled, "wrk": wrk}[name](folder)
+            parts[name](folder)
 
 
 main()

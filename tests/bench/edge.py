@@ -231,8 +231,12 @@ def wrk(folder):
 def main():
     parts = {"crowd": crowd, "throttled": throttled, "wrk": wrk}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[*parts, []], metavar="PART")
-    for name in parser.parse_args().parts or parts:
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(parts)}; all, if none is given")
+    wanted = parser.parse_args().parts or parts
+    unknown = [name for name in wanted if name not in parts]
+    if unknown:
+        parser.error(f"no part is named {unknown[0]}; give {', '.join(parts)}")
+    for name in wanted:
         with tempfile.TemporaryDirectory() as folder:
             parts[name](folder)
 

@@ -127,9 +127,26 @@ impl Guide {
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
              <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title} · entityd</title>\n\
-             <link rel=\"stylesheet\" href=\"page.css\">\n</head>\n<body class=\"plain guide\">\n<main>\n\
-             <p class=\"quiet\"><a href=\"../\">Home</a></p>\n{body}</main>\n</body>\n</html>\n"
+             <link rel=\"stylesheet\" href=\"page.css\">\n</head>\n<body class=\"guide\">\n<main>\n\
+             <p class=\"quiet\"><a href=\"../\">Home</a></p>\n{body}</main>\n{}</body>\n</html>\n",
+            self.others()
         )
+    }
+
+    /// Returns links to all pages of the documentation. They follow the text, so that a narrow window begins with it.
+    fn others(&self) -> String {
+        let mut links = String::from(
+            "<nav aria-label=\"Documentation\">\n<a class=\"home\" href=\"../\">entityd</a>\n\
+             <a href=\"../docs\">API reference</a>\n",
+        );
+        for (heading, guides) in GUIDES {
+            let _ = writeln!(links, "<h2>{heading}</h2>");
+            for guide in *guides {
+                let current = if guide.name == self.name { " aria-current=\"page\"" } else { "" };
+                let _ = writeln!(links, "<a href=\"{}\"{current}>{}</a>", guide.name, guide.title());
+            }
+        }
+        links + "</nav>\n"
     }
 }
 

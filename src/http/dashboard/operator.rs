@@ -322,13 +322,20 @@ fn queue_row((name, queue): (&QueueName, &crate::queue::QueueStats)) -> QueueRow
 
 fn tiles(admin: &AdminState, projects: Option<u64>, stats: Option<&Stats>) -> Vec<Tile> {
     let number = |number: Option<u64>| number.map_or_else(|| "unavailable".to_owned(), figures::grouped);
-    let sum = |count: fn(&crate::queue::QueueStats) -> u64| {
-        number(stats.map(|stats| stats.queues.values().map(count).sum()))
+    let total = |count: fn(&crate::queue::QueueStats) -> u64| -> Option<u64> {
+        stats.map(|stats| stats.queues.values().map(count).sum())
     };
+    let sum = |count| number(total(count));
     let plain = |label, value| Tile { label, value, detail: String::new(), is_low: false };
     let mut tiles = vec![
         plain("Projects", number(projects)),
-        plain("Jobs waiting", sum(|queue| queue.ready + queue.delayed)),
+        Tile {
+            // Housekeeping is always delayed to a later time: it waits for nothing.
+            detail: total(|queue| queue.delayed)
+                .filter(|delayed| *delayed > 0)
+                .map_or_else(String::new, |delayed| format!("{} are due later", figures::grouped(delayed))),
+            ..plain("Jobs waiting", sum(|queue| queue.ready))
+        },
         plain("Jobs under way", sum(|queue| queue.leased)),
         plain("Dead jobs", sum(|queue| queue.dead)),
     ];

@@ -15,6 +15,8 @@ use crate::runtime::compute;
 
 /// The number of rows on a page.
 const PAGE: u64 = 50;
+/// The maximum number of datasets that have a column each.
+const COLUMNS_MAX: usize = 5;
 
 /// The page to show, from the query of the page's URL.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -42,7 +44,7 @@ pub(super) struct View {
 }
 
 struct Head {
-    label: &'static str,
+    label: String,
     is_number: bool,
 }
 
@@ -69,34 +71,16 @@ pub(super) async fn view(
     };
     let blob = state.objects.blob(&key).await?;
     let matrices = if has_scores { Vec::new() } else { matrices(state, project).await? };
-    let result_type = project.result_type;
-    let made = compute::run_blocking(move || {
-        Made::of(&blob, (result_type, has_scores), wish.page, known, &matrices)
-    })
-    .await;
+    let layout = Layout { result_type: project.result_type, parties: project.parties.len(), has_scores };
+    let made = compute::run_blocking(move || Made::of(&blob, layout, wish.page, known, &matrices)).await;
     let made = made.map_err(|_| Problem::unexplained())?;
-    let heads = |heads: &[(&'static str, bool)]| {
-        heads.iter().map(|(label, is_number)| Head { label, is_number: *is_number }).collect()
-    };
     let end = made.total.saturating_sub(1) / PAGE;
     let page = wish.page.min(end);
     Ok(View {
         project: id.to_string(),
         run: run_id.to_string(),
-        caption: match result_type {
-            ResultType::Permutations => {
-                "Rows are those of the new orders that the parties get, counted from 0."
-            }
-            _ => "Records are written as dataset: record, both counted from 0.",
-        },
-        heads: match result_type {
-            ResultType::Groups if has_scores => {
-                heads(&[("Group", true), ("Records", false), ("Scores", false)])
-            }
-            ResultType::Groups => heads(&[("Group", true), ("Records", false), ("Lowest similarity", false)]),
-            ResultType::SimilarityScores => heads(&[("Pair", true), ("Records", false), ("Score", false)]),
-            ResultType::Permutations => heads(&[("Row", true), ("Same person", false)]),
-        },
+        caption: layout.caption(),
+        heads: layout.heads(),
         first: figures::grouped((page * PAGE + 1).min(made.total)),
         last: figures::grouped((page * PAGE + PAGE).min(made.total)),
         total: figures::grouped(made.total),
@@ -106,6 +90,69 @@ pub(super) async fn view(
         next: Some(page + 1).filter(|next| *next <= end),
         end,
     })
+}
+
+/// The columns of a table.
+#[derive(Clone, Copy)]
+struct Layout {
+    result_type: ResultType,
+    parties: usize,
+    /// The scores within the groups are stored.
+    has_scores: bool,
+}
+
+impl Layout {
+    /// Returns whether each dataset has a column, in which its records are.
+    const fn has_columns(self) -> bool {
+        self.parties <= COLUMNS_MAX
+    }
+
+    const fn caption(self) -> &'static str {
+        match self.result_type {
+            ResultType::Permutations => {
+                "Rows are those of the new orders that the parties get, counted from 0."
+            }
+            _ if self.has_columns() => {
+                "Records of each dataset are counted from 0, in the order of the upload."
+            }
+            _ => "Records are written as dataset: record, both counted from 0.",
+        }
+    }
+
+    fn heads(self) -> Vec<Head> {
+        let head = |label: &str, is_number| Head { label: label.to_owned(), is_number };
+        let records = || {
+            if self.has_columns() {
+                (0..self.parties).map(|dataset| head(&format!("Dataset {dataset}"), true)).collect()
+            } else {
+                vec![head("Records", false)]
+            }
+        };
+        let (first, records, last) = match self.result_type {
+            ResultType::Permutations => ("Row", Vec::new(), "Same person"),
+            ResultType::SimilarityScores => ("Pair", records(), "Score"),
+            ResultType::Groups if self.has_scores => ("Group", records(), "Scores"),
+            ResultType::Groups => ("Group", records(), "Lowest similarity"),
+        };
+        let records = records.into_iter();
+        std::iter::once(head(first, true)).chain(records).chain([head(last, false)]).collect()
+    }
+
+    /// Returns the cells for the records of a row.
+    fn records(self, pairs: &[[&[u8]; 2]]) -> Vec<String> {
+        let text = |number: &[u8]| String::from_utf8_lossy(number).into_owned();
+        if !self.has_columns() {
+            let record = |[dataset, record]: &[&[u8]; 2]| format!("{}:\u{a0}{}", text(dataset), text(record));
+            return vec![pairs.iter().map(record).collect::<Vec<_>>().join(", ")];
+        }
+        let cell = |dataset: usize| {
+            let dataset = dataset.to_string();
+            let own = pairs.iter().filter(|[of, _]| *of == dataset.as_bytes());
+            let records: Vec<String> = own.map(|[_, record]| text(record)).collect();
+            if records.is_empty() { "–".to_owned() } else { records.join(", ") }
+        };
+        (0..self.parties).map(cell).collect()
+    }
 }
 
 /// Returns whether the result of a run has the scores within its groups.
@@ -137,24 +184,20 @@ struct Made {
 
 impl Made {
     /// Reads a page. Blocks.
-    fn of(
-        json: &[u8],
-        (result_type, has_scores): (ResultType, bool),
-        page: u64,
-        known: Option<u64>,
-        matrices: &[(Blob, usize)],
-    ) -> Self {
+    fn of(json: &[u8], layout: Layout, page: u64, known: Option<u64>, matrices: &[(Blob, usize)]) -> Self {
         let list = list(json);
-        let is_flat = result_type == ResultType::Permutations;
+        let is_flat = layout.result_type == ResultType::Permutations;
         let total = known.unwrap_or_else(|| count(list));
         let page = page.min(total.saturating_sub(1) / PAGE);
         let on_page = elements(list, offset(list, page * PAGE, if is_flat { b"," } else { b"[[" }));
-        let rows = (page * PAGE..).zip(&on_page).map(|(at, element)| row(result_type, at, element, matrices));
+        let rows = (page * PAGE..).zip(&on_page).map(|(at, element)| row(layout, at, element, matrices));
         let mut rows: Vec<Vec<String>> = rows.collect();
-        if has_scores && let Some(list) = scores(json) {
+        if layout.has_scores
+            && let Some(list) = scores(json)
+        {
             let within = elements(list, offset(list, page * PAGE, b"[[["));
             for (row, pairs) in rows.iter_mut().zip(&within) {
-                row.truncate(2);
+                row.pop();
                 row.push(scores_of(pairs));
             }
         }
@@ -226,24 +269,20 @@ fn offset(list: &[u8], element: u64, mark: &[u8]) -> usize {
     found.unwrap_or(list.len())
 }
 
-fn row(result_type: ResultType, at: u64, element: &[u8], matrices: &[(Blob, usize)]) -> Vec<String> {
-    let text = |number: &[u8]| String::from_utf8_lossy(number).into_owned();
+fn row(layout: Layout, at: u64, element: &[u8], matrices: &[(Blob, usize)]) -> Vec<String> {
     let fields: Vec<&[u8]> = numbers(element).collect();
     let (pairs, rest) = fields.as_chunks::<2>();
-    let records = || {
-        let record = |[dataset, record]: &[&[u8]; 2]| format!("{}:\u{a0}{}", text(dataset), text(record));
-        pairs.iter().map(record).collect::<Vec<_>>().join(", ")
-    };
-    let number = figures::grouped(at);
-    match result_type {
-        ResultType::Groups => vec![number, records(), least_score(pairs, matrices)],
+    let (records, last) = match layout.result_type {
+        ResultType::Groups => (layout.records(pairs), least_score(pairs, matrices)),
         ResultType::SimilarityScores => {
-            vec![number, records(), rest.first().map_or_else(String::new, |score| text(score))]
+            let score = rest.first().copied().unwrap_or_default();
+            (layout.records(pairs), String::from_utf8_lossy(score).into_owned())
         }
         ResultType::Permutations => {
-            vec![number, if element == b"1" { "yes".to_owned() } else { "no".to_owned() }]
+            (Vec::new(), if element == b"1" { "yes".to_owned() } else { "no".to_owned() })
         }
-    }
+    };
+    std::iter::once(figures::grouped(at)).chain(records).chain([last]).collect()
 }
 
 /// Returns the lowest Dice coefficient of any two records of a group.
@@ -280,7 +319,8 @@ mod tests {
     use super::*;
 
     fn made(json: &str, result_type: ResultType, page: u64, known: Option<u64>) -> Made {
-        Made::of(json.as_bytes(), (result_type, json.contains("scores\": [[[[")), page, known, &[])
+        let layout = Layout { result_type, parties: 2, has_scores: json.contains("scores\": [[[[") };
+        Made::of(json.as_bytes(), layout, page, known, &[])
     }
 
     #[test]
@@ -288,23 +328,24 @@ mod tests {
         let groups: Vec<String> = (0..120).map(|at| format!("[[0, {at}], [1, {}]]", at + 1)).collect();
         let json = format!("{{\"groups\": [{}]}}", groups.join(", "));
         for (page, count, first) in [
-            (0, 50, "0:\u{a0}0, 1:\u{a0}1"),
-            (2, 20, "0:\u{a0}100, 1:\u{a0}101"),
-            (9, 20, "0:\u{a0}100, 1:\u{a0}101"),
+            (0, 50, ["0", "0", "1", "–"]),
+            (2, 20, ["100", "100", "101", "–"]),
+            (9, 20, ["100", "100", "101", "–"]),
         ] {
             let made = made(&json, ResultType::Groups, page, Some(120));
-            assert_eq!((made.rows.len(), made.rows[0][1].as_str()), (count, first), "{page}");
+            assert_eq!(
+                (made.rows.len(), made.rows[0].as_slice()),
+                (count, &first.map(String::from)[..]),
+                "{page}"
+            );
         }
 
         let pairs: Vec<String> = (0..60).map(|at| format!("[[0, {at}], [1, 7], 0.95]")).collect();
         let within: Vec<String> = (0..120).map(|at| format!("[[[0, {at}], [1, {}], 0.9]]", at + 1)).collect();
         let json = format!("{{\"groups\": [{}], \"scores\": [{}]}}", groups.join(", "), within.join(", "));
-        for (page, count, first) in [(0, 50, "0:\u{a0}0, 1:\u{a0}1"), (2, 20, "0:\u{a0}100, 1:\u{a0}101")] {
+        for (page, count, first) in [(0, 50, ["0", "0", "1", "0.9"]), (2, 20, ["100", "100", "101", "0.9"])] {
             let made = made(&json, ResultType::Groups, page, Some(120));
-            assert_eq!(
-                (made.rows.len(), &made.rows[0][1..]),
-                (count, &[first.to_owned(), "0.9".to_owned()][..])
-            );
+            assert_eq!((made.rows.len(), made.rows[0].as_slice()), (count, &first.map(String::from)[..]));
         }
         assert_eq!(
             scores_of(b"[[[0, 6], [1, 8], 1.0], [[0, 6], [2, 9], 0.9], [[1, 8], [2, 9], 0.8]]"),
@@ -313,11 +354,23 @@ mod tests {
 
         let json = format!("{{\"similarity_scores\": [{}]}}", pairs.join(","));
         let made_pairs = made(&json, ResultType::SimilarityScores, 1, Some(60));
-        assert_eq!(made_pairs.rows[0], ["50", "0:\u{a0}50, 1:\u{a0}7", "0.95"]);
+        assert_eq!(made_pairs.rows[0], ["50", "50", "7", "0.95"]);
 
         let json = format!("{{\"mask\": [{}]}}", vec!["1"; 70].join(", "));
         let mask = made(&json, ResultType::Permutations, 1, None);
         assert_eq!((mask.total, mask.rows.len(), mask.rows[0][1].as_str()), (70, 20, "yes"));
         assert_eq!(made("{\"mask\": []}", ResultType::Permutations, 0, None).total, 0);
+    }
+
+    #[test]
+    fn each_dataset_has_a_column_unless_there_are_many() {
+        let fields: Vec<&[u8]> = numbers(b"[[0, 6], [2, 9], [2, 4]]").collect();
+        let pairs = fields.as_chunks::<2>().0;
+        let layout = |parties| Layout { result_type: ResultType::Groups, parties, has_scores: false };
+        assert_eq!(layout(3).records(pairs), ["6", "–", "9, 4"]);
+        assert_eq!(layout(6).records(pairs), ["0:\u{a0}6, 2:\u{a0}9, 2:\u{a0}4"]);
+        let labels = |parties| layout(parties).heads().into_iter().map(|head| head.label).collect::<Vec<_>>();
+        assert_eq!(labels(3), ["Group", "Dataset 0", "Dataset 1", "Dataset 2", "Lowest similarity"]);
+        assert_eq!(labels(6), ["Group", "Records", "Lowest similarity"]);
     }
 }

@@ -1,7 +1,7 @@
 //! The exit codes of commands, and their failures.
 
 use std::error::Error;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use super::answer::is_control;
@@ -92,7 +92,6 @@ pub(super) fn code(outcome: Result<(), Failure>) -> ExitCode {
 
 /// Writes an error to standard error. It may hold untrusted text, so terminal control characters become spaces.
 pub(super) fn complain(sentence: &str) {
-    // Standard error may be closed; there is no other place to report that.
     let sentence = sentence.replace(|letter| letter != '\n' && is_control(letter), " ");
-    let _ = progress::aside(|| writeln!(io::stderr(), "entityd: {sentence}"));
+    progress::tell(&format!("entityd: {sentence}"));
 }

@@ -42,6 +42,5 @@ pub(super) fn answer(answer: &Value, json: bool, text: impl FnOnce(&Value) -> St
 
 /// Writes a line that is not an error to standard error.
 pub(super) fn note(sentence: &str) {
-    // If standard error cannot be written, there is no reader to inform.
-    let _ = progress::aside(|| writeln!(io::stderr(), "{sentence}"));
+    progress::tell(sentence);
 }

@@ -67,8 +67,7 @@ impl Progress {
                 bar.set_position((done.clamp(0.0, 1.0) * STEPS as f64) as u64);
             }
             None if is_new => {
-                // An error is ignored: standard error may be closed.
-                let _ = writeln!(io::stderr(), "{task}");
+                tell(task);
             }
             None => {}
         }
@@ -100,6 +99,12 @@ pub(super) fn aside<T>(write: impl FnOnce() -> T) -> T {
         Some(bar) => bar.suspend(write),
         None => write(),
     }
+}
+
+/// Writes a line to standard error while the bar is hidden, in one call: it is not mixed with lines of other processes.
+/// If standard error cannot be written, there is no reader to inform.
+pub(super) fn tell(line: &str) {
+    let _ = aside(|| io::stderr().write_all(format!("{line}\n").as_bytes()));
 }
 
 /// Removes the bar from the terminal.

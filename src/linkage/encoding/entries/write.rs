@@ -146,9 +146,12 @@ impl Numbered {
         for (place, item) in places.iter_mut().zip(items) {
             *place = self.names.candidate(item.hash);
         }
-        std::hint::black_box(
-            places.iter().flatten().fold(0, |sum, &place| sum ^ self.names.touch_kept(place)),
-        );
+        let (mut start, mut sum) = (0, 0);
+        for (place, item) in places.iter().zip(items) {
+            let length = (item.end - std::mem::replace(&mut start, item.end)) as usize;
+            sum ^= place.map_or(0, |place| self.names.touch_kept(place, length));
+        }
+        std::hint::black_box(sum);
         let mut start = 0;
         for (item, place) in items.iter().zip(places) {
             let end = item.end as usize;

@@ -36,6 +36,25 @@ impl Section {
         Ok(())
     }
 
+    /// Appends numbers, of which each is an item.
+    pub(crate) fn push_numbers(&mut self, mut numbers: &[u32]) -> Result<(), Error> {
+        self.items += numbers.len() as u64;
+        while !numbers.is_empty() {
+            let room = (PIECE_BYTES - self.pending.len()) / size_of::<u32>();
+            if room == 0 {
+                self.flush()?;
+                continue;
+            }
+            let (now, later) = numbers.split_at(room.min(numbers.len()));
+            let start = self.pending.len();
+            self.pending.resize(start + size_of_val(now), 0);
+            let places = self.pending[start..].as_chunks_mut().0;
+            places.iter_mut().zip(now).for_each(|(place, number)| *place = number.to_le_bytes());
+            numbers = later;
+        }
+        Ok(())
+    }
+
     fn flush(&mut self) -> Result<(), Error> {
         self.hasher.update(&self.pending);
         self.file.write_all(&self.pending).map_err(Error::Scratch)?;
@@ -74,6 +93,40 @@ impl Section {
                 return Ok(());
             }
             out.write_all(&piece[..read]).map_err(Error::Sink)?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::scratch::Memory;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn numbers_are_items(
+            before in 0..7_usize,
+            numbers in proptest::collection::vec(any::<u32>(), 0..40),
+            times in 1..900_usize,
+        ) {
+            let numbers = numbers.repeat(times);
+            let [mut one_by_one, mut together] = [(); 2].map(|()| Section::create(&Memory).unwrap());
+            for section in [&mut one_by_one, &mut together] {
+                section.push(&vec![1; before]).unwrap();
+            }
+            numbers.iter().for_each(|number| one_by_one.push(&number.to_le_bytes()).unwrap());
+            let (first, second) = numbers.split_at(numbers.len() / 3);
+            together.push_numbers(first).unwrap();
+            together.push_numbers(second).unwrap();
+            prop_assert_eq!((together.items(), together.crc()), (one_by_one.items(), one_by_one.crc()));
+            let [mut expected, mut found] = [Vec::new(), Vec::new()];
+            one_by_one.copy_to(&mut expected).unwrap();
+            together.copy_to(&mut found).unwrap();
+            prop_assert_eq!(found, expected);
         }
     }
 }

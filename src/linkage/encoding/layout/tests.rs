@@ -70,16 +70,25 @@ proptest! {
         prop_assert_eq!(built(Limits::DEFAULT, RECORDS, Some(&entries)).unwrap(), index);
     }
 
-    /// Sorting by ranks takes as many parts and runs as the limits force.
+    /// Entries are put into their places in as many parts as the limits force, and blocks that do not fit are sorted in
+    /// runs.
     #[test]
-    fn numbered_entries_give_the_same_index(names in proptest::collection::vec((0_u8..6, 0..RECORDS), 0..120)) {
+    fn numbered_entries_give_the_same_index(
+        names in proptest::collection::vec((0_u8..6, 0..RECORDS), 0..120),
+        run_bytes in 8_usize..1_000,
+        in_order: bool,
+    ) {
+        let mut names = names;
+        if in_order {
+            names.sort_unstable_by_key(|&(_, record)| record);
+        }
         let entry = |&(name, record): &(u8, u32)| Entry { block: block::digest(&name.to_string()), record };
         let expected = built(TINY, RECORDS, Some(&names.iter().map(entry).collect::<Vec<_>>())).unwrap();
         let mut numbered = Vec::new();
         let mut writer = Entries::new(Version::Numbered, &mut numbered);
         names.iter().try_for_each(|(name, record)| writer.push(*record, name.to_string().as_bytes())).unwrap();
         writer.flush().unwrap();
-        for limits in [TINY, Limits { fan_in: 5, ..TINY }, Limits::DEFAULT] {
+        for limits in [TINY, Limits { run_bytes, fan_in: 5, ..TINY }, Limits::DEFAULT] {
             let matrix = matrix(RECORDS, 8);
             let dataset = Dataset {
                 upload: 0,

@@ -115,3 +115,19 @@ impl Current {
         Ok(())
     }
 }
+
+/// Sorts records, and returns each once.
+pub(super) fn ascending(records: &mut [u32]) -> &[u32] {
+    if records.is_sorted_by(|left, right| left < right) {
+        return records;
+    }
+    records.sort_unstable();
+    let mut kept = 0;
+    for at in 0..records.len() {
+        if at == 0 || records[at] != records[kept - 1] {
+            records[kept] = records[at];
+            kept += 1;
+        }
+    }
+    &records[..kept]
+}

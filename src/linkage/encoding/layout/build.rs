@@ -5,8 +5,8 @@ use std::io::{Read, Seek, Write};
 use super::super::entries::{self, Frames};
 use super::blocks::Blocks;
 use super::header::{CHUNK_BYTES, Header};
-use super::sort::{self, Limits};
-use super::{Damage, Error, numbered};
+use super::sort::Limits;
+use super::{Damage, Error, divided, numbered};
 use crate::scratch::Scratch;
 
 /// A dataset that has been uploaded and not yet indexed.
@@ -53,7 +53,7 @@ pub(super) fn build_within<M: Read, E: Read + Seek>(
             if entries::is_numbered(&mut entries).map_err(Error::Source)? {
                 numbered::push_sorted(Frames::new(entries), scratch, limits, &mut blocks)?;
             } else {
-                sort::sorted(entries, scratch, limits, |entry| blocks.push(entry))?;
+                divided::push_sorted(entries, scratch, limits, &mut blocks)?;
             }
         }
         None => blocks.push_all_records()?,

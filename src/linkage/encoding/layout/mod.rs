@@ -37,6 +37,7 @@
 mod blocks;
 mod build;
 mod directory;
+mod divided;
 mod header;
 mod index;
 mod numbered;

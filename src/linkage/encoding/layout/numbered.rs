@@ -5,11 +5,11 @@ use std::io::{Read, Seek, SeekFrom};
 
 use super::super::block::Entry;
 use super::super::entries::{Frames, LIST_BITS, List, Translated, damaged};
-use super::Error;
 use super::blocks::Blocks;
 use super::placed::Placed;
 use super::ranks::Ranks;
-use super::sort::{self, Item, Limits, Sorter};
+use super::sort::{Item, Limits, Sorter};
+use super::{Error, divided};
 use crate::scratch::{Scratch, ScratchFile};
 
 /// The maximum number of parts.
@@ -26,7 +26,7 @@ pub(super) fn push_sorted<E: Read + Seek>(
     blocks: &mut Blocks,
 ) -> Result<(), Error> {
     let Some(List { digests, entries }) = frames.list().map_err(Error::Source)? else {
-        return sort::sorted(Translated::new(frames), scratch, limits, |entry| blocks.push(entry));
+        return divided::push_sorted(Translated::new(frames), scratch, limits, blocks);
     };
     let digest_count = digests.len();
     let (ranks, mut rank_of) = Ranks::of(digests);

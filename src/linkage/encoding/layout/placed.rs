@@ -3,7 +3,7 @@
 use super::super::block::Digest;
 use super::super::entries::damaged;
 use super::Error;
-use super::blocks::Blocks;
+use super::blocks::{Blocks, ascending};
 use super::ranks::Ranks;
 use super::sort::Limits;
 
@@ -75,20 +75,4 @@ impl Placed {
 /// Returns the error of entries that are no longer what they were when they were counted.
 fn changed() -> Error {
     Error::Source(damaged())
-}
-
-/// Sorts records, and returns each once.
-fn ascending(records: &mut [u32]) -> &[u32] {
-    if records.is_sorted_by(|left, right| left < right) {
-        return records;
-    }
-    records.sort_unstable();
-    let mut kept = 0;
-    for at in 0..records.len() {
-        if at == 0 || records[at] != records[kept - 1] {
-            records[kept] = records[at];
-            kept += 1;
-        }
-    }
-    &records[..kept]
 }

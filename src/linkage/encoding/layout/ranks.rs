@@ -52,3 +52,33 @@ impl Ranks {
         self.digests[self.numbers[rank as usize] as usize]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn ranks_are_places_in_the_sorted_set(
+            digests in proptest::collection::vec((0..2_u8, 0..2_u8, 0..2_u8), 0..40),
+        ) {
+            // Digests differ in bytes that are sorted as a number, in part of it, and not at all.
+            let digest = |&(first, middle, last): &(u8, u8, u8)| {
+                let mut digest = Digest::default();
+                (digest[0], digest[7], digest[31]) = (first, middle, last);
+                digest
+            };
+            let digests: Vec<Digest> = digests.iter().map(digest).collect();
+            let sorted: BTreeSet<Digest> = digests.iter().copied().collect();
+            let (ranks, rank_of) = Ranks::of(digests.clone());
+            let found: Vec<Digest> = (0..ranks.count() as u32).map(|rank| ranks.digest(rank)).collect();
+            prop_assert_eq!(&found, &sorted.into_iter().collect::<Vec<_>>());
+            let given: Vec<Digest> = rank_of.iter().map(|&rank| ranks.digest(rank)).collect();
+            prop_assert_eq!(given, digests);
+        }
+    }
+}

@@ -51,14 +51,25 @@ fn blocks_of(index: &[u8]) -> BTreeMap<Digest, Vec<u32>> {
 }
 
 fn entries() -> impl Strategy<Value = Vec<Entry>> {
-    let entry = (0_u8..6, 0..RECORDS)
-        .prop_map(|(name, record)| Entry { block: block::digest(&name.to_string()), record });
+    // Some digests differ in the last byte alone.
+    let digest = |name: u8| {
+        if name < 6 {
+            block::digest(&name.to_string())
+        } else {
+            [[7; 31].as_slice(), &[name]].concat().try_into().unwrap()
+        }
+    };
+    let entry = (0_u8..9, 0..RECORDS).prop_map(move |(name, record)| Entry { block: digest(name), record });
     proptest::collection::vec(entry, 0..120)
 }
 
 proptest! {
     #[test]
-    fn an_index_holds_the_blocks_of_its_definition(entries in entries()) {
+    fn an_index_holds_the_blocks_of_its_definition(
+        entries in entries(),
+        run_bytes in 40_usize..6_000,
+        fan_in in 2_usize..70,
+    ) {
         let mut expected = BTreeMap::<Digest, BTreeSet<u32>>::new();
         for entry in &entries {
             expected.entry(entry.block).or_default().insert(entry.record);
@@ -67,7 +78,9 @@ proptest! {
             expected.into_iter().map(|(digest, records)| (digest, records.into_iter().collect())).collect();
         let index = built(TINY, RECORDS, Some(&entries)).unwrap();
         prop_assert_eq!(blocks_of(&index), expected);
-        prop_assert_eq!(built(Limits::DEFAULT, RECORDS, Some(&entries)).unwrap(), index);
+        for limits in [Limits { run_bytes, fan_in, ..TINY }, Limits::DEFAULT] {
+            prop_assert_eq!(&built(limits, RECORDS, Some(&entries)).unwrap(), &index);
+        }
     }
 
     /// Entries are put into their places in as many parts as the limits force, and blocks that do not fit are sorted in

@@ -12,12 +12,7 @@ pub type Digest = [u8; DIGEST_BYTES];
 
 /// Returns the digest of the block called `name`. The name of a number is its decimal text.
 pub fn digest(name: &str) -> Digest {
-    digest_of(name.as_bytes())
-}
-
-/// Returns the digest of the block whose name is `name` in UTF-8.
-pub(super) fn digest_of(name: &[u8]) -> Digest {
-    Blake2b256::digest(name).into()
+    Blake2b256::digest(name.as_bytes()).into()
 }
 
 /// Returns the block of all records of an upload without blocks: the block called `1`.

@@ -94,6 +94,10 @@ const SIEVE_COMPARISONS: u64 = 1 << 11;
 const SIEVE_ROWS: usize = 16;
 /// The number of small tiles that one thread takes at a time.
 const BUNDLE_TILES: usize = 256;
+/// The number of small tiles whose first rows are fetched together, so that their cache misses overlap.
+const FETCHED_TILES: usize = 16;
+/// The number of rows of either side that are fetched together.
+const FETCHED_ROWS: usize = 8;
 /// The number of small tiles that are collected before all threads start.
 const GATHERED_TILES: usize = 64 * BUNDLE_TILES;
 /// The number of comparisons in collected tiles at which all threads start.
@@ -205,18 +209,23 @@ impl<'a> Part<'a> {
     /// Compares the records of some tiles on the calling thread.
     fn compare_all(&self, tiles: &[Tile<'_>]) -> Result<(), Error> {
         let (mut at_hand, mut bits) = (Vec::new(), Bits::default());
-        for tile in tiles {
-            self.stop_if_cancelled()?;
-            if pays_to_sieve(tile) {
-                let sieve = self.sieve(tile);
-                self.sift(&sieve, 0..sieve.shape().0, tile, &mut at_hand)?;
-            } else {
-                let emit = |hit| self.collect(tile, hit, &mut at_hand);
-                let counted =
-                    each_hit(&tile.left, &tile.right, self.decision(), self.job.kernel, &mut bits, emit)?;
-                self.counted.fetch_add(counted, Ordering::Relaxed);
+        let mut counted = 0;
+        for tiles in tiles.chunks(FETCHED_TILES) {
+            let fetched = tiles.iter().flat_map(|tile| [tile.left, tile.right]);
+            std::hint::black_box(fetched.fold(0, |sum, rows| sum ^ rows.touch(FETCHED_ROWS)));
+            for tile in tiles {
+                self.stop_if_cancelled()?;
+                if pays_to_sieve(tile) {
+                    let sieve = self.sieve(tile);
+                    self.sift(&sieve, 0..sieve.shape().0, tile, &mut at_hand)?;
+                } else {
+                    let emit = |hit| self.collect(tile, hit, &mut at_hand);
+                    counted +=
+                        each_hit(&tile.left, &tile.right, self.decision(), self.job.kernel, &mut bits, emit)?;
+                }
             }
         }
+        self.counted.fetch_add(counted, Ordering::Relaxed);
         self.keep(&mut at_hand)?;
         self.report(tiles.iter().map(Tile::comparisons).sum());
         Ok(())

@@ -63,6 +63,15 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// Returns something from the beginnings of the first `count` rows, which are then in the processor's cache. The cache
+    /// misses of calls that follow one another overlap. The processor itself fetches the rest of a long row.
+    pub(super) fn touch(&self, count: usize) -> u8 {
+        const LINE: usize = 64;
+        const LINES: usize = 4;
+        let lines = |row| self.bytes(row).iter().step_by(LINE).take(LINES);
+        (0..self.len().min(count)).flat_map(lines).fold(0, |sum, byte| sum ^ byte)
+    }
+
     /// Returns up to `count` encodings, evenly spread over the whole matrix.
     pub(super) fn sample(&self, count: usize) -> Vec<u8> {
         let records = self.records();

@@ -27,7 +27,7 @@ mod write;
 mod tests;
 
 pub use read::read_all;
-pub(super) use read::{Frames, List, Translated, is_numbered};
+pub(super) use read::{Frames, List, Translated, damaged, is_numbered};
 pub(super) use write::Entries;
 
 /// A version of block entries.

@@ -117,10 +117,10 @@ impl Names {
         [line(hash), line(hash.rotate_left(16).wrapping_mul(0x9e37_79b1))]
     }
 
-    /// Puts a place into the first free slot of its lines; if there is none, in place of another.
+    /// Puts a place into the first free slot of its lines; if there is none, in place of another in the second line.
     fn put(&mut self, hash: u32, Place(at): Place) {
         let lines = self.lines(hash);
-        let free = |line: usize| Some((line, self.lines[line].0.iter().position(|&slot| slot == 0)?));
+        let free = |line: usize| Some((line, self.lines[line].free()?));
         let (line, slot) =
             lines.into_iter().find_map(free).unwrap_or((lines[1], (hash >> PLACE_BITS) as usize % LINE));
         self.lines[line].0[slot] = tag(hash) << PLACE_BITS | (at / ALIGN + 1) as u32;
@@ -135,27 +135,44 @@ impl Names {
     /// Returns the place in the first line of a name that may have this hash. Has no branch that depends on the line:
     /// which slot it is cannot be predicted.
     pub(super) fn candidate(&self, hash: u32) -> Option<Place> {
-        let tag = tag(hash);
-        let line = &self.lines[self.lines(hash)[0]].0;
-        place(line.iter().fold(0, |found, &slot| if slot >> PLACE_BITS == tag { slot } else { found }))
+        let line = &self.lines[self.lines(hash)[0]];
+        match line.tagged(tag(hash)) {
+            0 => None,
+            tagged => place(line.0[tagged.trailing_zeros() as usize]),
+        }
     }
 
-    /// Returns something from a name, which is then in the processor's cache.
-    pub(super) fn touch_kept(&self, Place(at): Place) -> u8 {
-        self.kept[at]
+    /// Returns something from the first and the last byte of a name of `length` bytes, which are then in the processor's
+    /// cache.
+    pub(super) fn touch_kept(&self, Place(at): Place, length: usize) -> u8 {
+        let last = self.kept.get(at + HEAD_BYTES + length.saturating_sub(1));
+        self.kept[at] ^ last.copied().unwrap_or_default()
     }
 
     /// Returns the number of `name`, if it is at this place.
     pub(super) fn number(&self, place: Place, name: &[u8]) -> Option<u32> {
         let (number, found) = self.at(place);
-        (found == name).then_some(number)
+        same(found, name).then_some(number)
     }
 
     /// Returns the number of `name`.
     pub(super) fn find(&self, hash: u32, name: &[u8]) -> Option<u32> {
-        let same = |slot: &&u32| **slot >> PLACE_BITS == tag(hash);
-        let number = |&slot: &u32| self.number(place(slot)?, name);
-        self.lines(hash).into_iter().find_map(|line| self.lines[line].0.iter().filter(same).find_map(number))
+        let [first, second] = self.lines(hash).map(|line| &self.lines[line]);
+        let found = self.find_in(first, hash, name);
+        // A full line stays full, so that no name is in its second line while its first one has room.
+        if found.is_some() || first.free().is_some() { found } else { self.find_in(second, hash, name) }
+    }
+
+    fn find_in(&self, line: &Line, hash: u32, name: &[u8]) -> Option<u32> {
+        let mut tagged = line.tagged(tag(hash));
+        while tagged != 0 {
+            let slot = line.0[tagged.trailing_zeros() as usize];
+            if let Some(number) = place(slot).and_then(|place| self.number(place, name)) {
+                return Some(number);
+            }
+            tagged &= tagged - 1;
+        }
+        None
     }
 
     /// Gives `name` the next number. There must be room for it.
@@ -173,6 +190,25 @@ impl Names {
     }
 }
 
+impl Line {
+    /// Returns a bit for each slot with this tag.
+    fn tagged(&self, tag: u32) -> u16 {
+        self.matching(|slot| slot >> PLACE_BITS == tag)
+    }
+
+    /// Returns the first empty slot.
+    fn free(&self) -> Option<usize> {
+        match self.matching(|slot| slot == 0) {
+            0 => None,
+            free => Some(free.trailing_zeros() as usize),
+        }
+    }
+
+    fn matching(&self, matches: impl Fn(u32) -> bool) -> u16 {
+        self.0.iter().enumerate().fold(0, |bits, (at, &slot)| bits | u16::from(matches(slot)) << at)
+    }
+}
+
 /// Returns the bits of a hash that a slot has.
 const fn tag(hash: u32) -> u32 {
     hash & ((1 << (u32::BITS - PLACE_BITS)) - 1)
@@ -183,6 +219,25 @@ const fn place(slot: u32) -> Option<Place> {
     match slot & ((1 << PLACE_BITS) - 1) {
         0 => None,
         place => Some(Place((place as usize - 1) * ALIGN)),
+    }
+}
+
+/// Returns true if both names are equal. Reads nothing beyond them, as comparing slices does: that may be in another line of
+/// the processor's cache.
+fn same(left: &[u8], right: &[u8]) -> bool {
+    if left.len() != right.len() {
+        return false;
+    }
+    let ends = |name: &[u8]| Some((*name.first_chunk::<4>()?, *name.last_chunk::<4>()?));
+    match (left.last_chunk::<8>(), right.last_chunk::<8>()) {
+        (Some(left_end), Some(right_end)) => {
+            let (left, right) = (left.as_chunks::<8>().0, right.as_chunks::<8>().0);
+            let same =
+                |(left, right): (&[u8; 8], &[u8; 8])| u64::from_ne_bytes(*left) == u64::from_ne_bytes(*right);
+            same((left_end, right_end)) && left.iter().zip(right).all(same)
+        }
+        _ if left.len() >= 4 => ends(left) == ends(right),
+        _ => left.iter().zip(right).all(|(left, right)| left == right),
     }
 }
 
@@ -231,4 +286,51 @@ pub(super) fn hash(name: &[u8]) -> u32 {
     };
     let state = mix(state, last);
     (mix(state, FACTOR) >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A name: few of each length, so that equal ones and such as differ in one byte are frequent.
+    fn name() -> impl Strategy<Value = Vec<u8>> {
+        (0..70_usize, any::<prop::sample::Index>(), 0..2_u8).prop_map(|(length, at, byte)| {
+            let mut name = vec![b'a'; length];
+            if length > 0 {
+                name[at.index(length)] += byte;
+            }
+            name
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn names_are_the_same_if_their_bytes_are(left in name(), right in name()) {
+            prop_assert_eq!(same(&left, &right), left == right);
+            prop_assert!(same(&left, &left));
+        }
+
+        /// As long as no line is full, every name has the number that it was given.
+        #[test]
+        fn the_table_is_a_map_while_it_has_room(names in proptest::collection::vec(name(), 0..400)) {
+            let (mut table, mut expected) = (Names::within(ROOM_MIN), HashMap::new());
+            for name in names.iter().filter(|name| name.len() <= NAME_BYTES_MAX) {
+                prop_assert!(table.reserve(1, Names::bytes(name)));
+                let hash = hash(name);
+                prop_assert_eq!(table.find(hash, name), expected.get(name).copied());
+                if let Some(place) = table.candidate(hash) {
+                    table.touch_kept(place, name.len());
+                    let number = table.number(place, name);
+                    prop_assert!(number.is_none() || number == expected.get(name).copied());
+                }
+                if !expected.contains_key(name) {
+                    expected.insert(name.clone(), table.add(hash, name));
+                }
+            }
+        }
+    }
 }

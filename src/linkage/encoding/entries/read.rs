@@ -107,16 +107,16 @@ impl<E: Read + Seek> Frames<E> {
     /// Passes all entries to `each`: the number of the digest, and the record. There must be one list, `digests`.
     pub(in super::super) fn pairs<F>(
         &mut self,
-        digests: &[Digest],
+        digests: usize,
         failed: impl Fn(io::Error) -> F,
         mut each: impl FnMut(u32, u32) -> Result<(), F>,
     ) -> Result<(), F> {
         while let Some(head) = self.head().map_err(&failed)? {
             let digest_bytes = (head.digests * DIGEST_BYTES) as i64;
-            self.source.seek(SeekFrom::Current(digest_bytes)).map_err(&failed)?;
+            self.source.seek_relative(digest_bytes).map_err(&failed)?;
             for pair in self.read(head.pairs * PAIR_BYTES).map_err(&failed)?.as_chunks().0 {
                 let (number, record) = numbers(*pair);
-                if number as usize >= digests.len() {
+                if number as usize >= digests {
                     return Err(failed(damaged()));
                 }
                 each(number, record)?;
@@ -131,7 +131,8 @@ fn numbers(pair: [u8; PAIR_BYTES]) -> (u32, u32) {
     ((pair >> 32) as u32, pair as u32)
 }
 
-fn damaged() -> io::Error {
+/// Returns the error of entries that contradict each other.
+pub(in super::super) fn damaged() -> io::Error {
     io::Error::new(ErrorKind::InvalidData, "the block entries are inconsistent")
 }
 

@@ -10,7 +10,7 @@ use crate::encoding::block::{self, Entry};
 use crate::encoding::layout::{Dataset, build};
 use crate::scratch::Memory;
 
-/// Returns the entries in both versions, the first one by the definition.
+/// Returns the entries in both versions, after checking the first one against the definition.
 fn written<'a>(entries: impl Iterator<Item = (u32, &'a str)> + Clone) -> [Vec<u8>; 2] {
     written_within(LIST_MAX, entries)
 }
@@ -19,10 +19,18 @@ fn written_within<'a>(
     list_max: usize,
     entries: impl Iterator<Item = (u32, &'a str)> + Clone,
 ) -> [Vec<u8>; 2] {
-    let plain =
-        entries.clone().flat_map(|(record, name)| Entry { block: block::digest(name), record }.to_bytes());
-    let mut numbered = Vec::new();
-    let mut writer = Entries::numbered_within(list_max, &mut numbered);
+    let expected: Vec<u8> = entries
+        .clone()
+        .flat_map(|(record, name)| Entry { block: block::digest(name), record }.to_bytes())
+        .collect();
+    let (mut plain, mut numbered) = (Vec::new(), Vec::new());
+    write(Entries::new(Version::Plain, &mut plain), entries.clone());
+    write(Entries::numbered_within(list_max, &mut numbered), entries);
+    assert!(plain == expected);
+    [plain, numbered]
+}
+
+fn write<'a>(mut writer: Entries<&mut Vec<u8>>, entries: impl Iterator<Item = (u32, &'a str)>) {
     let mut count = 0;
     for (record, name) in entries {
         writer.push(record, name.as_bytes()).unwrap();
@@ -30,7 +38,6 @@ fn written_within<'a>(
     }
     writer.flush().unwrap();
     assert_eq!(writer.count(), count);
-    [plain.collect(), numbered]
 }
 
 fn index(records: u32, entries: &[u8]) -> Vec<u8> {

@@ -6,12 +6,14 @@ use blake2b_simd::Params;
 use blake2b_simd::many::{HashManyJob, hash_many};
 
 use super::super::Error;
-use super::super::block::{self, DIGEST_BYTES, ENTRY_BYTES, Entry};
+use super::super::block::{DIGEST_BYTES, ENTRY_BYTES};
 use super::names::{Names, hash};
 use super::{FRAME_MAX, HEAD_BYTES, LIST_MAX, MAGIC, PAIR_BYTES, Version};
 
-/// The number of bytes collected before they are written, in version 1.
-const PIECE_BYTES: usize = 64 << 10;
+/// The number of entries collected before they are written, in version 1.
+const PLAIN_ENTRIES: usize = 1 << 10;
+/// The number of bytes of names collected before they are written, except the last one, in version 1.
+const PLAIN_TEXT: usize = 64 << 10;
 /// The number of names that are looked up together, so that their cache misses overlap.
 const BATCH: usize = 128;
 /// The number of bytes of names that are looked up together, except the last one.
@@ -25,8 +27,23 @@ const JOBS: usize = 64;
 pub(in super::super) struct Entries<W> {
     sink: W,
     count: u64,
-    numbered: Option<Box<Numbered>>,
+    kind: Kind,
     out: Vec<u8>,
+}
+
+/// The state of a version.
+enum Kind {
+    Plain(Plain),
+    Numbered(Box<Numbered>),
+}
+
+/// Entries of version 1 whose digests are not made yet.
+#[derive(Default)]
+struct Plain {
+    text: Vec<u8>,
+    ends: Vec<u32>,
+    records: Vec<u32>,
+    digests: Vec<u8>,
 }
 
 /// The state of version 2.
@@ -67,13 +84,13 @@ impl<W: Write> Entries<W> {
     /// Writes entries of `version`.
     pub(in super::super) fn new(version: Version, sink: W) -> Self {
         match version {
-            Version::Plain => Self::plain(sink),
+            Version::Plain => Self::of_kind(Kind::Plain(Plain::default()), sink),
             Version::Numbered => Self::numbered_within(LIST_MAX, sink),
         }
     }
 
-    fn plain(sink: W) -> Self {
-        Self { sink, count: 0, numbered: None, out: Vec::new() }
+    const fn of_kind(kind: Kind, sink: W) -> Self {
+        Self { sink, count: 0, kind, out: Vec::new() }
     }
 
     /// Writes version 2 with lists of at most `list_max` digests.
@@ -84,7 +101,7 @@ impl<W: Write> Entries<W> {
             batch: Batch::default(),
             frame: Frame::default(),
         };
-        Self { numbered: Some(Box::new(numbered)), ..Self::plain(sink) }
+        Self::of_kind(Kind::Numbered(Box::new(numbered)), sink)
     }
 
     /// Returns the number of entries so far.
@@ -95,32 +112,27 @@ impl<W: Write> Entries<W> {
     /// Puts `record` into the block called `name`.
     pub(in super::super) fn push(&mut self, record: u32, name: &[u8]) -> Result<(), Error> {
         self.count += 1;
-        let Some(numbered) = &mut self.numbered else {
-            self.out.extend_from_slice(&Entry { block: block::digest_of(name), record }.to_bytes());
-            return if self.out.len() + ENTRY_BYTES > PIECE_BYTES { self.flush_out() } else { Ok(()) };
+        let waiting = match &mut self.kind {
+            Kind::Plain(plain) => plain.push(record, name),
+            Kind::Numbered(numbered) => numbered.batch.push(record, name),
         };
-        let batch = &mut numbered.batch;
-        batch.text.extend_from_slice(name);
-        batch.kept += Names::bytes(name);
-        batch.items.push(Item { hash: hash(name), end: batch.text.len() as u32, record });
-        if batch.items.len() < BATCH && batch.text.len() < BATCH_BYTES {
-            return Ok(());
-        }
-        self.look_up()
+        if waiting { Ok(()) } else { self.work_off() }
     }
 
     /// Writes the buffered entries.
     pub(in super::super) fn flush(&mut self) -> Result<(), Error> {
-        self.look_up()?;
-        if let Some(numbered) = &mut self.numbered {
+        self.work_off()?;
+        if let Kind::Numbered(numbered) = &mut self.kind {
             numbered.finish_frame(&mut self.out);
         }
         self.flush_out()
     }
 
-    fn look_up(&mut self) -> Result<(), Error> {
-        if let Some(numbered) = &mut self.numbered {
-            numbered.look_up(&mut self.out);
+    /// Processes the names that wait, and writes what is complete.
+    fn work_off(&mut self) -> Result<(), Error> {
+        match &mut self.kind {
+            Kind::Plain(plain) => plain.write(&mut self.out),
+            Kind::Numbered(numbered) => numbered.look_up(&mut self.out),
         }
         if self.out.is_empty() { Ok(()) } else { self.flush_out() }
     }
@@ -129,6 +141,39 @@ impl<W: Write> Entries<W> {
         self.sink.write_all(&self.out).map_err(Error::Sink)?;
         self.out.clear();
         Ok(())
+    }
+}
+
+impl Plain {
+    /// Appends an entry; returns true if there is room for another one.
+    fn push(&mut self, record: u32, name: &[u8]) -> bool {
+        self.text.extend_from_slice(name);
+        self.ends.push(self.text.len() as u32);
+        self.records.push(record);
+        self.ends.len() < PLAIN_ENTRIES && self.text.len() < PLAIN_TEXT
+    }
+
+    fn write(&mut self, out: &mut Vec<u8>) {
+        digests(&self.text, &self.ends, &mut self.digests);
+        out.reserve(self.records.len() * ENTRY_BYTES);
+        for (record, digest) in self.records.iter().zip(self.digests.as_chunks::<DIGEST_BYTES>().0) {
+            out.extend_from_slice(&record.to_le_bytes());
+            out.extend_from_slice(digest);
+        }
+        self.text.clear();
+        self.ends.clear();
+        self.records.clear();
+        self.digests.clear();
+    }
+}
+
+impl Batch {
+    /// Appends an entry; returns true if there is room for another one.
+    fn push(&mut self, record: u32, name: &[u8]) -> bool {
+        self.text.extend_from_slice(name);
+        self.kept += Names::bytes(name);
+        self.items.push(Item { hash: hash(name), end: self.text.len() as u32, record });
+        self.items.len() < BATCH && self.text.len() < BATCH_BYTES
     }
 }
 
@@ -146,9 +191,12 @@ impl Numbered {
         for (place, item) in places.iter_mut().zip(items) {
             *place = self.names.candidate(item.hash);
         }
-        std::hint::black_box(
-            places.iter().flatten().fold(0, |sum, &place| sum ^ self.names.touch_kept(place)),
-        );
+        let (mut start, mut sum) = (0, 0);
+        for (place, item) in places.iter().zip(items) {
+            let length = (item.end - std::mem::replace(&mut start, item.end)) as usize;
+            sum ^= place.map_or(0, |place| self.names.touch_kept(place, length));
+        }
+        std::hint::black_box(sum);
         let mut start = 0;
         for (item, place) in items.iter().zip(places) {
             let end = item.end as usize;

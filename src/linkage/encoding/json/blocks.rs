@@ -122,6 +122,9 @@ pub(super) fn record<R: Read, W: Write>(
     let mut first = true;
     while tokens.item(&mut first, b']')? {
         name(tokens, names, record, entries)?;
+        while let Some(name) = tokens.following_text() {
+            entries.push(record, name)?;
+        }
     }
     Ok(())
 }

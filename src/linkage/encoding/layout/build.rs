@@ -2,13 +2,11 @@
 
 use std::io::{Read, Seek, Write};
 
-use super::super::block::{self, Digest, Entry};
 use super::super::entries::{self, Frames};
-use super::directory::Block;
+use super::blocks::Blocks;
 use super::header::{CHUNK_BYTES, Header};
-use super::section::Section;
-use super::sort::{self, Limits};
-use super::{Damage, Error, Span, numbered};
+use super::sort::Limits;
+use super::{Damage, Error, divided, numbered};
 use crate::scratch::Scratch;
 
 /// A dataset that has been uploaded and not yet indexed.
@@ -52,11 +50,10 @@ pub(super) fn build_within<M: Read, E: Read + Seek>(
     let mut blocks = Blocks::create(scratch, records)?;
     match entries {
         Some(mut entries) => {
-            let push = |entry| blocks.push(entry);
             if entries::is_numbered(&mut entries).map_err(Error::Source)? {
-                numbered::sorted(Frames::new(entries), scratch, limits, push)?;
+                numbered::push_sorted(Frames::new(entries), scratch, limits, &mut blocks)?;
             } else {
-                sort::sorted(entries, scratch, limits, push)?;
+                divided::push_sorted(entries, scratch, limits, &mut blocks)?;
             }
         }
         None => blocks.push_all_records()?,
@@ -98,90 +95,5 @@ fn chunk_sums(mut matrix: impl Read, expected: u64) -> Result<Vec<u8>, Error> {
         Ok(sums)
     } else {
         Err(Damage::Length { object: "matrix", expected, found }.into())
-    }
-}
-
-/// Builds the blocks of a dataset from its sorted entries.
-struct Blocks {
-    records: u32,
-    current: Option<Current>,
-    directory: Section,
-    ids: Section,
-}
-
-/// The current block.
-struct Current {
-    digest: Digest,
-    first: u32,
-    last: u32,
-    count: u32,
-    /// The offset of the block's ids, once they are known not to be consecutive.
-    listed_at: Option<u64>,
-}
-
-impl Blocks {
-    fn create(scratch: &dyn Scratch, records: u32) -> Result<Self, Error> {
-        let (directory, ids) = (Section::create(scratch)?, Section::create(scratch)?);
-        Ok(Self { records, current: None, directory, ids })
-    }
-
-    /// Puts all records into the default block.
-    fn push_all_records(&mut self) -> Result<(), Error> {
-        if self.records == 0 {
-            return Ok(());
-        }
-        let span = Span::Rows { first: 0, count: self.records };
-        self.directory.push(&Block { digest: block::default_block(), span }.to_bytes())
-    }
-
-    fn push(&mut self, Entry { block, record }: Entry) -> Result<(), Error> {
-        if record >= self.records {
-            let what = "a record that does not exist";
-            return Err(Damage::Contradiction { object: "block entries", what }.into());
-        }
-        match &mut self.current {
-            Some(current) if current.digest == block => current.push(record, &mut self.ids),
-            _ => {
-                self.finish_block()?;
-                let (first, last) = (record, record);
-                self.current = Some(Current { digest: block, first, last, count: 1, listed_at: None });
-                Ok(())
-            }
-        }
-    }
-
-    fn finish_block(&mut self) -> Result<(), Error> {
-        let Some(Current { digest, first, count, listed_at, .. }) = self.current.take() else {
-            return Ok(());
-        };
-        let span = match listed_at {
-            Some(first) => Span::Ids { first, count },
-            None => Span::Rows { first, count },
-        };
-        self.directory.push(&Block { digest, span }.to_bytes())
-    }
-
-    fn finish(mut self) -> Result<Self, Error> {
-        self.finish_block()?;
-        Ok(self)
-    }
-}
-
-impl Current {
-    fn push(&mut self, record: u32, ids: &mut Section) -> Result<(), Error> {
-        if record == self.last {
-            // A record that is listed twice in a block counts once.
-            return Ok(());
-        }
-        if self.listed_at.is_none() && record != self.last + 1 {
-            self.listed_at = Some(ids.items());
-            (self.first..=self.last).try_for_each(|id| ids.push(&id.to_le_bytes()))?;
-        }
-        if self.listed_at.is_some() {
-            ids.push(&record.to_le_bytes())?;
-        }
-        self.last = record;
-        self.count += 1;
-        Ok(())
     }
 }

@@ -59,11 +59,18 @@ impl Ascending {
     }
 }
 
-/// The blocks of an index, read as a stream from its first byte on. Holds a few kilobytes.
+/// The number of blocks that are read and summed at once.
+const PIECE_BLOCKS: u64 = 256;
+
+/// The blocks of an index, read as a stream from its first byte on. Holds some tens of kilobytes.
 pub struct Directory<R> {
     source: BufReader<R>,
     header: Header,
+    /// The number of blocks that are not read yet.
     left: u64,
+    /// The latest blocks that were read; those from `at` on are not returned yet.
+    piece: Vec<u8>,
+    at: usize,
     ascending: Ascending,
     crc: crc32fast::Hasher,
 }
@@ -85,7 +92,8 @@ impl<R: Read> Directory<R> {
             return Err(ends_early().into());
         }
         let crc = crc32fast::Hasher::new();
-        Ok(Self { source, header, left: header.blocks, ascending: Ascending::default(), crc })
+        let (left, piece, ascending) = (header.blocks, Vec::new(), Ascending::default());
+        Ok(Self { source, header, left, piece, at: 0, ascending, crc })
     }
 
     /// Returns the header of the index.
@@ -93,24 +101,36 @@ impl<R: Read> Directory<R> {
         &self.header
     }
 
-    /// Returns the next block, ascending by digest. Verifies the checksum before it returns `None` after the last one.
+    /// Returns the next block, ascending by digest. Verifies the checksum before it returns the last one.
     ///
     /// # Errors
     /// [`Error::Damaged`] or [`Error::Source`].
     pub fn next_block(&mut self) -> Result<Option<Block>, Error> {
-        if self.left == 0 {
+        if self.at == self.piece.len() && !self.refill()? {
             return Ok(None);
         }
-        let mut bytes = [0; BLOCK_BYTES];
-        read_exact(&mut self.source, &mut bytes)?;
-        self.crc.update(&bytes);
-        let block = Block::from_bytes(&bytes, &self.header)?;
+        let bytes = self.piece[self.at..].first_chunk().expect("a piece has whole blocks");
+        let block = Block::from_bytes(bytes, &self.header)?;
+        self.at += BLOCK_BYTES;
         self.ascending.check(&block.digest)?;
-        self.left -= 1;
-        if self.left == 0 && self.crc.clone().finalize() != self.header.directory_crc {
+        Ok(Some(block))
+    }
+
+    /// Reads more blocks; returns false if there are none.
+    fn refill(&mut self) -> Result<bool, Error> {
+        let blocks = self.left.min(PIECE_BLOCKS);
+        // After an error, there are no blocks.
+        let mut piece = std::mem::take(&mut self.piece);
+        self.at = 0;
+        piece.resize(blocks as usize * BLOCK_BYTES, 0);
+        read_exact(&mut self.source, &mut piece)?;
+        self.crc.update(&piece);
+        self.left -= blocks;
+        if blocks > 0 && self.left == 0 && self.crc.clone().finalize() != self.header.directory_crc {
             return Err(Damage::Sum { object: INDEX, section: "directory" }.into());
         }
-        Ok(Some(block))
+        self.piece = piece;
+        Ok(blocks > 0)
     }
 }
 

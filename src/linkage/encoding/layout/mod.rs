@@ -34,12 +34,16 @@
 //!
 //! A dataset without blocks has one dense block, the default block, with all records.
 
+mod blocks;
 mod build;
 mod directory;
+mod divided;
 mod header;
 mod index;
 mod numbered;
+mod placed;
 mod radix;
+mod ranks;
 mod section;
 mod sort;
 mod verify;

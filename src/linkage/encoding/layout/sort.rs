@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
-use std::io::{BufWriter, Read, SeekFrom, Write};
+use std::io::{BufWriter, SeekFrom, Write};
 use std::ops::Range;
 
 use super::super::block::{ENTRY_BYTES, Entry};
@@ -15,14 +15,14 @@ use crate::scratch::{Scratch, ScratchFile};
 pub(super) struct Limits {
     /// The number of bytes sorted at once.
     pub(super) run_bytes: usize,
-    /// The number of runs merged at once.
+    /// The number of runs merged at once, and of parts into which entries are divided.
     pub(super) fan_in: usize,
     /// The number of bytes read at once of each run, at least one item.
     pub(super) piece_bytes: usize,
 }
 
 impl Limits {
-    /// 12 MiB to sort, half of which may be for temporary use, and 4 MiB to merge.
+    /// 12 MiB to sort, half of which may be for temporary use, and 4 MiB to merge or to divide.
     pub(super) const DEFAULT: Self = Self { run_bytes: 12 << 20, fan_in: 64, piece_bytes: 64 << 10 };
 
     /// Returns the number of items that are sorted at once.
@@ -81,7 +81,7 @@ impl Item for u64 {
 
 /// An entry in a form that is fast to compare: the digest as big-endian words.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
+pub(super) struct Key {
     block: [u64; 4],
     record: u32,
 }
@@ -92,7 +92,7 @@ impl Key {
         Self { block: std::array::from_fn(|word| u64::from_be_bytes(words[word])), record: entry.record }
     }
 
-    fn entry(self) -> Entry {
+    pub(super) fn entry(self) -> Entry {
         let mut block = [0; 32];
         for (bytes, word) in block.as_chunks_mut().0.iter_mut().zip(self.block) {
             *bytes = word.to_be_bytes();
@@ -111,35 +111,6 @@ impl Item for Key {
 
     fn from_bytes(bytes: &[u8]) -> Self {
         Self::new(&Entry::from_bytes(bytes.first_chunk().expect("pieces are whole items")))
-    }
-}
-
-/// Passes the entries in `source` to `emit`, ascending by digest, then record; duplicates are kept.
-///
-/// # Errors
-/// The error of the source, of a temporary file, or of `emit`; an incomplete entry is an error of the source.
-pub(super) fn sorted(
-    mut source: impl Read,
-    scratch: &dyn Scratch,
-    limits: Limits,
-    mut emit: impl FnMut(Entry) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let mut sorter = Sorter::new(scratch, limits);
-    let wanted = limits.piece::<Key>() as u64;
-    let mut piece = Vec::with_capacity(limits.piece_bytes);
-    loop {
-        piece.clear();
-        let read = source.by_ref().take(wanted).read_to_end(&mut piece).map_err(Error::Source)?;
-        let (entries, rest) = piece.as_chunks();
-        if !rest.is_empty() {
-            return Err(Error::Source(std::io::ErrorKind::UnexpectedEof.into()));
-        }
-        for bytes in entries {
-            sorter.push(Key::new(&Entry::from_bytes(bytes)))?;
-        }
-        if (read as u64) < wanted {
-            return sorter.finish(|key| emit(key.entry()));
-        }
     }
 }
 

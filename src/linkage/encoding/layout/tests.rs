@@ -51,14 +51,25 @@ fn blocks_of(index: &[u8]) -> BTreeMap<Digest, Vec<u32>> {
 }
 
 fn entries() -> impl Strategy<Value = Vec<Entry>> {
-    let entry = (0_u8..6, 0..RECORDS)
-        .prop_map(|(name, record)| Entry { block: block::digest(&name.to_string()), record });
+    // Some digests differ in the last byte alone.
+    let digest = |name: u8| {
+        if name < 6 {
+            block::digest(&name.to_string())
+        } else {
+            [[7; 31].as_slice(), &[name]].concat().try_into().unwrap()
+        }
+    };
+    let entry = (0_u8..9, 0..RECORDS).prop_map(move |(name, record)| Entry { block: digest(name), record });
     proptest::collection::vec(entry, 0..120)
 }
 
 proptest! {
     #[test]
-    fn an_index_holds_the_blocks_of_its_definition(entries in entries()) {
+    fn an_index_holds_the_blocks_of_its_definition(
+        entries in entries(),
+        run_bytes in 40_usize..6_000,
+        fan_in in 2_usize..70,
+    ) {
         let mut expected = BTreeMap::<Digest, BTreeSet<u32>>::new();
         for entry in &entries {
             expected.entry(entry.block).or_default().insert(entry.record);
@@ -67,19 +78,30 @@ proptest! {
             expected.into_iter().map(|(digest, records)| (digest, records.into_iter().collect())).collect();
         let index = built(TINY, RECORDS, Some(&entries)).unwrap();
         prop_assert_eq!(blocks_of(&index), expected);
-        prop_assert_eq!(built(Limits::DEFAULT, RECORDS, Some(&entries)).unwrap(), index);
+        for limits in [Limits { run_bytes, fan_in, ..TINY }, Limits::DEFAULT] {
+            prop_assert_eq!(&built(limits, RECORDS, Some(&entries)).unwrap(), &index);
+        }
     }
 
-    /// Sorting by ranks takes as many parts and runs as the limits force.
+    /// Entries are put into their places in as many parts as the limits force, and blocks that do not fit are sorted in
+    /// runs.
     #[test]
-    fn numbered_entries_give_the_same_index(names in proptest::collection::vec((0_u8..6, 0..RECORDS), 0..120)) {
+    fn numbered_entries_give_the_same_index(
+        names in proptest::collection::vec((0_u8..6, 0..RECORDS), 0..120),
+        run_bytes in 8_usize..1_000,
+        in_order: bool,
+    ) {
+        let mut names = names;
+        if in_order {
+            names.sort_unstable_by_key(|&(_, record)| record);
+        }
         let entry = |&(name, record): &(u8, u32)| Entry { block: block::digest(&name.to_string()), record };
         let expected = built(TINY, RECORDS, Some(&names.iter().map(entry).collect::<Vec<_>>())).unwrap();
         let mut numbered = Vec::new();
         let mut writer = Entries::new(Version::Numbered, &mut numbered);
         names.iter().try_for_each(|(name, record)| writer.push(*record, name.to_string().as_bytes())).unwrap();
         writer.flush().unwrap();
-        for limits in [TINY, Limits { fan_in: 5, ..TINY }, Limits::DEFAULT] {
+        for limits in [TINY, Limits { run_bytes, fan_in: 5, ..TINY }, Limits::DEFAULT] {
             let matrix = matrix(RECORDS, 8);
             let dataset = Dataset {
                 upload: 0,

@@ -29,7 +29,7 @@ pub struct Planned {
 /// every block that two datasets share, cut into parts of about `aim` comparisons. No part is much larger, and a part
 /// is smaller only where few comparisons are left.
 ///
-/// Reads each directory once, side by side. Takes about 4 MiB of memory and temporary files as large as
+/// Reads each directory once, side by side. Takes about 8 MiB of memory and temporary files as large as
 /// the plan.
 ///
 /// # Errors
@@ -110,6 +110,8 @@ struct Parts {
     aim: u64,
     bundle: Vec<Entry>,
     bundle_comparisons: u64,
+    /// The stored form of a part's entries. Kept to reuse the memory.
+    bytes: Vec<u8>,
     comparisons: u64,
     largest: LargestBlocks,
     table: Section,
@@ -122,6 +124,7 @@ impl Parts {
             aim,
             bundle: Vec::new(),
             bundle_comparisons: 0,
+            bytes: Vec::new(),
             comparisons: 0,
             largest: LargestBlocks::default(),
             table: Section::create(scratch)?,
@@ -166,19 +169,18 @@ impl Parts {
     fn write_part(&mut self, entries: &[Entry]) -> Result<(), Error> {
         let first = self.entries.items();
         let mut comparisons = 0;
-        let mut crc = crc32fast::Hasher::new();
+        self.bytes.clear();
         for entry in entries {
-            let bytes = entry.to_bytes();
-            crc.update(&bytes);
             comparisons += entry.comparisons();
-            self.entries.push(&bytes)?;
+            self.bytes.extend_from_slice(&entry.to_bytes());
         }
+        self.entries.push_items(&self.bytes, entries.len())?;
         self.comparisons = self.comparisons.saturating_add(comparisons);
         let mut part = [0; super::layout::PART_BYTES];
         part[..8].copy_from_slice(&first.to_le_bytes());
         part[8..12].copy_from_slice(&(entries.len() as u32).to_le_bytes());
         part[12..20].copy_from_slice(&comparisons.to_le_bytes());
-        part[20..].copy_from_slice(&crc.finalize().to_le_bytes());
+        part[20..].copy_from_slice(&crc32fast::hash(&self.bytes).to_le_bytes());
         self.table.push(&part)
     }
 

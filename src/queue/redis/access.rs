@@ -258,6 +258,30 @@ pub(super) fn certificate_fault(error: &RedisError) -> Option<String> {
     said.contains("invalid peer certificate").then(|| format!("{said}; check the host name, and --queue-ca"))
 }
 
+/// Returns the text of an error, with what the operator can do about it.
+pub(super) fn explained(error: &RedisError) -> String {
+    let said = error.to_string();
+    // A script reports the error of its command in its own text.
+    let is = |code: &str| error.code() == Some(code) || error.code().is_some() && said.contains(code);
+    if let Some(fault) = certificate_fault(error) {
+        fault
+    } else if is("WRONGPASS") {
+        "it rejects the user or the password; check the user in --queue, and --queue-password-file".to_owned()
+    } else if is("NOAUTH") {
+        "it asks for a password; give --queue-password-file or ENTITYD_QUEUE_PASSWORD".to_owned()
+    } else if is("OOM") {
+        "it has reached its maxmemory and accepts no jobs; raise maxmemory".to_owned()
+    } else if is("NOREPLICAS") {
+        "fewer replicas are connected than its min-replicas-to-write, so it accepts no jobs".to_owned()
+    } else if is("MISCONF") {
+        "it cannot write its files, so it accepts no jobs; look at its log and its disk".to_owned()
+    } else if said.contains("unknown command 'SENTINEL'") {
+        "it is no Sentinel; give redis://, or the addresses of the Sentinels".to_owned()
+    } else {
+        said
+    }
+}
+
 /// Returns the settings of a connection without a password. RESP3 delivers notifications on the same connection as
 /// answers.
 fn anonymous() -> RedisConnectionInfo {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, PushInfo, PushKind, RedisError, Role};
 
-use super::access::{Access, Address, Target, certificate_fault, limits};
+use super::access::{Access, Address, Target, certificate_fault, explained, limits};
 use super::checks::{Info, warnings};
 use super::event::Event;
 use super::link::{Link, ROOT, Session, Trouble, evaluate};
@@ -66,19 +66,12 @@ impl From<Trouble> for Refusal {
 
 impl From<RedisError> for Refusal {
     fn from(error: RedisError) -> Self {
-        if let Some(explained) = certificate_fault(&error) {
-            return Self::Unusable(explained);
-        }
-        match error.kind() {
-            ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => {
-                Self::Unusable(error.to_string())
-            }
-            _ if error.code() == Some("NOAUTH") => Self::Unusable(
-                "it asks for a password; give --queue-password-file or ENTITYD_QUEUE_PASSWORD".to_owned(),
-            ),
-            _ if matches!(error.code(), Some("WRONGPASS" | "NOPERM")) => Self::Unusable(error.to_string()),
-            _ => Self::Absent(error.to_string()),
-        }
+        let is_permanent =
+            matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig)
+                || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
+                || certificate_fault(&error).is_some();
+        let reason = explained(&error);
+        if is_permanent { Self::Unusable(reason) } else { Self::Absent(reason) }
     }
 }
 
@@ -171,8 +164,13 @@ pub(super) async fn inspect(access: &Access) -> Result<engine::Report, Refusal> 
 
 /// Checks that a server is a master with settings that keep jobs.
 async fn check(connection: &MultiplexedConnection) -> Result<Info, Refusal> {
-    if !is_master(connection).await? {
-        return Err(Refusal::Absent("it is a replica; give the master, or the Sentinels".to_owned()));
+    match role(connection).await? {
+        Role::Primary { .. } => {}
+        Role::Sentinel { .. } => {
+            let reason = "it is a Sentinel; give redis-sentinel://, with the name of the master";
+            return Err(Refusal::Unusable(reason.to_owned()));
+        }
+        _ => return Err(Refusal::Absent("it is a replica; give the master, or the Sentinels".to_owned())),
     }
     let info = Info::of(connection).await?;
     info.refusal().map_or(Ok(info), |reason| Err(Refusal::Unusable(reason)))
@@ -180,8 +178,11 @@ async fn check(connection: &MultiplexedConnection) -> Result<Info, Refusal> {
 
 /// Returns true if the server is a master.
 pub(super) async fn is_master(connection: &MultiplexedConnection) -> Result<bool, RedisError> {
-    let role: Role = redis::cmd("ROLE").query_async(&mut connection.clone()).await?;
-    Ok(matches!(role, Role::Primary { .. }))
+    Ok(matches!(role(connection).await?, Role::Primary { .. }))
+}
+
+async fn role(connection: &MultiplexedConnection) -> Result<Role, RedisError> {
+    redis::cmd("ROLE").query_async(&mut connection.clone()).await
 }
 
 /// Removes the keys of lost queues, in the background.

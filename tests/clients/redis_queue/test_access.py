@@ -8,7 +8,7 @@ import requests
 
 from harness.api import Api
 from harness.certificates import Authority, wrong_pairs
-from harness.redis import PROGRAM, Redis, ask, needs_redis
+from harness.redis import PROGRAM, Redis, Sentinels, ask, needs_redis
 from harness.samples import encodings
 from harness.server import BINARY, Server, clean_environment
 from harness.wait import until
@@ -74,6 +74,21 @@ def test_a_redis_that_drops_jobs_or_does_not_answer_is_refused(tmp_path):
     with Redis(tmp_path / "redis", "--maxmemory-policy", "allkeys-lru") as redis:
         said = refusal(tmp_path, "--queue", redis.url)
         assert "maxmemory-policy is allkeys-lru" in said, said
+
+
+def test_a_wrong_kind_of_server_and_a_wrong_password_are_named(tmp_path):
+    secret = tmp_path / "password"
+    secret.touch(mode=0o600)
+    secret.write_text("wr0ng")
+    with Redis(tmp_path / "redis", "--requirepass", "s3cret", ready="AUTH s3cret") as redis:
+        said = refusal(tmp_path, "--queue", redis.url, "--queue-password-file", secret)
+        assert "--queue-password-file" in said and "wr0ng" not in said, said
+    with Redis(tmp_path / "open") as redis:
+        said = refusal(tmp_path, "--queue", f"redis-sentinel://127.0.0.1:{redis.port}/master")
+        assert "it is no Sentinel" in said, said
+    with Sentinels(tmp_path / "sentinels") as sentinels:
+        said = refusal(tmp_path, "--queue", f"redis://127.0.0.1:{sentinels.watchers[0].port}")
+        assert "it is a Sentinel; give redis-sentinel://" in said, said
 
 
 def test_a_database_has_one_owner(tmp_path):
@@ -142,6 +157,11 @@ def test_responses_while_redis_is_unavailable(tmp_path):
             redis.restart()
             assert len(run.result()["groups"]) == 50
             until(lambda: ask_ops("readyz").status_code == 200, "ready again")
+            # A Redis that is full accepts no jobs.
+            ask(redis.port, "CONFIG", "SET", "maxmemory", "1")
+            api.project().upload_encodings(0, encodings(50, seed=1))
+            until(lambda: "raise maxmemory" in server.log.read_text(), "it is said what to do")
+            ask(redis.port, "CONFIG", "SET", "maxmemory", "0")
         ask(redis.port, "CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
         until(lambda: ask_ops("readyz").status_code == 503, "the policy is seen")
         ask(redis.port, "CONFIG", "SET", "maxmemory-policy", "noeviction")

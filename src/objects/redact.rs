@@ -1,6 +1,7 @@
 //! Removes secrets from errors of a remote store, whose text repeats parts of the request: after a wrong signature, S3
 //! returns every header that it received, including the session token, and Azure returns the signed URL.
 
+use crate::edge::tls::server_fault;
 use crate::telemetry::chain;
 
 /// The text that `object_store` writes before the status and the body of a response.
@@ -28,7 +29,10 @@ impl From<object_store::Error> for Redacted {
             (None, Some(code)) if refuses => format!("the store refuses the credentials ({code})"),
             (None, None) if refuses => "the store refuses the credentials".to_owned(),
             (None, Some(code)) => format!("the store answers {code}"),
-            (None, None) => without_body(&text),
+            (None, None) => match server_fault(&text) {
+                Some(fault) => format!("{}; {fault}", without_body(&text)),
+                None => without_body(&text),
+            },
         })
     }
 }

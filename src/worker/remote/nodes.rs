@@ -329,7 +329,8 @@ impl Nodes {
 /// Returns the reason why a node gave no answer, with a remedy if the protocol or the certificate is at fault.
 fn explained(why: String) -> String {
     let remedy = if why.contains("OtherCertificate") {
-        "the token names another certificate than the node has now: make a new token with `entityd join-token`"
+        "the token names another certificate than this node has: make a new token with `entityd join-token`; several API \
+         nodes need one certificate of a CA"
     } else if let Some(fault) = tls::server_fault(&why) {
         fault
     } else if why.contains("UnknownIssuer") {

@@ -12,6 +12,7 @@ use redis::{
 };
 use serde::{Serialize, Serializer};
 
+use super::checks::{FULL, LONELY, UNWRITABLE};
 use crate::edge::tls::client_rejection;
 use crate::system::outgoing;
 use crate::system::secret::Hidden;
@@ -211,6 +212,11 @@ impl Access {
         self.client(address, if login { self.login() } else { anonymous() })
     }
 
+    /// Returns true if connections use TLS.
+    pub(super) fn has_tls(&self) -> bool {
+        self.url.tls
+    }
+
     /// Returns true if there is a password.
     pub(super) fn has_password(&self) -> bool {
         self.password.is_some()
@@ -270,11 +276,11 @@ pub(super) fn explained(error: &RedisError) -> String {
     } else if is("NOAUTH") {
         "it asks for a password; give --queue-password-file or ENTITYD_QUEUE_PASSWORD".to_owned()
     } else if is("OOM") {
-        "it has reached its maxmemory and accepts no jobs; raise maxmemory".to_owned()
+        FULL.to_owned()
     } else if is("NOREPLICAS") {
-        "fewer replicas are connected than its min-replicas-to-write, so it accepts no jobs".to_owned()
+        LONELY.to_owned()
     } else if is("MISCONF") {
-        "it cannot write its files, so it accepts no jobs; look at its log and its disk".to_owned()
+        UNWRITABLE.to_owned()
     } else if said.contains("unknown command 'SENTINEL'") {
         "it is no Sentinel; give redis://, or the addresses of the Sentinels".to_owned()
     } else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use redis::aio::MultiplexedConnection;
-use redis::{ErrorKind, PushInfo, PushKind, RedisError, Role};
+use redis::{AsyncConnectionConfig, ErrorKind, PushInfo, PushKind, RedisError, Role};
 
 use super::access::{Access, Address, Target, certificate_fault, explained, limits};
 use super::checks::{Info, warnings};
@@ -85,8 +85,7 @@ impl Link {
     async fn enter(&self, address: Address) -> Result<Arc<Session>, Refusal> {
         let number = self.sessions.fetch_add(1, Ordering::AcqRel) + 1;
         let limits = limits().set_push_sender(self.ears(number));
-        let client = self.settings.access.server(&address)?;
-        let mut connection = client.get_multiplexed_async_connection_with_config(&limits).await?;
+        let mut connection = connected(&self.settings.access, &address, &limits).await?;
         let info = check(&connection).await?;
         self.warn(&connection, &info).await;
         connection.subscribe(format!("{ROOT}wake")).await?;
@@ -149,12 +148,33 @@ pub(super) async fn master(access: &Access) -> Result<Address, String> {
     }
 }
 
+/// Connects to a server. If it answers in another protocol than that of the URL, the error says so.
+async fn connected(
+    access: &Access,
+    address: &Address,
+    limits: &AsyncConnectionConfig,
+) -> Result<MultiplexedConnection, Refusal> {
+    let client = access.server(address)?;
+    client.get_multiplexed_async_connection_with_config(limits).await.map_err(|error| {
+        let hint = if access.has_tls() && error.is_timeout() {
+            "; if it has no TLS, give redis:// or redis-sentinel://"
+        } else if !access.has_tls() && error.is_connection_dropped() {
+            "; if it has TLS, give rediss:// or rediss-sentinel://"
+        } else {
+            ""
+        };
+        match Refusal::from(error) {
+            Refusal::Absent(reason) => Refusal::Absent(format!("{reason}{hint}")),
+            refusal => refusal,
+        }
+    })
+}
+
 /// Connects to the master once, and reports on it. Changes nothing.
 pub(super) async fn inspect(access: &Access) -> Result<engine::Report, Refusal> {
     let address = master(access).await.map_err(Refusal::Absent)?;
     let inspect = async {
-        let client = access.server(&address)?;
-        let connection = client.get_multiplexed_async_connection_with_config(&limits()).await?;
+        let connection = connected(access, &address, &limits()).await?;
         let info = check(&connection).await?;
         let description = format!("{} at {address}", info.described());
         Ok(engine::Report { description, warnings: warnings(&connection, &info).await })

@@ -21,6 +21,28 @@ pub(super) const fn name(settings: &Settings) -> &'static str {
     if settings.database.is_embedded() { identity::METADATA } else { postgres::NAME }
 }
 
+/// Checks that the settings name the kind of database that this data directory has. Creates nothing.
+pub(super) fn check(settings: &Settings, data_dir: &DataDir, register: &Register) -> Result<(), Error> {
+    let path = data_dir.path().join(identity::METADATA);
+    let problem = if settings.database.is_embedded() {
+        (register.has(postgres::NAME) && !path.exists()).then(|| {
+            "the metadata of this data directory is in PostgreSQL; name it with --database, or give another --data-dir"
+                .to_owned()
+        })
+    } else {
+        path.exists().then(|| {
+            format!(
+                "the metadata of this data directory is in {}; start without --database, or give another --data-dir",
+                path.display()
+            )
+        })
+    };
+    problem.map_or(Ok(()), |problem| {
+        let place = place(settings, data_dir.path());
+        Err(Error::Metadata { place, cause: metadata::Error::Unfit(problem) })
+    })
+}
+
 /// Opens the metadata, and checks that it belongs to this data directory. `known` is the number of its commits that
 /// another store knows of; it is raised after each commit. `node` is the name of this node, if several share the
 /// metadata.
@@ -36,22 +58,10 @@ pub(super) async fn open(
     let owner = Owner { known, ..identity::owner(register, settings, name(settings), companion) };
     let fail = |cause| Error::Metadata { place: place(settings, data_dir.path()), cause };
     let (store, standing): (Arc<dyn Store>, Standing) = match way(settings)? {
-        None if register.has(postgres::NAME) && !path.exists() => {
-            return Err(fail(metadata::Error::Unfit(
-                "the metadata of this data directory is in PostgreSQL; name it with --database, or give another --data-dir"
-                    .to_owned(),
-            )));
-        }
         None => {
             let store = Sqlite::open_owned(&path, &owner).map_err(fail)?;
             let standing = store.standing();
             (Arc::new(store), standing)
-        }
-        Some(_) if path.exists() => {
-            return Err(fail(metadata::Error::Unfit(format!(
-                "the metadata of this data directory is in {}; start without --database, or give another --data-dir",
-                path.display()
-            ))));
         }
         Some(way) => {
             let migrates = settings.migrate == Migrate::Auto;

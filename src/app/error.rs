@@ -120,9 +120,6 @@ pub enum Error {
         /// The cause.
         cause: String,
     },
-    /// The worker was stopped before an API node accepted it.
-    #[error("stopped before an API node accepted this worker")]
-    NotJoined,
     /// A database cannot be read.
     #[error("cannot read {}", path.display())]
     Database {

@@ -6,9 +6,9 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 
 use super::resources::{self, Files};
-use super::{Error, database, objects, queue};
+use super::{Error, database, objects, queue, worker_node};
 use crate::config::Settings;
-use crate::objects::{Location, connect};
+use crate::objects::{Kind, Location, connect};
 use crate::system::engine;
 
 /// The prefix of the owner's mark. It is in every used store, and has few objects.
@@ -33,6 +33,31 @@ pub async fn object_store(settings: &Settings) -> Result<(), Error> {
         connect(*kind, bucket, prefix, &objects::access(settings)?, objects::silence_timeout(settings))?;
     let found = store.list_with_delimiter(Some(&Path::from(MARKS))).await;
     found.map(drop).map_err(|error| Error::Objects(error.into()))
+}
+
+/// Checks that the bucket that clients upload to can be listed; returns false if the settings have none in a remote
+/// store. Changes nothing.
+///
+/// # Errors
+/// [`Error`].
+pub async fn upload_bucket(settings: &Settings) -> Result<bool, Error> {
+    let Location::Bucket { kind: Kind::S3, .. } = &settings.objects else { return Ok(false) };
+    if !settings.external_uploads {
+        return Ok(false);
+    }
+    let (access, timeout) = (objects::access(settings)?, objects::silence_timeout(settings));
+    let store = connect(Kind::S3, &settings.upload_bucket, "", &access, timeout)?;
+    let found = store.list_with_delimiter(Some(&Path::from(MARKS))).await;
+    found.map(|_| true).map_err(|error| Error::Objects(error.into()))
+}
+
+/// Calls each API node that a worker with these settings joins, without joining. Returns the URLs of the nodes, each with
+/// the reason if it cannot be joined.
+///
+/// # Errors
+/// [`Error`].
+pub async fn api_nodes(settings: &Settings) -> Result<Vec<(String, Result<(), String>)>, Error> {
+    Ok(worker_node::nodes(settings)?.greet().await)
 }
 
 /// Connects to the database and reports on it, without changing anything. Returns `None` if the database is in the

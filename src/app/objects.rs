@@ -160,7 +160,8 @@ fn behind_us(
         (None, true) => format!("https://{}.s3.{region}.amazonaws.com", settings.upload_bucket),
         (None, false) => format!("{}/{}", amazon("s3"), settings.upload_bucket),
     };
-    let uploads = uploads.with_calls(BucketCalls::new(&bucket_url, region.clone(), keys.clone())?);
+    let calls = BucketCalls::new(&bucket_url, region.clone(), keys.clone())?;
+    let uploads = uploads.with_calls(calls, &settings.upload_bucket);
     let token = TokenSettings {
         endpoint: settings
             .objects_sts_endpoint

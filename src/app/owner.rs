@@ -51,6 +51,20 @@ pub(super) fn name(settings: &Settings) -> String {
     }
 }
 
+/// Returns the locations of the objects that this data directory has used, if it has not used that of the settings.
+fn elsewhere(settings: &Settings, data_dir: &DataDir, register: &Register) -> Option<String> {
+    if register.has(&name(settings)) {
+        return None;
+    }
+    let place = |store: &str| match store.strip_prefix("objects") {
+        Some("") => Some(data_dir.path().join("objects").display().to_string()),
+        Some(location) => location.strip_prefix(' ').map(str::to_owned),
+        None => None,
+    };
+    let known: Vec<String> = register.made().filter_map(place).collect();
+    (!known.is_empty()).then(|| known.join(" or "))
+}
+
 fn claimant(settings: &Settings, data_dir: &DataDir, register: &Register) -> Claimant {
     let directory = directory(settings, data_dir);
     let place = match &settings.objects {
@@ -63,6 +77,7 @@ fn claimant(settings: &Settings, data_dir: &DataDir, register: &Register) -> Cla
         place,
         identity: register.identity(),
         before: register.has(&name(settings)),
+        elsewhere: elsewhere(settings, data_dir, register),
         take_over: settings.take_over_objects,
         lease,
         shared: settings::is_shared(settings),

@@ -46,6 +46,8 @@ pub(super) async fn open(
 ) -> Result<Stores, Error> {
     let mut register = identity::open(data_dir, entropy)?;
     versions::permit(settings, data_dir.path())?;
+    // Before a store is opened, since an absent one is created.
+    database::check(settings, data_dir, &register)?;
     queue::check(settings, data_dir.path(), &register)?;
     // The queue is opened concurrently, since this takes as long as opening all other stores.
     let queue =

@@ -284,6 +284,7 @@ impl Opened {
         }
         let register = identity::open(data_dir, entropy)?;
         versions::permit(settings, data_dir.path())?;
+        database::check(settings, data_dir, &register)?;
         let claimed = objects::claim(settings, data_dir, &register).await?;
         let (store, commits) = (Arc::clone(&claimed.0), claimed.1.commits());
         let metadata = database::open(settings, data_dir, &register, commits, sharing.name()).await?;

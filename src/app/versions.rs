@@ -106,6 +106,7 @@ pub async fn migrate(settings: &Settings) -> Result<Vec<Versions>, Error> {
     }
     let data_dir = DataDir::open(&settings.data_dir)?;
     let register = identity::open(&data_dir, &Entropy::system())?;
+    database::check(settings, &data_dir, &register)?;
     let settings = Settings { migrate: Migrate::Auto, ..settings.clone() };
     if way.is_none() {
         let store = database::open(&settings, &data_dir, &register, Arc::default(), None).await?;

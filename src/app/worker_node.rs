@@ -52,7 +52,11 @@ pub(super) async fn run(settings: &Settings) -> Result<(), Error> {
     ops_listener.open_worker(&nodes);
     let welcome = tokio::select! {
         welcome = joined(&nodes) => welcome,
-        () = signals.next() => return Err(Error::NotJoined),
+        () = signals.next() => {
+            tracing::info!("stopped before an API node accepted this worker");
+            ops_listener.stop().await;
+            return Ok(());
+        }
     };
     let pool = Pool::new(settings.worker_threads)?;
     let threads = pool.threads();
@@ -109,7 +113,7 @@ impl Signals {
 }
 
 /// Prepares to call the API nodes.
-fn nodes(settings: &Settings) -> Result<Nodes, Error> {
+pub(super) fn nodes(settings: &Settings) -> Result<Nodes, Error> {
     let entropy = Entropy::system();
     let mut urls = Vec::with_capacity(settings.join.len());
     for url in &settings.join {

@@ -77,6 +77,11 @@ fn nodes(answer: &Value) -> &[Value] {
     answer["nodes"].as_array().map_or(&[], Vec::as_slice)
 }
 
+/// Returns true if the id of the node begins with `start`.
+fn is(node: &Value, start: &str) -> bool {
+    node["node"].as_str().is_some_and(|id| id.starts_with(start))
+}
+
 /// Returns the id of the worker whose id begins with `start`. Fails if there is none or more than one.
 fn find(answer: &Value, start: &str) -> Result<String, Failure> {
     let ids =
@@ -84,6 +89,10 @@ fn find(answer: &Value, start: &str) -> Result<String, Failure> {
     let mut found = ids.filter(|id| id.starts_with(start));
     match (found.next(), found.next()) {
         (Some(id), None) => Ok(id.to_owned()),
+        (None, _) if nodes(answer).iter().any(|node| is(node, start)) => {
+            let said = format!("{start} is a node that serves, and no worker: stop it with SIGTERM instead");
+            Err(Failure::Input(said))
+        }
         (None, _) => {
             Err(Failure::Input(format!("no worker {start} has joined; `entityd nodes list` lists all")))
         }

@@ -7,6 +7,7 @@ use std::path::Path;
 use reqwest::{Certificate, ClientBuilder, Url};
 
 use super::Failure;
+use crate::edge::tls::server_fault;
 use crate::system::{outgoing, regular};
 
 /// The path of the API.
@@ -50,13 +51,13 @@ pub(super) fn is_local(url: &str) -> bool {
 }
 
 /// Returns the advice that follows the reason `why` a server gave no answer; `usual` if the reason is not about TLS.
-pub(super) fn advice(why: &str, usual: &'static str) -> &'static str {
-    if why.contains("invalid peer certificate") {
-        "; --ca names its certificate, or that of its CA"
-    } else if why.contains("InvalidContentType") {
-        "; it speaks no TLS: give its address with http://"
+pub(super) fn advice(why: &str, usual: &str) -> String {
+    if let Some(fault) = server_fault(why) {
+        format!("; {fault}")
+    } else if why.contains("invalid peer certificate") {
+        "; --ca names its certificate, or that of its CA".to_owned()
     } else {
-        usual
+        usual.to_owned()
     }
 }
 

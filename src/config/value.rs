@@ -556,7 +556,11 @@ fn address(text: &str) -> Option<SocketAddr> {
 /// Returns true if the text is a host, with or without a port.
 fn authority(text: &str) -> bool {
     let parsed = text.parse::<axum::http::uri::Authority>();
-    parsed.is_ok_and(|authority| !authority.host().is_empty() && !text.contains('@'))
+    parsed.is_ok_and(|authority| {
+        // A port that is no number, or too large, is none for the parser.
+        let is_whole = authority.port().is_some() || authority.host() == authority.as_str();
+        !authority.host().is_empty() && !text.contains('@') && is_whole
+    })
 }
 
 /// Parses the address of a service, without a trailing slash.
@@ -592,7 +596,15 @@ mod tests {
     #[test]
     fn endpoints_buckets_and_switches_are_checked() {
         assert_eq!((URL_OR_NONE.read)("http://Store:9000/"), Some(Some("http://Store:9000".to_owned())));
-        for wrong in ["store:9000", "ftp://store", "http://", "http://a/b", "http://user@a"] {
+        for wrong in [
+            "store:9000",
+            "ftp://store",
+            "http://",
+            "http://a/b",
+            "http://user@a",
+            "http://a:99999",
+            "http://a:",
+        ] {
             assert_eq!((URL_OR_NONE.read)(wrong), None, "{wrong}");
         }
         assert_eq!((ENDPOINT_OR_AUTO.read)("S3.example.org:1"), Some(Some("s3.example.org:1".to_owned())));

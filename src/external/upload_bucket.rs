@@ -19,6 +19,7 @@ use crate::model::ProjectId;
 use crate::objects::{Chunks, Error, Found, keys};
 use crate::runtime::clock::Timestamp;
 use crate::runtime::coding::{self, UnknownCoding};
+use crate::telemetry::chain;
 
 /// The maximum decoded size of a file with a content coding, as a multiple of its size. It protects the disk.
 const EXPANSION_MAX: u64 = 1_000;
@@ -31,6 +32,8 @@ pub struct UploadBucket {
     own: Option<Arc<BucketStore>>,
     /// Direct calls to the same bucket, if it is in another S3 store.
     calls: Option<Arc<BucketCalls>>,
+    /// The name of the bucket, for errors, if it is in another S3 store.
+    name: Option<Arc<str>>,
     runtime: Handle,
 }
 
@@ -65,13 +68,24 @@ impl UploadBucket {
     /// # Panics
     /// If it is called outside of a tokio runtime.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, own: None, calls: None, runtime: Handle::current() }
+        Self { store, own: None, calls: None, name: None, runtime: Handle::current() }
     }
 
-    /// Adds direct calls to the same bucket, for files and parts that `object_store` cannot represent.
+    /// Adds direct calls to the same bucket, which has this name, for files and parts that `object_store` cannot represent.
     #[must_use]
-    pub fn with_calls(self, calls: BucketCalls) -> Self {
-        Self { calls: Some(Arc::new(calls)), ..self }
+    pub fn with_calls(self, calls: BucketCalls, name: &str) -> Self {
+        Self { calls: Some(Arc::new(calls)), name: Some(name.into()), ..self }
+    }
+
+    /// Adds the name of the bucket to an error of the store, which has another bucket for the objects.
+    fn in_bucket(&self, error: Error) -> Error {
+        match (&self.name, error) {
+            (Some(name), Error::Storage(cause)) => {
+                let cause = chain(cause.as_ref());
+                Error::Storage(format!("the bucket {name} for uploads (--upload-bucket): {cause}").into())
+            }
+            (_, error) => error,
+        }
     }
 
     /// Returns the upload bucket of this server's own store.
@@ -94,7 +108,8 @@ impl UploadBucket {
     /// [`Error::Missing`], [`Error::Storage`].
     pub async fn open(&self, key: &str) -> Result<ClientFile, Error> {
         let found = self.store.get(&path(key)?).await;
-        let found = found.map_err(|error| Error::from_store(&keys::client_file(key), error))?;
+        let found =
+            found.map_err(|error| self.in_bucket(Error::from_store(&keys::client_file(key), error)))?;
         Ok(ClientFile::new(found, self.runtime.clone(), Error::from))
     }
 
@@ -103,7 +118,8 @@ impl UploadBucket {
     /// # Errors
     /// [`Error::Missing`], [`Error::Storage`].
     pub async fn piece(&self, key: &str, from: u64, bytes: u64) -> Result<FilePiece, Error> {
-        let (path, missing) = (path(key)?, |error| Error::from_store(&keys::client_file(key), error));
+        let path = path(key)?;
+        let missing = |error| self.in_bucket(Error::from_store(&keys::client_file(key), error));
         let head = self.store.get_opts(&path, GetOptions { head: true, ..GetOptions::default() });
         let head = head.await.map_err(missing)?;
         let etag = head.meta.e_tag.clone().unwrap_or_default().trim_matches('"').to_owned();
@@ -133,7 +149,7 @@ impl UploadBucket {
     pub async fn delete(&self, key: &str) -> Result<(), Error> {
         match self.store.delete(&path(key)?).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(self.in_bucket(error.into())),
         }
     }
 
@@ -152,9 +168,9 @@ impl UploadBucket {
         let count = match named {
             Ok(count) => count,
             // The listing fails if a single key cannot be represented.
-            Err(_) => calls.delete_below(&below).await?,
+            Err(_) => calls.delete_below(&below).await.map_err(|error| self.in_bucket(error))?,
         };
-        calls.abort_below(&below).await?;
+        calls.abort_below(&below).await.map_err(|error| self.in_bucket(error))?;
         Ok(count)
     }
 
@@ -180,7 +196,8 @@ impl UploadBucket {
     /// # Errors
     /// [`Error::Storage`].
     pub async fn projects(&self) -> Result<Vec<ProjectId>, Error> {
-        let found = self.store.list_with_delimiter(None).await?;
+        let found = self.store.list_with_delimiter(None).await;
+        let found = found.map_err(|error| self.in_bucket(error.into()))?;
         let names = found.common_prefixes.iter().filter_map(|prefix| prefix.filename());
         Ok(names.filter_map(ProjectId::parse).collect())
     }

@@ -280,7 +280,8 @@ impl From<Refused> for Problem {
                  Receipt-Again: true to get a new receipt token in place of the lost one",
             ),
             Refused::UploadUnderWay => Self::busy("another upload with this token is under way"),
-            Refused::UploadSuperseded => Self::new(StatusCode::FORBIDDEN, refused.to_string()),
+            // The token may be unused still; otherwise, the repeated upload is refused for that.
+            Refused::UploadSuperseded => Self::busy("the upload was abandoned in the meantime"),
             Refused::ProjectInError(_) => Self::failed("Project In Error", refused.to_string()),
         }
     }

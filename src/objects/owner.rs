@@ -92,6 +92,20 @@ pub enum NotOurs {
         /// The identity of this data directory.
         identity: Identity,
     },
+    /// The objects of this data directory are in another place, and this place has none of them.
+    #[error(
+        "the objects of this data directory are at {known}, and the settings name {place}, where there are none (no \
+         entityd/owner): give --objects as before, or copy all objects to the new place; to continue without them, start \
+         once with --take-over-objects {identity}"
+    )]
+    Elsewhere {
+        /// The location of the objects in the settings, as displayed.
+        place: String,
+        /// The locations that this data directory has used before.
+        known: String,
+        /// The identity of this data directory.
+        identity: Identity,
+    },
     /// The metadata is older than the objects.
     #[error(
         "the metadata has {found} commits, and the objects at {place} know of {written}: it is an older copy. Restore the latest; to continue with this one, start once with --accept-loss metadata.db:{written}"
@@ -118,6 +132,8 @@ pub struct Claimant {
     pub identity: Identity,
     /// True if this data directory has claimed the store before.
     pub before: bool,
+    /// The other stores that this data directory has claimed before, if it has not claimed this one.
+    pub elsewhere: Option<String>,
     /// The owner whose objects the operator permits this server to take over.
     pub take_over: Option<Identity>,
     /// The length of the lease, and the file in the data directory with its nonces; `None` if no other machine can
@@ -371,6 +387,10 @@ impl Claimant {
         let forced = self.take_over == Some(self.identity);
         match found {
             Found::Nothing if self.before && !forced => Err(self.unmarked("missing")),
+            Found::Nothing if !forced && let Some(known) = &self.elsewhere => {
+                let (place, known) = (self.place.clone(), known.clone());
+                Err(NotOurs::Elsewhere { place, known, identity: self.identity })
+            }
             Found::Garbage if !self.before && !forced => Err(self.unmarked("damaged")),
             Found::Nothing => Ok(()),
             Found::Garbage => {
@@ -453,11 +473,23 @@ mod tests {
         }
 
         fn server(&self, identity: u64, before: bool, take_over: Option<u64>, memory: &str) -> Owner {
+            self.moved(identity, before, take_over, memory, None)
+        }
+
+        fn moved(
+            &self,
+            identity: u64,
+            before: bool,
+            take_over: Option<u64>,
+            memory: &str,
+            elsewhere: Option<&str>,
+        ) -> Owner {
             let named = |seed| Identity::random(&Entropy::seeded(seed));
             let claimant = Claimant {
                 place: "s3://bucket".to_owned(),
                 identity: named(identity),
                 before,
+                elsewhere: elsewhere.map(str::to_owned),
                 take_over: take_over.map(named),
                 lease: Some((Duration::from_secs(30), self.path(memory))),
                 shared: false,
@@ -518,5 +550,18 @@ mod tests {
         place.server(1, true, None, "it").claim().await.unwrap();
         place.store.delete(&keys::owner().path()).await.unwrap();
         assert!(place.server(1, false, None, "it").claim().await.is_ok());
+    }
+    #[tokio::test]
+    async fn objects_that_are_elsewhere_are_missed() {
+        let place = Place::new();
+        let refused = place.moved(1, false, None, "it", Some("s3://old")).claim().await.unwrap_err();
+        assert!(matches!(refused, NotOurs::Elsewhere { .. }), "{refused}");
+        let said = refused.to_string();
+        assert!(said.contains("are at s3://old") && said.contains("--take-over-objects"), "{said}");
+        // Nothing is written, and permission for another identity does not count.
+        assert!(place.moved(1, false, Some(2), "it", Some("s3://old")).claim().await.is_err());
+        place.moved(1, false, Some(1), "it", Some("s3://old")).claim().await.unwrap();
+        // Objects that were copied have the mark.
+        place.moved(1, false, None, "it", Some("s3://old")).claim().await.unwrap();
     }
 }

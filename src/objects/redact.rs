@@ -1,6 +1,7 @@
 //! Removes secrets from errors of a remote store, whose text repeats parts of the request: after a wrong signature, S3
 //! returns every header that it received, including the session token, and Azure returns the signed URL.
 
+use crate::edge::tls::server_fault;
 use crate::telemetry::chain;
 
 /// The text that `object_store` writes before the status and the body of a response.
@@ -17,19 +18,27 @@ pub(super) struct Redacted(String);
 
 impl From<object_store::Error> for Redacted {
     fn from(error: object_store::Error) -> Self {
-        let text = chain(&error);
-        let refuses = matches!(
-            error,
-            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }
-        ) || ["code: 403 ", "code: 401 "].iter().any(|status| text.contains(status));
-        let code = code(&text).or_else(|| status(&text).filter(|_| !refuses));
-        Self(match (no_bucket(&text), code) {
-            (Some(text), _) => text,
-            (None, Some(code)) if refuses => format!("the store refuses the credentials ({code})"),
-            (None, None) if refuses => "the store refuses the credentials".to_owned(),
-            (None, Some(code)) => format!("the store answers {code}"),
-            (None, None) => without_body(&text),
-        })
+        Self(described(&error))
+    }
+}
+
+/// Describes an error of a store in one line without secrets.
+pub(crate) fn described(error: &object_store::Error) -> String {
+    let text = chain(error);
+    let refuses = matches!(
+        error,
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }
+    ) || ["code: 403 ", "code: 401 "].iter().any(|status| text.contains(status));
+    let code = code(&text).or_else(|| status(&text).filter(|_| !refuses));
+    match (no_bucket(&text), code) {
+        (Some(text), _) => text,
+        (None, Some(code)) if refuses => format!("the store refuses the credentials ({code})"),
+        (None, None) if refuses => "the store refuses the credentials".to_owned(),
+        (None, Some(code)) => format!("the store answers {code}"),
+        (None, None) => match server_fault(&text) {
+            Some(fault) => format!("{}; {fault}", without_body(&text)),
+            None => without_body(&text),
+        },
     }
 }
 

@@ -295,6 +295,14 @@ pub trait Broker: Send + Sync {
         None
     }
 
+    /// Checks that a server that holds the queue accepts jobs, and is not full for example. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    async fn accepts(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Waits until the queue has failed so that only a restart helps, and returns the reason. Never returns while the
     /// queue works, while a failed store is being reopened, or after a regular close.
     async fn failed(&self) -> Error {

@@ -113,6 +113,11 @@ impl Register {
         self.made.contains(store)
     }
 
+    /// Returns the stores that were created before.
+    pub fn made(&self) -> impl Iterator<Item = &str> {
+        self.made.iter().map(String::as_str)
+    }
+
     /// Returns true if no store was created yet.
     pub fn is_new(&self) -> bool {
         self.made.is_empty()

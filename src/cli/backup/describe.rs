@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use super::manifest::Manifest;
 
+/// The file with the metadata, unless that is in PostgreSQL.
+const METADATA: &str = "metadata.db";
+
 /// Describes a backup as a JSON object.
 pub(super) fn describe(manifest: &Manifest) -> Value {
     json!({
@@ -34,6 +37,11 @@ pub(super) fn left_out(manifest: &Manifest) -> String {
             text,
             "with encrypted keys: {}; without --keys-passphrase-file a restore omits them, and the next start creates new ones",
             manifest.keys_encrypted.join(", ")
+        );
+    }
+    if about.databases.iter().all(|(file, _)| file != METADATA) {
+        text.push_str(
+            "without projects, parties and runs, which are in PostgreSQL: back those up there, for example with pg_dump\n",
         );
     }
     if !about.objects.is_empty() {

@@ -25,6 +25,7 @@ use tokio_util::io::StreamReader;
 
 use super::manifest::Manifest;
 use crate::cli::Failure;
+use crate::objects::redact::described;
 use crate::objects::{Location, S3Access, connect, keys};
 use crate::runtime::entropy::Entropy;
 use crate::system::{disk, permission, regular};
@@ -475,7 +476,7 @@ pub(in crate::cli) fn cannot_use(path: &Path, error: &io::Error) -> Failure {
 }
 
 fn no_answer(name: &str, error: &object_store::Error) -> Failure {
-    let why = chain(error);
+    let why = described(error);
     // Without keys, the client asks the metadata service of a cloud machine.
     let advice = if why.contains("169.254.169.254") {
         "; on other machines, put keys into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"

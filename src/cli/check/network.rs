@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::data;
 use super::finding::Finding;
 use crate::app::{self, inspect};
-use crate::config::Settings;
+use crate::config::{Role, Settings};
 use crate::edge::tls;
 use crate::objects::Location;
 use crate::runtime::clock::Clock;
@@ -21,7 +21,16 @@ const DAY_SECONDS: u64 = 86_400;
 
 pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
     let mut findings = addresses(settings);
-    findings.extend([certificate(settings), objects(settings).await]);
+    findings.push(certificate(settings));
+    if settings.role == Role::Worker {
+        findings.extend(api_nodes(settings).await);
+        if matches!(settings.objects, Location::Bucket { .. }) {
+            findings.push(objects(settings).await);
+        }
+        return findings;
+    }
+    findings.push(objects(settings).await);
+    findings.extend(upload_bucket(settings).await);
     findings.extend(engine("database", inspect::database(settings).await));
     findings.extend(engine("queue", inspect::queue(settings).await));
     findings
@@ -41,11 +50,13 @@ fn engine(name: &'static str, inspected: Result<Option<engine::Report>, app::Err
 
 fn addresses(settings: &Settings) -> Vec<Finding> {
     let served = data::is_served(&settings.data_dir);
+    let serves = settings.role != Role::Worker;
     let named = [
-        ("listen", Some(settings.listen)),
-        ("s3-listen", Some(settings.s3_listen)),
+        ("listen", serves.then_some(settings.listen)),
+        ("s3-listen", serves.then_some(settings.s3_listen)),
         ("ops-listen", Some(settings.ops_listen)),
         ("redirect-listen", settings.redirect_listen),
+        ("worker-listen", settings.worker_listen.address(settings.role)),
     ];
     let named = named.into_iter().filter_map(|(name, address)| Some((name, address?)));
     named.map(|(name, address)| listened(name, address, served)).collect()
@@ -61,6 +72,13 @@ fn listened(name: &'static str, address: SocketAddr, served: bool) -> Finding {
     }
 }
 
+/// Returns true if only this machine reaches the listeners that clients use.
+fn listens_here(settings: &Settings) -> bool {
+    let workers = settings.worker_listen.address(settings.role);
+    let api = (settings.role != Role::Worker).then_some(settings.listen);
+    [api, workers].into_iter().flatten().all(|address| address.ip().is_loopback())
+}
+
 fn certificate(settings: &Settings) -> Finding {
     let name = "certificate";
     let own = settings.data_dir.join("tls/self-signed.pem");
@@ -70,7 +88,7 @@ fn certificate(settings: &Settings) -> Finding {
         (tls::Mode::SelfSigned, ..) => {
             return Finding::ok(name, "serve creates a self-signed one at the first start");
         }
-        _ if settings.listen.ip().is_loopback() => {
+        _ if listens_here(settings) => {
             return Finding::ok(name, "none: plain HTTP on this machine");
         }
         _ => {
@@ -112,5 +130,32 @@ async fn objects(settings: &Settings) -> Finding {
     match inspect::object_store(settings).await {
         Ok(()) => Finding::ok(name, format!("{said}: it answers")),
         Err(error) => Finding::failed(name, format!("{said}: {}", chain(&error))),
+    }
+}
+
+async fn api_nodes(settings: &Settings) -> Vec<Finding> {
+    let name = "API node";
+    match inspect::api_nodes(settings).await {
+        Ok(greeted) => greeted
+            .into_iter()
+            .map(|(url, answer)| match answer {
+                Ok(()) => Finding::ok(name, format!("{url} accepts the join token")),
+                Err(why) => Finding::failed(name, format!("{url}: {why}")),
+            })
+            .collect(),
+        Err(error) => vec![Finding::failed(name, chain(&error))],
+    }
+}
+
+async fn upload_bucket(settings: &Settings) -> Option<Finding> {
+    let (name, bucket) = ("upload bucket", &settings.upload_bucket);
+    match inspect::upload_bucket(settings).await {
+        Ok(false) => None,
+        Ok(true) => Some(Finding::ok(name, format!("{bucket}: it answers"))),
+        Err(error) => {
+            let why = chain(&error);
+            let remedy = "create it, name another with --upload-bucket, or give --external-uploads false";
+            Some(Finding::failed(name, format!("{bucket}: {why}; {remedy}")))
+        }
     }
 }

@@ -19,8 +19,8 @@ use super::refusal::{Asked, Shape};
 use crate::cli::exit::{Failure, OrFail};
 use crate::cli::progress::Progress;
 use crate::cli::trust;
+use crate::objects::redact::described;
 use crate::system::outgoing;
-use crate::telemetry::chain;
 
 /// The region in signatures.
 const REGION: &str = "us-east-1";
@@ -96,7 +96,7 @@ impl Place {
         let put = self.store.put(&key, "writable?".into());
         let put = tokio::time::timeout(TIMEOUT, put).await;
         let put = put.map_err(|_| format!("{} does not answer", self.endpoint))?;
-        put.map(drop).map_err(|error| format!("{}: {}", self.endpoint, chain(&error)))
+        put.map(drop).map_err(|error| format!("{}: {}", self.endpoint, described(&error)))
     }
 
     /// Uploads a file, in parts if it is large, and returns its key.
@@ -117,7 +117,7 @@ impl Place {
             Failure::Failed(format!(
                 "the object store {} that the server names: {}",
                 self.endpoint,
-                chain(&error)
+                described(&error)
             ))
         };
         let mut file = file.try_clone().or_fail()?;

@@ -87,6 +87,22 @@ pub fn client_rejection(error: &str) -> Option<&'static str> {
     }
 }
 
+/// Explains the error of a connection to a server that does not speak the protocol of the URL, or whose certificate is
+/// none of a server; returns `None` for any other error.
+pub fn server_fault(error: &str) -> Option<&'static str> {
+    if error.contains("InvalidContentType") {
+        Some("it speaks no TLS: give its address with http://")
+    } else if error.contains("invalid HTTP version parsed") {
+        Some("its answer is not HTTP: give its address with https:// if it speaks TLS")
+    } else if error.contains("CaUsedAsEndEntity") {
+        Some(
+            "its certificate is that of a CA, and no server's: give the server one with basicConstraints=CA:FALSE",
+        )
+    } else {
+        None
+    }
+}
+
 /// The error for a certificate that is not the pinned one.
 #[derive(Debug, thiserror::Error)]
 #[error("its SHA-256 is {found}, and the join token names {expected}")]
@@ -117,6 +133,16 @@ fn check_pinned(sha256: [u8; 32], presented: &Presented<'_>) -> Result<(), rustl
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wrong_protocol_and_a_certificate_of_a_ca_are_explained() {
+        let invalid = |error: CertificateError| rustls::Error::InvalidCertificate(error).to_string();
+        let ca = "invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))";
+        assert!(server_fault(ca).unwrap().contains("CA:FALSE"));
+        let plain = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType).to_string();
+        assert!(server_fault(&plain).unwrap().contains("http://"), "{plain}");
+        assert_eq!(server_fault(&invalid(CertificateError::UnknownIssuer)), None);
+    }
 
     #[test]
     fn an_alert_about_the_clients_certificate_is_explained() {

@@ -12,7 +12,7 @@ mod provider;
 mod self_signed;
 
 pub use acceptor::Acceptor;
-pub use client::{ClientCertificate, Trust, check_authorities, client, client_rejection};
+pub use client::{ClientCertificate, Trust, check_authorities, client, client_rejection, server_fault};
 pub use current::{Mode, Settings, Source, Tls};
 pub use error::Error;
 pub use pair::{Found, look as inspect};

@@ -235,8 +235,11 @@ impl HealthDependencies {
         Inquiry::new(move || {
             let (broker, clock) = (Arc::clone(&broker), clock.clone());
             blocking(move || {
-                let stats = Handle::current().block_on(broker.stats(clock.steady()));
-                stats.map(|stats| gauges::queues(&stats)).map_err(io::Error::other)
+                let checked = Handle::current().block_on(async {
+                    gauges::queues(&broker.stats(clock.steady()).await?);
+                    broker.accepts().await
+                });
+                checked.map_err(io::Error::other)
             })
         })
     }

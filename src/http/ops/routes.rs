@@ -22,6 +22,7 @@ use crate::http::etag;
 use crate::http::problem::Problem;
 use crate::http::router::wrong_method;
 use crate::http::workers::{NodeReport, Nodes as AllNodes};
+use crate::model::job::QUEUES;
 use crate::telemetry::metrics::{self, MetricsHandle};
 use crate::worker::remote::Nodes;
 
@@ -176,7 +177,26 @@ fn notes_of_server(own: &str, nodes: &[NodeReport]) -> String {
     let draining = count("draining") + count("drained");
     let (joined, silent, serving) = (count("joined"), count("silent"), nodes.len() - workers().count());
     let serving = if serving > 1 { format!("    serving nodes: {serving}\n") } else { String::new() };
-    format!("    role: {own}\n{serving}    workers: {joined} joined, {draining} draining, {silent} silent\n")
+    let unserved = unserved(nodes);
+    format!(
+        "    role: {own}\n{serving}    workers: {joined} joined, {draining} draining, {silent} silent\n{unserved}"
+    )
+}
+
+/// Names the queues whose jobs wait because no node takes them; empty if there are none, or if no node is known yet.
+fn unserved(nodes: &[NodeReport]) -> String {
+    let serves = |node: &NodeReport, queue: &str| {
+        node.state == "joined" && node.queues.split(',').any(|slots| slots.split('=').next() == Some(queue))
+    };
+    let is_unserved = |queue: &&str| !nodes.iter().any(|node| serves(node, queue));
+    let unserved: Vec<&str> = QUEUES.into_iter().filter(is_unserved).collect();
+    if unserved.is_empty() || nodes.is_empty() {
+        return String::new();
+    }
+    format!(
+        "    no node serves: {} (a worker does, unless --worker-queues leaves it out)\n",
+        unserved.join(", ")
+    )
 }
 
 /// Answers 404 for all other paths.

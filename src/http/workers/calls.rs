@@ -7,8 +7,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequestParts, State};
-use axum::http::StatusCode;
 use axum::http::request::Parts as RequestParts;
+use axum::http::{HeaderMap, StatusCode};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
@@ -127,6 +127,7 @@ fn suits(state: &WorkersState, hello: &Hello) -> Result<(), String> {
 pub(super) async fn claim(
     State(state): State<WorkersState>,
     Worker(node): Worker,
+    headers: HeaderMap,
     request: Body<ClaimRequest>,
 ) -> Result<Json<ClaimAnswer>, Problem> {
     let request = body(request)?;
@@ -157,6 +158,13 @@ pub(super) async fn claim(
         () = ended.cancelled() => Vec::new(),
         () = state.parts.stop.cancelled() => Vec::new(),
     };
+    // The token may have been revoked while the claim waited.
+    if let Err(problem) = state.parts.tokens.admit(&headers) {
+        if let Err(error) = state.parts.coordinator.release(&claimed).await {
+            tracing::warn!("cannot release jobs; their leases expire: {}", chain(&error));
+        }
+        return Err(problem);
+    }
     let jobs = claimed.into_iter().map(|mut assignment| {
         let secret = assignment.secret.take();
         let lease = &assignment.lease;

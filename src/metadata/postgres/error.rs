@@ -122,6 +122,12 @@ fn of_server(error: &DbError) -> Fault {
         Fault::new(Kind::Busy, said)
     } else if *code == SqlState::DISK_FULL {
         with(Kind::Full, "make room on the disk of the database server")
+    } else if *code == SqlState::TOO_MANY_CONNECTIONS {
+        with(
+            Kind::Unavailable,
+            "lower --database-connections-max on the nodes, or raise max_connections and the limits of the user and the \
+             database",
+        )
     } else if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
         with(
             Kind::Unavailable,

@@ -12,6 +12,7 @@ use redis::{
 };
 use serde::{Serialize, Serializer};
 
+use super::checks::{FULL, LONELY, UNWRITABLE};
 use crate::edge::tls::client_rejection;
 use crate::system::outgoing;
 use crate::system::secret::Hidden;
@@ -211,6 +212,11 @@ impl Access {
         self.client(address, if login { self.login() } else { anonymous() })
     }
 
+    /// Returns true if connections use TLS.
+    pub(super) fn has_tls(&self) -> bool {
+        self.url.tls
+    }
+
     /// Returns true if there is a password.
     pub(super) fn has_password(&self) -> bool {
         self.password.is_some()
@@ -256,6 +262,30 @@ pub(super) fn certificate_fault(error: &RedisError) -> Option<String> {
         return Some(format!("{rejection}; check --queue-cert and --queue-key ({said})"));
     }
     said.contains("invalid peer certificate").then(|| format!("{said}; check the host name, and --queue-ca"))
+}
+
+/// Returns the text of an error, with what the operator can do about it.
+pub(super) fn explained(error: &RedisError) -> String {
+    let said = error.to_string();
+    // A script reports the error of its command in its own text.
+    let is = |code: &str| error.code() == Some(code) || error.code().is_some() && said.contains(code);
+    if let Some(fault) = certificate_fault(error) {
+        fault
+    } else if is("WRONGPASS") {
+        "it rejects the user or the password; check the user in --queue, and --queue-password-file".to_owned()
+    } else if is("NOAUTH") {
+        "it asks for a password; give --queue-password-file or ENTITYD_QUEUE_PASSWORD".to_owned()
+    } else if is("OOM") {
+        FULL.to_owned()
+    } else if is("NOREPLICAS") {
+        LONELY.to_owned()
+    } else if is("MISCONF") {
+        UNWRITABLE.to_owned()
+    } else if said.contains("unknown command 'SENTINEL'") {
+        "it is no Sentinel; give redis://, or the addresses of the Sentinels".to_owned()
+    } else {
+        said
+    }
 }
 
 /// Returns the settings of a connection without a password. RESP3 delivers notifications on the same connection as

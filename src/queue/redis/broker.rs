@@ -8,7 +8,7 @@ use redis::{Cmd, Script};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::access::{Access, Target};
+use super::access::{Access, Target, explained};
 use super::acks::{self, Acks};
 use super::checks::{Info, setting};
 use super::claim::{self, read, shifted};
@@ -402,6 +402,18 @@ impl Broker for RedisBroker {
             }
         };
         Some(format!("{} at {}{found}", info.described(), session.address))
+    }
+
+    async fn accepts(&self) -> Result<(), Error> {
+        let failed = |error: redis::RedisError| Error::Storage(explained(&error).into());
+        let session = self.link.session().await?;
+        let mut connection = session.connection.clone();
+        let info = Info::of(&connection).await.map_err(failed)?;
+        let replicas_min = setting(&mut connection, "min-replicas-to-write").await;
+        let replicas_min = replicas_min.and_then(|number| number.parse().ok()).unwrap_or(0);
+        info.reason_against_writes(replicas_min).map_or(Ok(()), |reason| {
+            Err(Error::Storage(format!("Redis at {}: {reason}", session.address).into()))
+        })
     }
 
     async fn failed(&self) -> Error {

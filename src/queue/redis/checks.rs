@@ -8,6 +8,15 @@ use redis::aio::MultiplexedConnection;
 /// The oldest version with all commands of the scripts.
 const VERSION_MIN: (u32, u32) = (6, 2);
 
+/// The reason for the error `OOM`.
+pub(super) const FULL: &str = "it has reached its maxmemory and accepts no jobs; raise maxmemory";
+/// The reason for the error `NOREPLICAS`.
+pub(super) const LONELY: &str =
+    "fewer replicas are connected than its min-replicas-to-write, so it accepts no jobs";
+/// The reason for the error `MISCONF`.
+pub(super) const UNWRITABLE: &str =
+    "it cannot write its files, so it accepts no jobs; look at its log and its disk";
+
 /// The answer of the server to `INFO`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Info(HashMap<String, String>);
@@ -54,6 +63,22 @@ impl Info {
             Some("it is a node of a cluster; give a single server, or one that Sentinels watch".to_owned())
         } else if policy != "noeviction" {
             Some(format!("its maxmemory-policy is {policy}, which drops jobs; set it to noeviction"))
+        } else {
+            None
+        }
+    }
+
+    /// Returns the reason why the server refuses to write, if there is one. `replicas_min` is its setting
+    /// `min-replicas-to-write`.
+    pub(super) fn reason_against_writes(&self, replicas_min: u64) -> Option<&'static str> {
+        let counted = self.number("used_memory").saturating_sub(self.number("mem_not_counted_for_evict"));
+        let memory_max = self.number("maxmemory");
+        if memory_max > 0 && counted > memory_max {
+            Some(FULL)
+        } else if replicas_min > 0 && self.number("min_slaves_good_slaves") < replicas_min {
+            Some(LONELY)
+        } else if self.writes_a_log() && self.get("aof_last_write_status") == "err" {
+            Some(UNWRITABLE)
         } else {
             None
         }
@@ -142,6 +167,21 @@ mod tests {
             let refusal = info(version, mode, policy).refusal();
             assert_eq!(refusal.is_some(), reason.is_some(), "{refusal:?}");
             assert!(refusal.unwrap_or_default().contains(reason.unwrap_or_default()));
+        }
+    }
+
+    #[test]
+    fn a_server_that_accepts_no_jobs_is_noticed() {
+        for (said, replicas_min, reason) in [
+            ("used_memory:900\nmaxmemory:0", 0, None),
+            ("used_memory:900\nmem_not_counted_for_evict:100\nmaxmemory:800", 0, None),
+            ("used_memory:901\nmem_not_counted_for_evict:100\nmaxmemory:800", 0, Some(FULL)),
+            ("min_slaves_good_slaves:1", 1, None),
+            ("min_slaves_good_slaves:1", 2, Some(LONELY)),
+            ("aof_enabled:0\naof_last_write_status:err", 0, None),
+            ("aof_enabled:1\naof_last_write_status:err", 0, Some(UNWRITABLE)),
+        ] {
+            assert_eq!(Info::parse(said).reason_against_writes(replicas_min), reason, "{said}");
         }
     }
 

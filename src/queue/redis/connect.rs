@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use redis::aio::MultiplexedConnection;
-use redis::{ErrorKind, PushInfo, PushKind, RedisError, Role};
+use redis::{AsyncConnectionConfig, ErrorKind, PushInfo, PushKind, RedisError, Role};
 
-use super::access::{Access, Address, Target, certificate_fault, limits};
+use super::access::{Access, Address, Target, certificate_fault, explained, limits};
 use super::checks::{Info, warnings};
 use super::event::Event;
 use super::link::{Link, ROOT, Session, Trouble, evaluate};
@@ -66,19 +66,12 @@ impl From<Trouble> for Refusal {
 
 impl From<RedisError> for Refusal {
     fn from(error: RedisError) -> Self {
-        if let Some(explained) = certificate_fault(&error) {
-            return Self::Unusable(explained);
-        }
-        match error.kind() {
-            ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => {
-                Self::Unusable(error.to_string())
-            }
-            _ if error.code() == Some("NOAUTH") => Self::Unusable(
-                "it asks for a password; give --queue-password-file or ENTITYD_QUEUE_PASSWORD".to_owned(),
-            ),
-            _ if matches!(error.code(), Some("WRONGPASS" | "NOPERM")) => Self::Unusable(error.to_string()),
-            _ => Self::Absent(error.to_string()),
-        }
+        let is_permanent =
+            matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig)
+                || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
+                || certificate_fault(&error).is_some();
+        let reason = explained(&error);
+        if is_permanent { Self::Unusable(reason) } else { Self::Absent(reason) }
     }
 }
 
@@ -92,8 +85,7 @@ impl Link {
     async fn enter(&self, address: Address) -> Result<Arc<Session>, Refusal> {
         let number = self.sessions.fetch_add(1, Ordering::AcqRel) + 1;
         let limits = limits().set_push_sender(self.ears(number));
-        let client = self.settings.access.server(&address)?;
-        let mut connection = client.get_multiplexed_async_connection_with_config(&limits).await?;
+        let mut connection = connected(&self.settings.access, &address, &limits).await?;
         let info = check(&connection).await?;
         self.warn(&connection, &info).await;
         connection.subscribe(format!("{ROOT}wake")).await?;
@@ -156,12 +148,33 @@ pub(super) async fn master(access: &Access) -> Result<Address, String> {
     }
 }
 
+/// Connects to a server. If it answers in another protocol than that of the URL, the error says so.
+async fn connected(
+    access: &Access,
+    address: &Address,
+    limits: &AsyncConnectionConfig,
+) -> Result<MultiplexedConnection, Refusal> {
+    let client = access.server(address)?;
+    client.get_multiplexed_async_connection_with_config(limits).await.map_err(|error| {
+        let hint = if access.has_tls() && error.is_timeout() {
+            "; if it has no TLS, give redis:// or redis-sentinel://"
+        } else if !access.has_tls() && error.is_connection_dropped() {
+            "; if it has TLS, give rediss:// or rediss-sentinel://"
+        } else {
+            ""
+        };
+        match Refusal::from(error) {
+            Refusal::Absent(reason) => Refusal::Absent(format!("{reason}{hint}")),
+            refusal => refusal,
+        }
+    })
+}
+
 /// Connects to the master once, and reports on it. Changes nothing.
 pub(super) async fn inspect(access: &Access) -> Result<engine::Report, Refusal> {
     let address = master(access).await.map_err(Refusal::Absent)?;
     let inspect = async {
-        let client = access.server(&address)?;
-        let connection = client.get_multiplexed_async_connection_with_config(&limits()).await?;
+        let connection = connected(access, &address, &limits()).await?;
         let info = check(&connection).await?;
         let description = format!("{} at {address}", info.described());
         Ok(engine::Report { description, warnings: warnings(&connection, &info).await })
@@ -171,8 +184,13 @@ pub(super) async fn inspect(access: &Access) -> Result<engine::Report, Refusal> 
 
 /// Checks that a server is a master with settings that keep jobs.
 async fn check(connection: &MultiplexedConnection) -> Result<Info, Refusal> {
-    if !is_master(connection).await? {
-        return Err(Refusal::Absent("it is a replica; give the master, or the Sentinels".to_owned()));
+    match role(connection).await? {
+        Role::Primary { .. } => {}
+        Role::Sentinel { .. } => {
+            let reason = "it is a Sentinel; give redis-sentinel://, with the name of the master";
+            return Err(Refusal::Unusable(reason.to_owned()));
+        }
+        _ => return Err(Refusal::Absent("it is a replica; give the master, or the Sentinels".to_owned())),
     }
     let info = Info::of(connection).await?;
     info.refusal().map_or(Ok(info), |reason| Err(Refusal::Unusable(reason)))
@@ -180,8 +198,11 @@ async fn check(connection: &MultiplexedConnection) -> Result<Info, Refusal> {
 
 /// Returns true if the server is a master.
 pub(super) async fn is_master(connection: &MultiplexedConnection) -> Result<bool, RedisError> {
-    let role: Role = redis::cmd("ROLE").query_async(&mut connection.clone()).await?;
-    Ok(matches!(role, Role::Primary { .. }))
+    Ok(matches!(role(connection).await?, Role::Primary { .. }))
+}
+
+async fn role(connection: &MultiplexedConnection) -> Result<Role, RedisError> {
+    redis::cmd("ROLE").query_async(&mut connection.clone()).await
 }
 
 /// Removes the keys of lost queues, in the background.

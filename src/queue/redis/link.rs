@@ -9,7 +9,7 @@ use redis::{Cmd, RedisError, Script, Value};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 
-use super::access::Address;
+use super::access::{Address, explained};
 use super::event::Event;
 use super::reply::{List, Reply};
 use super::scripts;
@@ -73,9 +73,9 @@ impl From<RedisError> for Trouble {
         const LOST: [&str; 5] = ["READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "WRONGPASS"];
         let (text, code) = (error.to_string(), error.code());
         if LOST.iter().any(|lost| code == Some(lost) || code.is_some() && text.contains(lost)) {
-            Self::Refused(text)
+            Self::Refused(explained(&error))
         } else if code.is_some() {
-            Self::Failed(Error::Storage(error.into()))
+            Self::Failed(Error::Storage(explained(&error).into()))
         } else {
             Self::Lost(text)
         }

@@ -7,7 +7,7 @@ use redis::{FromRedisValue, Msg, PushKind, RedisError};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use super::access::{Access, Address, certificate_fault, limits};
+use super::access::{Access, Address, explained, limits};
 use super::event::Event;
 
 /// The time limit for the answer of a Sentinel.
@@ -28,8 +28,7 @@ pub(super) async fn master(access: &Access, addresses: &[Address], name: &str) -
             Ok(Ok(Some(master))) => *votes.entry(master).or_default() += 1,
             Ok(Ok(None)) => faults.push(format!("{address} knows no master called {name}")),
             Ok(Err(error)) => {
-                let fault = certificate_fault(&error).unwrap_or_else(|| error.to_string());
-                faults.push(format!("{address}: {fault}"));
+                faults.push(format!("{address}: {}", explained(&error)));
             }
             Err(_) => faults.push(format!("{address} does not answer")),
         }

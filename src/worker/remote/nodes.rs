@@ -56,6 +56,18 @@ pub enum SetupError {
         /// The file.
         path: PathBuf,
     },
+    /// The token would be sent in clear text, although the API node has TLS.
+    #[error(
+        "--join {url}: the token in {} names the certificate of an API node, which has TLS; give https://, or make a new \
+         token with `entityd join-token`",
+        path.display()
+    )]
+    Plain {
+        /// The file with the token.
+        path: PathBuf,
+        /// The address without TLS.
+        url: Url,
+    },
     /// The authorities cannot be used.
     #[error("cannot use --join-ca")]
     Authorities(#[from] tls::Error),
@@ -126,6 +138,26 @@ impl Nodes {
     /// [`CallError`].
     pub async fn join(&self, retry_for: Duration) -> Result<Welcome, CallError> {
         self.call("hello", &self.0.hello, Duration::ZERO, retry_for).await
+    }
+
+    /// Asks each node whether it accepts the token, without introducing this worker. Returns the URL of each node, and
+    /// the reason if it cannot be joined.
+    pub async fn greet(&self) -> Vec<(String, Result<(), String>)> {
+        let mut greeted = Vec::with_capacity(self.0.settings.urls.len());
+        for url in &self.0.settings.urls {
+            let (client, token) = self.0.client.read().clone();
+            let claim = client.post(at(url, "claim")).json(&Value::Null).timeout(ANSWER);
+            let answer = match self.answered(&client, &token, claim).await {
+                // A node that accepts the token asks an unknown worker to introduce itself.
+                Ok(_) | Err(Attempt::Unknown) => Ok(()),
+                Err(Attempt::Failed(why)) => Err(why),
+                Err(Attempt::Rejected(status, why) | Attempt::Unwelcome(status, why)) => {
+                    Err(format!("{status}: {why}"))
+                }
+            };
+            greeted.push((url.as_str().trim_end_matches('/').to_owned(), answer));
+        }
+        greeted
     }
 
     /// Posts `body` and returns the answer, which may take `wait` longer than usual. Retries for `retry_for`, and tries
@@ -237,10 +269,11 @@ impl Nodes {
         token: &JoinToken,
         request: RequestBuilder,
     ) -> Result<Reply, Attempt> {
-        let failed = |error: reqwest::Error| Attempt::Failed(chain(&error.without_url()));
+        let failed = |error: reqwest::Error| Attempt::Failed(explained(chain(&error.without_url())));
         let request: Request =
             request.bearer_auth(token.secret()).header(NODE, &self.0.hello.node).build().map_err(failed)?;
         let introduces = request.url().path().ends_with("/hello");
+        let is_listed = introduces || request.url().path().ends_with("/claim");
         let answer = client.execute(request).await.map_err(failed)?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let body = limited(answer).await?;
@@ -251,15 +284,25 @@ impl Nodes {
         let detail = serde_json::from_slice::<Value>(&body).ok();
         let detail =
             detail.as_ref().and_then(|problem| problem["detail"].as_str()).unwrap_or("no reason is given");
+        let detail = match status {
+            StatusCode::UNAUTHORIZED => {
+                let path = self.0.settings.token_file.display();
+                format!("{detail}; write a token of `entityd join-token` to {path}, which is then read again")
+            }
+            StatusCode::NOT_FOUND if is_listed => {
+                format!("{detail}; --join needs the address of a worker listener (--worker-listen)")
+            }
+            _ => detail.to_owned(),
+        };
         match status {
             StatusCode::PRECONDITION_REQUIRED => Err(Attempt::Unknown),
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
                 Err(Attempt::Failed(format!("{status}: {detail}")))
             }
             status if status == StatusCode::UNAUTHORIZED || (introduces && status.is_client_error()) => {
-                Err(Attempt::Unwelcome(status, detail.to_owned()))
+                Err(Attempt::Unwelcome(status, detail))
             }
-            status if status.is_client_error() => Err(Attempt::Rejected(status, detail.to_owned())),
+            status if status.is_client_error() => Err(Attempt::Rejected(status, detail)),
             status => Err(Attempt::Failed(format!("{status}: {detail}"))),
         }
     }
@@ -281,6 +324,21 @@ impl Nodes {
         let [byte] = self.0.entropy.bytes::<1>();
         pause / 2 + pause.mul_f64(f64::from(byte) / 512.0)
     }
+}
+
+/// Returns the reason why a node gave no answer, with a remedy if the protocol or the certificate is at fault.
+fn explained(why: String) -> String {
+    let remedy = if why.contains("OtherCertificate") {
+        "the token names another certificate than this node has: make a new token with `entityd join-token`; several API \
+         nodes need one certificate of a CA"
+    } else if let Some(fault) = tls::server_fault(&why) {
+        fault
+    } else if why.contains("UnknownIssuer") {
+        "a token of `entityd join-token` names a self-signed certificate; give --join-ca for that of a CA"
+    } else {
+        return why;
+    };
+    format!("{why}; {remedy}")
 }
 
 /// Returns the URL of a call.
@@ -320,6 +378,10 @@ fn client(settings: &JoinSettings) -> Result<(Client, JoinToken), SetupError> {
     let text = secret::read_word(&settings.token_file, CHARS_MIN)?;
     let token =
         JoinToken::parse(&text).ok_or_else(|| SetupError::NoToken { path: settings.token_file.clone() })?;
+    let plain = settings.urls.iter().find(|url| url.scheme() != "https");
+    if let (Some(url), Some(_)) = (plain, token.pin()) {
+        return Err(SetupError::Plain { path: settings.token_file.clone(), url: url.clone() });
+    }
     let trust = token.pin().map(Trust::Pinned);
     let trust = trust.or_else(|| settings.authorities.clone().map(Trust::Authorities));
     let mut builder = outgoing::client()

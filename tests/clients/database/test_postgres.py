@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import time
@@ -245,6 +246,20 @@ def test_metadata_in_one_database_is_not_ignored_by_the_other(postgres, database
     with Server(elsewhere, "--database", url, environment=with_password()):
         pass
     assert "--database" in fails(elsewhere, "sqlite:")
+    # No other store is made before the mistake is noticed.
+    shutil.rmtree(elsewhere / "data" / "queue")
+    assert "the queue is damaged" not in fails(elsewhere, "sqlite:")
+    assert not (elsewhere / "data" / "queue").exists()
+
+
+def test_a_backup_says_that_it_is_without_the_database(postgres, database, tmp_path):
+    with Server(tmp_path, "--database", postgres.url(database), environment=with_password()):
+        pass
+    source = ["--data-dir", tmp_path / "data"]
+    done = command("backup", *source, "--to", tmp_path / "backup", environment={**with_password(), "ENTITYD_DATABASE": postgres.url(database)})
+    assert done.returncode == 0 and "in PostgreSQL: back those up there" in done.stdout + done.stderr, done
+    said = command("backup", "inspect", tmp_path / "backup")
+    assert "in PostgreSQL" in said.stdout, said
 
 
 def test_the_views_show_the_same_from_both(postgres, database, tmp_path):

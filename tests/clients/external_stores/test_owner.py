@@ -4,11 +4,13 @@ import json
 import os
 import re
 import signal
+import subprocess
 import time
 
 import pytest
 
 from harness.api import Api
+from harness.server import BINARY
 from harness.store_proxy import until
 from harness.stores import INTERNAL, UPLOADS, Moto, S3rver, meets
 
@@ -97,3 +99,43 @@ def test_a_killed_server_restarts_at_once_and_a_store_without_its_mark_is_report
     assert identity(server) in said and "missing" in said, said
     with store.entityd(tmp_path, "marked", None, "--take-over-objects", identity(server)):
         pass
+
+
+@meets(Moto)
+def test_objects_that_the_settings_no_longer_name_are_missed(store, tmp_path):
+    with store.entityd(tmp_path, "before") as server, Api(server.url) as api:
+        run = uploaded(api).run(0.95)
+        run.complete()
+    flags = server.flags
+    for prefix in ("after", None):
+        changed = store.entityd(tmp_path, prefix or "before")
+        if prefix is None:
+            at = changed.flags.index("--objects")
+            changed.flags = [*changed.flags[:at], *changed.flags[at + 2 :]]
+        said = refused(changed)
+        assert f"s3://{INTERNAL}/before" in said and "--take-over-objects" in said, said
+    assert not any(key.startswith("after") for key in store.keys_in(INTERNAL))
+    with store.entityd(tmp_path, "before") as server, Api(server.url) as api:
+        assert server.flags == flags
+        run.project.api.url = server.url
+        assert run.get_result().status_code == 200
+    # The operator may decide to continue without them.
+    with store.entityd(tmp_path, "after", None, "--take-over-objects", identity(server)):
+        pass
+
+
+@meets(Moto)
+def test_a_missing_bucket_for_uploads_is_named(store, tmp_path):
+    server = store.entityd(tmp_path, "uploads", None, "--upload-bucket", "nowhere")
+    with server:
+        until("it is named", lambda: "the bucket nowhere for uploads (--upload-bucket)" in server.log.read_text())
+        selftest = [BINARY, "selftest", "--server", server.origin]
+        done = subprocess.run(selftest, capture_output=True, text=True, timeout=300, env=server.environment, check=False)
+        # The answer of a store may repeat what was sent, such as session tokens, so that it is not shown.
+        assert done.returncode == 1 and "there is no such bucket" in done.stdout and "<" not in done.stdout, done
+    command = [BINARY, "check", "--json", "--data-dir", server.data, *map(str, server.flags)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=server.environment, check=False)
+    findings = {finding["check"]: finding for finding in json.loads(done.stdout)["checks"]}
+    assert done.returncode == 1 and findings["object store"]["state"] == "ok", findings
+    assert findings["upload bucket"]["state"] == "failed", findings
+    assert "--upload-bucket" in findings["upload bucket"]["detail"], findings

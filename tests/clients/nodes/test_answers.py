@@ -4,8 +4,9 @@ import os
 import random
 
 import pytest
+import requests
 from harness.api import Api
-from harness.nodes import WorkerNode, cluster
+from harness.nodes import ApiNode, WorkerNode, cluster
 from harness.server import Server
 from harness.upload import upload
 from harness.wait import until
@@ -107,6 +108,19 @@ def test_nothing_of_a_deleted_project_stays_on_a_worker(nodes, seed, tmp_path):
             assert run.project.delete().status_code == 204
             until(lambda: not list(cache.iterdir()), "the copies go")
             until(lambda: not list((worker.folder / "data" / "spool").iterdir()), "the spool is empty")
+
+
+def test_a_queue_that_no_worker_serves_is_named(tmp_path):
+    with ApiNode(tmp_path / "api") as node:
+        said = lambda: requests.get(f"http://127.0.0.1:{node.ops_port}/readyz?verbose", timeout=60).text
+        assert "no node serves: ingest, compute, highmemory (" in said(), said()
+        token = node.join_token()
+        with WorkerNode(tmp_path / "some", [node.join_url], token, "--worker-queues", "compute") as worker:
+            worker.wait_until_said("no telemetry")
+            assert "no node serves: ingest, highmemory (" in said(), said()
+            with WorkerNode(tmp_path / "rest", [node.join_url], token) as rest:
+                rest.wait_until_said("no telemetry")
+                assert "no node serves" not in said(), said()
 
 
 def test_a_worker_drains_and_others_take_over(tmp_path, seed):

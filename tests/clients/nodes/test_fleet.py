@@ -29,7 +29,7 @@ def seed():
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    with fleet(tmp_path_factory.mktemp("fleet"), flags=("--comparisons-per-job", "50000")) as parts:
+    with fleet(tmp_path_factory.mktemp("fleet"), flags=("--comparisons-per-job", "50000", "--body-rate-min", "0")) as parts:
         yield parts
 
 
@@ -198,6 +198,24 @@ def test_an_upload_of_a_node_that_dies_is_released(running):
         accepted = lambda: second.post(path, project.update_tokens[0], json=body).status_code == 201
         until(accepted, "the other node releases the token", timeout_s=120)
         nodes[0].__enter__()
+
+
+def test_an_upload_of_a_node_that_was_paused_is_to_be_repeated(running):
+    engines, nodes, _ = running
+    with nodes[1].client() as second:
+        project = second.project()
+        with arriving(engines, nodes[0], project, rest=b'AAAAAAAAAAA="]}') as answers:
+            nodes[0].process.send_signal(signal.SIGSTOP)
+            try:
+                missing = f"SELECT party FROM entityd.entityd_parties WHERE project_id = '{project.id}' AND state = 'missing'"
+                released = lambda: "0" in engines.postgres.sql("fleet", missing)
+                until(released, "the other node releases the token", timeout_s=120)
+            finally:
+                nodes[0].process.send_signal(signal.SIGCONT)
+        assert answers[0].status_code == 503 and int(answers[0].headers["Retry-After"]) > 0, answers[0].text
+        assert "abandoned" in answers[0].json()["detail"]
+        again = second.post(f"/projects/{project.id}/clks", project.update_tokens[0], json={"clks": ["AAAAAAAAAAA="]})
+        assert again.status_code == 201, again.text
 
 
 @pytest.mark.parametrize("victim", ["api", "worker", "redis"])

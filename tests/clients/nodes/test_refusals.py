@@ -12,7 +12,7 @@ import pytest
 import requests
 from harness.nodes import LIBFAKETIME, ApiNode, WorkerNode, clock
 from harness.postgres import Postgres, with_password
-from harness.server import BINARY
+from harness.server import BINARY, clean_environment
 from harness.wait import until
 
 from harness import linkages
@@ -122,6 +122,7 @@ def test_a_worker_that_differs_is_refused_with_both_values(node, token, tmp_path
 def test_a_wrong_token_is_reported_and_a_right_one_is_accepted(node, tmp_path):
     with WorkerNode(tmp_path / "w", [node.join_url], "0" * 64) as worker:
         worker.wait_until_said("401")
+        assert str(worker.token) in worker.said() and "entityd join-token" in worker.said()
         worker.token.write_text(node.join_token())
         worker.wait_until_said("no telemetry")
 
@@ -164,15 +165,53 @@ def test_a_worker_trusts_the_certificate_that_its_token_names(tmp_path):
     with node:
         with WorkerNode(tmp_path / "right", [node.join_url], f"a-token-of-the-operator.sha256-{sha256}") as worker:
             worker.wait_until_said("no telemetry")
+        token = tmp_path / "right" / "join-token"
+        check = [BINARY, "check", "--role", "worker", "--join", node.join_url, "--join-token-file", token]
+        check += ["--data-dir", tmp_path / "checked", "--ops-listen", "127.0.0.1:0"]
+        done = subprocess.run(check, capture_output=True, text=True, timeout=120, env=clean_environment(), check=False)
+        assert done.returncode == 0 and "accepts the join token" in done.stdout, done
         with WorkerNode(tmp_path / "ca", [node.join_url], "a-token-of-the-operator", "--join-ca", str(path)) as worker:
             worker.wait_until_said("no telemetry")
         wrong = "0" * 64
         with WorkerNode(tmp_path / "wrong", [node.join_url], f"a-token-of-the-operator.sha256-{wrong}") as worker:
             worker.wait_until_said(wrong)
+            assert "make a new token with `entityd join-token`" in worker.said()
             assert sha256 in worker.said() and "a-token-of-the-operator" not in worker.said()
         with WorkerNode(tmp_path / "unknown", [node.join_url], "a-token-of-the-operator") as worker:
             worker.wait_until_said("no API node of --join answers")
         assert "a-token-of-the-operator" not in node.log.read_text()
+
+
+def test_a_wrong_address_is_explained(tmp_path):
+    """Another protocol, and another listener than that of workers."""
+    word = "a-token-of-the-operator"
+    shared = tmp_path / "shared"
+    shared.touch(mode=0o600)
+    shared.write_text(word)
+    path, key, sha256 = certificate(tmp_path, "server", 30)
+    secure = ApiNode(tmp_path / "tls", "--tls-cert", str(path), "--tls-key", str(key), "--join-token-file", str(shared))
+    secure.certificate, secure.url = path, secure.url.replace("http:", "https:")
+    with secure, ApiNode(tmp_path / "plain", "--join-token-file", str(shared)) as plain:
+        for url, words in (
+            (secure.join_url.replace("https:", "http:"), "give its address with https://"),
+            (plain.join_url.replace("http:", "https:"), "give its address with http://"),
+            (f"http://127.0.0.1:{plain.ops_port}", "--join needs the address of a worker listener"),
+            (f"http://127.0.0.1:{plain.port}", "--join needs the address of a worker listener"),
+            (secure.join_url, "entityd join-token"),
+        ):
+            with WorkerNode(tmp_path / "w", [url], word) as worker:
+                worker.wait_until_said(words)
+            check = [BINARY, "check", "--json", *worker.command[1:]]
+            done = subprocess.run(check, capture_output=True, text=True, timeout=120, env=clean_environment(), check=False)
+            [found] = [finding for finding in json.loads(done.stdout)["checks"] if finding["check"] == "API node"]
+            assert done.returncode == 1 and found["state"] == "failed" and words in found["detail"], found
+            # It was stopped before it had joined, and that is no failure.
+            assert worker.process.wait() == 0, worker.tail()
+            worker.log.unlink()
+        # A token that names a certificate is not sent without TLS.
+        with WorkerNode(tmp_path / "pinned", [plain.join_url], f"{word}.sha256-{sha256}") as worker:
+            assert worker.process.wait(timeout=60) == 1
+            assert "names the certificate" in worker.said() and word not in worker.said()
 
 
 def test_a_worker_refuses_an_expired_certificate(tmp_path):
@@ -213,6 +252,25 @@ def test_tokens_rotate_and_are_revoked(tmp_path):
         assert opens(output.read_text().strip()) and output.stat().st_mode & 0o777 == 0o600
         subprocess.run([*command, "--revoke"], env=environment, check=True, capture_output=True)
         assert not opens(third) and not opens(output.read_text().strip())
+
+
+def test_a_revoked_token_gets_no_job_that_it_waited_for(tmp_path):
+    with ApiNode(tmp_path / "api") as node, node.client() as api:
+        with Liar(node, node.join_token()) as thief:
+            assert thief.hello().status_code == 200
+            answers = []
+            wish = {"number": 1, "received": 0, "queues": ["ingest"], "count": 1, "wait_ms": 20_000}
+            waiting = threading.Thread(target=lambda: answers.append(thief.post("claim", wish)))
+            waiting.start()
+            time.sleep(1)
+            node.admin("POST", "join-token/revoke")
+            api.project("groups").upload_binary(0, [b"12345678"] * 9)
+            waiting.join()
+            assert answers[0].status_code == 401, answers[0].text
+        # The job is free again at once.
+        with Liar(node, node.join_token(), "4" * 32) as other:
+            assert other.hello().status_code == 200
+            assert len(other.claim("ingest")) == 1
 
 
 def two_jobs(node, liar, api, seed):

@@ -8,7 +8,7 @@ import requests
 
 from harness.api import Api
 from harness.certificates import Authority, wrong_pairs
-from harness.redis import PROGRAM, Redis, ask, needs_redis
+from harness.redis import PROGRAM, Redis, Sentinels, ask, needs_redis
 from harness.samples import encodings
 from harness.server import BINARY, Server, clean_environment
 from harness.wait import until
@@ -76,6 +76,23 @@ def test_a_redis_that_drops_jobs_or_does_not_answer_is_refused(tmp_path):
         assert "maxmemory-policy is allkeys-lru" in said, said
 
 
+def test_a_wrong_kind_of_server_and_a_wrong_password_are_named(tmp_path):
+    secret = tmp_path / "password"
+    secret.touch(mode=0o600)
+    secret.write_text("wr0ng")
+    with Redis(tmp_path / "redis", "--requirepass", "s3cret", ready="AUTH s3cret") as redis:
+        said = refusal(tmp_path, "--queue", redis.url, "--queue-password-file", secret)
+        assert "--queue-password-file" in said and "wr0ng" not in said, said
+    with Redis(tmp_path / "open") as redis:
+        said = refusal(tmp_path, "--queue", f"redis-sentinel://127.0.0.1:{redis.port}/master")
+        assert "it is no Sentinel" in said, said
+        said = refusal(tmp_path, "--queue", f"rediss://127.0.0.1:{redis.port}")
+        assert "if it has no TLS, give redis://" in said, said
+    with Sentinels(tmp_path / "sentinels") as sentinels:
+        said = refusal(tmp_path, "--queue", f"redis://127.0.0.1:{sentinels.watchers[0].port}")
+        assert "it is a Sentinel; give redis-sentinel://" in said, said
+
+
 def test_a_database_has_one_owner(tmp_path):
     with Redis(tmp_path / "redis") as redis:
         with Server(made(tmp_path / "one"), "--queue", redis.url) as server:
@@ -106,6 +123,7 @@ def test_tls_with_certificates_of_both_sides(tmp_path):
             assert len(lines) == 1 and all(word in lines[0] for word in words), (lines, words)
 
         refused(["certificate", url], "--queue", url, *client)
+        refused(["if it has TLS, give rediss://"], "--queue", redis.url)
         refused(["asks for a client certificate", "--queue-cert", url], *flags)
         for certificate, key, words in wrong_pairs(authority, tmp_path, "x"):
             refused([*words, "--queue-cert"], *flags, *files(certificate, key))
@@ -141,6 +159,17 @@ def test_responses_while_redis_is_unavailable(tmp_path):
             assert run.get_status().json()["state"] in ("created", "queued", "running")
             redis.restart()
             assert len(run.result()["groups"]) == 50
+            until(lambda: ask_ops("readyz").status_code == 200, "ready again")
+            # A Redis that is full accepts no jobs.
+            ask(redis.port, "CONFIG", "SET", "maxmemory", "1")
+            api.project().upload_encodings(0, encodings(50, seed=1))
+            until(lambda: "raise maxmemory" in server.log.read_text(), "it is said what to do")
+            until(lambda: "raise maxmemory" in ask_ops("readyz?verbose").text, "it is not ready, and says why")
+            ask(redis.port, "CONFIG", "SET", "maxmemory", "0")
+            until(lambda: ask_ops("readyz").status_code == 200, "ready again")
+            ask(redis.port, "CONFIG", "SET", "min-replicas-to-write", "1")
+            until(lambda: "min-replicas-to-write" in ask_ops("readyz?verbose").text, "it is not ready, and says why")
+            ask(redis.port, "CONFIG", "SET", "min-replicas-to-write", "0")
             until(lambda: ask_ops("readyz").status_code == 200, "ready again")
         ask(redis.port, "CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
         until(lambda: ask_ops("readyz").status_code == 503, "the policy is seen")

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::api::{Api, Project, Wrong, refusal};
 use super::people::ENCODING_BYTES;
 use crate::cli::{answer, trust};
+use crate::objects::redact::described;
 use crate::system::outgoing;
 use crate::telemetry::chain;
 
@@ -75,7 +76,7 @@ impl Place {
         }
         let options = PutOptions { attributes, ..PutOptions::default() };
         let wrong = |error: object_store::Error| {
-            format!("the object store {} that the server names: {}", self.endpoint, chain(&error))
+            format!("the object store {} that the server names: {}", self.endpoint, described(&error))
         };
         let store = self.connect(ca)?;
         let path = path::Path::from(key.as_str());

@@ -13,7 +13,7 @@ use crate::system::identity::{Identity, Register};
 use crate::system::sqlite::{self, Owner};
 
 /// The file with the metadata.
-pub(super) const METADATA: &str = "metadata.db";
+pub(crate) const METADATA: &str = "metadata.db";
 /// The file with the index of the buckets.
 pub(super) const BUCKETS: &str = "buckets.db";
 

@@ -31,6 +31,7 @@ mod worker_node;
 
 pub use banner::Banner;
 pub use error::Error;
+pub(crate) use identity::METADATA;
 pub use queue::RESTORED;
 pub use s3::CREDENTIALS as S3_CREDENTIALS;
 pub use server::{Server, run, start};

@@ -551,6 +551,7 @@ mod tests {
         place.store.delete(&keys::owner().path()).await.unwrap();
         assert!(place.server(1, false, None, "it").claim().await.is_ok());
     }
+
     #[tokio::test]
     async fn objects_that_are_elsewhere_are_missed() {
         let place = Place::new();

@@ -6,9 +6,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::manifest::Manifest;
-
-/// The file with the metadata, unless that is in PostgreSQL.
-const METADATA: &str = "metadata.db";
+use crate::app::METADATA;
 
 /// Describes a backup as a JSON object.
 pub(super) fn describe(manifest: &Manifest) -> Value {

@@ -24,6 +24,16 @@ pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// Runs a command on a new connection to the server at a port.
+async fn ask(port: u16, words: &[&str]) -> redis::RedisResult<redis::Value> {
+    let client = redis::Client::open(format!("redis://127.0.0.1:{port}"))?;
+    let patient = limits().set_response_timeout(Some(Duration::from_secs(60)));
+    let mut connection = client.get_multiplexed_async_connection_with_config(&patient).await?;
+    let mut command = redis::cmd(words[0]);
+    words[1..].iter().for_each(|word| _ = command.arg(*word));
+    command.query_async(&mut connection).await
+}
+
 /// A server, which ends when it is dropped.
 pub(super) struct Server {
     pub(super) folder: TempDir,
@@ -80,23 +90,22 @@ impl Server {
 
     /// Runs a command on a new connection.
     pub(super) async fn ask(&self, words: &[&str]) -> redis::Value {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
-        let mut connection = client.get_multiplexed_async_connection_with_config(&limits()).await.unwrap();
-        let mut command = redis::cmd(words[0]);
-        words[1..].iter().for_each(|word| _ = command.arg(*word));
-        command.query_async(&mut connection).await.unwrap()
+        ask(self.port, words).await.unwrap()
     }
 
-    /// Waits until `replicas` replicas have the data of this server.
-    async fn until_synced(&self, replicas: usize) {
+    /// Waits until `replicas` replicas have all data of this server.
+    pub(super) async fn until_synced(&self, replicas: usize) {
         for _ in 0..1_200 {
             let redis::Value::BulkString(text) = self.ask(&["INFO", "replication"]).await else { continue };
-            if String::from_utf8_lossy(&text).matches("state=online").count() == replicas {
+            let text = String::from_utf8_lossy(&text).into_owned();
+            let written = text.lines().find_map(|line| line.strip_prefix("master_repl_offset:")).unwrap();
+            let synced = format!("state=online,offset={written},");
+            if text.matches(&synced).count() == replicas {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        panic!("the replicas have no data");
+        panic!("the replicas lack data");
     }
 
     /// Sends the process a signal.
@@ -158,7 +167,8 @@ fn copy_all(from: &Path, to: &Path) {
     }
 }
 
-/// Sentinels that watch a master. Dropping this ends them.
+/// Sentinels that watch a master. They start a fail-over only when a test asks for it: on a busy machine, a server can be
+/// silent for a second. Dropping this ends them.
 pub(super) struct Sentinels {
     processes: Vec<(Child, u16, TempDir)>,
 }
@@ -172,7 +182,7 @@ impl Sentinels {
             let file: PathBuf = folder.path().join("sentinel.conf");
             let settings = format!(
                 "bind 127.0.0.1\nport {port}\ndir {}\nsentinel monitor queue 127.0.0.1 {} 2\n\
-                 sentinel down-after-milliseconds queue 600\nsentinel failover-timeout queue 5000\n",
+                 sentinel down-after-milliseconds queue 600000\nsentinel failover-timeout queue 5000\n",
                 folder.path().display(),
                 master.port,
             );
@@ -208,6 +218,22 @@ impl Sentinels {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         panic!("the Sentinels do not find each other");
+    }
+
+    /// Asks for a fail-over until the Sentinels name another master than `lost`.
+    pub(super) async fn fail_over(&self, lost: &Server) {
+        let port = self.processes[0].1;
+        for _ in 0..1_200 {
+            let named = ask(port, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "queue"]).await.unwrap();
+            let named: Vec<String> = redis::from_redis_value(named).unwrap();
+            if named[1] != lost.port.to_string() {
+                return;
+            }
+            // It is refused while one is in progress, and while no replica can take over.
+            let _ = ask(port, &["SENTINEL", "FAILOVER", "queue"]).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("no replica takes over");
     }
 
     pub(super) fn url(&self) -> String {

@@ -43,7 +43,9 @@ pub(super) async fn serve(shared: Arc<Shared>) {
         match claimed {
             Ok(assignments) => shared.start_jobs(assignments).await,
             Err(error) => {
-                tracing::warn!("cannot claim jobs: {}", chain(&error));
+                if let Some(times) = shared.unclaimed.count() {
+                    tracing::warn!(times, "cannot claim jobs: {}", chain(&error));
+                }
                 tokio::select! {
                     () = shared.stop.cancelled() => {}
                     () = tokio::time::sleep(RETRY_DELAY) => {}
@@ -225,7 +227,10 @@ impl Shared {
         match lasted {
             Some(lasted) if lasted < longest => {
                 let waits_s = lasted.as_secs();
-                tracing::warn!(job.id = %assignment.lease.id.job, waits_s, "job waits for its objects: {error}");
+                if let Some(times) = self.waiting.count() {
+                    let job = &assignment.lease.id.job;
+                    tracing::warn!(job.id = %job, waits_s, times, "job waits for its objects: {error}");
+                }
                 self.pause().await;
                 self.source.release(std::slice::from_ref(assignment)).await
             }

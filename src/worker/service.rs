@@ -20,6 +20,7 @@ use crate::model::Task;
 use crate::objects::Objects;
 use crate::runtime::compute::Pool;
 use crate::runtime::outage::OutageTimer;
+use crate::telemetry::LogThrottle;
 
 /// The time limit for cancelled jobs to end, after the drain timeout.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
@@ -69,6 +70,8 @@ impl Worker {
             slot_pool: SlotPool::new(settings.queue_slots),
             admission: Admission::new(settings.memory_bytes, settings.disk),
             disk_full: OutageTimer::default(),
+            unclaimed: LogThrottle::default(),
+            waiting: LogThrottle::default(),
             lease: settings.lease,
             job_deadline: settings.job_deadline,
             objects_wait: settings.objects_wait,

@@ -13,6 +13,7 @@ use super::context::JobContext;
 use super::job_source::JobSource;
 use crate::model::Task;
 use crate::runtime::outage::OutageTimer;
+use crate::telemetry::LogThrottle;
 
 /// The state that the tasks of a worker share.
 pub(super) struct Shared {
@@ -22,6 +23,10 @@ pub(super) struct Shared {
     pub(super) admission: Admission,
     /// Measures how long uploads have been waiting for disk space.
     pub(super) disk_full: OutageTimer,
+    /// Throttles the warning that no job can be claimed.
+    pub(super) unclaimed: LogThrottle,
+    /// Throttles the warning that a job waits for its objects.
+    pub(super) waiting: LogThrottle,
     pub(super) lease: Duration,
     pub(super) job_deadline: Duration,
     pub(super) objects_wait: Duration,

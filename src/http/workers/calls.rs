@@ -262,7 +262,7 @@ async fn record(state: &WorkersState, node: &str, report: OutcomeReport) -> Rece
                 }
             }
         }
-        Ok(receipt(state.parts.coordinator.report(&assignment, outcome.clone()).await))
+        Ok(receipt(state, state.parts.coordinator.report(&assignment, outcome.clone()).await))
     })
     .await
 }
@@ -275,7 +275,7 @@ async fn fail(state: &WorkersState, node: &str, failure: Failure) -> Receipt {
             tracing::warn!(node, job.id = %ticket.lease.job, "rejected a reason that is too long");
             return Ok(Receipt::Rejected("the reason is too long".to_owned()));
         }
-        Ok(receipt(state.parts.coordinator.failed(&assignment, &reason).await))
+        Ok(receipt(state, state.parts.coordinator.failed(&assignment, &reason).await))
     })
     .await
 }
@@ -283,7 +283,7 @@ async fn fail(state: &WorkersState, node: &str, failure: Failure) -> Receipt {
 async fn release(state: &WorkersState, ticket: &Ticket) -> Receipt {
     settle(state, ticket, async || {
         let Some(assignment) = state.assignment(ticket).await? else { return Ok(Receipt::Done) };
-        Ok(receipt(state.parts.coordinator.release(&[(*assignment).clone()]).await))
+        Ok(receipt(state, state.parts.coordinator.release(&[(*assignment).clone()]).await))
     })
     .await
 }
@@ -307,16 +307,18 @@ async fn settle<F: Future<Output = Result<Receipt, Problem>>>(
     receipt
 }
 
-fn receipt(done: Result<(), coordinator::Error>) -> Receipt {
+fn receipt(state: &WorkersState, done: Result<(), coordinator::Error>) -> Receipt {
     match done {
         Ok(()) => Receipt::Done,
+        Err(error) if error.may_pass() => {
+            if let Some(times) = state.unrecorded.count() {
+                tracing::warn!(times, "cannot record what a worker reports: {}", chain(&error));
+            }
+            Receipt::Later(LATER.to_owned())
+        }
         Err(error) => {
             tracing::warn!("cannot record what a worker reports: {}", chain(&error));
-            if error.may_pass() {
-                Receipt::Later(LATER.to_owned())
-            } else {
-                Receipt::Rejected("the API node cannot record it; its log has the reason".to_owned())
-            }
+            Receipt::Rejected("the API node cannot record it; its log has the reason".to_owned())
         }
     }
 }

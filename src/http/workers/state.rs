@@ -17,6 +17,7 @@ use crate::model::Job;
 use crate::objects::Objects;
 use crate::queue::{Broker, Heartbeat, JobDetail, JobEntry, Lease, Progress, Pulse};
 use crate::runtime::clock::{Clock, Timestamp};
+use crate::telemetry::LogThrottle;
 use crate::worker::Guests;
 use crate::worker::protocol::Ticket;
 
@@ -53,6 +54,8 @@ pub(super) struct WorkersState(Arc<Inner>);
 pub(super) struct Inner {
     pub(super) parts: Parts,
     pub(super) leases: Leases,
+    /// Throttles the warning that a report cannot be recorded.
+    pub(super) unrecorded: LogThrottle,
 }
 
 impl std::ops::Deref for WorkersState {
@@ -66,7 +69,7 @@ impl std::ops::Deref for WorkersState {
 impl WorkersState {
     /// Returns the state without any worker.
     pub(super) fn new(parts: Parts) -> Self {
-        Self(Arc::new(Inner { parts, leases: Leases::default() }))
+        Self(Arc::new(Inner { parts, leases: Leases::default(), unrecorded: LogThrottle::default() }))
     }
 
     pub(super) fn tokens(&self) -> &JoinTokens {

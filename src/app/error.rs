@@ -33,9 +33,15 @@ pub enum Error {
         #[source]
         cause: Box<Self>,
     },
-    /// The certificate cannot be used.
+    /// No certificate of the server's own can be generated.
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    /// The certificate files of the listeners cannot be used.
+    #[error("cannot use the certificate of the listeners (--tls-cert, --tls-key)")]
+    Certificate(#[source] tls::Error),
+    /// The authorities of client certificates cannot be used.
+    #[error("cannot use the authorities of client certificates (--tls-client-ca)")]
+    ClientAuthorities(#[source] tls::Error),
     /// An address cannot be listened on.
     #[error("cannot listen on {address} (--{setting}): {cause}; {advice}")]
     Listen {

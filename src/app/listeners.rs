@@ -38,9 +38,7 @@ pub(super) struct Listeners {
 impl Listeners {
     /// Reads or generates the certificate, and creates limiters without any client.
     pub(super) fn open(settings: &Settings, data_dir: &DataDir, files: Files) -> Result<Self, Error> {
-        let tls = tls_settings(settings, data_dir)?
-            .map(|settings| Tls::open(settings, Clock::system()))
-            .transpose()?;
+        let tls = tls_settings(settings, data_dir)?.map(open_tls).transpose()?;
         let api = rate_limit::Settings {
             uploads: settings.rate_limit_uploads,
             results: settings.rate_limit_results,
@@ -169,6 +167,15 @@ fn tls_settings(settings: &Settings, data_dir: &DataDir) -> Result<Option<tls::S
         _ => return Ok(None),
     };
     Ok(Some(tls::Settings { source, client_authorities: settings.tls_client_ca.clone() }))
+}
+
+/// Reads the certificate, or generates it. The error names the setting with the file.
+fn open_tls(settings: tls::Settings) -> Result<Arc<Tls>, Error> {
+    if let Some(path) = &settings.client_authorities {
+        tls::check_authorities(path).map_err(Error::ClientAuthorities)?;
+    }
+    let is_given = matches!(settings.source, Source::Files { .. });
+    Tls::open(settings, Clock::system()).map_err(if is_given { Error::Certificate } else { Error::Tls })
 }
 
 /// Returns the names and addresses that clients may use for this machine.

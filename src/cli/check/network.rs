@@ -22,6 +22,7 @@ const DAY_SECONDS: u64 = 86_400;
 pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
     let mut findings = addresses(settings);
     findings.push(certificate(settings));
+    findings.extend(client_authorities(settings));
     if settings.role == Role::Worker {
         findings.extend(api_nodes(settings).await);
         if matches!(settings.objects, Location::Bucket { .. }) {
@@ -104,10 +105,23 @@ fn certificate(settings: &Settings) -> Finding {
         Ok(found) => {
             let days = found.ends.since(now).as_secs() / DAY_SECONDS;
             let said = format!("{} for {}, {days} days left", certificate.display(), found.names.join(", "));
+            if found.is_authority {
+                let advice = "it is that of a CA: clients that are strict, as workers and this program's commands, refuse it; \
+                              have one made with basicConstraints=CA:FALSE";
+                return Finding::warning(name, format!("{said}; {advice}"));
+            }
             if days < DAYS_FEW { Finding::warning(name, said) } else { Finding::ok(name, said) }
         }
         Err(error) => Finding::failed(name, chain(&error)),
     }
+}
+
+fn client_authorities(settings: &Settings) -> Option<Finding> {
+    let (name, path) = ("client authorities", settings.tls_client_ca.as_deref()?);
+    Some(match tls::check_authorities(path) {
+        Ok(()) => Finding::ok(name, path.display().to_string()),
+        Err(error) => Finding::failed(name, format!("--tls-client-ca: {}", chain(&error))),
+    })
 }
 
 async fn objects(settings: &Settings) -> Finding {

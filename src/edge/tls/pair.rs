@@ -47,6 +47,8 @@ pub(super) struct Pair {
     pub(super) ends: Timestamp,
     /// The hosts and addresses for which the certificate is valid.
     pub(super) names: Vec<String>,
+    /// True if the certificate may sign others. Strict clients refuse such a server.
+    pub(super) is_authority: bool,
 }
 
 impl Pair {
@@ -58,7 +60,7 @@ impl Pair {
         now: Timestamp,
     ) -> Result<Self, Error> {
         let chain = certificates(certificate)?;
-        let Inspected { fingerprint, ends, names } = inspect(certificate, &chain[0], now)?;
+        let Inspected { fingerprint, ends, names, is_authority } = inspect(certificate, &chain[0], now)?;
         let private_key = private_key(key)?;
         let certified =
             CertifiedKey::from_der(chain, private_key, provider).map_err(|error| match error {
@@ -68,7 +70,7 @@ impl Pair {
                 rustls::Error::General(_) => Error::unusable(key, KEY_KINDS),
                 other => Error::unusable(key, &other.to_string()),
             })?;
-        Ok(Self { certified, fingerprint, ends, names })
+        Ok(Self { certified, fingerprint, ends, names, is_authority })
     }
 }
 
@@ -79,6 +81,8 @@ pub struct Found {
     pub ends: Timestamp,
     /// The hosts and addresses for which the certificate is valid.
     pub names: Vec<String>,
+    /// True if the certificate may sign others (`CA:TRUE`). Clients that are strict, as this program's, refuse such a server.
+    pub is_authority: bool,
 }
 
 /// Reads and checks a certificate and its key in the same way as a starting server.
@@ -87,8 +91,8 @@ pub struct Found {
 /// [`Error`].
 pub fn look(certificate: &Path, key: &Path, now: Timestamp) -> Result<Found, Error> {
     let provider = rustls::crypto::ring::default_provider();
-    let Pair { ends, names, .. } = Pair::read(certificate, key, &provider, now)?;
-    Ok(Found { ends, names })
+    let Pair { ends, names, is_authority, .. } = Pair::read(certificate, key, &provider, now)?;
+    Ok(Found { ends, names, is_authority })
 }
 
 /// Reads the authorities that sign client certificates.
@@ -152,6 +156,7 @@ struct Inspected {
     fingerprint: String,
     ends: Timestamp,
     names: Vec<String>,
+    is_authority: bool,
 }
 
 /// Inspects a certificate, and checks that it is valid now.
@@ -177,10 +182,11 @@ fn inspect(path: &Path, certificate: &[u8], now: Timestamp) -> Result<Inspected,
     if ends.since(now) < WARNED_BEFORE {
         tracing::warn!("the certificate in {} expires at {ends}; renew it", path.display());
     }
+    let is_authority = parsed.is_ca();
     let alternatives = parsed.subject_alternative_name().ok().flatten();
     let names = alternatives.iter().flat_map(|names| &names.value.general_names);
     let names = names.filter_map(name).collect();
-    Ok(Inspected { fingerprint: fingerprint(certificate), ends, names })
+    Ok(Inspected { fingerprint: fingerprint(certificate), ends, names, is_authority })
 }
 
 /// Formats a host or an address in a certificate; `None` for other kinds of names.

@@ -36,6 +36,11 @@ pub(super) fn consistent(settings: &Settings, values: &Values) -> Result<(), Err
     if let Some((key, problem, other)) = role_clash(settings) {
         return Err(clash(key, problem, other));
     }
+    if settings.role == Role::Worker
+        && let Some((key, problem)) = unused_by_a_worker(values)
+    {
+        return Err(clash(key, problem, "role"));
+    }
     if let Some((key, problem, other)) = tls_clash(settings) {
         return Err(clash(key, problem, other));
     }
@@ -119,6 +124,19 @@ fn role_clash(settings: &Settings) -> Option<(&'static str, &'static str, &'stat
     } else {
         None
     }
+}
+
+/// Finds a setting that was given to this worker alone, and that a worker does not use. The environment may be that of
+/// several nodes.
+fn unused_by_a_worker(values: &Values) -> Option<(&'static str, &'static str)> {
+    const UNUSED: [(&str, &str); 4] = [
+        ("listen", "leave it out, there is no API on a node with"),
+        ("s3_listen", "leave it out, there is no S3 on a node with"),
+        ("database", "leave it out, the API nodes of --join have the database of a node with"),
+        ("queue", "leave it out, the API nodes of --join have the queue of a node with"),
+    ];
+    let is_own = |key| matches!(values.given(key).source, Source::Flag(_) | Source::File { .. });
+    UNUSED.into_iter().find(|(key, _)| is_own(key))
 }
 
 /// Finds a setting that contradicts the TLS settings: the setting at fault, the problem, and the other

@@ -315,11 +315,16 @@ fn a_role_goes_with_its_settings() {
     let worker = || inputs().flag("role", "worker");
     let joined = || worker().flag("join", "https://a:8854, http://b:8854").flag("join_token_file", "/f");
     assert_eq!(load(&joined()).unwrap().settings.join, ["https://a:8854", "http://b:8854"]);
+    // The environment may be that of several nodes.
+    load(&joined().variable("ENTITYD_QUEUE", "redis://host")).unwrap();
     for (inputs, fault) in [
         (worker(), "join "),
         (worker().flag("join", "https://a:8854"), "join_token_file "),
         (joined().flag("worker_listen", "8854"), "worker_listen "),
         (joined().flag("queues", "maintenance"), "queues "),
+        (joined().flag("listen", "127.0.0.1:1"), "listen "),
+        (joined().flag("database", "postgres://host/name"), "database "),
+        (joined().flag("queue", "redis://host"), "queue "),
         (inputs().flag("join", "https://a:8854"), "join "),
         (inputs().flag("join_ca", "/f"), "join_ca "),
         (joined().flag("join", "a:8854"), "join "),

@@ -27,7 +27,7 @@ pub(super) fn free_port() -> u16 {
 /// Runs a command on a new connection to the server at a port.
 async fn ask(port: u16, words: &[&str]) -> redis::RedisResult<redis::Value> {
     let client = redis::Client::open(format!("redis://127.0.0.1:{port}"))?;
-    let patient = limits().set_response_timeout(Some(Duration::from_secs(60)));
+    let patient = limits().set_response_timeout(Some(Duration::from_mins(1)));
     let mut connection = client.get_multiplexed_async_connection_with_config(&patient).await?;
     let mut command = redis::cmd(words[0]);
     words[1..].iter().for_each(|word| _ = command.arg(*word));

@@ -305,7 +305,7 @@ async fn statistics_and_lists_come_from_a_replica() {
     // Sentinels and directory are dropped at the end.
     let Replicated { master, mut replica, queue, sentinels: _sentinels, directory: _directory } =
         Replicated::start().await;
-    let later = NewJob { not_before: Some(now().after(Duration::from_secs(3_600))), ..job("later") };
+    let later = NewJob { not_before: Some(now().after(Duration::from_hours(1))), ..job("later") };
     queue.enqueue(&[jobs(9), vec![later]].concat(), now()).await.unwrap();
     master.until_synced(1).await;
     let living = JobQuery { count: 99, may_lag: true, ..JobQuery::default() };
@@ -501,11 +501,15 @@ async fn nodes_that_find_a_queue_lost_begin_one_new_queue() {
     let more = jobs(5).split_off(3);
     persistent(|| nodes[1].enqueue(&more, now())).await;
     // All nodes use the same queue.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let watch = Stopwatch::start();
     for node in &nodes {
-        assert_eq!(
-            persistent(|| node.stats(now())).await.queues.values().map(|queue| queue.depth).sum::<u64>(),
-            2
-        );
+        let depth = async || {
+            let stats = persistent(|| node.stats(now())).await;
+            stats.queues.values().map(|queue| queue.depth).sum::<u64>()
+        };
+        while depth().await != 2 {
+            assert!(watch.seconds() < 90.0, "each node finds the new queue");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 }

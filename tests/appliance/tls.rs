@@ -216,13 +216,17 @@ fn an_unusable_certificate_is_reported_in_one_line_at_start() {
     let (one, other) = (Files::new(&pair()), Files::new(&pair()));
     let text = |path: &Path| path.display().to_string();
     let (certificate, key) = (text(&one.path("certificate")), text(&other.path("key")));
+    let begin = "entityd: cannot use the certificate of the listeners (--tls-cert, --tls-key): ";
     let said = complaint(&["--tls-cert", &certificate, "--tls-key", &key]);
     assert_eq!(
         said,
-        format!("entityd: the private key in {key} does not belong to the certificate in {certificate}")
+        format!("{begin}the private key in {key} does not belong to the certificate in {certificate}")
     );
     let said = complaint(&["--tls-cert", &certificate, "--tls-key", "/nowhere"]);
-    assert!(said.starts_with("entityd: cannot use /nowhere: ") && said.lines().count() == 1, "{said}");
+    assert!(
+        said.starts_with(&format!("{begin}cannot use /nowhere: ")) && said.lines().count() == 1,
+        "{said}"
+    );
     let said = complaint(&["--tls-cert", &certificate]);
     assert!(said.contains("tls_cert") && said.contains("tls_key") && said.lines().count() == 1, "{said}");
     let said = complaint(&["--redirect-listen", "127.0.0.1:1"]);

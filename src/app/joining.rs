@@ -117,6 +117,7 @@ impl Joining {
             tokens: self.tokens,
             nodes: self.nodes,
             settings: settings::shared(settings),
+            pairs: settings::pairs_written(settings),
             lease: Duration::from_millis(settings.lease_ms),
             stop,
         })

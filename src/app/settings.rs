@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use linkage::encoding::entries;
+use linkage::pairs;
 use linkage::similarity::Kernel;
 
 use crate::config::{Role, Settings};
@@ -65,6 +66,16 @@ fn entries_written(settings: &Settings) -> entries::Version {
     if alone { entries::Version::Numbered } else { entries::Version::Plain }
 }
 
+/// Returns the version of pair files that this process writes. Version 2 only if every reader gets them from this process:
+/// there is no other API node, and workers do not read the object store directly. For a worker that reads version 1 only,
+/// the API node translates them. A worker writes what its API node says.
+pub(super) fn pairs_written(settings: &Settings) -> pairs::Version {
+    let listens = settings.worker_listen.address(settings.role).is_some();
+    let is_direct = listens && matches!(settings.objects, Location::Bucket { .. });
+    let alone = settings.role != Role::Worker && settings.database.is_embedded() && !is_direct;
+    if alone { pairs::Version::Dense } else { pairs::Version::Plain }
+}
+
 /// The memory for finishing runs if the available memory is unknown.
 const MEMORY_UNKNOWN: u64 = 1 << 30;
 
@@ -84,6 +95,7 @@ pub(super) fn worker(
         memory_bytes: settings.memory_limit.unwrap_or_else(three_quarters),
         disk: data_dir.path().to_owned(),
         kernel: kernel(settings),
+        pairs: pairs_written(settings),
         client_files: ClientFiles {
             bucket: uploads,
             stores: ExternalStores::new(settings.external_endpoints.clone(), settings.body_bytes_max),
@@ -159,6 +171,29 @@ pub(super) fn embedded(settings: &Settings) -> String {
 mod tests {
     use super::*;
     use crate::config::{self, Inputs};
+
+    #[test]
+    fn pairs_that_older_programs_cannot_read_are_written_where_this_process_hands_them_out() {
+        let written = |flags: &[(&'static str, &str)]| {
+            let flags = flags.iter().map(|&(key, value)| (key, value.to_owned())).collect();
+            pairs_written(&config::load(&Inputs { flags, ..Inputs::default() }).unwrap().settings)
+        };
+        let database = ("database", "postgres://entityd@db.example.org/entityd");
+        let listens = ("worker_listen", "127.0.0.1:8854");
+        let bucket = ("objects", "s3://objects");
+        for own in [
+            &[][..],
+            &[listens],
+            &[("role", "api")],
+            &[("objects", "file:///srv/objects"), listens],
+            &[bucket],
+        ] {
+            assert_eq!(written(own), pairs::Version::Dense, "{own:?}");
+        }
+        for shared in [&[database][..], &[("role", "api"), database], &[bucket, listens]] {
+            assert_eq!(written(shared), pairs::Version::Plain, "{shared:?}");
+        }
+    }
 
     #[test]
     fn only_a_process_on_its_own_writes_entries_that_older_programs_cannot_read() {

@@ -63,6 +63,7 @@ impl Service {
             memory_bytes: 1 << 30,
             disk: folder.path().to_owned(),
             kernel: Kernel::best(),
+            pairs: linkage::pairs::Version::Dense,
             client_files: ClientFiles::default(),
         };
         let worker = Worker::start(coordinator.clone(), objects.clone(), Pool::new(1).unwrap(), work);
@@ -99,6 +100,7 @@ impl Service {
             tokens,
             nodes: AllNodes::new(WorkerRegistry::new(own, clock, lease), node, None),
             settings: BTreeMap::new(),
+            pairs: linkage::pairs::Version::Dense,
             lease,
             stop: CancellationToken::new(),
         };

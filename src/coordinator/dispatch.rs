@@ -23,6 +23,8 @@ pub struct Assignment {
     pub secret: Option<Secret>,
     /// The number of workers of the service, as far as it is known, so that a plan can suit them.
     pub workers: usize,
+    /// The latest version of pair files that every reader of the job's objects knows.
+    pub pairs: linkage::pairs::Version,
 }
 
 /// A secret that a worker gets with a lease. It is stored only with the project.
@@ -86,7 +88,9 @@ impl Coordinator {
             }
         };
         match self.prepare_attempt(&job, &lease).await {
-            Ok(secret) => Ok(Some(Assignment { lease, job, secret, workers: 1 })),
+            Ok(secret) => {
+                Ok(Some(Assignment { lease, job, secret, workers: 1, pairs: linkage::pairs::Version::Plain }))
+            }
             Err(Error::Refused(Refused::Absent)) => {
                 self.settle(&lease.id).await?;
                 Ok(None)

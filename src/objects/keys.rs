@@ -50,10 +50,15 @@ impl Key {
         self.0.rsplit('/').next().unwrap_or_default()
     }
 
+    /// Returns true if the object has the candidate pairs of a part.
+    pub fn is_pairs(&self) -> bool {
+        self.0.contains("/pairs/")
+    }
+
     /// Returns true if the object is usually read repeatedly, by every run or by every job of a run. Pairs are read
     /// only by the job that finishes the run, and entries only by the job that builds the index.
     pub(super) fn is_read_again(&self) -> bool {
-        !self.0.contains("/pairs/") && !self.0.ends_with("/entries")
+        !self.is_pairs() && !self.0.ends_with("/entries")
     }
 
     pub(super) fn path(&self) -> Path {

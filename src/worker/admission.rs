@@ -188,7 +188,13 @@ mod tests {
             until: Timestamp::default(),
         };
         let job = Job { project: ProjectId::from_bytes([2; 24]), task };
-        ActiveJob::new(Assignment { lease, job, secret: None, workers: 1 })
+        ActiveJob::new(Assignment {
+            lease,
+            job,
+            secret: None,
+            workers: 1,
+            pairs: linkage::pairs::Version::Plain,
+        })
     }
 
     /// Returns an admission control for a disk without known free space, since the disk of the tests may be full.

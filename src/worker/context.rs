@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use linkage::pairs::Version;
 use linkage::similarity::Kernel;
 
 use super::Error;
@@ -27,6 +28,8 @@ pub(super) struct JobContext {
     pub(super) rate: Rate,
     pub(super) tuning_cache: TuningCache,
     pub(super) active_jobs: Arc<ActiveJobs>,
+    /// The latest version of pair files that every reader of this node's objects knows, unless an assignment names a later one.
+    pub(super) pairs: Version,
 }
 
 impl JobContext {
@@ -34,7 +37,23 @@ impl JobContext {
         let (datasets, rate) = (DatasetCache::new(objects.clone()), Rate::new(kernel, pool.threads()));
         let plans = PlanCache::new(objects.clone());
         let (tuning_cache, active_jobs) = (TuningCache::default(), Arc::default());
-        Self { objects, client_files, pool, kernel, plans, datasets, rate, tuning_cache, active_jobs }
+        Self {
+            objects,
+            client_files,
+            pool,
+            kernel,
+            plans,
+            datasets,
+            rate,
+            tuning_cache,
+            active_jobs,
+            pairs: Version::Plain,
+        }
+    }
+
+    /// Sets the version of the pair files that jobs write.
+    pub(super) fn with_pairs(self, pairs: Version) -> Self {
+        Self { pairs, ..self }
     }
 
     /// Drops cached plans and datasets whose keys match.

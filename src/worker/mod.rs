@@ -13,6 +13,7 @@ mod concurrency;
 pub mod grants;
 mod guests;
 mod open_cache;
+pub mod older_pairs;
 mod opened_ahead;
 mod dataset_cache;
 mod plan_cache;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use linkage::pairs::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::coordinator::{Assignment, Secret};
@@ -139,6 +140,10 @@ pub struct Assigned {
     /// The number of workers of the service, for a job that makes a plan. Older nodes do not send it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<usize>,
+    /// The latest version of pair files that a job which compares may write. Older nodes do not send it, and older workers write
+    /// version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<u8>,
     /// The time at which the job was enqueued.
     pub enqueued: Timestamp,
     /// The time at which the job became ready.
@@ -150,7 +155,7 @@ pub struct Assigned {
 impl Assigned {
     /// Converts the message into the worker's own type.
     pub fn into_assignment(self) -> Assignment {
-        let Self { ticket, job, secret, workers, enqueued, ready, until } = self;
+        let Self { ticket, job, secret, workers, pairs, enqueued, ready, until } = self;
         let lease = Lease {
             id: ticket.lease,
             queue: job.queue().into(),
@@ -161,7 +166,13 @@ impl Assigned {
             ready,
             until,
         };
-        Assignment { lease, job, secret, workers: workers.unwrap_or(1) }
+        Assignment {
+            lease,
+            job,
+            secret,
+            workers: workers.unwrap_or(1),
+            pairs: pairs.map_or(Version::Plain, Version::up_to),
+        }
     }
 }
 
@@ -296,6 +307,7 @@ mod tests {
             job: job.clone(),
             secret: None,
             workers,
+            pairs: None,
             enqueued: Timestamp::default(),
             ready: Timestamp::default(),
             until: Timestamp::default(),

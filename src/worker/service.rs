@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use linkage::pairs::Version;
 use linkage::similarity::Kernel;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -34,6 +35,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// The loops that compare.
     pub kernel: Kernel,
+    /// The latest version of pair files that every reader of the objects knows.
+    pub pairs: Version,
     /// The maximum run time of a job, after which its attempt fails.
     pub job_deadline: Duration,
     /// The maximum wait for an unavailable object store, after which attempts fail.
@@ -66,7 +69,10 @@ impl Worker {
     pub fn start(source: impl JobSource + 'static, objects: Objects, pool: Pool, settings: Settings) -> Self {
         let shared = Arc::new(Shared {
             source: Arc::new(source),
-            context: Arc::new(JobContext::new(objects, settings.client_files, pool, settings.kernel)),
+            context: Arc::new(
+                JobContext::new(objects, settings.client_files, pool, settings.kernel)
+                    .with_pairs(settings.pairs),
+            ),
             slot_pool: SlotPool::new(settings.queue_slots),
             admission: Admission::new(settings.memory_bytes, settings.disk),
             disk_full: OutageTimer::default(),

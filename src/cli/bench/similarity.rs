@@ -203,6 +203,7 @@ fn measure(
         compared: &AtomicU64::new(0),
         scratch: &Memory,
         pairs_buffered: PAIRS_BUFFERED,
+        written: linkage::pairs::Version::Dense,
     };
     let mut out = tempfile::tempfile().map_err(|error| Failure::output(&error))?;
     let watch = Stopwatch::start();

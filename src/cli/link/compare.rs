@@ -106,6 +106,7 @@ impl Comparison<'_> {
             compared,
             scratch: workspace,
             pairs_buffered: PAIRS_BUFFERED,
+            written: pairs::Version::Dense,
         };
         let parts = (0..plan.parts()).map(|number| plan.part(number)).collect::<Result<Vec<_>, _>>()?;
         let stored: Vec<_> = parties.iter().map(Party::stored).collect();

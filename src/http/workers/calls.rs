@@ -173,6 +173,7 @@ pub(super) async fn claim(
             job: assignment.job.clone(),
             secret,
             workers: matches!(assignment.job.task, Task::Plan { .. }).then(|| state.parts.nodes.computing()),
+            pairs: matches!(assignment.job.task, Task::Compare { .. }).then(|| state.parts.pairs.number()),
             enqueued: lease.enqueued,
             ready: lease.ready,
             until: lease.until,

@@ -11,6 +11,7 @@ mod nodes;
 mod objects;
 mod registry;
 mod state;
+mod translated;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};

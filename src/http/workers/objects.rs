@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::TryStreamExt;
+use linkage::pairs::Version;
 use serde::Deserialize;
 
 use super::calls::Worker;
@@ -35,6 +36,9 @@ pub(super) struct Wish {
     from: u64,
     #[serde(default)]
     bytes: u64,
+    /// The latest version of pair files that the worker reads. Older workers do not send it.
+    #[serde(default)]
+    pairs: u8,
 }
 
 fn wish(wish: Result<Query<Wish>, QueryRejection>) -> Result<(Area, Wish), Problem> {
@@ -79,14 +83,23 @@ pub(super) async fn read(
             let key =
                 grants::readable(&assignment.job, &wish.key).ok_or_else(|| forbidden(&node, &ticket))?;
             let found = state.parts.objects.find(&key).await.map_err(failed)?;
-            let end = found.size.min(wish.from.saturating_add(bytes));
-            let piece = if end > wish.from {
-                let chunks = state.parts.objects.range(&key, wish.from..end).await.map_err(failed)?;
-                collected(chunks, end - wish.from).await.map_err(failed)?
+            let needs_older = Version::up_to(wish.pairs) < Version::Dense && key.is_pairs();
+            let older = if needs_older {
+                let range = (wish.from, bytes);
+                state.translated.piece(&state.parts.objects, &key, range).await.map_err(failed)?
             } else {
-                Bytes::new()
+                None
             };
-            (piece, found.size, found.modified, found.etag, None)
+            let end = found.size.min(wish.from.saturating_add(bytes));
+            let (piece, size) = if let Some(older) = older {
+                older
+            } else if end > wish.from {
+                let chunks = state.parts.objects.range(&key, wish.from..end).await.map_err(failed)?;
+                (collected(chunks, end - wish.from).await.map_err(failed)?, found.size)
+            } else {
+                (Bytes::new(), found.size)
+            };
+            (piece, size, found.modified, found.etag, None)
         }
         Area::Files => {
             let uploads = state.parts.uploads.as_ref();

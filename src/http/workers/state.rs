@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use linkage::pairs::Version;
 use tokio_util::sync::CancellationToken;
 
 use super::join_tokens::JoinTokens;
 use super::leases::Leases;
 use super::nodes::Nodes;
+use super::translated::Translated;
 use crate::coordinator::{Assignment, Coordinator};
 use crate::external::UploadBucket;
 use crate::http::problem::Problem;
@@ -41,6 +43,8 @@ pub struct Parts {
     pub nodes: Nodes,
     /// The settings that must be equal on workers.
     pub settings: BTreeMap<String, String>,
+    /// The latest version of pair files that workers may write.
+    pub pairs: Version,
     /// The length of a lease.
     pub lease: Duration,
     /// The token that ends waiting claims.
@@ -54,6 +58,8 @@ pub(super) struct WorkersState(Arc<Inner>);
 pub(super) struct Inner {
     pub(super) parts: Parts,
     pub(super) leases: Leases,
+    /// Pair files in a version that older workers read.
+    pub(super) translated: Translated,
     /// Throttles the warning that a report cannot be recorded.
     pub(super) unrecorded: LogThrottle,
 }
@@ -69,7 +75,8 @@ impl std::ops::Deref for WorkersState {
 impl WorkersState {
     /// Returns the state without any worker.
     pub(super) fn new(parts: Parts) -> Self {
-        Self(Arc::new(Inner { parts, leases: Leases::default(), unrecorded: LogThrottle::default() }))
+        let (leases, translated) = (Leases::default(), Translated::default());
+        Self(Arc::new(Inner { parts, leases, translated, unrecorded: LogThrottle::default() }))
     }
 
     pub(super) fn tokens(&self) -> &JoinTokens {
@@ -137,5 +144,5 @@ fn restored(ticket: &Ticket, detail: &JobDetail) -> Option<Assignment> {
         ready: summary.enqueued,
         until: Timestamp::default(),
     };
-    Some(Assignment { lease, job, secret: None, workers: 1 })
+    Some(Assignment { lease, job, secret: None, workers: 1, pairs: Version::Plain })
 }

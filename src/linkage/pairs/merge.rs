@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use super::{Error, Pair, Reader, Writer};
+use super::{Error, Pair, Reader, Version, Writer};
 use crate::scratch::{Scratch, ScratchFile};
 
 /// The bytes of a sorted run, as a pair file.
@@ -63,7 +63,7 @@ fn spill(
     scratch: &dyn Scratch,
 ) -> Result<Box<dyn ScratchFile>, Error> {
     let mut file = scratch.file().map_err(Error::Write)?;
-    copy(pairs, &mut file)?;
+    copy(pairs, Version::Dense, &mut file)?;
     file.rewind().map_err(Error::Write)?;
     Ok(file)
 }
@@ -164,8 +164,12 @@ impl<S: Iterator<Item = Result<Pair, Error>>> Iterator for Merge<S> {
 }
 
 /// Writes `pairs`, in their order, as a pair file and returns their number.
-pub(super) fn copy(pairs: impl Iterator<Item = Result<Pair, Error>>, out: impl Write) -> Result<u64, Error> {
-    let mut writer = Writer::new(out);
+pub(super) fn copy(
+    pairs: impl Iterator<Item = Result<Pair, Error>>,
+    version: Version,
+    out: impl Write,
+) -> Result<u64, Error> {
+    let mut writer = Writer::of(version, out);
     for pair in pairs {
         writer.push(&pair?)?;
     }
@@ -177,7 +181,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::pairs::{Sorter, Writer};
+    use crate::pairs::Sorter;
     use crate::scratch::Memory;
 
     fn few_pairs() -> impl Strategy<Value = Vec<Pair>> {
@@ -190,7 +194,11 @@ mod tests {
     }
 
     fn file(pairs: &[Pair]) -> Vec<u8> {
-        let mut writer = Writer::new(Vec::new());
+        written(Version::Plain, pairs)
+    }
+
+    fn written(version: Version, pairs: &[Pair]) -> Vec<u8> {
+        let mut writer = Writer::of(version, Vec::new());
         for pair in pairs {
             writer.push(pair).unwrap();
         }
@@ -211,7 +219,9 @@ mod tests {
     proptest! {
         #[test]
         fn a_merge_is_the_sorted_union(runs in prop::collection::vec(few_pairs(), 0..9)) {
-            let files: Vec<_> = runs.iter().map(|run| file(&sorted(run.clone()))).collect();
+            let versions = [Version::Plain, Version::Dense].into_iter().cycle();
+            let files: Vec<_> =
+                runs.iter().zip(versions).map(|(run, version)| written(version, &sorted(run.clone()))).collect();
             prop_assert_eq!(merged(&files), sorted(runs.concat()));
         }
 
@@ -221,7 +231,7 @@ mod tests {
             sorter.take(&mut pairs.clone()).unwrap();
             let mut out = Vec::new();
             let expected = sorted(pairs);
-            prop_assert_eq!(sorter.write(&mut out).unwrap(), expected.len() as u64);
+            prop_assert_eq!(sorter.write(Version::Plain, &mut out).unwrap(), expected.len() as u64);
             prop_assert_eq!(out, file(&expected));
         }
     }

@@ -3,6 +3,7 @@
 //! A *sorted run* is a file of pairs in ascending [`Pair`] order without duplicates. [`Sorter`] makes one from
 //! pairs in any order; [`merge_runs`] merges many into one stream.
 
+mod dense;
 mod error;
 mod file;
 mod limit;
@@ -13,7 +14,7 @@ mod sorter;
 mod vectors;
 
 pub use error::Error;
-pub use file::{ENTRY_BYTES, HEADER, Reader, Writer};
+pub use file::{DENSE_HEADER, ENTRY_BYTES, HEADER, Reader, Version, Writer};
 pub use limit::limited;
 pub use merge::{Merge, Run, merge_runs};
 pub use pair::Pair;

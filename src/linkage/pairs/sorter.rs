@@ -6,7 +6,7 @@ use std::mem;
 use rayon::slice::ParallelSliceMut;
 
 use super::merge::{Run, copy, merge_runs};
-use super::{Error, Pair};
+use super::{Error, Pair, Version};
 use crate::scratch::{Scratch, ScratchFile};
 
 /// The number of pairs that a [`Sorter`] keeps in memory by default: 24 MB of them.
@@ -47,29 +47,29 @@ impl<'a> Sorter<'a> {
         self.buffer.sort_unstable();
         self.buffer.dedup();
         let mut file = self.scratch.file().map_err(Error::Write)?;
-        write_all(&self.buffer, &mut file)?;
+        write_all(&self.buffer, Version::Dense, &mut file)?;
         file.rewind().map_err(Error::Write)?;
         self.spilled.push(file);
         self.buffer.clear();
         Ok(())
     }
 
-    /// Writes all pairs in order, and returns their number.
+    /// Writes all pairs in order, as a pair file of this version, and returns their number.
     ///
     /// # Errors
     /// [`Error::Write`] and, for spilled pairs, [`Error::Read`].
-    pub fn write(mut self, out: impl Write) -> Result<u64, Error> {
+    pub fn write(mut self, version: Version, out: impl Write) -> Result<u64, Error> {
         if self.spilled.is_empty() {
             self.buffer.par_sort_unstable();
             self.buffer.dedup();
-            return write_all(&self.buffer, out);
+            return write_all(&self.buffer, version, out);
         }
         self.spill()?;
         let spilled = mem::take(&mut self.spilled).into_iter().map(|file| Ok(Box::new(file) as Run<'_>));
-        copy(merge_runs(spilled, self.scratch)?, out)
+        copy(merge_runs(spilled, self.scratch)?, version, out)
     }
 }
 
-fn write_all(pairs: &[Pair], out: impl Write) -> Result<u64, Error> {
-    copy(pairs.iter().copied().map(Ok), out)
+fn write_all(pairs: &[Pair], version: Version, out: impl Write) -> Result<u64, Error> {
+    copy(pairs.iter().copied().map(Ok), version, out)
 }

@@ -37,6 +37,8 @@ pub struct Job<'a> {
     pub scratch: &'a dyn Scratch,
     /// The maximum number of pairs in memory; see [`pairs::PAIRS_BUFFERED`].
     pub pairs_buffered: usize,
+    /// The version of the pair file.
+    pub written: pairs::Version,
 }
 
 /// The counts of the comparison of a part.
@@ -53,7 +55,7 @@ pub struct Compared {
 }
 
 /// Compares all `tiles` and writes the candidate pairs to `out`: a pair file in [`Pair`] order, each
-/// pair once. The bytes depend on the tiles and the threshold alone, not on kernel, tuning or threads.
+/// pair once. The bytes depend on the tiles, the threshold and the version, not on kernel, tuning or threads.
 ///
 /// Works on all threads of the rayon pool that it is called in. Large tiles are cut, small ones bundled. Each thread
 /// checks after at most some 50 ms of comparing whether the work is cancelled.
@@ -275,7 +277,7 @@ impl<'a> Part<'a> {
             comparisons: self.comparisons.into_inner(),
             counted: self.counted.into_inner(),
             pairs_found: self.found.into_inner(),
-            pairs_written: sorter.write(out)?,
+            pairs_written: sorter.write(self.job.written, out)?,
         })
     }
 }

@@ -109,6 +109,7 @@ fn every_flow_gives_the_librarys_pairs_and_groups() {
             compared: &compared,
             scratch: &Memory,
             pairs_buffered: PAIRS_BUFFERED,
+            written: crate::pairs::Version::Plain,
         };
         let mut run = Vec::new();
         let outcome = compare(&job, tiles(&datasets, encoding_bytes).into_iter().map(Ok), &mut run).unwrap();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use linkage::pairs::Version;
 use linkage::similarity::plan::Entry;
 use linkage::similarity::{self, Compared, Kernel, Sides, TuningCell};
 
@@ -49,6 +50,7 @@ pub(super) async fn work(
         number,
         kernel: context.kernel,
         pairs_max,
+        written: context.pairs.max(active.assignment.pairs),
     });
     let watch = Stopwatch::start();
     context.rate.begin(kind);
@@ -106,6 +108,7 @@ struct CompareTask {
     number: u32,
     kernel: Kernel,
     pairs_max: u64,
+    written: Version,
 }
 
 impl CompareTask {
@@ -131,6 +134,7 @@ impl CompareTask {
             compared: &self.active.done,
             scratch: &self.objects,
             pairs_buffered: PAIRS_BUFFERED,
+            written: self.written,
         };
         let mut stored = BTreeMap::new();
         for (index, dataset) in &self.datasets {

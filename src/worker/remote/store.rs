@@ -12,6 +12,7 @@ use bytes::Bytes;
 use chrono::DateTime;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use linkage::pairs::Version;
 use object_store::path::Path;
 use object_store::{
     Attribute, Attributes, CopyOptions, Error, Extensions, GetOptions, GetRange, GetResult, GetResultPayload,
@@ -89,6 +90,7 @@ impl RemoteStore {
         if let Some(range) = range {
             let bytes = range.end.saturating_sub(range.start);
             query.append_pair("from", &range.start.to_string()).append_pair("bytes", &bytes.to_string());
+            query.append_pair("pairs", &Version::Dense.number().to_string());
         }
         drop(query);
         url

@@ -40,7 +40,13 @@ fn assignment(task: Task) -> Assignment {
         ready: Timestamp::default(),
         until: Timestamp::from_micros(0),
     };
-    Assignment { lease, job, secret: Some(Secret::Seed(Seed::from_bytes([9; 32]))), workers: 1 }
+    Assignment {
+        lease,
+        job,
+        secret: Some(Secret::Seed(Seed::from_bytes([9; 32]))),
+        workers: 1,
+        pairs: linkage::pairs::Version::Plain,
+    }
 }
 
 /// Objects in a directory of their own, and the context of jobs.

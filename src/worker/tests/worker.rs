@@ -31,6 +31,7 @@ fn start_with_deadline(fixture: &Fixture, source: &FakeSource, job_deadline: Dur
         memory_bytes: 1 << 30,
         disk: fixture.dir.path().to_owned(),
         kernel: Kernel::best(),
+        pairs: linkage::pairs::Version::Dense,
         client_files: ClientFiles::default(),
     };
     Worker::start(source.clone(), fixture.objects.clone(), fixture.pool.clone(), settings)

@@ -127,6 +127,7 @@ impl ApiNode {
             tokens,
             nodes: nodes(clock),
             settings: BTreeMap::new(),
+            pairs: linkage::pairs::Version::Dense,
             lease: LEASE,
             stop: stop.clone(),
         });
@@ -221,6 +222,7 @@ fn own_work(folder: &Path) -> worker::Settings {
         memory_bytes: 1 << 30,
         disk: folder.to_owned(),
         kernel: Kernel::best(),
+        pairs: linkage::pairs::Version::Dense,
         client_files: ClientFiles::default(),
     }
 }

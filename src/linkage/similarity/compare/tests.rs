@@ -47,6 +47,7 @@ impl Setting {
             compared: &self.compared,
             scratch: &Memory,
             pairs_buffered: self.pairs_buffered,
+            written: pairs::Version::Plain,
         };
         let mut out = Vec::new();
         Ok((compare(&job, tiles.iter().copied().map(Ok), &mut out)?, out))

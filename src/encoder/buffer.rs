@@ -6,10 +6,15 @@ use zeroize::Zeroize;
 const CAPACITY_MIN: usize = 64;
 
 /// Makes room for `more` bytes. A vector that grows by itself leaves a copy of its bytes in freed memory.
+#[inline]
 pub(super) fn reserve(bytes: &mut Vec<u8>, more: usize) {
-    if bytes.capacity() - bytes.len() >= more {
-        return;
+    if bytes.capacity() - bytes.len() < more {
+        grow(bytes, more);
     }
+}
+
+#[cold]
+fn grow(bytes: &mut Vec<u8>, more: usize) {
     let mut larger = Vec::with_capacity((bytes.len() + more).max(2 * bytes.capacity()).max(CAPACITY_MIN));
     larger.extend_from_slice(bytes);
     std::mem::swap(bytes, &mut larger);

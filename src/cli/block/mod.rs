@@ -65,7 +65,7 @@ pub(super) struct Arguments {
 impl Arguments {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let secret = self.secret_file.as_deref().map(secret::read).transpose()?;
-        let runtime = context::runtime()?;
+        let runtime = context::small_runtime()?;
         let unfinished = Unfinished::watch(&runtime);
         let read: Vec<&Path> = [Some(&self.data), Some(&self.config), self.secret_file.as_ref()]
             .into_iter()

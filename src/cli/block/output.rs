@@ -1,6 +1,6 @@
 //! Writes blocks as JSON.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 
 use encoder::blocking::{Blocks, ByRecord, Names, Statistics};
 use hmac::{Hmac, KeyInit, Mac};
@@ -14,7 +14,7 @@ use crate::cli::exit::Failure;
 /// The number of bytes of a keyed hash that form the name of a block.
 const NAME_BYTES: usize = 16;
 
-/// The number of bytes that are written at a time.
+/// At least so many bytes are written at a time.
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// Replaces the names of blocks by hashes keyed with a secret.
@@ -30,9 +30,8 @@ pub(super) fn write(
     by_record: &ByRecord<'_>,
     statistics: Statistics,
     is_keyed: bool,
-    destination: Destination,
+    mut destination: Destination,
 ) -> Result<(), Failure> {
-    let mut out = BufWriter::with_capacity(BUFFER_BYTES, destination);
     let meta = json!({
         "config": blocked.config,
         "keyed": is_keyed,
@@ -40,19 +39,20 @@ pub(super) fn write(
         "stats": statistics,
         "strategies": blocked.strategies,
     });
-    let written = write_blocks(blocked.blocks.names(), by_record, &mut out)
-        .and_then(|()| writeln!(out, ", \"meta\": {meta}}}"));
-    let finished = written.and_then(|()| out.into_inner().map_err(io::IntoInnerError::into_error));
-    finished.map_err(|error| Failure::output(&error))?.finish()
+    write_blocks(blocked.blocks.names(), by_record, &mut destination)
+        .and_then(|()| writeln!(destination, ", \"meta\": {meta}}}"))
+        .map_err(|error| Failure::output(&error))?;
+    destination.finish()
 }
 
 fn write_blocks(names: &Names, by_record: &ByRecord<'_>, out: &mut impl Write) -> io::Result<()> {
-    out.write_all(b"{\"blocks\": {")?;
-    let (mut text, mut comma) = (Vec::new(), "");
+    let mut text = b"{\"blocks\": {".to_vec();
+    let mut quote: &[u8] = b"\"";
     by_record.try_for_each(|record, numbers| {
-        text.clear();
-        write!(text, "{comma}\"{record}\": [")?;
-        comma = ", ";
+        text.extend_from_slice(quote);
+        quote = b", \"";
+        serde_json::to_writer(&mut text, &record)?;
+        text.extend_from_slice(b"\": [");
         for (at, number) in numbers.iter().enumerate() {
             // A name has only digits, letters, and the punctuation of a tuple, so no character needs an escape.
             text.extend_from_slice(if at == 0 { b"\"" } else { b",\"" });
@@ -60,7 +60,12 @@ fn write_blocks(names: &Names, by_record: &ByRecord<'_>, out: &mut impl Write) -
             text.push(b'"');
         }
         text.push(b']');
-        out.write_all(&text)
+        if text.len() >= BUFFER_BYTES {
+            out.write_all(&text)?;
+            text.clear();
+        }
+        Ok::<_, io::Error>(())
     })?;
-    out.write_all(b"}")
+    text.push(b'}');
+    out.write_all(&text)
 }

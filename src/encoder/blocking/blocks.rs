@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::grouping::Groups;
+use super::batch::{BATCH, Batch};
+use super::grouping::{Groups, Keys};
 use super::names::Names;
 use super::numbering::Numbering;
 use super::texts::{List, Texts};
 
-/// The number of names that are numbered at once.
-const BATCH: usize = 1 << 10;
 /// Stands for the group of a row that is in no block.
 const NONE: u32 = u32::MAX;
 
@@ -45,28 +44,32 @@ impl<L: List> Builder<L> {
         }
     }
 
-    /// Adds groups of rows, of which those in `kept` become blocks. `name` adds the names of the blocks of several groups to
-    /// a list. Groups with the same block name share a block.
+    /// Adds groups of rows. Those become blocks whose size is one that `keeps` accepts. `name` adds the names of the blocks of
+    /// several groups to a batch. Groups with the same block name share a block.
     pub(super) fn add(
         &mut self,
         groups: Groups,
-        kept: &[u32],
-        mut name: impl FnMut(&Groups, &[u32], &L, &mut Texts),
+        mut keeps: impl FnMut(usize) -> bool,
+        mut name: impl FnMut(&Keys, &[u32], &L, &mut Batch),
     ) {
-        let mut names = Texts::default();
-        let mut places = vec![NONE; groups.len()];
-        for batch in kept.chunks(BATCH) {
+        // The size of a group is replaced by its place among the groups of all groupings.
+        let Groups { keys, sizes: mut places, mut rows } = groups;
+        let (mut kept, mut names) = (Vec::with_capacity(BATCH), Batch::default());
+        for start in (0..places.len()).step_by(BATCH) {
+            let end = places.len().min(start + BATCH);
+            kept.clear();
+            kept.extend((start as u32..end as u32).filter(|group| keeps(places[*group as usize] as usize)));
             names.clear();
-            name(&groups, batch, self.names.texts(), &mut names);
+            name(&keys, &kept, self.names.texts(), &mut names);
             let first = self.of_groups.len();
-            self.names.number_all(names.iter(), &mut self.of_groups);
+            self.names.number_all(&names, &mut self.of_groups);
             self.sizes.resize(self.names.texts().len(), 0);
-            for (at, group) in batch.iter().enumerate() {
-                self.sizes[self.of_groups[first + at] as usize] += groups.size(*group);
-                places[*group as usize] = (first + at) as u32;
+            for (block, group) in self.of_groups[first..].iter().zip(&kept) {
+                self.sizes[*block as usize] += places[*group as usize] as usize;
             }
+            places[start..end].fill(NONE);
+            kept.iter().zip(first as u32..).for_each(|(group, place)| places[*group as usize] = place);
         }
-        let mut rows = groups.into_rows();
         rows.iter_mut().for_each(|row| *row = places[*row as usize]);
         self.groupings.push(rows);
     }
@@ -267,10 +270,14 @@ mod tests {
     #[test]
     fn records_of_a_block_are_ordered_by_group() {
         let mut builder = Builder::new(Texts::default(), 0);
-        builder.add(grouping(["a", "b", "a", "c"]).finish(), &[0, 1, 2], |_, groups, _, list| {
-            let names: [&[u8]; 3] = [b"one", b"one", b"two"];
-            groups.iter().for_each(|group| list.push(names[*group as usize]));
-        });
+        builder.add(
+            grouping(["a", "b", "a", "c"]).finish(),
+            |_| true,
+            |_, groups, _, list| {
+                let names: [&[u8]; 3] = [b"one", b"one", b"two"];
+                groups.iter().for_each(|group| list.push(3, |out| out.extend(names[*group as usize])));
+            },
+        );
         let blocks = builder.finish(Vec::new(), Names::Texts);
         let mut records = Vec::new();
         let added = blocks.by_record().try_for_each(|record, _| {
@@ -286,11 +293,11 @@ mod tests {
             let (first, second) = (grouping(["a", "b", "a", "c"]), grouping(["x", "x", "y", "x"]));
             let mut builder = Builder::new(Texts::default(), 0);
             for (grouping, names) in [(first, ["one", "two", ""]), (second, ["two", "one", ""])] {
-                let kept: Vec<u32> = (0..3).filter(|group| !names[*group as usize].is_empty()).collect();
-                let groups = grouping.finish();
-                let kept = &kept[..kept.len().min(groups.len())];
-                builder.add(groups, kept, |_, groups, _, list| {
-                    groups.iter().for_each(|group| list.push(names[*group as usize].as_bytes()));
+                let mut kept = names.iter().map(|name| !name.is_empty());
+                let keeps = |_| kept.next() == Some(true);
+                builder.add(grouping.finish(), keeps, |_, groups, _, list| {
+                    let name = |group: &u32| names[*group as usize].as_bytes();
+                    groups.iter().for_each(|group| list.push(3, |out| out.extend(name(group))));
                 });
             }
             let blocks = builder.finish(records, Names::Texts);

@@ -10,7 +10,7 @@ use super::flip::Flips;
 use super::grouping::Grouping;
 use super::names::Names;
 use super::signature::record_number;
-use super::texts::{List, Texts};
+use super::texts::Texts;
 use crate::cache::{Cache, packed};
 use crate::hash;
 use crate::python::base64;
@@ -142,7 +142,7 @@ impl Building<'_> {
         }
         let words = (bits as usize).div_ceil(64);
         let mut random = Random::seeded(&settings.seed);
-        let (mut name, mut builder) = (Vec::new(), Builder::new(Texts::default(), 0));
+        let mut builder = Builder::new(Texts::default(), 0);
         for table in 0..settings.tables {
             let places: Vec<usize> =
                 random.sample(bits, settings.drawn).into_iter().map(|place| place as usize).collect();
@@ -157,15 +157,20 @@ impl Building<'_> {
                 })?;
             }
             let groups = grouping.finish();
-            let all: Vec<u32> = (0..groups.len() as u32).collect();
-            builder.add(groups, &all, |groups, batch, _, names| {
-                for group in batch {
-                    name.clear();
-                    name.extend_from_slice(table.to_string().as_bytes());
-                    name.extend_from_slice(groups.keys().get(*group as usize));
-                    names.push(&name);
-                }
-            });
+            builder.add(
+                groups,
+                |_| true,
+                |keys, batch, _, names| {
+                    let prefix = table.to_string();
+                    for group in batch {
+                        let key = keys.get(*group);
+                        names.push(prefix.len() + key.len(), |name| {
+                            name.extend_from_slice(prefix.as_bytes());
+                            name.extend_from_slice(key);
+                        });
+                    }
+                },
+            );
         }
         Ok(builder.finish(self.records, Names::Texts))
     }

@@ -4,6 +4,7 @@
 //! block. Lambda-fold samples bits of each record's filter several times; each time, records with the same bits form a
 //! block. Block names are unkeyed hashes of personal data: anyone who can guess a value can verify the guess.
 
+mod batch;
 mod blocks;
 mod config;
 mod error;

@@ -1,7 +1,7 @@
 //! Names of blocks.
 
 use super::texts::{List, Texts};
-use crate::python::sets::{Digits, write_tuple};
+use crate::python::sets::{Digits, Set, write_tuple};
 
 /// The names of blocks.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub struct Tuples {
     /// The size of a tuple in bytes. A tuple with fewer numbers ends with bytes that are no number.
     tuple_bytes: usize,
     bytes: Vec<u8>,
+    len: usize,
 }
 
 /// The most bytes that are reserved at once.
@@ -63,18 +64,24 @@ impl Tuples {
             is_short,
             tuple_bytes,
             bytes: Vec::with_capacity(room.saturating_mul(tuple_bytes).min(ROOM_BYTES_MAX)),
+            len: 0,
         }
     }
 
-    /// Writes a tuple as it is stored.
-    pub(super) fn pack(&self, numbers: &[u32], out: &mut Vec<u8>) {
-        out.clear();
+    /// The size of a tuple in bytes.
+    pub(super) const fn tuple_bytes(&self) -> usize {
+        self.tuple_bytes
+    }
+
+    /// Appends the numbers of a set as a tuple is stored.
+    pub(super) fn pack(&self, set: &Set, out: &mut Vec<u8>) {
+        let end = out.len() + self.tuple_bytes;
         if self.is_short {
-            numbers.iter().for_each(|number| out.extend_from_slice(&(*number as u16).to_le_bytes()));
+            set.for_each(|number| out.extend_from_slice(&(number as u16).to_le_bytes()));
         } else {
-            numbers.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+            set.for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
         }
-        out.resize(self.tuple_bytes, END);
+        out.resize(end, END);
     }
 
     /// Appends a tuple as Python prints it.
@@ -94,14 +101,14 @@ impl Tuples {
         out: &mut Vec<u8>,
     ) {
         let (numbers, _) = tuple.as_chunks::<BYTES>();
-        let count = numbers.iter().rposition(|bytes| *bytes != [END; BYTES]).map_or(0, |last| last + 1);
-        write_tuple(numbers[..count].iter().map(|bytes| number(*bytes)), &self.digits, out);
+        let numbers = numbers.iter().take_while(|bytes| **bytes != [END; BYTES]);
+        write_tuple(numbers.map(|bytes| number(*bytes)), &self.digits, out);
     }
 }
 
 impl List for Tuples {
     fn len(&self) -> usize {
-        self.bytes.len() / self.tuple_bytes
+        self.len
     }
 
     fn get(&self, number: usize) -> &[u8] {
@@ -110,10 +117,11 @@ impl List for Tuples {
 
     fn push(&mut self, text: &[u8]) {
         self.bytes.extend_from_slice(text);
+        self.len += 1;
     }
 
     fn touch(&self, number: usize) -> u8 {
-        self.bytes.get(number.wrapping_mul(self.tuple_bytes)).copied().unwrap_or_default()
+        self.bytes.get(number * self.tuple_bytes).copied().unwrap_or_default()
     }
 }
 
@@ -127,13 +135,16 @@ mod tests {
             let mut tuples = Tuples::new(end, 3, 0);
             let mut packed = Vec::new();
             for numbers in [&[5, 2047, 0][..], &[9], &[], &[256, 1]] {
-                tuples.pack(numbers, &mut packed);
+                let mut set = Set::new();
+                numbers.iter().for_each(|number| set.add(*number));
+                packed.clear();
+                tuples.pack(&set, &mut packed);
                 tuples.push(&packed);
             }
             let names = Names::Tuples(tuples);
             let mut text = Vec::new();
             (0..names.len()).for_each(|number| names.write(number, &mut text));
-            assert_eq!(String::from_utf8(text).unwrap(), "(5, 2047, 0)(9,)()(256, 1)");
+            assert_eq!(String::from_utf8(text).unwrap(), "(0, 5, 2047)(9,)()(256, 1)");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Numbers for distinct texts.
 
+use super::batch::Batch;
 use super::texts::{List, Texts};
 use crate::cache::short;
 
@@ -23,23 +24,25 @@ impl<L: List> Numbering<L> {
     }
 
     /// Appends the numbers of several texts. Their places are read first, since the processor waits for many at once.
-    pub(super) fn number_all<'a>(
-        &mut self,
-        texts: impl Iterator<Item = &'a [u8]> + Clone,
-        numbers: &mut Vec<u32>,
-    ) {
+    pub(super) fn number_all(&mut self, texts: &Batch, numbers: &mut Vec<u32>) {
         if self.index.is_empty() {
             self.grow(1);
         }
         let last = self.index.len() - 1;
         let mut hashes = std::mem::take(&mut self.hashes);
         hashes.clear();
-        hashes.extend(texts.clone().map(hash));
+        hashes.extend(texts.iter().map(hash));
         let touched = hashes.iter().map(|hash| {
-            self.texts.touch((self.index[*hash as usize & last] as u32).wrapping_sub(1) as usize)
+            let entry = self.index[*hash as usize & last];
+            // Without a branch: which texts are known cannot be predicted. The first text stands for the others.
+            let number = if (entry >> 32) as u32 == *hash { entry as u32 } else { 1 };
+            self.texts.touch(number.saturating_sub(1) as usize)
         });
         std::hint::black_box(touched.fold(0, |sum, byte| sum ^ byte));
-        numbers.extend(texts.zip(&hashes).map(|(text, hash)| self.find(text, *hash)));
+        numbers.reserve(hashes.len());
+        for (text, hash) in texts.iter().zip(&hashes) {
+            numbers.push(self.find(text, *hash));
+        }
         self.hashes = hashes;
     }
 
@@ -59,7 +62,7 @@ impl<L: List> Numbering<L> {
         let mut place = hash as usize & last;
         while self.index[place] != 0 {
             let (known, number) = ((self.index[place] >> 32) as u32, self.index[place] as u32 - 1);
-            if known == hash && self.texts.get(number as usize) == text {
+            if known == hash && is_same(self.texts.get(number as usize), text) {
                 return number;
             }
             place = (place + 1) & last;
@@ -77,6 +80,8 @@ impl<L: List> Numbering<L> {
     /// Makes room for this many texts.
     fn grow(&mut self, texts: usize) {
         let size = (texts * 4).div_ceil(3).next_power_of_two().max(INDEX_MIN);
+        // A small table becomes larger than it must: moving its entries costs more than the room.
+        let size = if self.index.is_empty() { size } else { size.max((self.index.len() * 4).min(SMALL)) };
         let old = std::mem::replace(&mut self.index, vec![0; size]);
         for entry in old.into_iter().filter(|entry| *entry != 0) {
             let place = free(&self.index, (entry >> 32) as u32);
@@ -87,6 +92,8 @@ impl<L: List> Numbering<L> {
 
 /// The smallest number of slots.
 const INDEX_MIN: usize = 1 << 10;
+/// A table of fewer slots grows faster.
+const SMALL: usize = 1 << 18;
 
 /// Returns the free slot for a hash.
 fn free(index: &[u64], hash: u32) -> usize {
@@ -98,16 +105,26 @@ fn free(index: &[u64], hash: u32) -> usize {
     place
 }
 
+/// Returns whether two texts are equal. Most consist of few whole words, so that calling a function would take longer.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let ((one, rest), (other, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
+    one.iter().eq(other) && rest == other_rest
+}
+
 /// Hashes eight bytes at a time.
 fn hash(bytes: &[u8]) -> u32 {
     /// An odd multiplier: fractional digits of pi.
     const MIX: u64 = 0x243f_6a88_85a3_08d3;
-    let (words, rest) = bytes.as_chunks::<8>();
-    let last = short(rest) ^ (bytes.len() as u64) << 56;
-    let hash = words.iter().map(|word| u64::from_le_bytes(*word)).chain([last]).fold(MIX, |sum, word| {
+    let mix = |sum: u64, word: u64| {
         let product = u128::from(sum ^ word) * u128::from(MIX);
         product as u64 ^ (product >> 64) as u64
-    });
+    };
+    let (words, rest) = bytes.as_chunks();
+    let start = MIX ^ (bytes.len() as u64) << 56;
+    let mut hash = words.iter().fold(start, |sum, word| mix(sum, u64::from_le_bytes(*word)));
+    if !rest.is_empty() {
+        hash = mix(hash, short(rest));
+    }
     hash as u32 ^ (hash >> 32) as u32
 }
 
@@ -122,16 +139,18 @@ mod tests {
             .map(|number| format!("{number:x}{}", "a".repeat(number % 20)).into_bytes())
             .chain([vec![b'b'; 200_000], Vec::new()])
             .collect();
-        let (mut batch, mut numbers) = (Texts::default(), Vec::new());
+        let (mut batch, mut numbers) = (Batch::default(), Vec::new());
+        let add = |batch: &mut Batch, text: &Vec<u8>| batch.push(text.len(), |bytes| bytes.extend(text));
         for piece in [&[], &texts[..3_000], &texts[2_000..], &[], &texts] {
             batch.clear();
-            piece.iter().for_each(|text| batch.push(text));
+            piece.iter().for_each(|text| add(&mut batch, text));
             // A text may come twice in a batch.
-            piece.iter().take(5).for_each(|text| batch.push(text));
-            numbering.number_all(batch.iter(), &mut numbers);
+            piece.iter().take(5).for_each(|text| add(&mut batch, text));
+            numbering.number_all(&batch, &mut numbers);
         }
         let first = |start: u32, end: u32| (start..end).chain(start..start + 5);
         assert!(first(0, 3_000).chain(first(2_000, 5_002)).chain(first(0, 5_002)).eq(numbers));
-        assert!(numbering.texts().iter().eq(texts.iter().map(Vec::as_slice)));
+        let known = (0..numbering.texts().len()).map(|number| numbering.texts().get(number));
+        assert!(known.eq(texts.iter().map(Vec::as_slice)));
     }
 }

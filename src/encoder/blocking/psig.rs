@@ -7,7 +7,7 @@ use super::grouping::{Grouping, Groups};
 use super::names::{Names, Tuples};
 use super::signature::{Part, record_number};
 use super::statistics::Statistics;
-use super::texts::{List, TEXT_MAX};
+use super::texts::TEXT_MAX;
 use crate::python::sets::Set;
 
 /// The settings of P-Sig.
@@ -100,33 +100,27 @@ impl Building<'_> {
     /// [`Error::Nothing`].
     pub fn finish(self) -> Result<(Blocks, Vec<StrategyStatistics>), Error> {
         let Self { settings, strategies, records, rows, .. } = self;
-        let (mut set, mut flips, mut name) = (Set::new(), Vec::new(), Vec::new());
-        let kept = |strategy: Strategy| {
-            let groups = strategy.grouping.finish();
-            let is_kept = |group: &u32| settings.filter.keeps(groups.size(*group), rows);
-            let kept: Vec<u32> = (0..groups.len() as u32).filter(is_kept).collect();
-            (groups, kept)
-        };
-        let strategies: Vec<(Groups, Vec<u32>)> = strategies.into_iter().map(kept).collect();
-        let room = strategies.iter().map(|(_, kept)| kept.len()).sum();
+        let (mut set, mut flips) = (Set::new(), Vec::new());
+        let strategies: Vec<Groups> =
+            strategies.into_iter().map(|strategy| strategy.grouping.finish()).collect();
+        let keeps = |size: usize| settings.filter.keeps(size, rows);
+        let room = strategies.iter().map(|groups| kept_sizes(groups, keeps).count()).sum();
         let numbers_max = settings.functions.min(settings.bits) as usize;
         let tuples = Tuples::new(settings.bits, numbers_max, room);
         let (mut figures, mut builder) = (Vec::new(), Builder::new(tuples, room));
-        for (groups, kept) in strategies {
-            let blocks = Statistics::of_sizes(kept.iter().map(|group| groups.size(*group)).collect());
+        for groups in strategies {
+            let blocks = Statistics::of_sizes(kept_sizes(&groups, keeps));
             figures.push(StrategyStatistics {
                 blocks,
                 num_filtered_elements: rows - blocks.sum_of_blocks,
                 coverage: blocks.sum_of_blocks as f64 / rows.max(1) as f64,
             });
-            builder.add(groups, &kept, |groups, batch, tuples, names| {
-                let signatures = batch.iter().map(|group| groups.keys().get(*group as usize));
-                Flips::of_all(signatures, settings.bits, &mut flips);
+            builder.add(groups, keeps, |keys, batch, tuples, names| {
+                Flips::of_all(batch.iter().map(|group| keys.get(*group)), settings.bits, &mut flips);
                 for flips in &flips {
                     set.clear();
                     flips.iter(settings.bits, settings.functions).for_each(|bit| set.add(bit));
-                    tuples.pack(set.list(), &mut name);
-                    names.push(&name);
+                    names.push(tuples.tuple_bytes(), |name| tuples.pack(&set, name));
                 }
             });
         }
@@ -136,6 +130,11 @@ impl Building<'_> {
         }
         Ok((blocks, figures))
     }
+}
+
+/// Returns the sizes of the groups, without those that `keeps` rejects.
+fn kept_sizes(groups: &Groups, keeps: impl Fn(usize) -> bool) -> impl Iterator<Item = usize> {
+    groups.sizes.iter().map(|size| *size as usize).filter(move |size| keeps(*size))
 }
 
 /// Returns a number of bytes that the signature of a row does not exceed.

@@ -37,41 +37,6 @@ struct End {
 }
 
 impl Texts {
-    /// The texts.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> + Clone {
-        (0..self.len()).map(|number| self.get(number))
-    }
-
-    /// Removes all texts, which may be personal data.
-    pub(super) fn clear(&mut self) {
-        self.ends.clear();
-        self.chunks.iter_mut().for_each(|chunk| chunk.as_mut_slice().zeroize());
-        self.chunks.truncate(1);
-        self.chunks.iter_mut().for_each(Vec::clear);
-    }
-
-    /// Adds the text that `write` appends, which has at most `bytes_max` bytes.
-    ///
-    /// # Errors
-    /// Those of `write`; nothing is added then.
-    pub(super) fn push_with<E>(
-        &mut self,
-        bytes_max: usize,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let chunk = self.chunk_for(bytes_max);
-        let start = chunk.len();
-        let written = write(chunk);
-        if written.is_err() {
-            chunk[start..].zeroize();
-            chunk.truncate(start);
-            return written;
-        }
-        let at = chunk.len() as u32;
-        self.ends.push(End { chunk: self.chunks.len() as u32 - 1, at });
-        Ok(())
-    }
-
     /// Returns the chunk for a text of this size.
     fn chunk_for(&mut self, bytes: usize) -> &mut Vec<u8> {
         let has_room = |chunk: &Vec<u8>| chunk.capacity() - chunk.len() >= bytes;

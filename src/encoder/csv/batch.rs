@@ -107,6 +107,7 @@ impl<'a> Row<'a> {
     }
 
     /// Returns field `at`.
+    #[inline]
     pub fn field(self, at: usize) -> &'a str {
         let (start, end) = self.batch.fields[self.bounds.first + at];
         &self.batch.text[start..end]

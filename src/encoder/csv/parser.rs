@@ -4,6 +4,7 @@ use memchr::memchr3;
 
 use super::batch::Batch;
 use super::error::Error;
+use crate::cache::short;
 
 /// The position of the parser in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,9 +95,10 @@ impl Parser {
     /// Parses complete rows whose fields are substrings of the text. Stops before the first row of another kind. Returns
     /// the number of bytes that were used.
     fn plain_rows(&mut self, piece: &str, batch: &mut Batch, rows: usize) -> usize {
+        let mut marks = Marks::new(piece.as_bytes(), self.delimiter);
         let mut used = 0;
         while !batch.is_full(rows) {
-            let Some(end) = self.plain_row(piece.as_bytes(), used, batch) else {
+            let Some(end) = self.plain_row(piece.as_bytes(), used, &mut marks, batch) else {
                 batch.drop_fields();
                 break;
             };
@@ -108,32 +110,41 @@ impl Parser {
         used
     }
 
-    /// Parses the row that begins at `at`. Returns the position after it; `None` if the row is empty, incomplete or too
-    /// complex.
-    fn plain_row(&self, bytes: &[u8], mut at: usize, batch: &mut Batch) -> Option<usize> {
+    /// Parses the row that begins at `at`, before the next of `marks`. Returns the position after it; `None` if the row is
+    /// empty, incomplete or too complex.
+    fn plain_row(
+        &self,
+        bytes: &[u8],
+        mut at: usize,
+        marks: &mut Marks<'_>,
+        batch: &mut Batch,
+    ) -> Option<usize> {
         if matches!(bytes.get(at), Some(b'\n' | b'\r')) {
             return None;
         }
         loop {
-            let field = bytes.get(at..)?;
-            let (text, end) = if field.first() == Some(&b'"') {
-                let end = end_of_quoted(field)?;
-                (1..end - 1, end)
+            let (text, end) = if bytes.get(at) == Some(&b'"') {
+                let end = at + end_of_quoted(&bytes[at..])?;
+                marks.go_to(end);
+                (at + 1..end - 1, marks.next().filter(|mark| *mark == end)?)
             } else {
-                let end = end_of_plain(field, self.delimiter)?;
-                (0..end, end)
+                let end = marks.next()?;
+                (at..end, end)
             };
             if text.len() > self.field_max {
                 return None;
             }
-            batch.push_field(at + text.start, at + text.end);
-            at += end + 1;
-            match field.get(end)? {
+            batch.push_field(text.start, text.end);
+            at = end + 1;
+            match bytes[end] {
                 b'\n' => return Some(at),
-                // A line feed after a carriage return belongs to the same line end.
-                b'\r' => return bytes.get(at).map(|next| at + usize::from(*next == b'\n')),
-                byte if *byte == self.delimiter => {}
-                _ => return None,
+                b'\r' => {
+                    // A line feed after a carriage return belongs to the same line end.
+                    at += usize::from(*bytes.get(at)? == b'\n');
+                    marks.go_to(at);
+                    return Some(at);
+                }
+                _ => {}
             }
         }
     }
@@ -250,24 +261,60 @@ impl Parser {
     }
 }
 
-/// Returns the position of the first delimiter or line end.
-fn end_of_plain(bytes: &[u8], delimiter: u8) -> Option<usize> {
-    const LOWEST: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGHEST: u64 = u64::from_ne_bytes([0x80; 8]);
-    let ends = |byte: &u8| *byte == delimiter || matches!(byte, b'\n' | b'\r');
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (number, word) in words.iter().enumerate() {
-        // The lowest marked byte is zero. Bytes above it may be marked without being zero, because the subtraction
-        // borrows.
-        let zeros = |word: u64| word.wrapping_sub(LOWEST) & !word & HIGHEST;
-        let is = |byte: u8| zeros(u64::from_le_bytes(*word) ^ (LOWEST * u64::from(byte)));
-        let found = is(delimiter) | is(b'\n') | is(b'\r');
-        if found != 0 {
-            return Some(number * 8 + found.trailing_zeros() as usize / 8);
-        }
-    }
-    rest.iter().position(ends).map(|at| words.len() * 8 + at)
+/// The positions of delimiters and line ends in a text. Eight bytes are compared at once.
+struct Marks<'a> {
+    bytes: &'a [u8],
+    /// The delimiter in each byte.
+    delimiters: u64,
+    /// The position of the current eight bytes.
+    start: usize,
+    /// The highest bit of each byte that is a delimiter or a line end and comes next.
+    here: u64,
 }
+
+impl<'a> Marks<'a> {
+    fn new(bytes: &'a [u8], delimiter: u8) -> Self {
+        let mut marks = Self { bytes, delimiters: EACH * u64::from(delimiter), start: 0, here: 0 };
+        marks.go_to(0);
+        marks
+    }
+
+    /// Makes the first position from `at` on the next one.
+    fn go_to(&mut self, at: usize) {
+        self.start = at - at % 8;
+        self.here = self.compare().unwrap_or_default() & u64::MAX << (at % 8 * 8);
+    }
+
+    /// Returns all of the current eight bytes that are one; `None` at the end of the text.
+    fn compare(&self) -> Option<u64> {
+        let rest = self.bytes.get(self.start..).filter(|rest| !rest.is_empty())?;
+        let word = rest.first_chunk().map_or_else(|| short(rest), |word| u64::from_le_bytes(*word));
+        // The highest bit of a byte of the sum is set if the other bits of the byte are not zero.
+        let differs = |bytes: u64| (((word ^ bytes) & LOW) + LOW) | (word ^ bytes);
+        let plain =
+            differs(self.delimiters) & differs(EACH * u64::from(b'\n')) & differs(EACH * u64::from(b'\r'));
+        Some(!plain & !LOW)
+    }
+}
+
+impl Iterator for Marks<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        while self.here == 0 {
+            self.start += 8;
+            self.here = self.compare()?;
+        }
+        let at = self.start + self.here.trailing_zeros() as usize / 8;
+        self.here &= self.here - 1;
+        Some(at)
+    }
+}
+
+/// The lowest bit of each byte.
+const EACH: u64 = u64::from_ne_bytes([1; 8]);
+/// The bits of each byte but the highest.
+const LOW: u64 = u64::from_ne_bytes([0x7f; 8]);
 
 /// Returns the position after a quoted field; `None` if quotes or line ends are inside.
 fn end_of_quoted(bytes: &[u8]) -> Option<usize> {

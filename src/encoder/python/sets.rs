@@ -9,74 +9,94 @@ const FREE: u32 = u32::MAX;
 
 /// A set to which numbers below 2 to the power of 32 less one are added.
 pub(crate) struct Set {
-    table: Vec<u32>,
+    /// The table of a small set. Its size is known to the compiler.
+    small: [u32; SIZE_MIN],
+    /// The table of a larger set; empty before.
+    large: Vec<u32>,
     used: usize,
-    /// Room for the numbers in order.
-    list: Vec<u32>,
 }
 
 impl Set {
-    pub(crate) fn new() -> Self {
-        Self { table: vec![FREE; SIZE_MIN], used: 0, list: vec![0; SIZE_MIN] }
+    pub(crate) const fn new() -> Self {
+        Self { small: [FREE; SIZE_MIN], large: Vec::new(), used: 0 }
     }
 
     /// Adds a number, unless the set contains it.
     pub(crate) fn add(&mut self, number: u32) {
-        let Some(free) = free(&self.table, number) else { return };
-        self.table[free] = number;
+        if self.large.is_empty() {
+            let Some(free) = free(&self.small, number) else { return };
+            self.small[free] = number;
+        } else {
+            let Some(free) = free(&self.large, number) else { return };
+            self.large[free] = number;
+        }
         self.used += 1;
-        if self.used * 5 >= (self.table.len() - 1) * 3 {
+        if self.used * 5 >= (self.table().len() - 1) * 3 {
             self.grow();
         }
     }
 
+    #[cold]
     fn grow(&mut self) {
         let least = if self.used > 50_000 { self.used * 2 } else { self.used * 4 };
-        let size = (least + 1).next_power_of_two().max(SIZE_MIN);
-        let old = std::mem::replace(&mut self.table, vec![FREE; size]);
-        for number in old.into_iter().filter(|number| *number != FREE) {
-            if let Some(free) = free(&self.table, number) {
-                self.table[free] = number;
+        let mut larger = vec![FREE; (least + 1).next_power_of_two()];
+        for number in self.table().iter().filter(|number| **number != FREE) {
+            if let Some(free) = free(&larger, *number) {
+                larger[free] = *number;
             }
         }
+        self.large = larger;
     }
 
     /// Removes all numbers and shrinks the table to its initial size.
     pub(crate) fn clear(&mut self) {
-        self.table.truncate(SIZE_MIN);
-        self.table.fill(FREE);
+        self.small = [FREE; SIZE_MIN];
+        self.large.clear();
         self.used = 0;
     }
 
-    /// Returns the numbers in order.
-    pub(crate) fn list(&mut self) -> &[u32] {
-        self.list.resize(self.table.len(), 0);
-        let mut used = 0;
-        // Without a branch: which entries are free cannot be predicted.
-        for number in &self.table {
-            self.list[used] = *number;
-            used += usize::from(*number != FREE);
+    /// Calls `each` with every number, in order.
+    pub(crate) fn for_each(&self, mut each: impl FnMut(u32)) {
+        let (parts, _) = self.table().as_chunks::<SIZE_MIN>();
+        for part in parts {
+            let (mut list, mut used) = ([0; SIZE_MIN], 0);
+            // Without a branch: which entries are free cannot be predicted.
+            for number in part {
+                list[used % SIZE_MIN] = *number;
+                used += usize::from(*number != FREE);
+            }
+            list.iter().take(used).for_each(|number| each(*number));
         }
-        &self.list[..used]
+    }
+
+    fn table(&self) -> &[u32] {
+        if self.large.is_empty() { &self.small } else { &self.large }
     }
 }
 
 /// Appends a tuple of numbers as Python prints it.
-pub(crate) fn write_tuple(numbers: impl ExactSizeIterator<Item = u32>, digits: &Digits, out: &mut Vec<u8>) {
-    let count = numbers.len();
-    let mut end = out.len() + 1;
-    out.push(b'(');
-    out.resize(end + count * NUMBER_BYTES + 1, 0);
+pub(crate) fn write_tuple(numbers: impl Iterator<Item = u32>, digits: &Digits, out: &mut Vec<u8>) {
+    let (mut text, mut end) = ([0; TEXT_BYTES], 1);
+    text[0] = b'(';
+    let mut count = 0;
     for number in numbers {
-        end += digits.write(number, &mut out[end..]);
+        if end > TEXT_BYTES - NUMBER_BYTES {
+            out.extend_from_slice(&text[..end]);
+            end = 0;
+        }
+        end += digits.write(number, &mut text[end..]);
+        count += 1;
     }
-    match count {
-        0 => {}
-        1 => end -= 1,
-        _ => end -= SEPARATOR.len(),
-    }
-    out[end] = b')';
-    out.truncate(end + 1);
+    let start = out.len();
+    // A copy of a length that the compiler knows.
+    out.extend_from_slice(&text);
+    let surplus = match count {
+        0 => 0,
+        1 => 1,
+        _ => SEPARATOR.len(),
+    };
+    out.truncate(start + end - surplus);
+    out.push(b')');
 }
 
 /// The text between two numbers of a tuple.
@@ -87,6 +107,8 @@ const DIGITS_MAX: u32 = 1 << 16;
 const SHORT_BYTES: usize = 8;
 /// The room for any number with the separator.
 const NUMBER_BYTES: usize = 12;
+/// The number of bytes of a tuple that are copied at once.
+const TEXT_BYTES: usize = 48;
 
 /// The digits of numbers, written in advance: block names consist of many numbers.
 #[derive(Debug)]
@@ -156,7 +178,9 @@ mod tests {
             let mut set = Set::new();
             numbers.iter().for_each(|number| set.add(*number));
             let mut tuple = Vec::new();
-            write_tuple(set.list().iter().copied(), &Digits::new(1 << 10), &mut tuple);
+            let mut list = Vec::new();
+            set.for_each(|number| list.push(number));
+            write_tuple(list.into_iter(), &Digits::new(1 << 10), &mut tuple);
             String::from_utf8(tuple).unwrap()
         };
         assert_eq!(tuple(&[5]), "(5,)");

@@ -123,6 +123,10 @@ fn a_migration_is_planned_made_after_a_snapshot_and_can_be_taken_back() {
             (data_dir.join("metadata.db"), std::fs::read(data_dir.join("metadata.db")).unwrap());
         let planned = migrate("plan", &data_dir)[0].clone();
         let [found, known] = ["version", "known"].map(|name| planned[name].as_u64().unwrap());
+        if found == known {
+            // Another format has changed since it was made.
+            continue;
+        }
         let steps = planned["steps"].as_array().unwrap();
         assert_eq!(steps.len() as u64, known - found);
         assert!(

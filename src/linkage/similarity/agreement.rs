@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::decision::Decision;
+use super::kernel::Words;
 use super::sieve::Sieve;
 use super::{Hit, Kernel, KernelName, Rows, Tuning, dice};
 use crate::threshold::Threshold;
@@ -164,6 +165,20 @@ fn every_kernel_agrees_at_every_size() {
                 let found = sifted(&left, &right, tuning, &decision, kernel);
                 assert_eq!(found, expected, "{kernel:?}, {bytes} bytes, {}", described(tuning));
             }
+        }
+    }
+}
+
+#[test]
+fn every_kernel_counts_rows_of_ones() {
+    for lines in 1..=40 {
+        let mut words = Words::with_capacity(2, 64 * lines);
+        words.push(&vec![0; 64 * lines]);
+        words.push(&vec![u8::MAX; 64 * lines]);
+        for kernel in Kernel::available() {
+            let mut counts = Vec::new();
+            kernel.count(&words, &words, &[(1, 1), (0, 1), (1, 1)], &mut counts);
+            assert_eq!(counts, [512 * lines as u32, 0, 512 * lines as u32], "{kernel:?}, {lines} lines");
         }
     }
 }

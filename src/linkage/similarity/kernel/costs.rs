@@ -68,7 +68,7 @@ impl Costs {
     }
 
     fn measure(loops: &dyn Loops) -> Self {
-        let survivor = Linear::measure([1, 5], |lines| count(loops, lines));
+        let survivor = Linear::measure([1, 4], |lines| count(loops, lines));
         let counted = Linear { base: 0.0, each: 64.0 };
         let lines = match (loops.bit_products(), loops.word_sieve()) {
             (Some(_), _) => Linear::measure([1, 3], |lines| bits(loops, lines)),

@@ -171,11 +171,12 @@ fn tls_settings(settings: &Settings, data_dir: &DataDir) -> Result<Option<tls::S
 
 /// Reads the certificate, or generates it. The error names the setting with the file.
 fn open_tls(settings: tls::Settings) -> Result<Arc<Tls>, Error> {
-    if let Some(path) = &settings.client_authorities {
-        tls::check_authorities(path).map_err(Error::ClientAuthorities)?;
-    }
     let is_given = matches!(settings.source, Source::Files { .. });
-    Tls::open(settings, Clock::system()).map_err(if is_given { Error::Certificate } else { Error::Tls })
+    Tls::open(settings, Clock::system()).map_err(|error| match error {
+        tls::Error::ClientAuthorities(error) => Error::ClientAuthorities(*error),
+        error if is_given => Error::Certificate(error),
+        error => Error::Tls(error),
+    })
 }
 
 /// Returns the names and addresses that clients may use for this machine.

@@ -172,12 +172,15 @@ mod tests {
     use super::*;
     use crate::config::{self, Inputs};
 
+    /// Returns the settings of a process that is started with these flags.
+    fn given(flags: &[(&'static str, &str)]) -> Settings {
+        let flags = flags.iter().map(|&(key, value)| (key, value.to_owned())).collect();
+        config::load(&Inputs { flags, ..Inputs::default() }).unwrap().settings
+    }
+
     #[test]
     fn pairs_that_older_programs_cannot_read_are_written_where_this_process_hands_them_out() {
-        let written = |flags: &[(&'static str, &str)]| {
-            let flags = flags.iter().map(|&(key, value)| (key, value.to_owned())).collect();
-            pairs_written(&config::load(&Inputs { flags, ..Inputs::default() }).unwrap().settings)
-        };
+        let written = |flags: &_| pairs_written(&given(flags));
         let database = ("database", "postgres://entityd@db.example.org/entityd");
         let listens = ("worker_listen", "127.0.0.1:8854");
         let bucket = ("objects", "s3://objects");
@@ -197,10 +200,7 @@ mod tests {
 
     #[test]
     fn only_a_process_on_its_own_writes_entries_that_older_programs_cannot_read() {
-        let written = |flags: &[(&'static str, &str)]| {
-            let flags = flags.iter().map(|&(key, value)| (key, value.to_owned())).collect();
-            entries_written(&config::load(&Inputs { flags, ..Inputs::default() }).unwrap().settings)
-        };
+        let written = |flags: &_| entries_written(&given(flags));
         let database = ("database", "postgres://entityd@db.example.org/entityd");
         let [listens, is_silent] = [("worker_listen", "127.0.0.1:8854"), ("worker_listen", "off")];
         for alone in [&[][..], &[is_silent], &[("objects", "file:///srv/objects")]] {

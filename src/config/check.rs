@@ -132,8 +132,8 @@ fn unused_by_a_worker(values: &Values) -> Option<(&'static str, &'static str)> {
     const UNUSED: [(&str, &str); 4] = [
         ("listen", "leave it out, there is no API on a node with"),
         ("s3_listen", "leave it out, there is no S3 on a node with"),
-        ("database", "leave it out, the API nodes of --join have the database of a node with"),
-        ("queue", "leave it out, the API nodes of --join have the queue of a node with"),
+        ("database", "leave it out, only API nodes use a database, no node with"),
+        ("queue", "leave it out, only API nodes use a queue, no node with"),
     ];
     let is_own = |key| matches!(values.given(key).source, Source::Flag(_) | Source::File { .. });
     UNUSED.into_iter().find(|(key, _)| is_own(key))

@@ -104,6 +104,10 @@ fn certificate(settings: &Settings) -> Finding {
     match tls::inspect(&certificate, &key, now) {
         Ok(found) => {
             let days = found.ends.since(now).as_secs() / DAY_SECONDS;
+            if found.names.is_empty() {
+                let advice = "it names no host, so clients refuse it; have one made with subjectAltName";
+                return Finding::warning(name, format!("{}: {advice}", certificate.display()));
+            }
             let said = format!("{} for {}, {days} days left", certificate.display(), found.names.join(", "));
             if found.is_authority {
                 let advice = "it is that of a CA: clients that are strict, as workers and this program's commands, refuse it; \

@@ -168,7 +168,8 @@ impl Files {
 
 fn read(files: &Files, provider: &Arc<CryptoProvider>, clock: &Clock) -> Result<Presented, Error> {
     let pair = Pair::read(&files.certificate, &files.key, provider, clock.now())?;
-    let verifier = files.client_authorities.as_deref().map(|path| verifier(path, provider)).transpose()?;
+    let verifier = files.client_authorities.as_deref().map(|path| verifier(path, provider)).transpose();
+    let verifier = verifier.map_err(|error| Error::ClientAuthorities(Box::new(error)))?;
     let resolver = Arc::new(SingleCertAndKey::from(pair.certified));
     let config = |verifier: Option<Arc<dyn ClientCertVerifier>>| {
         let versions = ServerConfig::builder_with_provider(Arc::clone(provider))

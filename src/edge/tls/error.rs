@@ -72,6 +72,9 @@ pub enum Error {
         /// The time from which it is valid.
         begins: Timestamp,
     },
+    /// The file of the authorities of client certificates cannot be used.
+    #[error(transparent)]
+    ClientAuthorities(Box<Error>),
     /// The key file is insecure or invalid: for example, other users may write it.
     #[error(transparent)]
     Secret(#[from] secret::Error),

@@ -140,4 +140,5 @@ def main():
             syncs(sides, records, folder)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,7 @@
 //! The coordinator's interface to the workers: claims, heartbeats and reports.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
@@ -44,16 +46,34 @@ impl Coordinator {
         let mut taken = Taken { coordinator: self, leases: Vec::new() };
         taken.leases = self.0.broker.claim(claim, self.0.clock.steady()).await?;
         taken.leases.iter().for_each(|lease| self.count_wait(lease));
-        if !taken.leases.is_empty() {
-            // The attempt must be durable before the job starts: a job may kill the process at once.
-            self.0.broker.sync().await?;
+        if taken.leases.is_empty() {
+            return Ok(Vec::new());
         }
+        // The attempt must be durable before the job starts: a job may kill the process at once. Meanwhile the jobs are
+        // checked.
+        let leases = taken.leases.clone();
+        let (synced, (assignments, checked, failure)) =
+            tokio::join!(self.0.broker.sync(), self.assign_all(leases, claim.lease / 2));
+        synced?;
+        // Dropping `taken` releases the leases that were not checked.
+        taken.leases.drain(..checked);
+        // A job that could not be checked was released; the others must not wait for it.
+        failure.filter(|_| assignments.is_empty()).map_or(Ok(assignments), Err)
+    }
+
+    /// Converts leases into assignments for at most `time`. Returns them with the number of leases that were checked, and an
+    /// error.
+    async fn assign_all(
+        &self,
+        leases: Vec<Lease>,
+        time: Duration,
+    ) -> (Vec<Assignment>, usize, Option<Error>) {
         // A lease that expires while the metadata does not answer would use an attempt of the job.
-        let limit = Instant::now() + claim.lease / 2;
-        let mut assignments = Vec::with_capacity(taken.leases.len());
+        let limit = Instant::now() + time;
+        let mut assignments = Vec::with_capacity(leases.len());
         let mut failure = None;
         let mut checked = 0;
-        for lease in taken.leases.clone() {
+        for lease in leases {
             match timeout_at(limit, self.assign(lease)).await {
                 Ok(Ok(assignment)) => assignments.extend(assignment),
                 Ok(Err(error)) => failure = Some(error),
@@ -66,10 +86,7 @@ impl Coordinator {
             }
             checked += 1;
         }
-        // Dropping `taken` releases the leases that were not checked.
-        taken.leases.drain(..checked);
-        // A job that could not be checked was released; the others must not wait for it.
-        failure.filter(|_| assignments.is_empty()).map_or(Ok(assignments), Err)
+        (assignments, checked, failure)
     }
 
     fn count_wait(&self, lease: &Lease) {

@@ -157,6 +157,9 @@ pub struct Rules {
     pub solver_pairs_max: u64,
     /// The number of comparisons in a job; if absent, it is derived from the measured rate.
     pub comparisons_per_job: Option<u64>,
+    /// Set if one job may bring a small run to its result. Not if other API nodes may be of the version before, which does
+    /// not know the outcome of such a job.
+    pub small_runs_at_once: bool,
     /// Settings of the maintenance.
     pub upkeep: Upkeep,
 }
@@ -195,6 +198,7 @@ impl Rules {
             run_pairs_max: pairs_max,
             solver_pairs_max: pairs_max,
             comparisons_per_job: None,
+            small_runs_at_once: false,
             upkeep: Upkeep::default(),
         }
     }

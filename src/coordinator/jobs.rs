@@ -2,7 +2,10 @@
 
 use super::event::{Effect, Rules};
 use crate::model::job::group_of_run;
-use crate::model::{Contents, Dataset, Job, ProjectId, ProjectState, Reference, Run, RunState, Task, Upload};
+use crate::model::{
+    Contents, Dataset, Job, ProjectId, ProjectState, Reference, ResultType, Run, RunState, Task, Upload,
+    WholeRun,
+};
 
 /// Returns the job that reads the files that an upload names.
 pub(super) fn fetch(project: ProjectId, party: u32, reference: &Reference) -> Job {
@@ -75,6 +78,7 @@ pub(super) fn of_run(project: &ProjectState, run: &Run, rules: &Rules) -> Vec<Jo
             uploads,
             threshold: run.threshold,
             comparisons_per_job: rules.comparisons_per_job,
+            whole: whole(project, run, &datasets, rules),
         }],
         (RunState::Comparing, Some(_)) => return parts(project, run, rules, 0).collect(),
         (RunState::Finalizing, Some(progress)) => vec![Task::Finalize {
@@ -89,6 +93,22 @@ pub(super) fn of_run(project: &ProjectState, run: &Run, rules: &Rules) -> Vec<Jo
         _ => Vec::new(),
     };
     tasks.into_iter().map(|task| Job { project: project.id, task }).collect()
+}
+
+/// Returns what the job that plans a run needs to bring it to its result, if the run may be small. Permutations need a seed,
+/// which is drawn once the run is planned.
+fn whole(project: &ProjectState, run: &Run, datasets: &[Dataset], rules: &Rules) -> Option<WholeRun> {
+    let records: Vec<u32> = datasets.iter().map(|dataset| dataset.records).collect();
+    let is_small = records.iter().map(|count| u64::from(*count)).sum::<u64>() <= WholeRun::RECORDS_MAX;
+    let draws = project.result_type == ResultType::Permutations;
+    let is_one_job = rules.small_runs_at_once && rules.comparisons_per_job.is_none();
+    (is_one_job && is_small && !draws).then(|| WholeRun {
+        result_type: project.result_type,
+        records,
+        pairs_max: rules.pairs_max(project),
+        solver_pairs_max: rules.solver_pairs_max,
+        with_scores: run.with_scores,
+    })
 }
 
 /// Returns the parts of a run that remain to be compared, starting with part `from`.

@@ -7,7 +7,7 @@ use crate::model::job::group_of_run;
 use crate::model::run::Progress;
 use crate::model::{
     AccessKeys, BitSet, Contents, Dataset, ForeignFile, Job, Keyring, NamedFile, Outcome, Party,
-    ProjectState, Purge, Reference, ResultType, Run, RunId, RunState, Seed, Summary, Task, Threshold,
+    ProjectState, Purge, Reference, ResultType, Run, RunId, RunState, Seed, Solved, Summary, Task, Threshold,
     TokenHash, Upload,
 };
 use crate::runtime::clock::Timestamp;
@@ -163,6 +163,103 @@ fn a_report_counts_once() {
     let done = story.project.clone();
     story.compare(1, 50).finalize();
     assert_eq!(story.project, done);
+}
+
+/// Returns the outcome of a job that brought a run to its result.
+fn solved(pairs: u64) -> Solved {
+    let summary = Summary { pairs: 3, groups: 2, checksums: Vec::new() };
+    let largest_blocks = vec![90, 10];
+    Solved { comparisons: 100, largest_blocks, pairs, comparing_us: 0, finalizing_us: 0, summary }
+}
+
+/// Returns a story of two parties with a run whose plan is awaited.
+fn planning() -> Story {
+    let mut story = Story::new(2, ResultType::Groups);
+    story.project.uses_blocking = true;
+    story.upload(0, 8).upload(1, 8).ingest().post().unwrap();
+    story
+}
+
+fn plan_of(story: &Story) -> Job {
+    story.job(|task| matches!(task, Task::Plan { .. }))
+}
+
+#[test]
+fn a_run_that_one_job_solved_is_as_after_three_jobs() {
+    let (mut one, mut three) = (planning(), planning());
+    let compared = Outcome::Compared { comparisons: 100, pairs: 7 };
+    let part = three.plan(1).job(|task| matches!(task, Task::Compare { .. }));
+    three.report(part, compared).finalize();
+    let plan = plan_of(&one);
+    one.report(plan.clone(), Outcome::Solved(solved(7)));
+    assert_eq!(one.project, three.project);
+    assert_eq!(purges(&three), [Purge::Intermediate(RUN)]);
+    assert_eq!(purges(&one), [], "there is neither a plan nor pairs");
+    assert!(one.jobs().iter().all(|job| !matches!(job.task, Task::Compare { .. } | Task::Finalize { .. })));
+    let done = one.project.clone();
+    one.report(plan.clone(), Outcome::Solved(solved(9))).plan(4);
+    assert_eq!(one.project, done, "a report counts once");
+    // The report of a lost worker arrives when others continue the run.
+    let mut late = planning();
+    late.plan(2);
+    let before = late.project.clone();
+    assert_eq!(late.report(plan, Outcome::Solved(solved(7))).project, before);
+}
+
+#[test]
+fn a_run_that_one_job_solved_has_the_times_of_its_stages() {
+    let mut story = planning();
+    story.tell(&Event::RunStarted { run: RUN, at: at(3) }).unwrap();
+    let times = |comparing_us, finalizing_us| {
+        let mut story = Story { project: story.project.clone(), effects: story.effects.clone() };
+        let plan = plan_of(&story);
+        story.report(plan, Outcome::Solved(Solved { comparing_us, finalizing_us, ..solved(7) }));
+        let run = story.project.run(RUN).unwrap();
+        (run.started, run.times.latest, run.times.compared, run.times.worked.as_micros(), run.ended)
+    };
+    let some = |micros| Some(at(micros));
+    assert_eq!(times(2, 3), (some(3), some(6), some(6), 2, some(9)));
+    assert_eq!(times(u64::MAX, 3), (some(3), some(6), some(6), 3, some(9)), "no stage begins before the run");
+    assert_eq!(times(1, u64::MAX), (some(3), some(3), some(3), 0, some(9)));
+}
+
+#[test]
+fn a_run_without_comparisons_and_one_with_too_many_pairs_end_as_after_three_jobs() {
+    let (mut one, mut three) = (planning(), planning());
+    let plan = plan_of(&three);
+    three.report(plan, Outcome::Planned { parts: 0, comparisons: 0, largest_blocks: Vec::new() }).finalize();
+    let nothing = Solved { comparisons: 0, largest_blocks: Vec::new(), ..solved(0) };
+    let plan = plan_of(&one);
+    one.report(plan, Outcome::Solved(nothing));
+    assert_eq!(one.project, three.project);
+    let mut one = planning();
+    let plan = plan_of(&one);
+    one.report(plan, Outcome::Solved(solved(101)));
+    let RunState::Failed { message, stage: 2 } = one.state() else { panic!("{:?}", one.state()) };
+    assert!(message.contains("the limit is 100"), "{message}");
+    assert_eq!(purges(&one), [Purge::Run(RUN)]);
+}
+
+#[test]
+fn one_job_may_solve_a_run_only_where_every_node_knows_its_outcome() {
+    let small = Rules { small_runs_at_once: true, ..rules() };
+    let whole = |result_type, rules: &Rules, records| {
+        let mut story = Story::new(2, result_type);
+        story.upload(0, 8).upload(1, 8).ingest().post().unwrap();
+        for party in &mut story.project.parties {
+            party.contents = Contents::Ready(Dataset { upload: 1, records, encoding_bytes: 8, blocks: 1 });
+        }
+        let jobs = super::jobs::wanted(&story.project, rules);
+        let [Job { task: Task::Plan { whole, .. }, .. }] = &jobs[..] else { panic!("{jobs:?}") };
+        whole.clone()
+    };
+    let found = whole(ResultType::Groups, &small, 10).unwrap();
+    assert_eq!((found.records, found.pairs_max, found.solver_pairs_max), (vec![10, 10], 50, 50));
+    assert!(whole(ResultType::SimilarityScores, &small, 10).is_some());
+    assert_eq!(whole(ResultType::Permutations, &small, 10), None, "the seed is drawn after the plan");
+    assert_eq!(whole(ResultType::Groups, &rules(), 10), None);
+    assert_eq!(whole(ResultType::Groups, &Rules { comparisons_per_job: Some(9), ..small.clone() }, 10), None);
+    assert_eq!(whole(ResultType::Groups, &small, 1 << 15), None, "it may need much memory");
 }
 
 #[test]
@@ -521,12 +618,15 @@ fn every_event(project: &ProjectState, upload: &Upload, dataset: &Dataset) -> Ve
             uploads: vec![1, 1],
             threshold: Threshold::new(0.5).unwrap(),
             comparisons_per_job: None,
+            whole: None,
         };
         let compare = Task::Compare { run, uploads: vec![1, 1], part: 0, pairs_max: 9 };
         events.extend([
             Event::RunDeleted(run),
             Event::RunStarted { run, at: at(6) },
             report(plan(), Outcome::Planned { parts: 2, comparisons: 4, largest_blocks: vec![4] }),
+            report(plan(), Outcome::Solved(solved(1))),
+            report(plan(), Outcome::Solved(solved(1_000))),
             report(plan(), rejected()),
             report(compare.clone(), Outcome::Compared { comparisons: 2, pairs: 1 }),
             report(compare, Outcome::Compared { comparisons: 2, pairs: 1_000 }),

@@ -1,12 +1,14 @@
 //! The state transitions of a project, as one pure function.
 
+use std::time::Duration;
+
 use super::event::{Effect, Event, Refused, Report, Rules};
 use super::{encoding_size, jobs};
 use crate::model::job::group_of_run;
 use crate::model::run::Progress;
 use crate::model::{
     Contents, Dataset, Job, Keyring, Outcome, Party, ProjectState, Purge, Reference, ResultType, Run, RunId,
-    RunState, Seed, Summary, Task, TokenHash, Upload,
+    RunState, Seed, Solved, Summary, Task, TokenHash, Upload,
 };
 use crate::runtime::clock::Timestamp;
 
@@ -216,6 +218,7 @@ impl Step<'_> {
                 let progress = Progress::planned(*parts, *comparisons, blocks);
                 self.planned(*run, progress, at, seed);
             }
+            (Task::Plan { run, .. }, Outcome::Solved(solved)) => self.solved(*run, solved, at),
             (Task::Compare { run, part, .. }, Outcome::Compared { comparisons, pairs }) => {
                 self.compared(*run, *part, *comparisons, *pairs, at);
             }
@@ -320,6 +323,35 @@ impl Step<'_> {
         run.times.compared = (parts == 0).then_some(at);
         run.state = if parts == 0 { RunState::Finalizing } else { RunState::Comparing };
         self.enqueue_current(id);
+    }
+
+    /// Applies the outcome of a job that planned a small run and brought it to its result. The run is then as three jobs
+    /// would have left it, with one part. There are no intermediate objects to remove.
+    fn solved(&mut self, id: RunId, solved: &Solved, at: Timestamp) {
+        let pairs_max = self.rules.pairs_max(&self.project);
+        let blocks = if self.project.uses_blocking { solved.largest_blocks.clone() } else { Vec::new() };
+        let Some(run) = self.run(id).filter(|run| run.progress.is_none() && !run.has_ended()) else { return };
+        let started = *run.started.get_or_insert(at);
+        let compared = at.before(Duration::from_micros(solved.finalizing_us)).max(started);
+        let planned = compared.before(Duration::from_micros(solved.comparing_us)).max(started);
+        let parts = u32::from(solved.comparisons > 0);
+        let mut progress = Progress::planned(parts, solved.comparisons, blocks);
+        run.times.latest = Some(planned);
+        if parts > 0 {
+            progress.applied.insert(0);
+            run.times.part_reported(compared);
+        }
+        progress.comparisons = solved.comparisons;
+        progress.pairs = solved.pairs;
+        run.progress = Some(progress);
+        run.state = RunState::Comparing;
+        if solved.pairs > pairs_max {
+            // The limit was lowered after the job was enqueued.
+            return self.fail_run(id, &too_many_pairs(solved.pairs, pairs_max), at);
+        }
+        run.times.compared = Some(compared);
+        run.state = RunState::Completed(solved.summary.clone());
+        run.ended = Some(at);
     }
 
     fn compared(&mut self, id: RunId, part: u32, comparisons: u64, pairs: u64, at: Timestamp) {

@@ -61,6 +61,10 @@ pub enum Task {
         threshold: Threshold,
         /// The number of comparisons in a part; `None` lets the worker choose it by its speed.
         comparisons_per_job: Option<u64>,
+        /// Set if the job may bring the run to its result, if the run turns out to be small. Older workers do not know it
+        /// and only plan.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        whole: Option<WholeRun>,
     },
     /// Compares one part of a plan.
     Compare {
@@ -102,6 +106,29 @@ pub enum Task {
     },
     /// Removes objects.
     Purge(Purge),
+}
+
+/// The inputs with which a job that plans brings a small run to its result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WholeRun {
+    /// The type of the result.
+    pub result_type: ResultType,
+    /// The number of records of each dataset.
+    pub records: Vec<u32>,
+    /// The maximum number of candidate pairs; a pair in several blocks counts each time.
+    pub pairs_max: u64,
+    /// The maximum number of candidate pairs for the solver, each counted once.
+    pub solver_pairs_max: u64,
+    /// Set if a result of groups gets a second object with the scores within each group.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub with_scores: bool,
+}
+
+impl WholeRun {
+    /// The maximum number of records of all datasets.
+    pub const RECORDS_MAX: u64 = 1 << 15;
+    /// The maximum number of comparisons.
+    pub const COMPARISONS_MAX: u64 = 2_000_000;
 }
 
 /// A set of objects to remove.
@@ -176,6 +203,24 @@ pub struct Holding {
     pub runs: Vec<(RunId, bool)>,
 }
 
+/// The outcome of a job that brought a small run to its result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Solved {
+    /// The number of comparisons.
+    pub comparisons: u64,
+    /// The number of comparisons of each of the largest blocks, the largest first.
+    #[serde(default)]
+    pub largest_blocks: Vec<u64>,
+    /// The number of candidate pairs found; a pair in several blocks counts each time.
+    pub pairs: u64,
+    /// The time that the comparisons took, in microseconds.
+    pub comparing_us: u64,
+    /// The time from the last comparison to the stored result, in microseconds.
+    pub finalizing_us: u64,
+    /// The totals of the run.
+    pub summary: Summary,
+}
+
 /// The outcome of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -203,6 +248,9 @@ pub enum Outcome {
     },
     /// The result exists.
     Finalized(Summary),
+    /// A job that plans has also compared all records and made the result: the run was small. There is neither a plan nor
+    /// pairs.
+    Solved(Solved),
     /// The objects were removed.
     Purged,
     /// The part of a chore that a worker does is done; these objects were found.
@@ -287,6 +335,30 @@ impl Job {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_that_only_plans_is_as_earlier_versions_wrote_it() {
+        let whole = WholeRun {
+            result_type: ResultType::Groups,
+            records: vec![1, 2],
+            pairs_max: 3,
+            solver_pairs_max: 4,
+            with_scores: false,
+        };
+        let task = |whole| Task::Plan {
+            run: RunId::from_bytes([1; 24]),
+            uploads: vec![1, 2],
+            threshold: Threshold::new(0.8).unwrap(),
+            comparisons_per_job: None,
+            whole,
+        };
+        let written = serde_json::to_string(&task(None)).unwrap();
+        assert!(!written.contains("whole"), "{written}");
+        for task in [task(None), task(Some(whole))] {
+            let written = serde_json::to_string(&task).unwrap();
+            assert_eq!(serde_json::from_str::<Task>(&written).unwrap(), task);
+        }
+    }
 
     #[test]
     fn a_job_without_scores_is_as_earlier_versions_wrote_it() {

@@ -15,7 +15,7 @@ mod tombstone;
 pub use bits::BitSet;
 pub use cleanup::CleanupLimit;
 pub use ids::{PartialUploadId, ProjectId, RunId};
-pub use job::{Job, Outcome, Purge, Task};
+pub use job::{Job, Outcome, Purge, Solved, Task, WholeRun};
 pub use keyring::{AccessKeys, Keyring};
 pub use linkage::threshold::Threshold;
 pub use party::{Contents, Dataset, ForeignFile, NamedFile, Party, Reference, Upload};

@@ -1,6 +1,6 @@
 //! A staged file, which will become an object.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Seek, Write};
 
 use tempfile::NamedTempFile;
 
@@ -39,6 +39,19 @@ impl Staged {
     /// Returns the number of bytes written so far.
     pub const fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Returns what was written so far. Nothing may be written afterwards.
+    ///
+    /// # Errors
+    /// The error of the file.
+    pub fn read_back(&mut self) -> io::Result<Vec<u8>> {
+        self.flush()?;
+        let file = self.file.get_mut();
+        file.rewind()?;
+        let mut bytes = Vec::with_capacity(self.size as usize);
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     /// Turns the file into the object `key` and returns its size once it is on stable storage. An existing object is

@@ -12,6 +12,7 @@
 //! `compare.done` when its work is done and no output is visible, `compare.published` when its objects are stored (or
 //! removed), and `compare.reported` when its outcome is committed and the job is still in the queue. `spooled` has the
 //! last three, `body` only the first. `compare` also has `compare.opened`, when its inputs are mapped and checked.
+//! A `plan` job that brings a small run to its result also comes to `compare`, `compare.opened` and `finalize`.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -162,7 +162,7 @@ fn demand(job: &Job) -> Demand {
 mod tests {
     use super::*;
     use crate::coordinator::Assignment;
-    use crate::model::{ProjectId, RunId};
+    use crate::model::{ProjectId, RunId, WholeRun};
     use crate::queue::{Fence, Lease, LeaseId};
     use crate::runtime::clock::Timestamp;
     use crate::worker::active_jobs::Cause;
@@ -238,6 +238,15 @@ mod tests {
         let more = |parties| needed(true, parties).disk - needed(false, parties).disk;
         assert_eq!((more(2), more(3)), (2_000 * 64 + 1_000 * 88, 3_000 * 64 + 3_000 * 88));
         assert_eq!(needed(true, 3).memory, needed(false, 3).memory);
+    }
+
+    #[test]
+    fn a_run_that_one_job_may_solve_needs_no_admission() {
+        for parties in [3, PARTIES_FEW + 1] {
+            let records = WholeRun::RECORDS_MAX as u32 / parties as u32;
+            let found = demand(active(records, parties, WholeRun::COMPARISONS_MAX).job());
+            assert!(found.memory <= FREE_BYTES, "{found:?}");
+        }
     }
 
     #[tokio::test]

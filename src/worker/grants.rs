@@ -1,6 +1,6 @@
 //! Determines the objects that a job may read and create. A worker on another machine has no access to other objects.
 
-use crate::model::{Job, NamedFile, Outcome, ProjectId, ResultType, RunId, Task};
+use crate::model::{Job, NamedFile, Outcome, ProjectId, ResultType, RunId, Task, WholeRun};
 use crate::objects::{Key, keys};
 
 /// Returns the key with the text `text`, if the job may read this object.
@@ -38,7 +38,10 @@ pub fn writable(job: &Job, text: &str) -> Option<Key> {
             keys::entries(project, *party, reference.upload),
         ],
         Task::Ingest { party, upload } => vec![keys::index(project, *party, upload.upload)],
-        Task::Plan { run, .. } => vec![keys::plan(project, *run)],
+        Task::Plan { run, whole, .. } => {
+            let result = whole.iter().flat_map(|whole| of_whole(project, *run, whole));
+            std::iter::once(keys::plan(project, *run)).chain(result).collect()
+        }
         Task::Compare { run, part, .. } => vec![keys::pairs(project, *run, *part)],
         Task::Finalize { run, result_type, records, with_scores, .. } => match result_type {
             ResultType::Groups => groups(project, *run, *with_scores),
@@ -75,6 +78,9 @@ pub fn made(job: &Job, outcome: &Outcome) -> Option<Vec<Key>> {
             is_same.then(|| vec![keys::index(project, *party, upload.upload)])
         }
         (Task::Plan { run, .. }, Outcome::Planned { .. }) => Some(vec![keys::plan(project, *run)]),
+        (Task::Plan { run, whole: Some(whole), .. }, Outcome::Solved(_)) => {
+            Some(of_whole(project, *run, whole)).filter(|made| !made.is_empty())
+        }
         (Task::Compare { run, part, .. }, Outcome::Compared { .. }) => {
             Some(vec![keys::pairs(project, *run, *part)])
         }
@@ -102,6 +108,15 @@ fn groups(project: ProjectId, run: RunId, with_scores: bool) -> Vec<Key> {
     std::iter::once(keys::groups(project, run)).chain(scores).collect()
 }
 
+/// Returns the keys of the objects of a small run's result. A job that plans makes neither permutations nor score files.
+fn of_whole(project: ProjectId, run: RunId, whole: &WholeRun) -> Vec<Key> {
+    match whole.result_type {
+        ResultType::Groups => groups(project, run, whole.with_scores),
+        ResultType::SimilarityScores => vec![keys::scores(project, run)],
+        ResultType::Permutations => Vec::new(),
+    }
+}
+
 fn named(keys: Vec<Key>, text: &str) -> Option<Key> {
     keys.into_iter().find(|key| key.as_str() == text)
 }
@@ -115,7 +130,7 @@ fn pairs(project: ProjectId, run: RunId, parts: u32, text: &str) -> Option<Key> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Checksum, Dataset, Summary, Upload};
+    use crate::model::{Checksum, Dataset, Solved, Summary, Threshold, Upload};
 
     const PROJECT: ProjectId = ProjectId::from_bytes([1; 24]);
     const RUN: RunId = RunId::from_bytes([2; 24]);
@@ -192,6 +207,36 @@ mod tests {
         assert_eq!(made(&finalize(true), &done(vec![checksum])), Some(vec![groups.clone(), scores]));
         // A worker of an older version does not know them.
         assert_eq!(made(&finalize(true), &done(Vec::new())), Some(vec![groups]));
+    }
+
+    #[test]
+    fn a_job_that_plans_makes_a_result_only_where_it_may() {
+        let plan = |whole| {
+            let (uploads, threshold) = (vec![7, 8], Threshold::new(0.5).unwrap());
+            job(Task::Plan { run: RUN, uploads, threshold, comparisons_per_job: None, whole })
+        };
+        let whole = |result_type| {
+            let (records, with_scores) = (vec![5, 5], false);
+            plan(Some(WholeRun { result_type, records, pairs_max: 9, solver_pairs_max: 9, with_scores }))
+        };
+        let (groups, scores) = (keys::groups(PROJECT, RUN), keys::scores(PROJECT, RUN));
+        let may = |job: &Job, key: &Key| writable(job, key.as_str()).is_some();
+        assert!(may(&whole(ResultType::Groups), &groups) && !may(&whole(ResultType::Groups), &scores));
+        assert!(may(&whole(ResultType::SimilarityScores), &scores) && !may(&plan(None), &groups));
+        assert!(!may(&whole(ResultType::SimilarityScores), &keys::score_file(RUN)));
+        assert!(may(&whole(ResultType::Groups), &keys::plan(PROJECT, RUN)));
+        let solved = Outcome::Solved(Solved {
+            comparisons: 1,
+            largest_blocks: Vec::new(),
+            pairs: 1,
+            comparing_us: 1,
+            finalizing_us: 1,
+            summary: Summary::default(),
+        });
+        assert_eq!(made(&whole(ResultType::Groups), &solved), Some(vec![groups]));
+        assert_eq!(made(&whole(ResultType::SimilarityScores), &solved), Some(vec![scores]));
+        assert_eq!(made(&plan(None), &solved), None);
+        assert_eq!(made(&whole(ResultType::Permutations), &solved), None);
     }
 
     #[test]

@@ -49,16 +49,18 @@ fn message(status: &Value) -> &str {
     status["message"].as_str().unwrap_or_default()
 }
 
+/// Settings for runs of several jobs.
+const IN_PARTS: [&str; 2] = ["--comparisons-per-job", "1000"];
+
 /// Damages the files of this kind when a run reaches `step`, for every kind of damage in turn.
-async fn damaged(kind: &str, step: &str) {
-    let server = Entityd::with_variables(&[], &[("ENTITYD_SLOW_MS", &format!("{step}=1500"))]);
-    for (seen, (what, damage)) in DAMAGES.iter().enumerate() {
+async fn damaged(kind: &str, step: &str, flags: &[&str]) {
+    let server = Entityd::with_variables(flags, &[("ENTITYD_SLOW_MS", &format!("{step}=1500"))]);
+    let delays = || server.log().matches("failpoint: the step is delayed").count();
+    for (what, damage) in DAMAGES {
+        let seen = delays();
         let project = linked(&server, "groups").await;
         let run = project.run(0.9).await;
-        eventually(&format!("the run reaches {step}"), async || {
-            (server.log().matches("failpoint: the step is delayed").count() > 2 * seen).then_some(())
-        })
-        .await;
+        eventually(&format!("the run reaches {step}"), async || (delays() > seen).then_some(())).await;
         server.files(kind).iter().for_each(|file| damage(file));
         let status = run.ended().await;
         assert_eq!(status["state"], "error", "{kind}: {what}");
@@ -75,22 +77,33 @@ async fn damaged(kind: &str, step: &str) {
 
 #[tokio::test]
 async fn a_damaged_matrix_ends_the_run() {
-    damaged("matrix", "compare").await;
+    damaged("matrix", "compare", &IN_PARTS).await;
+}
+
+#[tokio::test]
+async fn a_damaged_matrix_ends_a_run_of_one_job() {
+    damaged("matrix", "compare", &[]).await;
 }
 
 #[tokio::test]
 async fn a_damaged_index_ends_the_run() {
-    damaged("index", "plan").await;
+    damaged("index", "plan", &IN_PARTS).await;
+}
+
+#[tokio::test]
+async fn a_damaged_index_ends_a_run_of_one_job() {
+    damaged("index", "plan", &[]).await;
+    damaged("index", "compare", &[]).await;
 }
 
 #[tokio::test]
 async fn a_damaged_plan_ends_the_run() {
-    damaged("plan", "compare").await;
+    damaged("plan", "compare", &IN_PARTS).await;
 }
 
 #[tokio::test]
 async fn damaged_pairs_end_the_run() {
-    damaged("pairs", "finalize").await;
+    damaged("pairs", "finalize", &IN_PARTS).await;
 }
 
 /// A small file system in memory.
@@ -207,9 +220,11 @@ async fn a_queue_on_a_full_disk_accepts_jobs_again_once_there_is_room_and_loses_
 
 #[tokio::test]
 async fn a_project_that_is_deleted_during_its_run_leaves_nothing() {
-    let flags = ["--comparisons-per-job", "1"];
-    for step in ["plan.done", "compare", "compare.done", "finalize", "finalize.done"] {
-        let server = Entityd::with_variables(&flags, &[("ENTITYD_SLOW_MS", &format!("{step}=100"))]);
+    let in_parts = ["plan.done", "compare", "compare.done", "finalize", "finalize.done"];
+    let in_parts = in_parts.map(|step| (step, ["--comparisons-per-job", "1"].as_slice()));
+    let in_one_job = ["compare", "compare.opened", "finalize", "plan.done", "plan.published"];
+    for (step, flags) in in_parts.into_iter().chain(in_one_job.map(|step| (step, [].as_slice()))) {
+        let server = Entityd::with_variables(flags, &[("ENTITYD_SLOW_MS", &format!("{step}=100"))]);
         let project = linked(&server, "groups").await;
         project.run(0.9).await;
         eventually(step, async || server.log().contains("failpoint: the step is delayed").then_some(()))
@@ -224,10 +239,11 @@ async fn a_project_that_is_deleted_during_its_run_leaves_nothing() {
 #[tokio::test]
 async fn limits_end_a_run_as_soon_as_it_exceeds_them() {
     let flags = ["--solver-pairs-max", "40", "--run-pairs-max", "90", "--comparisons-per-job", "25"];
-    for (result_type, blocks, limit, stage) in
-        [("similarity_scores", false, 90, 2), ("groups", false, 40, 2), ("groups", true, 40, 3)]
-    {
-        let server = Entityd::with(&flags);
+    let cases = [("similarity_scores", false, 90, 2), ("groups", false, 40, 2), ("groups", true, 40, 3)];
+    // In parts, and in one job.
+    let cases = [&flags[..], &flags[..4]].into_iter().flat_map(|flags| cases.map(|case| (flags, case)));
+    for (flags, (result_type, blocks, limit, stage)) in cases {
+        let server = Entityd::with(flags);
         let body = json!({"schema": {}, "result_type": result_type, "uses_blocking": blocks});
         let project = server.api().create(body).await;
         for party in 0..2 {

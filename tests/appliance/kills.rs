@@ -7,8 +7,10 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use entityd::cli::selftest::kill::{Killed, STEPS, Scene, folder, go_on, killed_in, recover, undisturbed};
-use entityd::cli::selftest::scenario::{Api, People, Scenario};
+use entityd::cli::selftest::kill::{
+    Killed, MOMENTS_OF_ONE_JOB, STEPS, Scene, folder, go_on, killed_in, recover, undisturbed,
+};
+use entityd::cli::selftest::scenario::{Api, Outcome, People, Scenario};
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use rand_core::Rng;
 use serde_json::json;
@@ -23,7 +25,13 @@ const SLOW: Duration = Duration::from_millis(60);
 fn scene() -> Scene {
     entityd::edge::tls::install_provider();
     let program = PathBuf::from(env!("CARGO_BIN_EXE_entityd"));
-    Scene { program, people: People { count: 400 }, slow: SLOW, step_timeout: Duration::from_mins(2) }
+    let (people, step_timeout) = (People { count: 400 }, Duration::from_mins(2));
+    Scene { program, people, in_one_job: false, slow: SLOW, step_timeout }
+}
+
+/// Returns the scene of a run that one job brings to its result.
+fn scene_of_one_job() -> Scene {
+    Scene { in_one_job: true, ..scene() }
 }
 
 /// Returns a random generator whose seed is printed.
@@ -39,14 +47,23 @@ async fn stopped_at_every_breakpoint_it_continues_to_the_same_result() {
     let scene = scene();
     let expected = undisturbed(&scene).await.unwrap();
     expected.is_the_known_answer(scene.people).unwrap();
-    for moment in STEPS.iter().flat_map(|(_, moments)| *moments) {
+    for (_, moments) in STEPS {
+        stopped_at_each(&scene, &expected, moments).await;
+    }
+    let scene = scene_of_one_job();
+    assert_eq!(undisturbed(&scene).await.as_ref(), Ok(&expected), "one job has the result of many");
+    stopped_at_each(&scene, &expected, &MOMENTS_OF_ONE_JOB).await;
+}
+
+async fn stopped_at_each(scene: &Scene, expected: &Outcome, moments: &[&str]) {
+    for moment in moments {
         let mut server = scene.start(folder().unwrap(), &[("ENTITYD_BREAKPOINT", moment)]).unwrap();
         let mut scenario = Scenario::new(scene.people);
         // This succeeds only if the breakpoint is reached after the result is delivered.
         let _ = go_on(&mut scenario, &server).await;
         scene.until(&format!("the server stops at {moment}"), || server.has_ended()).await.unwrap();
         assert!(server.log().contains("a test stops the process"), "{moment} was reached");
-        let ended = recover(&scene, server.kill(), scenario, &expected).await;
+        let ended = recover(scene, server.kill(), scenario, expected).await;
         assert_eq!(ended, Ok(()), "{moment}");
     }
 }
@@ -54,22 +71,25 @@ async fn stopped_at_every_breakpoint_it_continues_to_the_same_result() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_random_moments_of_every_step_it_loses_nothing() {
     const KILLS_PER_STEP: usize = 8;
-    let scene = scene();
+    let (scene, of_one_job) = (scene(), scene_of_one_job());
     let expected = undisturbed(&scene).await.unwrap();
     let mut landed: BTreeMap<&str, usize> = BTreeMap::new();
     let mut rng = chance();
-    for (step, moments) in STEPS {
+    let one_job = ("one job", &MOMENTS_OF_ONE_JOB[..]);
+    let steps: Vec<_> = STEPS.into_iter().chain([one_job]).collect();
+    for &(step, moments) in &steps {
+        let scene = if step == one_job.0 { &of_one_job } else { &scene };
         for _ in 0..KILLS_PER_STEP {
             let moment = moments[rng.next_u32() as usize % moments.len()];
             let delay = Duration::from_micros(u64::from(rng.next_u32()) % SLOW.as_micros() as u64);
-            let Killed { folder, scenario } = killed_in(&scene, moment, delay).await.unwrap();
-            let ended = recover(&scene, folder, scenario, &expected).await;
+            let Killed { folder, scenario } = killed_in(scene, moment, delay).await.unwrap();
+            let ended = recover(scene, folder, scenario, &expected).await;
             assert_eq!(ended, Ok(()), "{delay:?} into {moment}");
             *landed.entry(step).or_default() += 1;
         }
     }
     let mut table = String::from("kills by step:\n");
-    for (step, _) in STEPS {
+    for (step, _) in steps {
         let _ = writeln!(table, "  {step:<9} {}", landed[step]);
     }
     // The output of `eprintln!` is hidden if the test passes.
@@ -78,8 +98,13 @@ async fn killed_at_random_moments_of_every_step_it_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_repeatedly_it_still_completes() {
-    let scene = scene();
-    let expected = undisturbed(&scene).await.unwrap();
+    for scene in [scene(), scene_of_one_job()] {
+        killed_twice(&scene).await;
+    }
+}
+
+async fn killed_twice(scene: &Scene) {
+    let expected = undisturbed(scene).await.unwrap();
     let mut rng = chance();
     let mut folder = folder().unwrap();
     let mut scenario = Scenario::new(scene.people);
@@ -95,7 +120,7 @@ async fn killed_repeatedly_it_still_completes() {
         }
         folder = server.kill();
     }
-    assert_eq!(recover(&scene, folder, scenario, &expected).await, Ok(()));
+    assert_eq!(recover(scene, folder, scenario, &expected).await, Ok(()));
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ async fn a_server_is_not_ready_while_its_objects_are_unavailable() {
 
 #[tokio::test]
 async fn a_linkage_shows_in_the_metrics_without_ids_or_tokens() {
-    let server = Entityd::start();
+    let server = Entityd::with(&["--comparisons-per-job", "1000"]);
     let project = server.api().project("groups").await;
     project.upload(0, &[ENCODING, OTHER_ENCODING]).await;
     project.upload(1, &[ENCODING]).await;

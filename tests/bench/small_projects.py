@@ -28,7 +28,7 @@ from pathlib import Path
 from data import BINARY, ENCODING_BYTES, machine
 
 STEPS = ["create", "upload 1", "upload 2", "run", "wait", "result"]
-SYNC = re.compile(r"^\d+ (\d+\.\d+) (fsync|fdatasync|syncfs|sync_file_range)\(\d+<([^>]*)>")
+SYNC = re.compile(r"^\d+ +(\d+\.\d+) (fsync|fdatasync|syncfs|sync_file_range)\(\d+<([^>]*)>")
 
 
 class Server:
@@ -140,4 +140,5 @@ def main():
             syncs(sides, records, folder)
 
 
-main()
+if __name__ == "__main__":
+    main()

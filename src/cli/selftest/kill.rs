@@ -20,6 +20,9 @@ pub const STEPS: [(&str, &[&str]); 7] = [
     ("finalize", &["finalize", "finalize.done", "finalize.published", "finalize.reported"]),
     ("purge", &["purge", "purge.published"]),
 ];
+/// The failpoints of a run that one job brings to its result.
+pub const MOMENTS_OF_ONE_JOB: [&str; 7] =
+    ["plan", "compare", "compare.opened", "finalize", "plan.done", "plan.published", "plan.reported"];
 /// The time limit for an event that must happen.
 pub const STEP_TIMEOUT: Duration = Duration::from_mins(2);
 /// The number of parts of a run, enough to kill the server between two of them.
@@ -34,6 +37,8 @@ pub struct Scene {
     pub program: PathBuf,
     /// The people of each party.
     pub people: People,
+    /// Set if one job brings the run to its result, as is usual for so few people.
+    pub in_one_job: bool,
     /// The delay added to the step in which the server is killed.
     pub slow: Duration,
     /// The time limit for an event that must happen.
@@ -57,7 +62,9 @@ impl Scene {
     pub fn start(&self, folder: Arc<TempDir>, variables: &[(&str, &str)]) -> Result<Server, String> {
         let count = u64::from(self.people.count);
         let comparisons = (count * count / 2 / PARTS).to_string();
-        Server::start(&self.program, folder, &["--comparisons-per-job", &comparisons], variables)
+        let in_parts = ["--comparisons-per-job", &comparisons];
+        let flags = if self.in_one_job { &[] } else { in_parts.as_slice() };
+        Server::start(&self.program, folder, flags, variables)
     }
 
     /// Polls until `is_so` returns true. `what` describes the condition.

@@ -22,7 +22,7 @@ use crate::system::{regular, removals};
 
 /// The maximum number of attempts to place a file in a directory that concurrent removals delete.
 const PLACE_ATTEMPTS: usize = 16;
-/// The maximum number of directories in [`Directory::durable`]. Beyond it, the set is cleared.
+/// The maximum number of directories in [`Durable`]. Beyond it, the set is cleared.
 const DURABLE_MAX: usize = 10_000;
 
 /// The prefix of the names of incomplete copies; no object has such a name.
@@ -33,9 +33,32 @@ pub(in crate::objects) struct Directory {
     root: PathBuf,
     /// The root, and the file system of the projects' directory.
     places: [Place; 2],
-    /// Directories below the root that are known to be durable, with all their parents. Directories are created and
-    /// removed under this lock.
-    durable: Mutex<HashSet<PathBuf>>,
+    /// Directories are created and removed under this lock.
+    durable: Mutex<Durable>,
+}
+
+/// The directories below the root that are known to be durable, with all their parents.
+#[derive(Debug, Default)]
+struct Durable {
+    known: HashSet<PathBuf>,
+    /// The number of removals so far.
+    removals: u64,
+}
+
+impl Durable {
+    fn remove(&mut self, directory: &Path) {
+        self.removals += 1;
+        self.known.remove(directory);
+    }
+}
+
+/// Directories that exist, and may not be durable.
+#[derive(Debug)]
+struct Made {
+    /// The directories, each after its parent.
+    directories: Vec<PathBuf>,
+    /// The number of removals before they were made.
+    removals: u64,
 }
 
 impl Directory {
@@ -88,12 +111,12 @@ impl Directory {
         file.as_file().sync_all()?;
         let mut file = file.into_temp_path();
         for _ in 0..PLACE_ATTEMPTS {
-            self.make_directories(directory)?;
+            let made = self.make_directories(directory)?;
             match file.persist_noclobber(&target) {
-                Ok(()) => return Ok(sync_directory(directory)?),
+                Ok(()) => return Ok(self.sync(directory, made)?),
                 Err(taken) if taken.error.kind() == io::ErrorKind::AlreadyExists => {
                     // The writer of the existing object may not have synced the directory yet.
-                    return Ok(sync_directory(directory)?);
+                    return Ok(self.sync(directory, made)?);
                 }
                 Err(gone) if gone.error.kind() == io::ErrorKind::NotFound => {
                     self.forget(directory);
@@ -171,21 +194,33 @@ impl Directory {
         }
     }
 
-    /// Creates `directory` with its parents, durably.
-    fn make_directories(&self, directory: &Path) -> io::Result<()> {
-        let mut durable = self.durable.lock();
-        if durable.contains(directory) {
-            return Ok(());
-        }
+    /// Creates `directory` with its parents. Returns those that may not be durable yet.
+    fn make_directories(&self, directory: &Path) -> io::Result<Made> {
+        let durable = self.durable.lock();
         let below = directory.ancestors().take_while(|ancestor| *ancestor != self.root);
-        let missing: Vec<&Path> = below.take_while(|ancestor| !durable.contains(*ancestor)).collect();
-        for directory in missing.into_iter().rev() {
+        let missing = below.take_while(|ancestor| !durable.known.contains(*ancestor));
+        let mut directories: Vec<PathBuf> = missing.map(Path::to_owned).collect();
+        directories.reverse();
+        for directory in &directories {
             make_below(directory)?;
-            sync_directory(directory.parent().unwrap_or(&self.root))?;
-            if durable.len() >= DURABLE_MAX {
-                durable.clear();
+        }
+        Ok(Made { directories, removals: durable.removals })
+    }
+
+    /// Makes an object in `directory` durable, with the directories that were made for it. The first sync usually writes
+    /// them all, since a file system collects changes; the others then find nothing to do.
+    fn sync(&self, directory: &Path, made: Made) -> io::Result<()> {
+        sync_directory(directory)?;
+        for made in made.directories.iter().rev() {
+            sync_directory(made.parent().unwrap_or(&self.root))?;
+        }
+        let mut durable = self.durable.lock();
+        // A directory that was removed meanwhile may have been made again by someone who has not synced it.
+        if durable.removals == made.removals {
+            if durable.known.len() + made.directories.len() > DURABLE_MAX {
+                durable.known.clear();
             }
-            durable.insert(directory.to_owned());
+            durable.known.extend(made.directories);
         }
         Ok(())
     }
@@ -193,7 +228,7 @@ impl Directory {
     fn forget(&self, directory: &Path) {
         let mut durable = self.durable.lock();
         for ancestor in directory.ancestors() {
-            durable.remove(ancestor);
+            durable.known.remove(ancestor);
         }
     }
 }
@@ -283,5 +318,25 @@ mod tests {
         let refused = directory.make_directories(&root.join("projects/2/results")).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::NotFound);
         assert!(!root.exists());
+    }
+
+    #[test]
+    fn a_directory_is_known_to_be_durable_unless_it_may_have_been_removed_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("objects");
+        let directory = Directory::open(&root).unwrap();
+        let path = root.join("projects/1");
+        let known = || directory.durable.lock().known.contains(&path);
+        let first = directory.make_directories(&path).unwrap();
+        assert_eq!(first.directories, [root.join("projects"), path.clone()]);
+        let second = directory.make_directories(&path).unwrap();
+        assert_eq!(second.directories, first.directories, "nothing is synced yet");
+        directory.prune(&path).unwrap();
+        assert!(!path.exists());
+        let third = directory.make_directories(&path).unwrap();
+        directory.sync(&path, first).unwrap();
+        assert!(!known(), "the third may not be synced");
+        directory.sync(&path, third).unwrap();
+        assert!(known() && directory.make_directories(&path).unwrap().directories.is_empty());
     }
 }

@@ -28,7 +28,8 @@ pub struct Settings {
     /// The size of the segments of a new store's file, a power of two. When sled is opened, it reads the last segment
     /// and rewrites the rest of it, so large segments slow down the start.
     pub segment_bytes: usize,
-    /// The group-commit delay: the time that a few callers wait for others to share their fsync.
+    /// The group-commit delay: the time that a few callers wait for others to share their fsync, if several shared the one
+    /// before.
     pub group_commit_delay: Duration,
     /// The action on a damaged store.
     pub on_damage: OnDamage,

@@ -23,7 +23,7 @@ use crate::worker::plan_cache::OpenPlan;
 use crate::worker::rate::Kind;
 
 /// The maximum number of candidate pairs of a part in memory, which take 12 MB. More are spilled to temporary files.
-const PAIRS_BUFFERED: usize = 1 << 19;
+pub(super) const PAIRS_BUFFERED: usize = 1 << 19;
 
 /// Compares the part on all threads of the pool and publishes the pairs.
 pub(super) async fn work(

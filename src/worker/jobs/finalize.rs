@@ -7,7 +7,7 @@ use linkage::pairs::{self, Pair, limited, merge_runs};
 use linkage::solver::{self, Groups, Permutations, solve};
 
 use crate::coordinator::Secret;
-use crate::model::{Checksum, Outcome, ProjectId, ResultType, RunId, Seed, Summary};
+use crate::model::{Checksum, ProjectId, ResultType, RunId, Seed, Summary};
 use crate::objects::{Key, Objects, Staged, keys};
 use crate::runtime::compute;
 use crate::system::open_files;
@@ -19,12 +19,21 @@ use crate::worker::context::JobContext;
 use crate::worker::opened_ahead::OpenedAhead;
 
 /// The candidate pairs of a run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct CandidatePairs {
-    /// The number of parts.
-    pub(super) parts: u32,
+    /// The place of the pairs.
+    pub(super) source: PairSource,
     /// The maximum number of pairs that the solver accepts.
     pub(super) solver_max: u64,
+}
+
+/// The place of a run's candidate pairs.
+#[derive(Debug)]
+pub(super) enum PairSource {
+    /// Objects, one for each of this number of parts.
+    Stored(u32),
+    /// A pair file in memory.
+    Memory(Vec<u8>),
 }
 
 /// Merges the pairs of all parts as a stream, solves, and publishes the result in the form that clients receive.
@@ -38,9 +47,8 @@ pub(super) async fn work(
     (result_type, with_scores): (ResultType, bool),
     records: &[u32],
     pairs: CandidatePairs,
-) -> Result<Outcome, Error> {
-    // Clients can download a score file only if there is an upload bucket.
-    let scores_as_file = context.client_files.bucket.is_some();
+) -> Result<Summary, Error> {
+    let scores_as_file = makes_score_files(context);
     let (objects, active_job) = (context.objects.clone(), Arc::clone(active));
     let task = FinalizeTask { objects, active: active_job, run, pairs, scores_as_file, with_scores };
     let records = records.to_vec();
@@ -48,7 +56,12 @@ pub(super) async fn work(
     let Made { pairs, groups, results } = made.map_err(|text| Error::panicked(&text))??;
     let Results { objects, checksums } = results;
     context.publish(active, objects).await?;
-    Ok(Outcome::Finalized(Summary { pairs, groups, checksums }))
+    Ok(Summary { pairs, groups, checksums })
+}
+
+/// Returns true if scores are also stored as a file for downloads, which is possible only if there is an upload bucket.
+pub(super) fn makes_score_files(context: &JobContext) -> bool {
+    context.client_files.bucket.is_some()
 }
 
 struct Made {
@@ -174,8 +187,15 @@ impl FinalizeTask {
             Ok(Box::new(ChecksumReader::new(Cancellable::new(file, &self.active), key)))
         };
         let at_once = if self.objects.are_local() { 1 } else { open_files::opened_at_once() };
-        let runs = OpenedAhead::new(self.pairs.parts, at_once, open);
-        Ok(merge_runs(runs, &Cancellable::new(self.objects.clone(), &self.active))?)
+        let scratch = Cancellable::new(self.objects.clone(), &self.active);
+        let merged = match &self.pairs.source {
+            PairSource::Stored(parts) => merge_runs(OpenedAhead::new(*parts, at_once, open), &scratch),
+            PairSource::Memory(bytes) => {
+                let run: pairs::Run<'_> = Box::new(Cancellable::new(bytes.as_slice(), &self.active));
+                merge_runs([Ok(run)], &scratch)
+            }
+        };
+        Ok(merged?)
     }
 
     fn stage(&self) -> Result<Out, Error> {

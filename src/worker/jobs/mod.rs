@@ -7,6 +7,7 @@ mod ingest;
 mod plan;
 mod purge;
 mod sweep;
+mod whole;
 
 use std::sync::Arc;
 
@@ -24,15 +25,18 @@ pub(super) async fn execute(context: &JobContext, active: &Arc<ActiveJob>) -> Re
     match &active.job().task {
         Task::Fetch { party, reference } => fetch::work(context, active, *party, reference).await,
         Task::Ingest { party, upload } => ingest::work(context, active, *party, upload).await,
-        Task::Plan { run, uploads, threshold, comparisons_per_job } => {
-            plan::work(context, active, *run, uploads, *threshold, *comparisons_per_job).await
+        Task::Plan { run, uploads, threshold, comparisons_per_job, whole } => {
+            let whole = whole.as_ref();
+            plan::work(context, active, *run, uploads, *threshold, *comparisons_per_job, whole).await
         }
         Task::Compare { run, uploads, part, pairs_max } => {
             compare::work(context, active, *run, uploads, *part, *pairs_max).await
         }
         Task::Finalize { run, result_type, records, parts, solver_pairs_max, with_scores, .. } => {
-            let pairs = finalize::CandidatePairs { parts: *parts, solver_max: *solver_pairs_max };
-            finalize::work(context, active, *run, (*result_type, *with_scores), records, pairs).await
+            let source = finalize::PairSource::Stored(*parts);
+            let pairs = finalize::CandidatePairs { source, solver_max: *solver_pairs_max };
+            let result = (*result_type, *with_scores);
+            finalize::work(context, active, *run, result, records, pairs).await.map(Outcome::Finalized)
         }
         Task::Chore { chore, .. } => sweep::work(context, active, *chore).await,
         Task::Purge(purge) => purge::work(context, active, project, purge).await,

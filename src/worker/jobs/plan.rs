@@ -7,7 +7,8 @@ use std::sync::Arc;
 use linkage::encoding::layout::{self, Directory};
 use linkage::similarity::plan::{self, LargestBlocks, Plan, Planned};
 
-use crate::model::{Outcome, RunId, Threshold};
+use super::whole;
+use crate::model::{Outcome, RunId, Threshold, WholeRun};
 use crate::objects::{self, Key, Objects, Staged, keys};
 use crate::runtime::compute;
 use crate::worker::Error;
@@ -33,7 +34,8 @@ const AIM_MIN: u64 = 1_000_000;
 /// The maximum number of parts of a run: each is a job in the queue and an object until the run is finished.
 const PARTS_MAX: u64 = 100_000;
 
-/// Merges the block directories of all datasets and publishes the plan. If an earlier attempt has published a plan,
+/// Merges the block directories of all datasets and publishes the plan. If `may_solve` is given and the run is small, brings it to
+/// its result instead. If an earlier attempt has published a plan,
 /// keeps that plan, which may have other parts because another speed was measured.
 pub(super) async fn work(
     context: &JobContext,
@@ -42,6 +44,7 @@ pub(super) async fn work(
     uploads: &[u32],
     threshold: Threshold,
     comparisons_per_job: Option<u64>,
+    may_solve: Option<&WholeRun>,
 ) -> Result<Outcome, Error> {
     let key = keys::plan(active.job().project, run);
     let indexes = indexes(active, uploads);
@@ -60,6 +63,11 @@ pub(super) async fn work(
         };
         let planned = compute::run_blocking(move || task.plan(size)).await;
         let (planned, staged) = planned.map_err(|text| Error::panicked(&text))??;
+        let (staged, solved) =
+            whole::attempt(context, active, (run, uploads), &planned, staged, may_solve).await?;
+        if let Some(solved) = solved {
+            return Ok(Outcome::Solved(solved));
+        }
         context.publish(active, [(key.clone(), staged)]).await?;
         planned.largest
     };

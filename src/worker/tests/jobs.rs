@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use linkage::pairs::{ENTRY_BYTES, HEADER, Pair};
+use linkage::similarity::plan::Plan;
 
-use super::people::{People, compare, finalize, groups_by_definition, pairs_by_definition};
+use super::people::{People, compare, finalize, groups_by_definition, pairs_by_definition, solve, whole};
 use super::{Fixture, PROJECT, RUN, assignment};
-use crate::model::{Outcome, Purge, ResultType, Summary, Task};
+use crate::model::{Outcome, Purge, ResultType, Summary, Task, WholeRun};
 use crate::objects::{Key, keys};
 use crate::worker::Error;
 use crate::worker::active_jobs::{ActiveJob, Cause};
@@ -111,6 +112,80 @@ async fn groups_have_the_scores_of_the_definition_where_they_are_wanted() {
 
 fn array(value: &serde_json::Value) -> &Vec<serde_json::Value> {
     value.as_array().unwrap()
+}
+
+#[tokio::test]
+async fn a_small_run_of_one_job_has_the_result_of_three_jobs() {
+    let cases = [(2, false), (3, false), (2, true), (4, true)];
+    for (count, blocking) in cases {
+        for (result_type, with_scores) in
+            [(ResultType::Groups, false), (ResultType::Groups, true), (ResultType::SimilarityScores, false)]
+        {
+            let (one, three, parties) = (Fixture::new(), Fixture::new(), parties(count, blocking));
+            let parts = compared(&three, &parties, 1_000).await;
+            let mut task = finalize(&parties, result_type, parts);
+            if let Task::Finalize { with_scores: wanted, .. } = &mut task {
+                *wanted = with_scores;
+            }
+            let Outcome::Finalized(expected) = three.work(task).await.unwrap() else { panic!() };
+            let blob = three.objects.blob(&keys::plan(PROJECT, RUN)).await.unwrap();
+            let comparisons = Plan::parse(&blob).unwrap().comparisons();
+
+            one.upload(&parties).await;
+            one.ingest(&parties).await;
+            let whole = WholeRun { with_scores, ..whole(&parties, result_type) };
+            let outcome = one.solve(&whole).await.unwrap();
+            let Outcome::Solved(solved) = &outcome else { panic!("{outcome:?}") };
+            assert_eq!((&solved.summary, solved.comparisons), (&expected, comparisons));
+            assert!(solved.pairs >= expected.pairs);
+            assert!(blocking || solved.pairs == expected.pairs);
+            let mut made = vec![match result_type {
+                ResultType::SimilarityScores => keys::scores(PROJECT, RUN),
+                _ => keys::groups(PROJECT, RUN),
+            }];
+            made.extend(with_scores.then(|| keys::groups_with_scores(PROJECT, RUN)));
+            assert_eq!(all(&one, &made).await, all(&three, &made).await);
+            for other in [keys::plan(PROJECT, RUN), keys::pairs(PROJECT, RUN, 0)] {
+                assert!(!one.objects.exists(&other).await.unwrap(), "{other}");
+            }
+            // As after a crash between the publication and the report, and between two publications.
+            one.objects.delete(made.last().unwrap()).await.unwrap();
+            let Outcome::Solved(again) = one.solve(&whole).await.unwrap() else { panic!() };
+            assert_eq!(again.summary, expected);
+            assert_eq!(all(&one, &made).await, all(&three, &made).await);
+            assert_eq!(std::fs::read_dir(one.dir.path().join("spool")).unwrap().count(), 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_one_job_cannot_solve_is_planned() {
+    let (fixture, parties) = (Fixture::new(), parties(2, false));
+    fixture.upload(&parties).await;
+    fixture.ingest(&parties).await;
+    let all = whole(&parties, ResultType::Groups);
+    let (plan, groups) = (keys::plan(PROJECT, RUN), keys::groups(PROJECT, RUN));
+    let planned = async |whole: &WholeRun, why: &str| {
+        let outcome = fixture.solve(whole).await.unwrap();
+        assert!(matches!(outcome, Outcome::Planned { parts: 1, .. }), "{why}: {outcome:?}");
+        assert!(!fixture.objects.exists(&groups).await.unwrap(), "{why}");
+        assert!(fixture.objects.exists(&plan).await.unwrap(), "{why}");
+    };
+    let few = |pairs_max, solver_pairs_max| WholeRun { pairs_max, solver_pairs_max, ..all.clone() };
+    for (whole, why) in [(few(1, 1_000), "many pairs"), (few(1_000, 5), "many pairs for the solver")] {
+        planned(&whole, why).await;
+        fixture.objects.delete(&plan).await.unwrap();
+    }
+    planned(&few(1, 1), "it is planned").await;
+    planned(&all, "it was planned before").await;
+    fixture.objects.delete(&plan).await.unwrap();
+    fixture.damage(&keys::matrix(PROJECT, 1, 1), 90);
+    planned(&all, "a matrix is damaged").await;
+    let refused = fixture.work(compare(&parties, 0)).await;
+    assert!(matches!(&refused, Err(Error::DamagedObject(_))), "{refused:?}");
+    fixture.objects.delete(&plan).await.unwrap();
+    fixture.objects.delete(&keys::matrix(PROJECT, 1, 1)).await.unwrap();
+    planned(&all, "a matrix is missing").await;
 }
 
 #[tokio::test]
@@ -280,12 +355,15 @@ async fn a_job_that_was_told_to_stop_leaves_nothing_behind() {
     fixture.objects.delete(&keys::index(PROJECT, 1, 1)).await.unwrap();
     fixture.context.forget(|_| true);
     let ingest = Task::Ingest { party: 1, upload: parties[1].upload() };
-    for task in [ingest, compare(&parties, 1), finalize(&parties, ResultType::Groups, parts)] {
+    fixture.objects.delete(&keys::plan(PROJECT, RUN)).await.unwrap();
+    let solve = solve(&whole(&parties, ResultType::Groups));
+    for task in [ingest, compare(&parties, 1), finalize(&parties, ResultType::Groups, parts), solve] {
         let active = Arc::new(ActiveJob::new(assignment(task)));
         active.cancel(Cause::Unwanted);
         assert!(execute(&fixture.context, &active).await.is_err());
     }
-    for key in [keys::pairs(PROJECT, RUN, 1), keys::index(PROJECT, 1, 1), keys::groups(PROJECT, RUN)] {
+    let plan = keys::plan(PROJECT, RUN);
+    for key in [keys::pairs(PROJECT, RUN, 1), keys::index(PROJECT, 1, 1), keys::groups(PROJECT, RUN), plan] {
         assert!(!fixture.objects.exists(&key).await.unwrap());
     }
     assert_eq!(std::fs::read_dir(fixture.dir.path().join("spool")).unwrap().count(), 0);

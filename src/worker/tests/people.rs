@@ -6,8 +6,9 @@ use linkage::similarity::{Rows, dice};
 use linkage::solver;
 
 use super::{Fixture, PROJECT, RUN};
-use crate::model::{Dataset, Outcome, ResultType, Task, Threshold, Upload};
+use crate::model::{Dataset, Outcome, ResultType, Task, Threshold, Upload, WholeRun};
 use crate::objects::keys;
+use crate::worker::Error;
 
 pub(super) const ENCODING_BYTES: u32 = 16;
 
@@ -125,16 +126,38 @@ impl Fixture {
     /// Runs a plan job; returns the numbers of parts and comparisons.
     pub(super) async fn plan(&self, datasets: Vec<Dataset>, comparisons_per_job: Option<u64>) -> (u32, u64) {
         let uploads = datasets.iter().map(|dataset| dataset.upload).collect();
-        let task = Task::Plan { run: RUN, uploads, threshold: threshold(), comparisons_per_job };
+        let task = Task::Plan { run: RUN, uploads, threshold: threshold(), comparisons_per_job, whole: None };
         match self.work(task).await.unwrap() {
             Outcome::Planned { parts, comparisons, .. } => (parts, comparisons),
             outcome => panic!("{outcome:?}"),
         }
     }
 
+    /// Runs a plan job that may bring the run to its result.
+    pub(super) async fn solve(&self, whole: &WholeRun) -> Result<Outcome, Error> {
+        self.work(solve(whole)).await
+    }
+
     pub(super) async fn finalize(&self, parties: &[People], result_type: ResultType, parts: u32) -> Outcome {
         self.work(finalize(parties, result_type, parts)).await.unwrap()
     }
+}
+
+pub(super) fn solve(whole: &WholeRun) -> Task {
+    let uploads = vec![1; whole.records.len()];
+    Task::Plan {
+        run: RUN,
+        uploads,
+        threshold: threshold(),
+        comparisons_per_job: None,
+        whole: Some(whole.clone()),
+    }
+}
+
+pub(super) fn whole(parties: &[People], result_type: ResultType) -> WholeRun {
+    let records = parties.iter().map(People::records).collect();
+    let (pairs_max, solver_pairs_max) = (1_000_000, 1_000_000);
+    WholeRun { result_type, records, pairs_max, solver_pairs_max, with_scores: false }
 }
 
 pub(super) fn compare(parties: &[People], part: u32) -> Task {

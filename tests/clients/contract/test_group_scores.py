@@ -153,9 +153,14 @@ def test_the_scores_are_in_a_backup(tmp_path):
         until(lambda: not stored(server), "the scores are removed")
 
 
-@pytest.mark.parametrize("moment", ["finalize", "finalize.done", "finalize.published", "finalize.reported"])
-def test_killed_while_it_finishes_a_run_it_reaches_the_same_scores(tmp_path, moment):
-    server = Server(tmp_path, environment={"ENTITYD_BREAKPOINT": moment})
+IN_PARTS = [("finalize", True), ("finalize.done", True), ("finalize.published", True), ("finalize.reported", True)]
+IN_ONE_JOB = [("finalize", False), ("plan.done", False), ("plan.published", False), ("plan.reported", False)]
+
+
+@pytest.mark.parametrize(("moment", "in_parts"), IN_PARTS + IN_ONE_JOB)
+def test_killed_while_it_finishes_a_run_it_reaches_the_same_scores(tmp_path, moment, in_parts):
+    flags = ("--comparisons-per-job", "1000000") if in_parts else ()
+    server = Server(tmp_path, *flags, environment={"ENTITYD_BREAKPOINT": moment})
     server.__enter__()
     with Api(server.url) as api:
         project = filled(api, people(3))

@@ -91,7 +91,8 @@ class Figures:
 @pytest.fixture(scope="module")
 def linked(tmp_path_factory):
     """A server that has linked once in each way, its metrics in between and at the end, and every id and token."""
-    with Server(tmp_path_factory.mktemp("entityd"), environment={"ENTITYD_RATE_LIMIT_UPLOADS": "1:6"}) as server:
+    flags = ("--comparisons-per-job", "1000000")
+    with Server(tmp_path_factory.mktemp("entityd"), *flags, environment={"ENTITYD_RATE_LIMIT_UPLOADS": "1:6"}) as server:
         with Api(server.url) as api:
             secrets, looks = [], [Figures(server)]
             for result_type in ("groups", "permutations", "similarity_scores"):

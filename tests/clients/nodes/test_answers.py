@@ -83,14 +83,14 @@ def test_the_work_is_done_by_workers_alone(nodes, split, seed):
     case = next(iter(linkages.cases(seed)))
     linkages.outcome(linkages.start(split, case), case)
     # A job is counted after its run, and a late heartbeat shows a worker as silent for a moment.
-    counts = lambda: any('entityd_jobs_total{kind="compare"' in worker.ops("/metrics").text for worker in workers)
+    counts = lambda: any('entityd_jobs_total{kind="plan"' in worker.ops("/metrics").text for worker in workers)
     until(counts, "a worker has counted a job")
     wanted = ('entityd_nodes{role="worker",state="joined"} 2', 'entityd_queue_backlog_seconds{queue="compute"} 0',
               'entityd_node_info{role="api"')
     url = f"{node.scheme}://127.0.0.1:{node.ops_port}/metrics"
     metrics = lambda: node.client().session.get(url, verify=str(node.certificate)).text
     until(lambda: (text := metrics()) and all(words in text for words in wanted), "the workers are counted")
-    assert 'entityd_jobs_total{kind="compare"' not in metrics()
+    assert not any(f'entityd_jobs_total{{kind="{kind}"' in metrics() for kind in ("plan", "compare", "finalize"))
     ready = workers[0].ops("/readyz?verbose")
     assert ready.status_code == 200 and "role: worker" in ready.text, ready.text
     assert workers[0].ops("/admin/queue").status_code == 404

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from harness.api import Api, assert_problem
 from harness.fleet import SpreadApi, fleet
+from harness.nodes import ApiNode, WorkerNode
 from harness.persistent import delete, linked
 from harness.redis import needs_redis
 from harness.server import BINARY, STOP_S, Server
@@ -103,3 +104,23 @@ def test_a_worker_of_the_old_version_finishes_a_run_without_its_scores(tmp_path)
             again = run.project.run(case[4], scores=True)
             assert linkages.outcome(again, case) == groups
             assert again.get_result(params={"scores": "true"}).json()["scores"]
+
+
+@pytest.mark.parametrize(("of_node", "of_worker"), [(OLD, BINARY), (BINARY, OLD), (BINARY, BINARY)])
+def test_a_small_run_is_one_job_where_both_versions_know_that(tmp_path, of_node, of_worker):
+    """The API node has its own database, so that no other node gets the outcome."""
+    seed = int(os.environ["TESTS_SEED"])
+    cases = [case for case in linkages.cases(seed, ROWS) if case[1] == "groups"]
+    (tmp_path / "whole").mkdir()
+    with Server(tmp_path / "whole") as server, Api(server.url) as api:
+        expected = [linkages.outcome(linkages.start(api, case), case) for case in cases]
+    node = ApiNode(tmp_path / "api")
+    node.binary = Path(of_node)
+    with node:
+        worker = WorkerNode(tmp_path / "worker", [node.join_url], node.join_token())
+        worker.binary = Path(of_worker)
+        with worker, node.client() as api:
+            assert [linkages.outcome(linkages.start(api, case), case) for case in cases] == expected
+            assert "the API node rejects" not in worker.said(), worker.tail()
+            is_one_job = of_node == of_worker
+            assert is_one_job == ('entityd_jobs_total{kind="compare"' not in worker.ops("/metrics").text)

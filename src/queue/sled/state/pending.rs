@@ -65,6 +65,8 @@ impl Batch {
 
 /// The number of waiting callers at which the batch is written without a delay.
 const CALLERS_MANY: usize = 4;
+/// The number of callers of the batch before up to which a batch is written without a delay: no others are expected.
+const CALLERS_FEW: usize = 2;
 
 /// The urgency of the next flush.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,7 +76,7 @@ pub(in crate::queue::sled) enum FlushUrgency {
     None,
     /// A few callers wait: others may come within the group-commit delay and share the sync.
     Soon,
-    /// New jobs wait, or many callers.
+    /// New jobs wait, or many callers, or a caller where few have called.
     Now,
 }
 
@@ -85,6 +87,8 @@ pub(in crate::queue::sled) struct PendingWrites {
     waiting: Vec<oneshot::Sender<()>>,
     /// The callers whose changes are being written; `None` if no batch is being written.
     writing: Option<Vec<oneshot::Sender<()>>>,
+    /// The number of callers of the batch that was taken last.
+    callers: usize,
     urgency: FlushUrgency,
     /// True if the committer waits without a timeout until it is notified.
     pub(in crate::queue::sled) asleep: bool,
@@ -96,7 +100,8 @@ pub(in crate::queue::sled) struct PendingWrites {
 impl PendingWrites {
     pub(in crate::queue::sled) fn new(work: Arc<Condvar>) -> Self {
         let (batch, urgency) = (Batch::default(), FlushUrgency::None);
-        Self { batch, waiting: Vec::new(), writing: None, urgency, asleep: false, failure: None, work }
+        let (waiting, writing, callers) = (Vec::new(), None, 0);
+        Self { batch, waiting, writing, callers, urgency, asleep: false, failure: None, work }
     }
 
     pub(in crate::queue::sled) fn add_dirty(&mut self, segment: u32) {
@@ -143,11 +148,9 @@ impl PendingWrites {
             self.writing.as_mut()?.push(send);
         } else {
             self.waiting.push(send);
-            self.raise_urgency(if self.waiting.len() < CALLERS_MANY {
-                FlushUrgency::Soon
-            } else {
-                FlushUrgency::Now
-            });
+            let is_alone = self.callers <= CALLERS_FEW;
+            let waits = self.waiting.len() < CALLERS_MANY && !is_alone;
+            self.raise_urgency(if waits { FlushUrgency::Soon } else { FlushUrgency::Now });
         }
         Some(receive)
     }
@@ -181,6 +184,7 @@ impl PendingWrites {
     /// Takes the batch, which the committer will write.
     pub(in crate::queue::sled) fn take(&mut self) -> Batch {
         self.urgency = FlushUrgency::None;
+        self.callers = self.waiting.len() + self.batch.requests.len();
         self.writing = Some(std::mem::take(&mut self.waiting));
         std::mem::take(&mut self.batch)
     }
@@ -196,5 +200,31 @@ impl PendingWrites {
         self.failure = None;
         self.waiting.clear();
         self.writing = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_waits_for_others_only_if_several_called_before() {
+        let mut pending = PendingWrites::new(Arc::default());
+        let mut called = |callers| {
+            pending.add_dirty(1);
+            let tickets: Vec<_> = (0..callers).map(|_| pending.ticket()).collect();
+            let urgency = pending.urgency();
+            pending.take();
+            pending.written();
+            drop(tickets);
+            urgency
+        };
+        assert_eq!(called(1), FlushUrgency::Now);
+        assert_eq!(called(CALLERS_FEW + 1), FlushUrgency::Now);
+        assert_eq!(called(1), FlushUrgency::Soon);
+        assert_eq!(called(1), FlushUrgency::Now);
+        assert_eq!(called(CALLERS_MANY), FlushUrgency::Now);
+        assert_eq!(called(CALLERS_MANY - 1), FlushUrgency::Soon);
+        assert_eq!(called(0), FlushUrgency::None);
     }
 }

@@ -18,7 +18,8 @@ fn grow(bytes: &mut Vec<u8>, more: usize) {
     let mut larger = Vec::with_capacity((bytes.len() + more).max(2 * bytes.capacity()).max(CAPACITY_MIN));
     larger.extend_from_slice(bytes);
     std::mem::swap(bytes, &mut larger);
-    larger.as_mut_slice().zeroize();
+    // With its spare room, in which bytes may lie that were removed.
+    larger.zeroize();
 }
 
 /// Makes room for `more` bytes in a text, as [`reserve`] does.

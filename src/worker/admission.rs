@@ -244,7 +244,7 @@ mod tests {
     fn a_run_that_one_job_may_solve_needs_no_admission() {
         for parties in [3, PARTIES_FEW + 1] {
             let records = WholeRun::RECORDS_MAX as u32 / parties as u32;
-            let found = demand(active(records, parties, WholeRun::COMPARISONS_MAX).job());
+            let found = demand(active(records, parties, WholeRun::PAIRS_MAX).job());
             assert!(found.memory <= FREE_BYTES, "{found:?}");
         }
     }

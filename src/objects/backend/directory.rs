@@ -215,12 +215,17 @@ impl Directory {
             sync_directory(made.parent().unwrap_or(&self.root))?;
         }
         let mut durable = self.durable.lock();
-        // A directory that was removed meanwhile may have been made again by someone who has not synced it.
         if durable.removals == made.removals {
             if durable.known.len() + made.directories.len() > DURABLE_MAX {
                 durable.known.clear();
             }
             durable.known.extend(made.directories);
+        } else {
+            // A directory that was removed meanwhile may have been made again by someone who has not synced it.
+            let below = directory.ancestors().take_while(|ancestor| *ancestor != self.root);
+            for ancestor in below {
+                sync_directory(ancestor.parent().unwrap_or(&self.root))?;
+            }
         }
         Ok(())
     }

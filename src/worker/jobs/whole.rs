@@ -18,6 +18,7 @@ use super::finalize::{self, CandidatePairs, PairSource};
 use crate::model::{ResultType, RunId, Solved, WholeRun};
 use crate::objects::{Objects, Staged};
 use crate::runtime::clock::Stopwatch;
+use crate::runtime::compute;
 use crate::runtime::failpoint::{Moment, hang, hit};
 use crate::telemetry::metrics;
 use crate::worker::Error;
@@ -43,13 +44,15 @@ pub(super) async fn attempt(
     let Some(whole) = whole.filter(|whole| is_small(context, whole, planned, &plan)) else {
         return Ok((plan, None));
     };
-    let bytes = plan.read_back()?;
+    let read = move || plan.read_back().map(|bytes| (plan, bytes));
+    let read = compute::run_blocking(read).await;
+    let (plan, bytes) = read.map_err(|text| Error::panicked(&text))??;
     match solve(context, active, (run, uploads), planned, bytes, whole).await {
         Ok(solved) => Ok((plan, Some(solved))),
         Err(
             error @ (Error::Rejected(_) | Error::Missing(_) | Error::Damaged(_) | Error::DamagedObject(_)),
         ) => {
-            tracing::debug!(run.id = %run, "other jobs continue a small run: {error}");
+            tracing::info!(run.id = %run, "a small run goes on in several jobs: {error}");
             Ok((plan, None))
         }
         Err(error) => Err(error),
@@ -72,7 +75,8 @@ async fn solve(
     whole: &WholeRun,
 ) -> Result<Solved, Error> {
     let comparing = Stopwatch::start();
-    let (compared, pairs) = compare(context, active, (run, uploads), plan, whole.pairs_max).await?;
+    let pairs_max = whole.pairs_max.min(WholeRun::PAIRS_MAX);
+    let (compared, pairs) = compare(context, active, (run, uploads), plan, pairs_max).await?;
     let comparing = comparing.elapsed();
     let finalizing = Stopwatch::start();
     hit("finalize", Moment::Begun).await;

@@ -17,6 +17,8 @@ ENCODINGS = [[os.urandom(128) for _ in range(300)] for _ in range(2)]
 ENCODINGS[1][:100] = ENCODINGS[0][:100]
 # Longer than a request that a store answers at once, shorter than all timeouts here.
 SILENCE = ["--objects-timeout-ms", "5000"]
+# A small run of one job reads nothing from the store that is not in the cache.
+SEVERAL_JOBS = ["--comparisons-per-job", "100000"]
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def complaints(server):
 
 @pytest.mark.parametrize("fault", ["hang", "stall"])
 def test_an_unresponsive_store_hangs_no_run_and_no_request(proxy, tmp_path, fault):
-    with start(tmp_path, proxy, *SILENCE) as server, Api(server.url) as api:
+    with start(tmp_path, proxy, *SILENCE, *SEVERAL_JOBS) as server, Api(server.url) as api:
         project = uploaded(api)
         before = project.run(0.95)
         before.complete()

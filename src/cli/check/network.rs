@@ -104,15 +104,20 @@ fn certificate(settings: &Settings) -> Finding {
     match tls::inspect(&certificate, &key, now) {
         Ok(found) => {
             let days = found.ends.since(now).as_secs() / DAY_SECONDS;
-            if found.names.is_empty() {
-                let advice = "it names no host, so clients refuse it; have one made with subjectAltName";
-                return Finding::warning(name, format!("{}: {advice}", certificate.display()));
-            }
-            let said = format!("{} for {}, {days} days left", certificate.display(), found.names.join(", "));
-            if found.is_authority {
-                let advice = "it is that of a CA: clients that are strict, as workers and this program's commands, refuse it; \
-                              have one made with basicConstraints=CA:FALSE";
-                return Finding::warning(name, format!("{said}; {advice}"));
+            let is_nameless = found.names.is_empty();
+            let names = if is_nameless { "no host".to_owned() } else { found.names.join(", ") };
+            let said = format!("{} for {names}, {days} days left", certificate.display());
+            let faults = [
+                (is_nameless, "it names no host, so clients refuse it; have one made with subjectAltName"),
+                (
+                    found.is_authority,
+                    "it is that of a CA: clients that are strict, as workers and this program's commands, refuse it; have one \
+                     made with basicConstraints=CA:FALSE",
+                ),
+            ];
+            let faults: Vec<_> = faults.into_iter().filter(|(is, _)| *is).map(|(_, fault)| fault).collect();
+            if !faults.is_empty() {
+                return Finding::warning(name, format!("{said}; {}", faults.join("; ")));
             }
             if days < DAYS_FEW { Finding::warning(name, said) } else { Finding::ok(name, said) }
         }

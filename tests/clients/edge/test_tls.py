@@ -70,6 +70,7 @@ def test_the_certificate_of_a_ca_is_warned_about(tmp_path):
     flags = ["--data-dir", tmp_path / "data", "--tls-cert", path, "--tls-key", key]
     [found] = [item for item in json.loads(entityd("check", "--json", *flags).stdout)["checks"] if item["check"] == "certificate"]
     assert found["state"] == "warning" and "basicConstraints=CA:FALSE" in found["detail"], found
+    assert "names no host" in found["detail"], found
 
 
 def test_an_unusable_file_is_reported_with_its_setting(tmp_path):

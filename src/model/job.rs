@@ -129,7 +129,7 @@ impl WholeRun {
     pub const RECORDS_MAX: u64 = 1 << 15;
     /// The maximum number of comparisons.
     pub const COMPARISONS_MAX: u64 = 2_000_000;
-    /// The maximum number of candidate pairs, which are in memory: at most 27 bytes each.
+    /// The maximum number of candidate pairs, which are in memory: at most 27 bytes each, and as much again while they grow.
     pub const PAIRS_MAX: u64 = 250_000;
 }
 

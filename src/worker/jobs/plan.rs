@@ -34,9 +34,9 @@ const AIM_MIN: u64 = 1_000_000;
 /// The maximum number of parts of a run: each is a job in the queue and an object until the run is finished.
 const PARTS_MAX: u64 = 100_000;
 
-/// Merges the block directories of all datasets and publishes the plan. If `may_solve` is given and the run is small, brings it to
-/// its result instead. If an earlier attempt has published a plan,
-/// keeps that plan, which may have other parts because another speed was measured.
+/// Merges the block directories of all datasets and publishes the plan. If `may_solve` is given and the run is small,
+/// brings it to its result instead. If an earlier attempt has published a plan, keeps that plan, which may have other parts
+/// because another speed was measured.
 pub(super) async fn work(
     context: &JobContext,
     active: &Arc<ActiveJob>,

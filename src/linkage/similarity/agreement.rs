@@ -97,7 +97,7 @@ fn sifted(
 fn hits_of(sieve: &Sieve<'_>) -> Vec<Hit> {
     let mut hits = Vec::new();
     sieve
-        .search(0..sieve.shape().0, |hit| {
+        .search(&sieve.all(), |hit| {
             hits.push(hit);
             Ok(())
         })

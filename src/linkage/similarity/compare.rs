@@ -8,9 +8,8 @@ use parking_lot::Mutex;
 use rayon::prelude::*;
 
 use super::decision::Decision;
-use super::kernel::PRODUCT_ROWS;
 use super::search::{Bits, common_size, each_hit};
-use super::sieve::Sieve;
+use super::sieve::{Piece, Sieve};
 use super::{Error, Hit, Kernel, Sides, Tile, Tuning, TuningCell};
 use crate::pairs::{self, Pair, Sorter};
 use crate::scratch::Scratch;
@@ -89,7 +88,7 @@ const LARGE_COMPARISONS: u64 = 1 << 20;
 /// The number of rows of either side that are packed together.
 const SIDE_ROWS: usize = 1 << 15;
 /// The number of lines of 64 bytes that one thread compares at a time, which takes at most some 50 ms.
-const PIECE_LINES: u64 = 1 << 23;
+const PIECE_LINES: usize = 1 << 23;
 /// The minimum number of comparisons for which sorting and sifting pay off.
 const SIEVE_COMPARISONS: u64 = 1 << 11;
 /// The minimum number of rows of the shorter side for which sorting and sifting pay off.
@@ -186,17 +185,13 @@ impl<'a> Part<'a> {
         let untuned = Tuning::none();
         let tuning = self.job.tuning.get().unwrap_or(&untuned);
         let sieve = Sieve::shared(tile, self.job.sides, tuning, self.decision(), self.job.kernel).watched();
-        let (rows, lanes) = sieve.shape();
-        let lines = (lanes * tile.left.encoding_bytes().div_ceil(64)) as u64;
-        let piece_rows = whole_chunks((PIECE_LINES / lines) as usize);
-        (0..rows.div_ceil(piece_rows)).into_par_iter().try_for_each(|piece| {
+        let pairs = PIECE_LINES / tile.left.encoding_bytes().div_ceil(64);
+        sieve.pieces(pairs).into_par_iter().try_for_each(|piece| {
             self.stop_if_cancelled()?;
-            let positions = piece * piece_rows..rows.min((piece + 1) * piece_rows);
-            let comparisons = (positions.len() * lanes) as u64;
             let mut at_hand = Vec::new();
-            self.sift(&sieve, positions, tile, &mut at_hand)?;
+            self.sift(&sieve, &piece, tile, &mut at_hand)?;
             self.keep(&mut at_hand)?;
-            self.report(comparisons);
+            self.report(piece.pairs() as u64);
             Ok(())
         })
     }
@@ -219,7 +214,7 @@ impl<'a> Part<'a> {
                 self.stop_if_cancelled()?;
                 if pays_to_sieve(tile) {
                     let sieve = self.sieve(tile);
-                    self.sift(&sieve, 0..sieve.shape().0, tile, &mut at_hand)?;
+                    self.sift(&sieve, &sieve.all(), tile, &mut at_hand)?;
                 } else {
                     let emit = |hit| self.collect(tile, hit, &mut at_hand);
                     counted +=
@@ -236,11 +231,11 @@ impl<'a> Part<'a> {
     fn sift(
         &self,
         sieve: &Sieve<'_>,
-        positions: Range<usize>,
+        piece: &Piece,
         tile: &Tile<'_>,
         at_hand: &mut Vec<Pair>,
     ) -> Result<(), Error> {
-        let effort = sieve.search(positions, |hit| self.collect(tile, hit, at_hand))?;
+        let effort = sieve.search(piece, |hit| self.collect(tile, hit, at_hand))?;
         self.counted.fetch_add(effort.counted(), Ordering::Relaxed);
         Ok(())
     }
@@ -286,12 +281,6 @@ impl<'a> Part<'a> {
 fn pieces(count: usize, size_max: usize) -> impl Iterator<Item = Range<usize>> {
     let pieces = count.div_ceil(size_max);
     (0..pieces).map(move |piece| piece * count / pieces..(piece + 1) * count / pieces)
-}
-
-/// Rounds the number of rows in a piece up to a number that loops process at a time.
-fn whole_chunks(rows: usize) -> usize {
-    const CHUNK: usize = 256;
-    if rows < CHUNK / 2 { rows.next_multiple_of(PRODUCT_ROWS).max(1) } else { rows.next_multiple_of(CHUNK) }
 }
 
 /// Returns true if both sides have enough records for packing to pay.

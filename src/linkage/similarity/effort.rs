@@ -114,7 +114,7 @@ fn work(effort: Effort, tuning: &Tuning, kernel: Kernel, bytes: usize) -> (f64, 
 
 fn effort(left: &Rows<'_>, right: &Rows<'_>, tuning: &Tuning, decision: &Decision, kernel: Kernel) -> Effort {
     let sieve = Sieve::new(left, right, tuning, decision, kernel).watched();
-    sieve.search(0..sieve.shape().0, |_| Ok(())).unwrap()
+    sieve.search(&sieve.all(), |_| Ok(())).unwrap()
 }
 
 #[test]

@@ -370,14 +370,14 @@ impl LaneSide {
         self.form
     }
 
-    pub(super) fn blocks(&self) -> impl Iterator<Item = LaneBlock<'_>> {
+    pub(super) fn blocks(&self, blocks: Range<usize>) -> impl Iterator<Item = LaneBlock<'_>> {
         let (lines, starts) =
             (self.lines.len() / self.bits.len().max(1), self.starts.len() / self.bits.len().max(1));
-        self.bits.iter().enumerate().map(move |(block, bits)| LaneBlock {
+        blocks.map(move |block| LaneBlock {
             first: (block * self.form.block_rows()) as u32,
             lines: &self.lines[block * lines..(block + 1) * lines],
             starts: &self.starts[block * starts..(block + 1) * starts],
-            bits,
+            bits: &self.bits[block],
             error: self.errors.get(block).copied().unwrap_or_default(),
         })
     }

@@ -3,7 +3,7 @@
 use super::kernel::Words;
 use super::rows::Rows;
 
-/// Encodings of both sides, evenly spread over their matrices.
+/// Encodings of both sides, evenly spread over their matrices, by ascending popcount.
 pub(super) struct Sample {
     sides: [Vec<u8>; 2],
     pub(super) encoding_bytes: usize,
@@ -12,7 +12,7 @@ pub(super) struct Sample {
 impl Sample {
     /// Takes up to `rows` encodings of either side.
     pub(super) fn of(left: &Rows<'_>, right: &Rows<'_>, rows: usize) -> Self {
-        let sides = [left, right].map(|side| side.sample(rows));
+        let sides = [left, right].map(|side| sorted(&side.sample(rows), side.encoding_bytes()));
         Self { sides, encoding_bytes: left.encoding_bytes() }
     }
 
@@ -52,4 +52,11 @@ impl Sample {
         let side = |side| Rows::all(side, self.encoding_bytes).expect("a sample consists of whole rows");
         [side(&self.sides[0]), side(&self.sides[1])]
     }
+}
+
+/// Returns the encodings by ascending number of bits.
+fn sorted(encodings: &[u8], encoding_bytes: usize) -> Vec<u8> {
+    let mut rows: Vec<&[u8]> = encodings.chunks_exact(encoding_bytes).collect();
+    rows.sort_by_cached_key(|row| row.iter().map(|byte| byte.count_ones()).sum::<u32>());
+    rows.concat()
 }

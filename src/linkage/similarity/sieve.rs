@@ -16,9 +16,9 @@ use super::tuning::Tuning;
 use super::watch::Watch;
 use super::{Error, Hit};
 
-/// The rows of a chunk, which is sifted against a block before the survivors are counted. A chunk and a block fit into
-/// the innermost cache together.
-const CHUNK_ROWS: usize = 128;
+/// The rows of a chunk, which is sifted against a block before the survivors are counted. The encodings of a block come
+/// from an outer cache once for each chunk; those of a chunk stay in the second cache.
+const CHUNK_ROWS: usize = 512;
 /// The rows of a chunk where products are computed: enough to make the fixed cost of a chunk and a block negligible.
 const PRODUCT_CHUNK_ROWS: usize = 256;
 /// The number of bytes of the encodings of a chunk whose bits are multiplied.
@@ -36,6 +36,21 @@ pub(super) struct Sieve<'a> {
     watch: Option<Watch>,
     /// The transposed words of the lanes, made when a block of signatures or projections is first counted in full.
     words: OnceLock<Vec<Bytes>>,
+}
+
+/// A part of the pairs of both lists, which one thread compares.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    rows: Range<usize>,
+    /// Whole blocks, but for the last one.
+    lanes: Range<usize>,
+}
+
+impl Piece {
+    /// Returns the number of pairs.
+    pub(super) fn pairs(&self) -> usize {
+        self.rows.len() * self.lanes.len()
+    }
 }
 
 /// The numbers of pairs in a search, without that of hits.
@@ -106,6 +121,17 @@ impl<'a> Sieve<'a> {
         let (rows, lanes) = if left_is_rows { (left, right) } else { (right, left) };
         let rows = Arc::new(RowSide::of(rows, tuning, kernel));
         let lanes = Arc::new(LaneSide::of(lanes, tuning, decision, kernel));
+        Self::of(rows, lanes, left_is_rows, decision, kernel)
+    }
+
+    /// Joins packed rows and lanes.
+    pub(super) fn of(
+        rows: Arc<RowSide>,
+        lanes: Arc<LaneSide>,
+        left_is_rows: bool,
+        decision: &'a Decision,
+        kernel: Kernel,
+    ) -> Self {
         Self { rows, lanes, left_is_rows, decision, kernel, watch: None, words: OnceLock::new() }
     }
 
@@ -135,25 +161,43 @@ impl<'a> Sieve<'a> {
             || sides.rows.get_or_make(key(rows), || RowSide::of(rows.1, tuning, kernel)),
             || sides.lanes.get_or_make(key(lanes), || LaneSide::of(lanes.1, tuning, decision, kernel)),
         );
-        Self { rows, lanes, left_is_rows, decision, kernel, watch: None, words: OnceLock::new() }
+        Self::of(rows, lanes, left_is_rows, decision, kernel)
     }
 
-    /// Returns the number of rows to process one by one, and the comparisons of each.
-    pub(super) fn shape(&self) -> (usize, usize) {
-        (self.rows.packed.rows.len(), self.lanes.packed.rows.len())
+    /// Returns every pair of both lists.
+    pub(super) fn all(&self) -> Piece {
+        Piece { rows: 0..self.rows.packed.rows.len(), lanes: 0..self.lanes.packed.rows.len() }
     }
 
-    /// Calls `emit` with every hit of the rows at `positions`, in no particular order, until it fails.
+    /// Cuts the pairs of both lists into pieces of about this number of pairs.
+    pub(super) fn pieces(&self, pairs: usize) -> Vec<Piece> {
+        let Piece { rows, lanes } = self.all();
+        let block_rows = self.lanes.form().block_rows();
+        let piece_rows = CHUNK_ROWS.min(rows.len()).max(1);
+        let piece_lanes = (pairs / piece_rows).max(1).next_multiple_of(block_rows);
+        let parts = |all: Range<usize>, step| {
+            all.clone().step_by(step).map(move |start| start..all.end.min(start + step))
+        };
+        let across = |rows: Range<usize>| {
+            parts(lanes.clone(), piece_lanes).map(move |lanes| Piece { rows: rows.clone(), lanes })
+        };
+        parts(rows, piece_rows).flat_map(across).collect()
+    }
+
+    /// Calls `emit` with every hit of a piece, in no particular order, until it fails.
     pub(super) fn search(
         &self,
-        positions: Range<usize>,
+        piece: &Piece,
         mut emit: impl FnMut(Hit) -> Result<(), Error>,
     ) -> Result<Effort, Error> {
+        let Piece { rows, lanes } = piece;
+        let block_rows = self.lanes.form().block_rows();
+        let blocks = lanes.start / block_rows..lanes.end.div_ceil(block_rows);
         let mut lists = Lists::default();
         let mut effort = Effort::default();
-        for start in positions.clone().step_by(self.chunk_rows()) {
-            let chunk = start..positions.end.min(start + self.chunk_rows());
-            for block in self.lanes.blocks() {
+        for start in rows.clone().step_by(self.chunk_rows()) {
+            let chunk = start..rows.end.min(start + self.chunk_rows());
+            for block in self.lanes.blocks(blocks.clone()) {
                 lists.survivors.clear();
                 effort += self.survivors(&chunk, &block, &mut lists);
                 self.decide(&mut lists, &mut emit)?;

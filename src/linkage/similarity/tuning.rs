@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::columns::Columns;
 use super::decision::Decision;
 use super::kernel::Kernel;
+use super::packed::{LaneSide, RowSide};
 use super::parts::Parts;
 use super::projection::{Components, Projection};
 use super::rows::Rows;
@@ -27,6 +28,8 @@ const SIGNATURE_ROWS: usize = 256;
 const PROJECTION_ROWS: usize = 2560;
 /// One in this many rows is used to test the projections.
 const TRIED: usize = 5;
+/// The number of blocks of popcounts in which a tuning is tried.
+const TRIED_BLOCKS: usize = 4;
 /// The maximum number of strips of 64 components.
 const STRIPS_MAX: usize = 8;
 /// The rows of the sample that each strip needs.
@@ -207,12 +210,22 @@ impl Tuning {
     }
 }
 
-/// Returns the share of the pairs of a sample that sifting lets through.
+/// Returns the share of the pairs of a sample that sifting lets through. The sample is small, so that a block of it would
+/// contain all popcounts, unlike those of a run: it is cut into several.
 fn survival(sample: &Sample, tuning: &Tuning, decision: &Decision, kernel: Kernel) -> f64 {
     let [left, right] = sample.sides();
-    let sieve = Sieve::new(&left, &right, tuning, decision, kernel);
-    let effort = sieve.search(0..sieve.shape().0, |_| Ok(())).expect("nothing is done that could fail");
-    effort.counted() as f64 / (left.len() * right.len()).max(1) as f64
+    let rows = Arc::new(RowSide::of(&left, tuning, kernel));
+    let (mut counted, mut pairs) = (0, 0);
+    let lanes = right.len().div_ceil(TRIED_BLOCKS).max(1);
+    for first in (0..right.len()).step_by(lanes) {
+        let lanes = right.part(first..right.len().min(first + lanes));
+        let lanes = Arc::new(LaneSide::of(&lanes, tuning, decision, kernel));
+        let sieve = Sieve::of(Arc::clone(&rows), lanes, true, decision, kernel);
+        let all = sieve.all();
+        pairs += all.pairs();
+        counted += sieve.search(&all, |_| Ok(())).expect("nothing is done that could fail").counted();
+    }
+    counted as f64 / pairs.max(1) as f64
 }
 
 /// The tuning of a run: learnt once enough comparisons have come together, then used by all parts.

@@ -1,12 +1,12 @@
 //! For x86-64 with AVX2: sifts 32 bytes at a time, counts the bits of 32 bytes by looking up those of each half byte.
 
 use std::arch::x86_64::{
-    __m256i, _mm_add_epi64, _mm_cvtsi128_si64, _mm_setr_epi8, _mm_unpackhi_epi64, _mm256_add_epi8,
-    _mm256_add_epi32, _mm256_add_epi64, _mm256_adds_epu8, _mm256_and_si256, _mm256_broadcastsi128_si256,
-    _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmpeq_epi8, _mm256_cmpgt_epi32,
-    _mm256_extracti128_si256, _mm256_load_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_min_epu8,
-    _mm256_movemask_epi8, _mm256_movemask_ps, _mm256_sad_epu8, _mm256_set1_epi8, _mm256_set1_epi16,
-    _mm256_set1_epi32, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srli_epi16,
+    __m256i, _MM_HINT_T0, _mm_add_epi64, _mm_cvtsi128_si64, _mm_prefetch, _mm_setr_epi8, _mm_unpackhi_epi64,
+    _mm256_add_epi8, _mm256_add_epi32, _mm256_add_epi64, _mm256_adds_epu8, _mm256_and_si256,
+    _mm256_broadcastsi128_si256, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmpeq_epi8,
+    _mm256_cmpgt_epi32, _mm256_extracti128_si256, _mm256_load_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
+    _mm256_min_epu8, _mm256_movemask_epi8, _mm256_movemask_ps, _mm256_sad_epu8, _mm256_set1_epi8,
+    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srli_epi16,
 };
 
 use super::portable;
@@ -158,13 +158,32 @@ fn count(left: &Words, right: &Words, pairs: &[Candidate], counts: &mut Vec<u32>
     }
 }
 
+/// The number of pairs by which the rows of the lane side are fetched in advance. They are spread over a block, which
+/// the processor cannot foresee.
+const FETCHED_AHEAD: usize = 12;
+/// The maximum number of lines that are fetched of a row. The processor itself fetches the rest of a long one.
+const FETCHED_LINES: usize = 4;
+
 /// Counts rows of `LINES` lines; 0 means any number of lines.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn count_sized<const LINES: usize>(left: &Words, right: &Words, pairs: &[Candidate], counts: &mut Vec<u32>) {
     counts.reserve(pairs.len());
-    for (l, r) in pairs {
+    for (at, (l, r)) in pairs.iter().enumerate() {
+        if let Some((_, ahead)) = pairs.get(at + FETCHED_AHEAD) {
+            fetch::<LINES>(right.row(*ahead));
+        }
         counts.push(common::<LINES>(left.row(*l), right.row(*r)));
+    }
+}
+
+/// Brings the first lines of a row into the innermost cache.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn fetch<const LINES: usize>(row: &[Line]) {
+    let lines = if LINES == 0 { FETCHED_LINES } else { LINES };
+    for line in row.iter().take(lines) {
+        _mm_prefetch::<_MM_HINT_T0>((&raw const *line).cast());
     }
 }
 

@@ -44,9 +44,32 @@ impl Linear {
         let each = ((cost_of_many - cost_of_few) / (many - few) as f64).max(cost_of_many / many as f64 / 8.0);
         Self { base: (cost_of_few - each * few as f64).max(0.0), each }
     }
+}
 
-    fn measure(counts: [usize; 2], cost: impl Fn(usize) -> f64) -> Self {
-        Self::through(counts.map(|count| (count, cost(count))))
+/// A function that returns the cost of a loop for a number of units.
+type Cost = fn(&dyn Loops, usize) -> f64;
+
+/// The shortest times of a loop, for few units and for many.
+struct Measured {
+    cost: Cost,
+    units: [usize; 2],
+    shortest: [f64; 2],
+}
+
+impl Measured {
+    fn new(cost: Cost, units: [usize; 2]) -> Self {
+        Self { cost, units, shortest: [f64::INFINITY; 2] }
+    }
+
+    fn repeat(&mut self, loops: &dyn Loops) {
+        for (units, shortest) in self.units.iter().zip(&mut self.shortest) {
+            *shortest = shortest.min((self.cost)(loops, *units));
+        }
+    }
+
+    fn line(&self) -> Linear {
+        let ([few, many], [cost_of_few, cost_of_many]) = (self.units, self.shortest);
+        Linear::through([(few, cost_of_few), (many, cost_of_many)])
     }
 }
 
@@ -56,8 +79,11 @@ const SURVIVOR: f64 = 3.0;
 const ROWS: usize = 256;
 /// The minimum number of repetitions of a measurement. The shortest one counts.
 const TURNS: usize = 5;
-/// The minimum total time of all repetitions: wide instructions run at full speed only after a while.
-const MEASURED: Duration = Duration::from_micros(300);
+/// The minimum total time of these repetitions: wide instructions run at full speed only after a while.
+const MEASURED: Duration = Duration::from_micros(100);
+/// The number of rounds, each of which measures all loops: another program that slows the processor down for a while must
+/// not make one of them look slow.
+const ROUNDS: usize = 4;
 
 impl Costs {
     /// Returns the costs of these loops, which are measured at the first call.
@@ -68,20 +94,25 @@ impl Costs {
     }
 
     fn measure(loops: &dyn Loops) -> Self {
-        let survivor = Linear::measure([1, 4], |lines| count(loops, lines));
-        let counted = Linear { base: 0.0, each: 64.0 };
-        let lines = match (loops.bit_products(), loops.word_sieve()) {
-            (Some(_), _) => Linear::measure([1, 3], |lines| bits(loops, lines)),
-            (None, Some(_)) => Linear::measure([1, 3], |lines| words(loops, lines)),
-            (None, None) => Linear {
-                base: counted.each * (survivor.base + SURVIVOR / 2.0),
-                each: counted.each * survivor.each,
-            },
+        let mut parts = Measured::new(parts_of, [4, 24]);
+        let mut survivor = Measured::new(count, [1, 4]);
+        let mut steps = loops.products().map(|_| Measured::new(steps_of, [1, 4]));
+        let mut lines = match (loops.bit_products(), loops.word_sieve()) {
+            (Some(_), _) => Some(Measured::new(bits, [1, 3])),
+            (None, Some(_)) => Some(Measured::new(words, [1, 3])),
+            (None, None) => None,
         };
+        for _ in 0..ROUNDS {
+            let both = [&mut parts, &mut survivor];
+            both.into_iter().chain(&mut steps).chain(&mut lines).for_each(|one| one.repeat(loops));
+        }
+        let survivor = survivor.line();
+        let pair_by_pair =
+            Linear { base: 64.0 * (survivor.base + SURVIVOR / 2.0), each: 64.0 * survivor.each };
         Self {
-            parts: Linear::measure([4, 24], |parts| parts_of(loops, parts)),
-            steps: loops.products().map(|_| Linear::measure([1, 4], |steps| steps_of(loops, steps))),
-            lines,
+            parts: parts.line(),
+            steps: steps.as_ref().map(Measured::line),
+            lines: lines.as_ref().map_or(pair_by_pair, Measured::line),
             survivor: Linear { base: survivor.base + SURVIVOR, ..survivor },
         }
     }

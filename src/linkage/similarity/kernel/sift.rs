@@ -149,9 +149,13 @@ unsafe fn sift_rows<V: Lanes, const ROWS: usize, const VECTORS: usize>(
             let mut end = survivors.as_mut_ptr().add(survivors.len());
             for r in 0..ROWS {
                 let needed = V::splat(u32::from(rows.needed[row + r]) * 0x0101_0101);
-                for v in 0..VECTORS {
+                // Joins the bits of 64 lanes, because a branch for each mask is hard to predict.
+                for v in (0..VECTORS).step_by(64 / V::COUNT) {
+                    let mut kept = 0;
+                    for at in v..VECTORS.min(v + 64 / V::COUNT) {
+                        kept |= sums[r][at].ge_mask(needed) << ((at - v) * V::COUNT % 64);
+                    }
                     let lane = block.first + (base + v * V::COUNT) as u32;
-                    let kept = sums[r][v].ge_mask(needed);
                     end = write_all(kept, rows.first + (row + r) as u32, lane, end);
                 }
             }

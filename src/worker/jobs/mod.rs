@@ -1,5 +1,6 @@
 //! The kinds of jobs, with one file for each kind.
 
+mod comparison;
 mod compare;
 mod fetch;
 mod finalize;

@@ -4,19 +4,17 @@
 //! If anything is wrong with the run or its data, the job leaves it to the jobs that come after a plan: they find the
 //! same, and end the run with the reason.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use linkage::pairs::Version;
+use linkage::similarity::Compared;
 use linkage::similarity::plan::{Entry, Part, Plan, Planned};
-use linkage::similarity::{self, Compared, Kernel, Sides, TuningCell};
 
-use super::compare::PAIRS_BUFFERED;
+use super::comparison::Comparison;
 use super::finalize::{self, CandidatePairs, PairSource};
 use crate::model::{ResultType, RunId, Solved, WholeRun};
-use crate::objects::{Objects, Staged};
+use crate::objects::Staged;
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::compute;
 use crate::runtime::failpoint::{Moment, hang, hit};
@@ -24,9 +22,6 @@ use crate::telemetry::metrics;
 use crate::worker::Error;
 use crate::worker::active_jobs::ActiveJob;
 use crate::worker::context::JobContext;
-use crate::worker::dataset_cache::OpenDatasets;
-use crate::worker::open_cache::confirm;
-use crate::worker::rate::Kind;
 
 /// The maximum size of a plan in memory.
 const PLAN_BYTES_MAX: u64 = 4 << 20;
@@ -106,101 +101,27 @@ async fn compare(
 ) -> Result<(Compared, Vec<u8>), Error> {
     hit("compare", Moment::Begun).await;
     hang("compare", || active.cause().is_some()).await;
-    let (datasets, kind) = {
+    let (entries, comparisons, comparison) = {
         let plan = Plan::parse(&plan).map_err(Error::damaged)?;
-        let encoding_bytes = plan.datasets().next().map_or(0, |dataset| dataset.encoding_bytes);
-        (open(context, active, &plan, uploads).await?, Kind::of(encoding_bytes, plan.threshold()))
+        let entries: Vec<Entry> = parts(&plan)?.iter().flat_map(Part::entries).collect();
+        let unknown = || Error::damaged("unknown dataset");
+        let plan_and_entries = (&plan, entries.iter().copied());
+        let written = (pairs_max, Version::Dense);
+        let comparison =
+            Comparison::open(context, active, (run, uploads), plan_and_entries, unknown, written).await?;
+        (entries, plan.comparisons(), Arc::new(comparison))
     };
-    let (tuning, sides) = context.tuning_cache.of(run, &datasets);
     hit("compare", Moment::Opened).await;
-    let task = Arc::new(WholeTask {
-        objects: context.objects.clone(),
-        active: Arc::clone(active),
-        plan,
-        datasets,
-        tuning,
-        sides,
-        kernel: context.kernel,
-        pairs_max,
-    });
-    let watch = Stopwatch::start();
-    context.rate.begin(kind);
-    let comparing = Arc::clone(&task);
-    let compared = context.pool.run(move || comparing.compare()).await;
-    let comparisons = active.done.load(Ordering::Relaxed);
-    context.rate.end(comparisons);
-    let alone = || comparisons as f64 / watch.seconds();
-    metrics::compared(comparisons, context.rate.measured(kind).unwrap_or_else(alone));
-    // The first step even after a panic, since unreadable bytes may have caused the panic.
-    for dataset in task.datasets.values() {
-        confirm(&context.objects, &**dataset).await?;
-    }
-    compared.map_err(|text| Error::panicked(&text))?
+    let compare = move |comparison: &Comparison| {
+        let mut pairs = Vec::new();
+        let compared = comparison.compare(entries.into_iter(), comparisons, &mut pairs)?;
+        Ok((compared, pairs))
+    };
+    comparison.measure(context, compare).await
 }
 
 /// Returns the parts of a plan, each verified.
 fn parts<'a>(plan: &Plan<'a>) -> Result<Vec<Part<'a>>, Error> {
     let part = |number| plan.part(number).map_err(Error::damaged);
     (0..plan.parts()).filter_map(|number| part(number).transpose()).collect()
-}
-
-/// Opens the datasets that the plan compares.
-async fn open(
-    context: &JobContext,
-    active: &Arc<ActiveJob>,
-    plan: &Plan<'_>,
-    uploads: &[u32],
-) -> Result<OpenDatasets, Error> {
-    let entries = parts(plan)?;
-    let entries = entries.iter().flat_map(Part::entries);
-    let mut indexes: Vec<u32> = entries.flat_map(|entry| [entry.left_dataset, entry.right_dataset]).collect();
-    indexes.sort_unstable();
-    indexes.dedup();
-    let mut datasets = OpenDatasets::new();
-    for index in indexes {
-        let upload = uploads.get(index as usize).ok_or_else(|| Error::damaged("unknown dataset"))?;
-        let dataset = context.datasets.dataset(active.job().project, index, *upload, active).await?;
-        datasets.insert(index, dataset);
-    }
-    Ok(datasets)
-}
-
-/// The inputs of a comparison.
-struct WholeTask {
-    objects: Objects,
-    active: Arc<ActiveJob>,
-    plan: Vec<u8>,
-    datasets: OpenDatasets,
-    tuning: Arc<TuningCell>,
-    sides: Arc<Sides>,
-    kernel: Kernel,
-    pairs_max: u64,
-}
-
-impl WholeTask {
-    fn compare(&self) -> Result<(Compared, Vec<u8>), Error> {
-        let plan = Plan::parse(&self.plan).map_err(Error::damaged)?;
-        self.active.total.store(plan.comparisons(), Ordering::Relaxed);
-        let job = similarity::Job {
-            threshold: plan.threshold(),
-            kernel: self.kernel,
-            tuning: &self.tuning,
-            sides: &self.sides,
-            pairs_max: self.pairs_max,
-            cancelled: self.active.cancelled(),
-            compared: &self.active.done,
-            scratch: &self.objects,
-            pairs_buffered: PAIRS_BUFFERED,
-            written: Version::Dense,
-        };
-        let mut stored = BTreeMap::new();
-        for (index, dataset) in &self.datasets {
-            stored.insert(*index, dataset.stored()?);
-        }
-        let tile = |entry: Entry| entry.tile(&stored[&entry.left_dataset], &stored[&entry.right_dataset]);
-        let parts = parts(&plan)?;
-        let mut pairs = Vec::new();
-        let compared = similarity::compare(&job, parts.iter().flat_map(Part::entries).map(tile), &mut pairs)?;
-        Ok((compared, pairs))
-    }
 }

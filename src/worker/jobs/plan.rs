@@ -18,14 +18,16 @@ use crate::worker::context::JobContext;
 use crate::worker::rate::Kind;
 
 /// The target duration of a compare job in seconds, which is about the work that a crash loses.
-const PART_SECONDS: f64 = 0.15;
+const PART_SECONDS: f64 = 0.3;
+/// The target duration in a run that would otherwise have too few parts for all workers.
+const PART_SECONDS_MIN: f64 = 0.15;
 /// The longest target duration, in a large fleet: a small part of a lease.
 const PART_SECONDS_MAX: f64 = 5.0;
 /// The number of compare jobs that all workers together may finish in a second. One API node records several times as
 /// many.
 const PARTS_PER_SECOND: f64 = 1_000.0;
 /// The minimum number of parts that each worker compares one after the other, so that all workers finish at about the
-/// same time. It applies to parts that are longer than [`PART_SECONDS`].
+/// same time. It applies to parts that are longer than [`PART_SECONDS_MIN`].
 const ROUNDS: f64 = 8.0;
 /// The number of parts that are compared concurrently.
 const PARTS_AT_ONCE: f64 = 2.0;
@@ -106,7 +108,7 @@ impl PartSize {
             aim.max(AIM_MIN)
         };
         let parts_enough = ((ROUNDS * at_once) as u64).min(PARTS_MAX / 2);
-        Self { aim: comparisons(seconds), aim_min: comparisons(PART_SECONDS), parts_enough }
+        Self { aim: comparisons(seconds), aim_min: comparisons(PART_SECONDS_MIN), parts_enough }
     }
 
     /// Returns the size for a run that has `planned.comparisons`, if it should have more parts than planned.
@@ -115,7 +117,7 @@ impl PartSize {
             return None;
         }
         let aim = planned.comparisons.div_ceil(self.parts_enough).max(self.aim_min);
-        (aim < self.aim).then_some(aim)
+        (aim < self.aim && aim < planned.comparisons).then_some(aim)
     }
 }
 
@@ -198,8 +200,8 @@ mod tests {
 
     #[test]
     fn a_part_takes_the_usual_time_but_is_never_tiny() {
-        for workers in [0, 1, 10, 75] {
-            assert_eq!(PartSize::for_fleet(2e9, workers).aim, 150_000_000, "{workers}");
+        for workers in [0, 1, 10, 150] {
+            assert_eq!(PartSize::for_fleet(2e9, workers).aim, 300_000_000, "{workers}");
         }
         assert_eq!(PartSize::for_fleet(1.0, 1).aim, AIM_MIN);
     }
@@ -211,10 +213,10 @@ mod tests {
             assert_eq!(size.aim_min, 150_000_000);
             PARTS_AT_ONCE * size.aim as f64 / 2e9
         };
-        for (workers, expected) in [(100, 0.2), (1_000, 2.0), (2_500, 5.0), (1_000_000, PART_SECONDS_MAX)] {
+        for (workers, expected) in [(200, 0.4), (1_000, 2.0), (2_500, 5.0), (1_000_000, PART_SECONDS_MAX)] {
             assert!((seconds(workers) - expected).abs() < 1e-6, "{workers}");
         }
-        for workers in 75..2_500 {
+        for workers in 150..2_500 {
             let finished = PARTS_AT_ONCE * workers as f64 / seconds(workers);
             assert!(
                 finished <= PARTS_PER_SECOND * 1.001,

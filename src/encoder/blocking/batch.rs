@@ -1,7 +1,5 @@
 //! Texts that are numbered at once.
 
-use std::convert::Infallible;
-
 use zeroize::Zeroize;
 
 use crate::buffer;
@@ -26,32 +24,10 @@ impl Batch {
     }
 
     /// Adds the text that `write` appends, which has at most `bytes_max` bytes.
-    ///
-    /// # Errors
-    /// Those of `write`; nothing is added then.
-    pub(super) fn add<E>(
-        &mut self,
-        bytes_max: usize,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        buffer::reserve(&mut self.bytes, bytes_max);
-        let start = self.bytes.len();
-        let written = write(&mut self.bytes);
-        if written.is_ok() {
-            self.ends.push(self.bytes.len());
-        } else {
-            self.bytes[start..].zeroize();
-            self.bytes.truncate(start);
-        }
-        written
-    }
-
-    /// Adds the text that `write` appends, which has at most `bytes_max` bytes.
     pub(super) fn push(&mut self, bytes_max: usize, write: impl FnOnce(&mut Vec<u8>)) {
-        let Ok(()) = self.add(bytes_max, |bytes| {
-            write(bytes);
-            Ok::<_, Infallible>(())
-        });
+        buffer::reserve(&mut self.bytes, bytes_max);
+        write(&mut self.bytes);
+        self.ends.push(self.bytes.len());
     }
 
     /// The texts.

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::batch::{BATCH, Batch};
-use super::grouping::{Groups, Keys};
+use super::batch::BATCH;
+use super::grouping::Groups;
+use super::key::Keys;
 use super::names::Names;
 use super::numbering::Numbering;
 use super::texts::{List, Texts};
@@ -44,26 +45,24 @@ impl<L: List> Builder<L> {
         }
     }
 
-    /// Adds groups of rows. Those become blocks whose size is one that `keeps` accepts. `name` adds the names of the blocks of
-    /// several groups to a batch. Groups with the same block name share a block.
+    /// Adds groups of rows. Those become blocks whose size is one that `keeps` accepts. `name` appends the numbers of the names of
+    /// several groups. Groups with the same block name share a block.
     pub(super) fn add(
         &mut self,
         groups: Groups,
         mut keeps: impl FnMut(usize) -> bool,
-        mut name: impl FnMut(&Keys, &[u32], &L, &mut Batch),
+        mut name: impl FnMut(&Keys, &[u32], &mut Numbering<L>, &mut Vec<u32>),
     ) {
         // The size of a group is replaced by its place among the groups of all groupings.
         let Groups { keys, sizes: mut places, mut rows } = groups;
-        let (mut kept, mut names) = (Vec::with_capacity(BATCH), Batch::default());
+        let mut kept = Vec::with_capacity(BATCH);
         for start in (0..places.len()).step_by(BATCH) {
             let end = places.len().min(start + BATCH);
             kept.clear();
             kept.extend((start as u32..end as u32).filter(|group| keeps(places[*group as usize] as usize)));
-            names.clear();
-            name(&keys, &kept, self.names.texts(), &mut names);
             let first = self.of_groups.len();
-            self.names.number_all(&names, &mut self.of_groups);
-            self.sizes.resize(self.names.texts().len(), 0);
+            name(&keys, &kept, &mut self.names, &mut self.of_groups);
+            self.sizes.resize(self.names.list().len(), 0);
             for (block, group) in self.of_groups[first..].iter().zip(&kept) {
                 self.sizes[*block as usize] += places[*group as usize] as usize;
             }
@@ -77,7 +76,7 @@ impl<L: List> Builder<L> {
     /// Returns the blocks. `records` has the record number of each row; it is empty if this is the number of the row.
     pub(super) fn finish(self, records: Vec<u64>, names: impl FnOnce(L) -> Names) -> Blocks {
         let Self { names: numbering, sizes, of_groups, groupings } = self;
-        Blocks { names: names(numbering.into_texts()), sizes, of_groups, groupings, records }
+        Blocks { names: names(numbering.into_list()), sizes, of_groups, groupings, records }
     }
 }
 
@@ -112,19 +111,18 @@ impl Blocks {
     pub fn by_record(&self) -> ByRecord<'_> {
         let rows = self.groupings.first().map_or(0, Vec::len);
         let records = Records::new(rows, &self.records);
-        // Where each record occurs first: the block, and the group in it.
-        let place = |group: u32| (self.of_groups[group as usize], group);
-        let mut firsts = vec![(NONE, NONE); records.len()];
-        for (row, group) in self.entries() {
+        // Where each record occurs first: the block in the upper half, and the group in it.
+        let place = |group: u32| u64::from(self.of_groups[group as usize]) << 32 | u64::from(group);
+        let mut firsts = vec![u64::MAX; records.len()];
+        self.entries().for_each(|(row, group)| {
             let first = &mut firsts[records.of(row)];
             *first = place(group).min(*first);
-        }
-        let is_covered = |first: &&(u32, u32)| first.1 != NONE;
+        });
         let mut starts = vec![0; self.names.len()];
         let mut places = vec![0; self.of_groups.len()];
-        for (block, group) in firsts.iter().filter(is_covered) {
-            starts[*block as usize] += 1;
-            places[*group as usize] += 1;
+        for first in firsts.iter().filter(|first| **first != u64::MAX) {
+            starts[(first >> 32) as usize] += 1;
+            places[*first as u32 as usize] += 1;
         }
         let mut covered = 0_u32;
         starts.iter_mut().for_each(|start| covered += std::mem::replace(start, covered));
@@ -134,15 +132,15 @@ impl Blocks {
             *start += std::mem::replace(place, *start);
         }
         let mut order = vec![0; covered as usize];
-        for (row, group) in self.entries() {
+        self.entries().for_each(|(row, group)| {
             let record = records.of(row);
-            if firsts[record].1 == group {
+            if firsts[record] as u32 == group {
                 let place = &mut places[group as usize];
                 order[*place as usize] = record as u32;
                 *place += 1;
-                firsts[record].1 = NONE;
+                firsts[record] = u64::MAX;
             }
-        }
+        });
         ByRecord { blocks: self, records, order }
     }
 
@@ -174,18 +172,30 @@ impl ByRecord<'_> {
 
     /// Calls `each` with each record number and the numbers of its blocks, in ascending order, until it fails.
     pub fn try_for_each<E>(&self, mut each: impl FnMut(u64, &[u32]) -> Result<(), E>) -> Result<(), E> {
-        let mut blocks = Vec::new();
-        for record in &self.order {
+        let (mut blocks, mut ends) = (Vec::new(), Vec::new());
+        for records in self.order.chunks(BATCH) {
             blocks.clear();
-            let mut number = 0;
-            self.records.for_each_row(*record, |row| {
-                number = self.blocks.records.get(row).copied().unwrap_or(row as u64);
-                let groups = self.blocks.groupings.iter().map(|rows| rows[row]);
-                let groups = groups.filter(|group| *group != NONE);
-                blocks.extend(groups.map(|group| self.blocks.of_groups[group as usize]));
-            });
-            blocks.sort_unstable();
-            each(number, &blocks)?;
+            ends.clear();
+            for record in records {
+                let mut number = 0;
+                self.records.for_each_row(*record, |row| {
+                    number = self.blocks.records.get(row).copied().unwrap_or(row as u64);
+                    for rows in &self.blocks.groupings {
+                        if rows[row] != NONE {
+                            blocks.push(rows[row]);
+                        }
+                    }
+                });
+                ends.push((number, blocks.len()));
+            }
+            blocks.iter_mut().for_each(|group| *group = self.blocks.of_groups[*group as usize]);
+            self.blocks.names.touch(&blocks);
+            let mut start = 0;
+            for (number, end) in &ends {
+                blocks[start..*end].sort_unstable();
+                each(*number, &blocks[start..*end])?;
+                start = *end;
+            }
         }
         Ok(())
     }
@@ -253,17 +263,12 @@ impl Records {
 #[cfg(test)]
 mod tests {
     use super::super::grouping::Grouping;
+    use super::super::key::Writer;
     use super::*;
 
     fn grouping(keys: [&str; 4]) -> Grouping {
-        let mut grouping = Grouping::default();
-        for key in keys {
-            let write = |out: &mut Vec<u8>| {
-                out.extend_from_slice(key.as_bytes());
-                Ok::<_, ()>(())
-            };
-            grouping.add(key.len(), write).unwrap();
-        }
+        let mut grouping = Grouping::new();
+        keys.iter().for_each(|key| grouping.add(Writer::of(key.as_bytes()).key()));
         grouping
     }
 
@@ -273,9 +278,9 @@ mod tests {
         builder.add(
             grouping(["a", "b", "a", "c"]).finish(),
             |_| true,
-            |_, groups, _, list| {
+            |_, groups, list, numbers| {
                 let names: [&[u8]; 3] = [b"one", b"one", b"two"];
-                groups.iter().for_each(|group| list.push(3, |out| out.extend(names[*group as usize])));
+                list.number_all(groups.iter().map(|group| names[*group as usize]), numbers);
             },
         );
         let blocks = builder.finish(Vec::new(), Names::Texts);
@@ -295,9 +300,9 @@ mod tests {
             for (grouping, names) in [(first, ["one", "two", ""]), (second, ["two", "one", ""])] {
                 let mut kept = names.iter().map(|name| !name.is_empty());
                 let keeps = |_| kept.next() == Some(true);
-                builder.add(grouping.finish(), keeps, |_, groups, _, list| {
-                    let name = |group: &u32| names[*group as usize].as_bytes();
-                    groups.iter().for_each(|group| list.push(3, |out| out.extend(name(group))));
+                builder.add(grouping.finish(), keeps, |_, groups, list, numbers| {
+                    let names = groups.iter().map(|group| names[*group as usize].as_bytes());
+                    list.number_all(names, numbers);
                 });
             }
             let blocks = builder.finish(records, Names::Texts);

@@ -4,6 +4,7 @@ use md5::Md5;
 use sha1::{Digest, Sha1};
 use zeroize::Zeroize;
 
+use super::key::Key;
 use super::md5_lanes::{self, LANES};
 use crate::hash::remainder;
 
@@ -24,13 +25,13 @@ impl Flips {
     }
 
     /// Hashes several texts, the short ones among them together. Replaces the content of `all`.
-    pub(super) fn of_all<'a>(texts: impl Iterator<Item = &'a [u8]>, bits: u32, all: &mut Vec<Self>) {
+    pub(super) fn of_all<'a>(texts: impl Iterator<Item = Key<'a>>, bits: u32, all: &mut Vec<Self>) {
         let mut together =
             Together { blocks: [[0; 64]; LANES], lengths: [0; LANES], numbers: [0; LANES], used: 0 };
         all.clear();
         for (number, text) in texts.enumerate() {
-            if text.len() > SHORT_BYTES {
-                all.push(Self::of(text, bits));
+            if text.long().len() > SHORT_BYTES {
+                all.push(Self::of(text.long(), bits));
                 continue;
             }
             all.push(Self::default());
@@ -72,12 +73,18 @@ struct Together {
 }
 
 impl Together {
-    fn add(&mut self, number: usize, text: &[u8]) {
+    fn add(&mut self, number: usize, text: Key<'_>) {
         let block = &mut self.blocks[self.used];
         block.fill(0);
-        block[..text.len()].copy_from_slice(text);
-        block[text.len()] = 0x80;
-        self.lengths[self.used] = text.len() as u64 * 8;
+        let length = if let Some((bytes, length)) = text.short() {
+            block[..bytes.len()].copy_from_slice(&bytes);
+            length
+        } else {
+            block[..text.long().len()].copy_from_slice(text.long());
+            text.long().len()
+        };
+        block[length] = 0x80;
+        self.lengths[self.used] = length as u64 * 8;
         self.numbers[self.used] = number;
         self.used += 1;
     }
@@ -112,15 +119,17 @@ fn sha1_of_block(block: &[u8; 64]) -> [u32; 5] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::key::Writer;
     use super::*;
 
     #[test]
     fn texts_are_hashed_together_as_alone() {
         let text = "äbc".repeat(70);
         let texts = (0..200_usize).map(|length| &text.as_bytes()[..length * 7 % 140]);
+        let writers: Vec<Writer> = texts.clone().map(Writer::of).collect();
         for bits in [1, 1000, 2048, 1 << 24] {
             let mut all = vec![Flips::default()];
-            Flips::of_all(texts.clone(), bits, &mut all);
+            Flips::of_all(writers.iter().map(Writer::key), bits, &mut all);
             let alone: Vec<Flips> = texts.clone().map(|text| Flips::of(text, bits)).collect();
             assert_eq!(all, alone, "{bits} bits");
         }

@@ -4,13 +4,15 @@
 use num_bigint::BigUint;
 use zeroize::Zeroizing;
 
+use super::batch::Batch;
 use super::blocks::{Blocks, Builder};
 use super::error::Error;
 use super::flip::Flips;
 use super::grouping::Grouping;
+use super::key::Writer;
 use super::names::Names;
 use super::signature::record_number;
-use super::texts::Texts;
+use super::texts::{List, Texts};
 use crate::cache::{Cache, packed};
 use crate::hash;
 use crate::python::base64;
@@ -143,32 +145,38 @@ impl Building<'_> {
         let words = (bits as usize).div_ceil(64);
         let mut random = Random::seeded(&settings.seed);
         let mut builder = Builder::new(Texts::default(), 0);
+        let (mut key, mut texts) = (Vec::new(), Batch::default());
         for table in 0..settings.tables {
             let places: Vec<usize> =
                 random.sample(bits, settings.drawn).into_iter().map(|place| place as usize).collect();
-            let mut grouping = Grouping::default();
+            let mut grouping = Grouping::new();
             for number in 0..self.rows {
                 let filter = &self.filters[number * words..][..words];
                 let bit = |at: &usize| filter[at / 64] >> (63 - at % 64) & 1;
-                let bits = places.iter().map(|at| b'0' + bit(at) as u8);
-                grouping.add(places.len(), |key| {
-                    key.extend(bits);
-                    Ok::<_, Error>(())
-                })?;
+                let byte = |places: &[usize]| places.iter().fold(0, |byte, at| byte << 1 | bit(at) as u8);
+                key.clear();
+                key.extend(places.chunks(8).map(byte));
+                grouping.add(Writer::of(&key).key());
             }
             let groups = grouping.finish();
             builder.add(
                 groups,
                 |_| true,
-                |keys, batch, _, names| {
+                |keys, groups, names, numbers| {
                     let prefix = table.to_string();
-                    for group in batch {
-                        let key = keys.get(*group);
-                        names.push(prefix.len() + key.len(), |name| {
-                            name.extend_from_slice(prefix.as_bytes());
-                            name.extend_from_slice(key);
+                    texts.clear();
+                    for group in groups {
+                        keys.key(*group as usize).read(|key| {
+                            texts.push(prefix.len() + places.len(), |name| {
+                                name.extend_from_slice(prefix.as_bytes());
+                                for (places, byte) in places.chunks(8).zip(key) {
+                                    let bits = (0..places.len()).rev().map(|bit| b'0' + (byte >> bit & 1));
+                                    name.extend(bits);
+                                }
+                            });
                         });
                     }
+                    names.number_all(texts.iter(), numbers);
                 },
             );
         }

@@ -18,13 +18,8 @@ const EXPANSION: usize = 3;
 /// The most letters that a rule adds to a code for a letter.
 const LETTERS_MAX: usize = 2;
 
-/// Returns a number of bytes that the codes of a text do not exceed.
-pub(super) const fn bytes_max(text: &str) -> usize {
-    text.len().saturating_mul(2 * LETTERS_MAX * EXPANSION * EXPANSION).saturating_add(2)
-}
-
-/// Appends the primary code of a text, then the secondary code if it differs.
-pub(super) fn write_codes(text: &str, out: &mut Vec<u8>) {
+/// Calls `each` with the primary code of a text, then with the secondary code if it differs.
+pub(super) fn codes(text: &str, mut each: impl FnMut(&str)) {
     let mut word = Word::new(text);
     word.skip_silent();
     while word.at <= word.end {
@@ -39,9 +34,9 @@ pub(super) fn write_codes(text: &str, out: &mut Vec<u8>) {
         word.last = step;
     }
     let [first, second] = &word.codes;
-    out.extend_from_slice(first.as_bytes());
+    each(first);
     if first != second {
-        out.extend_from_slice(second.as_bytes());
+        each(second);
     }
 }
 
@@ -468,9 +463,9 @@ mod tests {
             ("Jose Núñez", "HSNNS"),
             ("a1b", "AAP"),
         ] {
-            let mut found = Vec::new();
-            write_codes(text, &mut found);
-            assert_eq!(found, expected.as_bytes(), "{text}");
+            let mut found = String::new();
+            codes(text, |code| found.push_str(code));
+            assert_eq!(found, expected, "{text}");
         }
     }
 }

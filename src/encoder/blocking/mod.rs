@@ -10,6 +10,8 @@ mod config;
 mod error;
 mod flip;
 mod grouping;
+mod hashing;
+mod key;
 mod lambda_fold;
 mod md5_lanes;
 mod metaphone;

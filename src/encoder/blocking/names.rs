@@ -1,5 +1,6 @@
 //! Names of blocks.
 
+use super::hashing::{hash, is_same};
 use super::texts::{List, Texts};
 use crate::python::sets::{Digits, Set, write_tuple};
 
@@ -33,8 +34,16 @@ impl Names {
     /// Appends the name of block `number`.
     pub fn write(&self, number: usize, out: &mut Vec<u8>) {
         match self {
-            Self::Texts(texts) => out.extend_from_slice(texts.get(number)),
+            Self::Texts(texts) => out.extend_from_slice(texts.key(number)),
             Self::Tuples(tuples) => tuples.write(number, out),
+        }
+    }
+
+    /// Reads names, which brings them into the cache: the processor waits for many at once.
+    pub(super) fn touch(&self, numbers: &[u32]) {
+        if let Self::Tuples(tuples) = self {
+            let bytes = numbers.iter().map(|number| tuples.bytes[*number as usize * tuples.tuple_bytes]);
+            std::hint::black_box(bytes.fold(0, |sum, byte| sum ^ byte));
         }
     }
 
@@ -73,20 +82,35 @@ impl Tuples {
         self.tuple_bytes
     }
 
-    /// Appends the numbers of a set as a tuple is stored.
-    pub(super) fn pack(&self, set: &Set, out: &mut Vec<u8>) {
-        let end = out.len() + self.tuple_bytes;
+    /// Returns the bytes of tuples without numbers, to which those of sets are written.
+    pub(super) fn empty(&self, count: usize, bytes: &mut Vec<u8>) {
+        bytes.clear();
+        bytes.resize(count * self.tuple_bytes, END);
+    }
+
+    /// Writes the numbers of a set as a tuple is stored, over a tuple without numbers.
+    #[inline]
+    pub(super) fn pack(&self, set: &Set, tuple: &mut [u8]) {
         if self.is_short {
-            set.for_each(|number| out.extend_from_slice(&(number as u16).to_le_bytes()));
+            let mut places = tuple.as_chunks_mut().0.iter_mut();
+            set.for_each(|number| {
+                if let Some(place) = places.next() {
+                    *place = (number as u16).to_le_bytes();
+                }
+            });
         } else {
-            set.for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+            let mut places = tuple.as_chunks_mut().0.iter_mut();
+            set.for_each(|number| {
+                if let Some(place) = places.next() {
+                    *place = number.to_le_bytes();
+                }
+            });
         }
-        out.resize(end, END);
     }
 
     /// Appends a tuple as Python prints it.
     fn write(&self, number: usize, out: &mut Vec<u8>) {
-        let bytes = self.get(number);
+        let bytes = self.key(number);
         if self.is_short {
             self.write_numbers(bytes, |bytes| u32::from(u16::from_le_bytes(bytes)), out);
         } else {
@@ -107,11 +131,13 @@ impl Tuples {
 }
 
 impl List for Tuples {
+    type Key<'a> = &'a [u8];
+
     fn len(&self) -> usize {
         self.len
     }
 
-    fn get(&self, number: usize) -> &[u8] {
+    fn key(&self, number: usize) -> &[u8] {
         &self.bytes[number * self.tuple_bytes..][..self.tuple_bytes]
     }
 
@@ -120,8 +146,14 @@ impl List for Tuples {
         self.len += 1;
     }
 
-    fn touch(&self, number: usize) -> u8 {
-        self.bytes.get(number * self.tuple_bytes).copied().unwrap_or_default()
+    #[inline]
+    fn hash(tuple: &[u8]) -> u32 {
+        hash(tuple)
+    }
+
+    #[inline]
+    fn has(&self, number: usize, tuple: &[u8]) -> bool {
+        is_same(self.key(number), tuple)
     }
 }
 
@@ -137,7 +169,7 @@ mod tests {
             for numbers in [&[5, 2047, 0][..], &[9], &[], &[256, 1]] {
                 let mut set = Set::new();
                 numbers.iter().for_each(|number| set.add(*number));
-                packed.clear();
+                tuples.empty(1, &mut packed);
                 tuples.pack(&set, &mut packed);
                 tuples.push(&packed);
             }

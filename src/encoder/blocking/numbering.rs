@@ -1,135 +1,130 @@
-//! Numbers for distinct texts.
+//! Numbers for distinct items.
 
-use super::batch::Batch;
 use super::texts::{List, Texts};
-use crate::cache::short;
 
-/// Assigns numbers to distinct texts, in the order in which they first occur.
+/// Assigns numbers to distinct items, in the order in which they first occur.
 #[derive(Debug, Default)]
 pub(super) struct Numbering<L = Texts> {
-    texts: L,
-    /// An open-addressing hash table. A slot holds the hash of a text and its number plus one; 0 is a free slot. At most three
-    /// quarters of the slots are used. Both are in one word: each lookup in a large table then costs one cache miss.
-    index: Vec<u64>,
-    /// The hashes of the texts that are numbered now.
+    list: L,
+    /// An open-addressing hash table. A slot holds in its lower bits the number of an item plus one, and in the others those of
+    /// its hash; 0 is a free slot. At most three quarters of the slots are used.
+    index: Vec<u32>,
+    /// The number of lower bits.
+    bits: u32,
+    /// The hashes of the items that are numbered now.
     hashes: Vec<u32>,
 }
 
 impl<L: List> Numbering<L> {
-    /// Adds texts to an empty list, and makes room for `room` of them.
+    /// Adds items to an empty list, and makes room for `room` of them.
     pub(super) fn new(list: L, room: usize) -> Self {
-        let mut numbering = Self { texts: list, index: Vec::new(), hashes: Vec::new() };
+        let mut numbering = Self { list, index: Vec::new(), bits: 0, hashes: Vec::new() };
         numbering.grow(room);
         numbering
     }
 
-    /// Appends the numbers of several texts. Their places are read first, since the processor waits for many at once.
-    pub(super) fn number_all(&mut self, texts: &Batch, numbers: &mut Vec<u32>) {
+    /// Appends the numbers of several items. Each step is done for all, since the processor waits for many places at once.
+    pub(super) fn number_all<'a>(
+        &mut self,
+        keys: impl Iterator<Item = L::Key<'a>> + Clone,
+        numbers: &mut Vec<u32>,
+    ) where
+        L: 'a,
+    {
         if self.index.is_empty() {
             self.grow(1);
         }
-        let last = self.index.len() - 1;
         let mut hashes = std::mem::take(&mut self.hashes);
         hashes.clear();
-        hashes.extend(texts.iter().map(hash));
-        let touched = hashes.iter().map(|hash| {
-            let entry = self.index[*hash as usize & last];
-            // Without a branch: which texts are known cannot be predicted. The first text stands for the others.
-            let number = if (entry >> 32) as u32 == *hash { entry as u32 } else { 1 };
-            self.texts.touch(number.saturating_sub(1) as usize)
-        });
-        std::hint::black_box(touched.fold(0, |sum, byte| sum ^ byte));
-        numbers.reserve(hashes.len());
-        for (text, hash) in texts.iter().zip(&hashes) {
-            numbers.push(self.find(text, *hash));
+        hashes.extend(keys.clone().map(L::hash));
+        let start = numbers.len();
+        let last = self.index.len() - 1;
+        numbers.extend(hashes.iter().map(|hash| self.number_in(self.index[*hash as usize & last], *hash)));
+        if let Some(last) = self.list.len().checked_sub(1) {
+            // Without a branch: which items are known cannot be predicted. Most of those are the first in their place.
+            for (key, number) in keys.clone().zip(&mut numbers[start..]) {
+                let is_known = self.list.has((*number as usize).min(last), key);
+                *number |= if is_known { 0 } else { UNKNOWN };
+            }
+        }
+        for ((key, hash), number) in keys.zip(&hashes).zip(&mut numbers[start..]) {
+            if *number == UNKNOWN {
+                *number = self.find(key, *hash);
+            }
         }
         self.hashes = hashes;
     }
 
-    /// The texts, indexed by number.
-    pub(super) const fn texts(&self) -> &L {
-        &self.texts
+    /// The items, indexed by number.
+    pub(super) const fn list(&self) -> &L {
+        &self.list
     }
 
-    /// Returns the texts and drops the hash table.
-    pub(super) fn into_texts(self) -> L {
-        self.texts
+    /// Returns the items and drops the hash table.
+    pub(super) fn into_list(self) -> L {
+        self.list
     }
 
-    /// Returns the number of a text with this hash.
-    fn find(&mut self, text: &[u8], hash: u32) -> u32 {
+    /// Returns the number of an item with this hash.
+    fn find(&mut self, key: L::Key<'_>, hash: u32) -> u32 {
         let last = self.index.len() - 1;
         let mut place = hash as usize & last;
         while self.index[place] != 0 {
-            let (known, number) = ((self.index[place] >> 32) as u32, self.index[place] as u32 - 1);
-            if known == hash && is_same(self.texts.get(number as usize), text) {
+            let number = self.number_in(self.index[place], hash);
+            if number != UNKNOWN && self.list.has(number as usize, key) {
                 return number;
             }
             place = (place + 1) & last;
         }
-        let number = self.texts.len();
+        let number = self.list.len();
+        self.list.push(key);
         if (number + 1) * 4 > self.index.len() * 3 {
             self.grow(number + 1);
-            place = free(&self.index, hash);
+        } else {
+            self.index[place] = self.slot(number, hash);
         }
-        self.texts.push(text);
-        self.index[place] = u64::from(hash) << 32 | (number as u64 + 1);
         number as u32
     }
 
-    /// Makes room for this many texts.
-    fn grow(&mut self, texts: usize) {
-        let size = (texts * 4).div_ceil(3).next_power_of_two().max(INDEX_MIN);
-        // A small table becomes larger than it must: moving its entries costs more than the room.
-        let size = if self.index.is_empty() { size } else { size.max((self.index.len() * 4).min(SMALL)) };
-        let old = std::mem::replace(&mut self.index, vec![0; size]);
-        for entry in old.into_iter().filter(|entry| *entry != 0) {
-            let place = free(&self.index, (entry >> 32) as u32);
-            self.index[place] = entry;
+    /// Returns the number in a slot; [`UNKNOWN`] if the slot is free or of another hash.
+    #[inline]
+    const fn number_in(&self, slot: u32, hash: u32) -> u32 {
+        let number = (slot as u64 & ((1 << self.bits) - 1)) as u32;
+        // In words of more bits, since the hash may have none in the slot of a large table.
+        if slot as u64 >> self.bits == hash as u64 >> self.bits { number.wrapping_sub(1) } else { UNKNOWN }
+    }
+
+    /// Returns the slot of an item.
+    const fn slot(&self, number: usize, hash: u32) -> u32 {
+        (hash as u64 >> self.bits << self.bits) as u32 | (number as u32 + 1)
+    }
+
+    /// Makes room for this many items.
+    fn grow(&mut self, items: usize) {
+        let least = (items * 4).div_ceil(3).next_power_of_two().max(INDEX_MIN);
+        // A table becomes larger than it must: moving its entries costs more than the room.
+        let size = least.max(4 * self.index.len());
+        self.index = vec![0; size];
+        self.bits = size.ilog2();
+        for number in 0..self.list.len() {
+            let hash = L::hash(self.list.key(number));
+            let mut place = hash as usize & (size - 1);
+            while self.index[place] != 0 {
+                place = (place + 1) & (size - 1);
+            }
+            self.index[place] = self.slot(number, hash);
         }
     }
 }
 
+/// No item has this number.
+const UNKNOWN: u32 = u32::MAX;
 /// The smallest number of slots.
 const INDEX_MIN: usize = 1 << 10;
-/// A table of fewer slots grows faster.
-const SMALL: usize = 1 << 18;
-
-/// Returns the free slot for a hash.
-fn free(index: &[u64], hash: u32) -> usize {
-    let last = index.len() - 1;
-    let mut place = hash as usize & last;
-    while index[place] != 0 {
-        place = (place + 1) & last;
-    }
-    place
-}
-
-/// Returns whether two texts are equal. Most consist of few whole words, so that calling a function would take longer.
-fn is_same(one: &[u8], other: &[u8]) -> bool {
-    let ((one, rest), (other, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
-    one.iter().eq(other) && rest == other_rest
-}
-
-/// Hashes eight bytes at a time.
-fn hash(bytes: &[u8]) -> u32 {
-    /// An odd multiplier: fractional digits of pi.
-    const MIX: u64 = 0x243f_6a88_85a3_08d3;
-    let mix = |sum: u64, word: u64| {
-        let product = u128::from(sum ^ word) * u128::from(MIX);
-        product as u64 ^ (product >> 64) as u64
-    };
-    let (words, rest) = bytes.as_chunks();
-    let start = MIX ^ (bytes.len() as u64) << 56;
-    let mut hash = words.iter().fold(start, |sum, word| mix(sum, u64::from_le_bytes(*word)));
-    if !rest.is_empty() {
-        hash = mix(hash, short(rest));
-    }
-    hash as u32 ^ (hash >> 32) as u32
-}
 
 #[cfg(test)]
 mod tests {
+    use super::super::batch::Batch;
     use super::*;
 
     #[test]
@@ -146,11 +141,11 @@ mod tests {
             piece.iter().for_each(|text| add(&mut batch, text));
             // A text may come twice in a batch.
             piece.iter().take(5).for_each(|text| add(&mut batch, text));
-            numbering.number_all(&batch, &mut numbers);
+            numbering.number_all(batch.iter(), &mut numbers);
         }
         let first = |start: u32, end: u32| (start..end).chain(start..start + 5);
         assert!(first(0, 3_000).chain(first(2_000, 5_002)).chain(first(0, 5_002)).eq(numbers));
-        let known = (0..numbering.texts().len()).map(|number| numbering.texts().get(number));
+        let known = (0..numbering.list().len()).map(|number| numbering.list().key(number));
         assert!(known.eq(texts.iter().map(Vec::as_slice)));
     }
 }

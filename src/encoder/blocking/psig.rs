@@ -4,10 +4,11 @@ use super::blocks::{Blocks, Builder};
 use super::error::Error;
 use super::flip::Flips;
 use super::grouping::{Grouping, Groups};
+use super::key::Writer;
 use super::names::{Names, Tuples};
 use super::signature::{Part, record_number};
 use super::statistics::Statistics;
-use super::texts::TEXT_MAX;
+use super::texts::List;
 use crate::python::sets::Set;
 
 /// The settings of P-Sig.
@@ -43,12 +44,14 @@ pub struct Building<'a> {
     /// The record numbers; empty if the number of the row is used.
     records: Vec<u64>,
     rows: usize,
+    /// The signature that is being made.
+    signature: Writer,
 }
 
 /// A strategy under construction.
 struct Strategy {
     /// The beginning of its signatures.
-    prefix: String,
+    prefix: Writer,
     grouping: Grouping,
 }
 
@@ -67,9 +70,12 @@ pub struct StrategyStatistics {
 impl PSig {
     /// Starts to collect records.
     pub fn begin(&self) -> Building<'_> {
-        let strategy = |number| Strategy { prefix: format!("{number}_"), grouping: Grouping::default() };
+        let strategy = |number| Strategy {
+            prefix: Writer::of(format!("{number}_").as_bytes()),
+            grouping: Grouping::new(),
+        };
         let strategies = (0..self.strategies.len()).map(strategy).collect();
-        Building { settings: self, strategies, records: Vec::new(), rows: 0 }
+        Building { settings: self, strategies, records: Vec::new(), rows: 0, signature: Writer::default() }
     }
 }
 
@@ -84,11 +90,9 @@ impl Building<'_> {
         }
         let strategies = self.settings.strategies.iter().zip(&mut self.strategies);
         for (parts, Strategy { prefix, grouping }) in strategies {
-            let bytes_max = prefix.len() + bytes_max(parts, row)?;
-            grouping.add(bytes_max, |signature| {
-                signature.extend_from_slice(prefix.as_bytes());
-                sign(parts, row, signature)
-            })?;
+            self.signature.restart(prefix);
+            sign(parts, row, &mut self.signature)?;
+            grouping.add(self.signature.key());
         }
         self.rows += 1;
         Ok(())
@@ -100,7 +104,7 @@ impl Building<'_> {
     /// [`Error::Nothing`].
     pub fn finish(self) -> Result<(Blocks, Vec<StrategyStatistics>), Error> {
         let Self { settings, strategies, records, rows, .. } = self;
-        let (mut set, mut flips) = (Set::new(), Vec::new());
+        let (mut set, mut flips, mut packed) = (Set::new(), Vec::new(), Vec::new());
         let strategies: Vec<Groups> =
             strategies.into_iter().map(|strategy| strategy.grouping.finish()).collect();
         let keeps = |size: usize| settings.filter.keeps(size, rows);
@@ -115,13 +119,20 @@ impl Building<'_> {
                 num_filtered_elements: rows - blocks.sum_of_blocks,
                 coverage: blocks.sum_of_blocks as f64 / rows.max(1) as f64,
             });
-            builder.add(groups, keeps, |keys, batch, tuples, names| {
-                Flips::of_all(batch.iter().map(|group| keys.get(*group)), settings.bits, &mut flips);
-                for flips in &flips {
+            builder.add(groups, keeps, |keys, groups, names, numbers| {
+                Flips::of_all(
+                    groups.iter().map(|group| keys.key(*group as usize)),
+                    settings.bits,
+                    &mut flips,
+                );
+                names.list().empty(flips.len(), &mut packed);
+                let tuple_bytes = names.list().tuple_bytes();
+                for (flips, tuple) in flips.iter().zip(packed.chunks_exact_mut(tuple_bytes)) {
                     set.clear();
                     flips.iter(settings.bits, settings.functions).for_each(|bit| set.add(bit));
-                    names.push(tuples.tuple_bytes(), |name| tuples.pack(&set, name));
+                    names.list().pack(&set, tuple);
                 }
+                names.number_all(packed.chunks_exact(tuple_bytes), numbers);
             });
         }
         let blocks = builder.finish(records, Names::Tuples);
@@ -137,15 +148,6 @@ fn kept_sizes(groups: &Groups, keeps: impl Fn(usize) -> bool) -> impl Iterator<I
     groups.sizes.iter().map(|size| *size as usize).filter(move |size| keeps(*size))
 }
 
-/// Returns a number of bytes that the signature of a row does not exceed.
-fn bytes_max(parts: &[Part], row: &[&str]) -> Result<usize, Error> {
-    let mut most = 0_usize;
-    for part in parts {
-        most = most.saturating_add(part.bytes_max(value(part, row)?)).saturating_add(1);
-    }
-    if most > TEXT_MAX / 2 { Err(Error::Row("the signature is too long".to_owned())) } else { Ok(most) }
-}
-
 /// Returns the value that a part is made of.
 fn value<'a>(part: &Part, row: &[&'a str]) -> Result<&'a str, Error> {
     let column = part.column();
@@ -153,20 +155,18 @@ fn value<'a>(part: &Part, row: &[&'a str]) -> Result<&'a str, Error> {
 }
 
 /// Appends the signature of a row to the number of its strategy.
-fn sign(parts: &[Part], row: &[&str], signature: &mut Vec<u8>) -> Result<(), Error> {
-    let start = signature.len();
+fn sign(parts: &[Part], row: &[&str], signature: &mut Writer) -> Result<(), Error> {
+    let mut is_first = true;
     for part in parts {
-        let too_short =
-            || Error::Row(format!("column {}: the value is too short for a position", part.column() + 1));
-        let before = signature.len();
-        if part.write(value(part, row)?, signature).ok_or_else(too_short)? {
-            signature.push(b'_');
-        } else {
-            signature.truncate(before);
+        let value = value(part, row)?;
+        if part.exists(value) {
+            if !std::mem::take(&mut is_first) {
+                signature.push_character(b'_');
+            }
+            part.write(value, signature).ok_or_else(|| {
+                Error::Row(format!("column {}: the value is too short for a position", part.column() + 1))
+            })?;
         }
     }
-    if signature.len() > start {
-        signature.pop();
-    }
-    Ok(())
+    if signature.is_too_long() { Err(Error::Row("the signature is too long".to_owned())) } else { Ok(()) }
 }

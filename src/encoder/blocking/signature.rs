@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::error::Error;
+use super::key::Writer;
 use super::metaphone;
 use crate::python::numbers;
 
@@ -50,6 +51,7 @@ impl Position {
     }
 
     /// Returns the range of characters in a non-empty text of `length` characters; `None` where Python raises an error.
+    #[inline]
     fn of(self, length: usize) -> Option<Range<usize>> {
         let length = length as i64;
         let clip = |at: i64| (if at < 0 { at + length } else { at }).clamp(0, length) as usize;
@@ -74,26 +76,24 @@ impl Part {
         }
     }
 
-    /// Returns a number of bytes that the part for `value` does not exceed.
-    pub(super) const fn bytes_max(&self, value: &str) -> usize {
-        match self {
-            Self::Value { .. } => value.len(),
-            Self::Characters { positions, .. } => positions.len().saturating_mul(value.len()),
-            Self::Metaphone { .. } => metaphone::bytes_max(value),
-        }
+    /// Returns whether there is a part for `value`.
+    pub(super) const fn exists(&self, value: &str) -> bool {
+        !matches!(self, Self::Characters { .. }) || !value.is_empty()
     }
 
-    /// Appends the part for `value`. Returns false if there is no part for it, and `None` if the value has no character
-    /// at one of the positions.
-    pub(super) fn write(&self, value: &str, signature: &mut Vec<u8>) -> Option<bool> {
+    /// Appends the part for `value`, which exists. Returns `None` if the value has no character at one of the positions.
+    pub(super) fn write(&self, value: &str, signature: &mut Writer) -> Option<()> {
         match self {
-            Self::Value { .. } => signature.extend_from_slice(value.as_bytes()),
-            Self::Metaphone { .. } => metaphone::write_codes(value, signature),
-            Self::Characters { .. } if value.is_empty() => return Some(false),
+            Self::Value { .. } => signature.push(value.as_bytes()),
+            Self::Metaphone { .. } => {
+                metaphone::codes(value, |code| signature.push(code.as_bytes()));
+            }
             Self::Characters { positions, .. } if value.is_ascii() => {
                 for position in positions {
-                    let bytes = value.as_bytes().get(position.of(value.len())?);
-                    signature.extend_from_slice(bytes.unwrap_or_default());
+                    match value.as_bytes().get(position.of(value.len())?).unwrap_or_default() {
+                        [character] => signature.push_character(*character),
+                        characters => signature.push(characters),
+                    }
                 }
             }
             Self::Characters { positions, .. } => {
@@ -101,12 +101,12 @@ impl Part {
                 for position in positions {
                     let Range { start, end } = position.of(length)?;
                     for character in value.chars().skip(start).take(end.saturating_sub(start)) {
-                        signature.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                        signature.push(character.encode_utf8(&mut [0; 4]).as_bytes());
                     }
                 }
             }
         }
-        Some(true)
+        Some(())
     }
 }
 

@@ -2,24 +2,34 @@
 
 use zeroize::Zeroize;
 
+use super::hashing::{hash, is_same};
+
 /// The size of a chunk, unless a text is longer.
 const CHUNK_BYTES: usize = 64 << 10;
 /// The longest text in bytes.
 pub(super) const TEXT_MAX: usize = u32::MAX as usize;
 
-/// A list of texts, as bytes.
+/// A list of distinct items.
 pub(super) trait List {
-    /// The number of texts.
+    /// An item.
+    type Key<'a>: Copy
+    where
+        Self: 'a;
+
+    /// The number of items.
     fn len(&self) -> usize;
 
-    /// Returns text `number`.
-    fn get(&self, number: usize) -> &[u8];
+    /// Returns item `number`.
+    fn key(&self, number: usize) -> Self::Key<'_>;
 
-    /// Adds a text of at most [`TEXT_MAX`] bytes.
-    fn push(&mut self, text: &[u8]);
+    /// Returns the hash of an item.
+    fn hash(key: Self::Key<'_>) -> u32;
 
-    /// Returns a byte near text `number`, which brings it into the cache; any byte if there is no such text.
-    fn touch(&self, number: usize) -> u8;
+    /// Returns whether item `number` is this one.
+    fn has(&self, number: usize, key: Self::Key<'_>) -> bool;
+
+    /// Adds an item. A text has at most [`TEXT_MAX`] bytes.
+    fn push(&mut self, key: Self::Key<'_>);
 }
 
 /// Texts in chunks that never grow: growing would leave copies of them in freed memory.
@@ -48,15 +58,25 @@ impl Texts {
 }
 
 impl List for Texts {
+    type Key<'a> = &'a [u8];
+
     fn len(&self) -> usize {
         self.ends.len()
     }
 
-    fn get(&self, number: usize) -> &[u8] {
+    fn key(&self, number: usize) -> &[u8] {
         let end = self.ends[number];
         let before = number.checked_sub(1).map_or(End::default(), |before| self.ends[before]);
         let start = if before.chunk == end.chunk { before.at } else { 0 };
         &self.chunks[end.chunk as usize][start as usize..end.at as usize]
+    }
+
+    fn hash(text: &[u8]) -> u32 {
+        hash(text)
+    }
+
+    fn has(&self, number: usize, text: &[u8]) -> bool {
+        is_same(self.key(number), text)
     }
 
     fn push(&mut self, text: &[u8]) {
@@ -64,11 +84,6 @@ impl List for Texts {
         chunk.extend_from_slice(text);
         let at = chunk.len() as u32;
         self.ends.push(End { chunk: self.chunks.len() as u32 - 1, at });
-    }
-
-    fn touch(&self, number: usize) -> u8 {
-        let last = |end: &End| self.chunks[end.chunk as usize].get(end.at.wrapping_sub(1) as usize).copied();
-        self.ends.get(number).and_then(last).unwrap_or_default()
     }
 }
 

@@ -11,6 +11,8 @@ const FREE: u32 = u32::MAX;
 pub(crate) struct Set {
     /// The table of a small set. Its size is known to the compiler.
     small: [u32; SIZE_MIN],
+    /// The entries of that table that are used, by bit.
+    places: u32,
     /// The table of a larger set; empty before.
     large: Vec<u32>,
     used: usize,
@@ -18,20 +20,24 @@ pub(crate) struct Set {
 
 impl Set {
     pub(crate) const fn new() -> Self {
-        Self { small: [FREE; SIZE_MIN], large: Vec::new(), used: 0 }
+        Self { small: [FREE; SIZE_MIN], places: 0, large: Vec::new(), used: 0 }
     }
 
     /// Adds a number, unless the set contains it.
+    #[inline]
     pub(crate) fn add(&mut self, number: u32) {
-        if self.large.is_empty() {
+        let size = if self.large.is_empty() {
             let Some(free) = free(&self.small, number) else { return };
             self.small[free] = number;
+            self.places |= 1 << free;
+            SIZE_MIN
         } else {
             let Some(free) = free(&self.large, number) else { return };
             self.large[free] = number;
-        }
+            self.large.len()
+        };
         self.used += 1;
-        if self.used * 5 >= (self.table().len() - 1) * 3 {
+        if self.used * 5 >= (size - 1) * 3 {
             self.grow();
         }
     }
@@ -51,21 +57,22 @@ impl Set {
     /// Removes all numbers and shrinks the table to its initial size.
     pub(crate) fn clear(&mut self) {
         self.small = [FREE; SIZE_MIN];
+        self.places = 0;
         self.large.clear();
         self.used = 0;
     }
 
     /// Calls `each` with every number, in order.
+    #[inline]
     pub(crate) fn for_each(&self, mut each: impl FnMut(u32)) {
-        let (parts, _) = self.table().as_chunks::<SIZE_MIN>();
-        for part in parts {
-            let (mut list, mut used) = ([0; SIZE_MIN], 0);
-            // Without a branch: which entries are free cannot be predicted.
-            for number in part {
-                list[used % SIZE_MIN] = *number;
-                used += usize::from(*number != FREE);
-            }
-            list.iter().take(used).for_each(|number| each(*number));
+        if !self.large.is_empty() {
+            return self.large.iter().filter(|number| **number != FREE).for_each(|number| each(*number));
+        }
+        // Which entries are used cannot be predicted, but their number can.
+        let mut places = self.places;
+        while places != 0 {
+            each(self.small[places.trailing_zeros() as usize % SIZE_MIN]);
+            places &= places - 1;
         }
     }
 
@@ -149,6 +156,7 @@ fn write_number(number: u32, out: &mut [u8]) -> usize {
 }
 
 /// Returns the free entry for a number; `None` if the number is in the table.
+#[inline]
 fn free(table: &[u32], number: u32) -> Option<usize> {
     let mask = table.len() - 1;
     let mut perturb = number as usize;

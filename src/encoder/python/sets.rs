@@ -86,14 +86,14 @@ pub(crate) fn write_tuple(numbers: impl Iterator<Item = u32>, digits: &Digits, o
     let (mut text, mut end) = ([0; TEXT_BYTES], 1);
     text[0] = b'(';
     let mut count = 0;
-    for number in numbers {
+    numbers.for_each(|number| {
         if end > TEXT_BYTES - NUMBER_BYTES {
             out.extend_from_slice(&text[..end]);
             end = 0;
         }
         end += digits.write(number, &mut text[end..]);
         count += 1;
-    }
+    });
     let start = out.len();
     // A copy of a length that the compiler knows.
     out.extend_from_slice(&text);
@@ -136,17 +136,20 @@ impl Digits {
     }
 
     /// Writes a number and the separator at the start of `out`. Returns their length.
+    #[inline]
     fn write(&self, number: u32, out: &mut [u8]) -> usize {
-        if let Some((text, length)) = self.numbers.get(number as usize) {
-            // A copy of a length that the compiler knows.
-            out[..SHORT_BYTES].copy_from_slice(text);
-            usize::from(*length)
-        } else {
-            write_number(number, out)
+        // A copy of a length that the compiler knows.
+        match (self.numbers.get(number as usize), out.first_chunk_mut()) {
+            (Some((text, length)), Some(place)) => {
+                *place = *text;
+                usize::from(*length)
+            }
+            _ => write_number(number, out),
         }
     }
 }
 
+#[cold]
 fn write_number(number: u32, out: &mut [u8]) -> usize {
     let digits = number.to_string();
     let length = digits.len() + SEPARATOR.len();

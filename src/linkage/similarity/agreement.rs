@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::decision::Decision;
 use super::kernel::Words;
-use super::sieve::Sieve;
+use super::sieve::{Piece, Sieve};
 use super::{Hit, Kernel, KernelName, Rows, Tuning, dice};
 use crate::threshold::Threshold;
 
@@ -91,17 +91,18 @@ fn sifted(
     kernel: Kernel,
 ) -> Vec<Hit> {
     let sieve = Sieve::new(left, right, tuning, decision, kernel);
-    hits_of(&sieve)
+    hits_of(&sieve, &[sieve.all()])
 }
 
-fn hits_of(sieve: &Sieve<'_>) -> Vec<Hit> {
+fn hits_of(sieve: &Sieve<'_>, pieces: &[Piece]) -> Vec<Hit> {
     let mut hits = Vec::new();
-    sieve
-        .search(&sieve.all(), |hit| {
+    for piece in pieces {
+        let keep = |hit| {
             hits.push(hit);
             Ok(())
-        })
-        .unwrap();
+        };
+        sieve.search(piece, keep).unwrap();
+    }
     hits.sort_by(|a, b| b.score.total_cmp(&a.score).then((a.left, a.right).cmp(&(b.left, b.right))));
     hits
 }
@@ -131,7 +132,10 @@ proptest! {
                 let found = sifted(&left, &right, &tuning, &decision, kernel);
                 prop_assert_eq!(&found, &expected, "{:?} with {}", kernel, described(&tuning));
                 // With a watch, some blocks are counted in full, with the same result.
-                let found = hits_of(&Sieve::new(&left, &right, &tuning, &decision, kernel).watched());
+                let found = {
+                    let sieve = Sieve::new(&left, &right, &tuning, &decision, kernel).watched();
+                    hits_of(&sieve, &[sieve.all()])
+                };
                 prop_assert_eq!(&found, &expected, "{:?} watched, with {}", kernel, described(&tuning));
             }
         }
@@ -165,6 +169,32 @@ fn every_kernel_agrees_at_every_size() {
                 let found = sifted(&left, &right, tuning, &decision, kernel);
                 assert_eq!(found, expected, "{kernel:?}, {bytes} bytes, {}", described(tuning));
             }
+        }
+    }
+}
+
+/// Tests that pieces divide the pairs: several rows of pieces, and several pieces beside each other, whose last ones are
+/// not full.
+#[test]
+fn pieces_have_every_pair_once() {
+    let patterns = [(Pattern::Even(0.3), 1), (Pattern::Skewed, 2)];
+    let bytes = 16;
+    let matrix = |rows: u64, seed: u64| -> Vec<u8> {
+        (0..rows).flat_map(|row| mutation(&patterns, bytes, row ^ seed)).collect()
+    };
+    let (left, right) = (matrix(530, 1 << 20), matrix(700, 1 << 21));
+    let (left, right) = (Rows::all(&left, bytes).unwrap(), Rows::all(&right, bytes).unwrap());
+    let decision = Decision::new(Threshold::new(0.8).unwrap(), bytes);
+    for kernel in Kernel::available() {
+        let tunings = [Tuning::none(), Tuning::with_parts(&left, &right, 8, &decision, kernel)];
+        for tuning in tunings.into_iter().chain(Tuning::with_strips(&left, &right, 1, kernel)) {
+            let sieve = Sieve::new(&left, &right, &tuning, &decision, kernel);
+            let pieces = sieve.pieces(1);
+            assert!(pieces.len() >= 6, "{kernel:?}, {}", described(&tuning));
+            assert_eq!(pieces.iter().map(Piece::pairs).sum::<usize>(), 530 * 700);
+            let expected = hits_of(&sieve, &[sieve.all()]);
+            assert!(!expected.is_empty(), "some are found");
+            assert_eq!(hits_of(&sieve, &pieces), expected, "{kernel:?}, {}", described(&tuning));
         }
     }
 }

@@ -87,7 +87,8 @@ pub fn compare<'a>(
 const LARGE_COMPARISONS: u64 = 1 << 20;
 /// The number of rows of either side that are packed together.
 const SIDE_ROWS: usize = 1 << 15;
-/// The number of lines of 64 bytes that one thread compares at a time, which takes at most some 50 ms.
+/// The number of lines of 64 bytes that one thread compares at a time, which takes at most some 50 ms. Of encodings of up to
+/// 4096 bytes, that is at least the smallest piece.
 const PIECE_LINES: usize = 1 << 23;
 /// The minimum number of comparisons for which sorting and sifting pay off.
 const SIEVE_COMPARISONS: u64 = 1 << 11;

@@ -16,12 +16,14 @@ use super::tuning::Tuning;
 use super::watch::Watch;
 use super::{Error, Hit};
 
-/// The rows of a chunk, which is sifted against a block before the survivors are counted. The encodings of a block come
-/// from an outer cache once for each chunk; those of a chunk stay in the second cache.
-const CHUNK_ROWS: usize = 512;
+/// The rows of a piece.
+const PIECE_ROWS: usize = 512;
+/// The fewest and the most rows of a chunk, which is sifted against a block before the survivors are counted. The encodings
+/// of a block come from an outer cache once for each chunk; those of a chunk stay in the L2 cache.
+const CHUNK_ROWS: [usize; 2] = [128, PIECE_ROWS];
 /// The rows of a chunk where products are computed: enough to make the fixed cost of a chunk and a block negligible.
 const PRODUCT_CHUNK_ROWS: usize = 256;
-/// The number of bytes of the encodings of a chunk whose bits are multiplied.
+/// The number of bytes of the encodings of a chunk.
 const CHUNK_BYTES: usize = 128 << 10;
 
 /// Two packed lists of rows. The lanes are the longer list, or either if both have about the same length.
@@ -173,7 +175,7 @@ impl<'a> Sieve<'a> {
     pub(super) fn pieces(&self, pairs: usize) -> Vec<Piece> {
         let Piece { rows, lanes } = self.all();
         let block_rows = self.lanes.form().block_rows();
-        let piece_rows = CHUNK_ROWS.min(rows.len()).max(1);
+        let piece_rows = PIECE_ROWS.min(rows.len()).max(1);
         let piece_lanes = (pairs / piece_rows).max(1).next_multiple_of(block_rows);
         let parts = |all: Range<usize>, step| {
             all.clone().step_by(step).map(move |start| start..all.end.min(start + step))
@@ -207,13 +209,13 @@ impl<'a> Sieve<'a> {
     }
 
     fn chunk_rows(&self) -> usize {
+        let affordable = CHUNK_BYTES / (64 * self.rows.packed.words.lines_per_row().max(1));
         match self.lanes.form() {
             Form::Projections(_) => PRODUCT_CHUNK_ROWS,
-            Form::Bits => {
-                let row_bytes = 64 * self.rows.packed.words.lines_per_row().max(1);
-                (CHUNK_BYTES / row_bytes).max(PRODUCT_CHUNK_ROWS)
+            Form::Bits => affordable.max(PRODUCT_CHUNK_ROWS),
+            Form::Signatures(_) | Form::Words | Form::Nothing => {
+                affordable.clamp(CHUNK_ROWS[0], CHUNK_ROWS[1])
             }
-            Form::Signatures(_) | Form::Words | Form::Nothing => CHUNK_ROWS,
         }
     }
 

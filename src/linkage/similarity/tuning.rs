@@ -22,8 +22,10 @@ use super::signature::Signature;
 
 /// The numbers of parts to try, until more do not pay: more parts sift better and cost more.
 const PARTS: [usize; 11] = [4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192];
-/// The number of rows of either side from which signatures are learnt.
-const SIGNATURE_ROWS: usize = 256;
+/// The fewest and the most rows of either side from which signatures are learnt.
+const SIGNATURE_ROWS: [usize; 2] = [256, 1024];
+/// The comparisons of a run for each of these rows.
+const COMPARISONS_PER_ROW: usize = 1 << 20;
 /// The number of rows of either side from which projections are learnt.
 const PROJECTION_ROWS: usize = 2560;
 /// One in this many rows is used to test the projections.
@@ -72,7 +74,9 @@ impl Best {
     }
 
     fn try_signatures(&mut self, left: &Rows<'_>, right: &Rows<'_>, decision: &Decision, kernel: Kernel) {
-        let sample = Sample::of(left, right, SIGNATURE_ROWS);
+        let [fewest, most] = SIGNATURE_ROWS;
+        let rows = left.records().saturating_mul(right.records()) / COMPARISONS_PER_ROW;
+        let sample = Sample::of(left, right, rows.clamp(fewest, most));
         let columns = Columns::of(&sample.rows(), kernel);
         let attempt = |count: &usize| {
             let signature = Signature::with(&Parts::spread(&columns, *count), &sample, decision, kernel);
@@ -157,7 +161,7 @@ impl Tuning {
         decision: &Decision,
         kernel: Kernel,
     ) -> Self {
-        let sample = Sample::of(left, right, SIGNATURE_ROWS);
+        let sample = Sample::of(left, right, SIGNATURE_ROWS[0]);
         if sample.is_empty() {
             return Self::none();
         }
@@ -175,7 +179,7 @@ impl Tuning {
         kernel: Kernel,
     ) -> Option<Self> {
         kernel.products()?;
-        let sample = Sample::of(left, right, SIGNATURE_ROWS);
+        let sample = Sample::of(left, right, SIGNATURE_ROWS[0]);
         if sample.is_empty() {
             return None;
         }
@@ -210,8 +214,8 @@ impl Tuning {
     }
 }
 
-/// Returns the share of the pairs of a sample that sifting lets through. The sample is small, so that a block of it would
-/// contain all popcounts, unlike those of a run: it is cut into several.
+/// Returns the share of the pairs of a sample that sifting lets through. The sample is cut into several blocks of similar
+/// popcounts, like those of a run: a single block would contain all popcounts.
 fn survival(sample: &Sample, tuning: &Tuning, decision: &Decision, kernel: Kernel) -> f64 {
     let [left, right] = sample.sides();
     let rows = Arc::new(RowSide::of(&left, tuning, kernel));

@@ -103,8 +103,8 @@ impl Costs {
             (None, None) => None,
         };
         for _ in 0..ROUNDS {
-            let both = [&mut parts, &mut survivor];
-            both.into_iter().chain(&mut steps).chain(&mut lines).for_each(|one| one.repeat(loops));
+            let always = [&mut parts, &mut survivor];
+            always.into_iter().chain(&mut steps).chain(&mut lines).for_each(|one| one.repeat(loops));
         }
         let survivor = survivor.line();
         let pair_by_pair =

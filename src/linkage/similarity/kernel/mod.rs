@@ -57,9 +57,8 @@ pub(super) use products::{
 };
 pub(super) use sift::{BLOCK_ROWS, Block, Candidate, RowSignatures, RowWords, WORD_BLOCK_ROWS, WordBlock};
 
-/// The approximate nanoseconds that a branch costs which the processor did not expect, with the encoding that is therefore
-/// fetched late.
-const SURPRISE: f64 = 10.0;
+/// The approximate nanoseconds of a mispredicted branch, with the encoding that is therefore fetched late.
+const MISPREDICTION: f64 = 10.0;
 
 /// The loops of one kind of processor. Exists only where the processor can run them.
 #[derive(Clone, Copy)]
@@ -150,9 +149,9 @@ impl Kernel {
 
     fn cost_of_survivors(self, survival: f64, encoding_bytes: usize) -> f64 {
         let survivors = 64.0 * survival;
-        // The loops branch on whether any of 64 pairs survives. The rarer answer is a surprise.
+        // The loops branch on whether any of 64 pairs survives. The rarer answer is mispredicted.
         let some = 1.0 - (-survivors).exp();
-        SURPRISE * some.min(1.0 - some) + survivors * self.cost_of_survivor(encoding_bytes)
+        MISPREDICTION * some.min(1.0 - some) + survivors * self.cost_of_survivor(encoding_bytes)
     }
 
     /// Returns the approximate nanoseconds to collect, count and decide a survivor.

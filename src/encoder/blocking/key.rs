@@ -66,17 +66,19 @@ impl Writer {
         self.len = short.len;
         self.is_too_long = false;
         if !self.long.is_empty() {
-            self.long.zeroize();
+            // Not the whole room of the longest text so far.
+            self.long.as_mut_slice().zeroize();
+            self.long.clear();
         }
     }
 
-    /// Appends an ASCII character.
+    /// Appends a byte.
     #[inline]
-    pub(super) fn push_character(&mut self, character: u8) {
+    pub(super) fn push_byte(&mut self, byte: u8) {
         if self.len >= SHORT_BYTES {
-            return self.push_pieces(&[character]);
+            return self.push_pieces(&[byte]);
         }
-        self.words[self.len / 8 % KEY_WORDS] |= u64::from(character) << (self.len % 8 * 8);
+        self.words[self.len / 8 % KEY_WORDS] |= u64::from(byte) << (self.len % 8 * 8);
         self.len += 1;
     }
 
@@ -268,7 +270,7 @@ mod tests {
                     writer.key().read(|read| assert_eq!(read, &text[..end]));
                     assert_eq!(writer.key().short().is_none(), end > SHORT_BYTES);
                     match &text[end..end + length] {
-                        [character] => writer.push_character(*character),
+                        [byte] => writer.push_byte(*byte),
                         piece => writer.push(piece),
                     }
                     end += length;

@@ -145,7 +145,7 @@ impl Building<'_> {
         let words = (bits as usize).div_ceil(64);
         let mut random = Random::seeded(&settings.seed);
         let mut builder = Builder::new(Texts::default(), 0);
-        let (mut key, mut texts) = (Vec::new(), Batch::default());
+        let (empty, mut key, mut texts) = (Writer::default(), Writer::default(), Batch::default());
         for table in 0..settings.tables {
             let places: Vec<usize> =
                 random.sample(bits, settings.drawn).into_iter().map(|place| place as usize).collect();
@@ -154,9 +154,9 @@ impl Building<'_> {
                 let filter = &self.filters[number * words..][..words];
                 let bit = |at: &usize| filter[at / 64] >> (63 - at % 64) & 1;
                 let byte = |places: &[usize]| places.iter().fold(0, |byte, at| byte << 1 | bit(at) as u8);
-                key.clear();
-                key.extend(places.chunks(8).map(byte));
-                grouping.add(Writer::of(&key).key());
+                key.restart(&empty);
+                places.chunks(8).for_each(|places| key.push_byte(byte(places)));
+                grouping.add(key.key());
             }
             let groups = grouping.finish();
             builder.add(

@@ -82,7 +82,7 @@ impl Tuples {
         self.tuple_bytes
     }
 
-    /// Returns the bytes of tuples without numbers, to which those of sets are written.
+    /// Replaces `bytes` with `count` tuples without numbers, to which those of sets are written.
     pub(super) fn empty(&self, count: usize, bytes: &mut Vec<u8>) {
         bytes.clear();
         bytes.resize(count * self.tuple_bytes, END);

@@ -1,5 +1,7 @@
 //! P-Sig: records that share a signature form a block. The filter drops blocks that are too small or too large.
 
+use zeroize::Zeroizing;
+
 use super::blocks::{Blocks, Builder};
 use super::error::Error;
 use super::flip::Flips;
@@ -104,7 +106,7 @@ impl Building<'_> {
     /// [`Error::Nothing`].
     pub fn finish(self) -> Result<(Blocks, Vec<StrategyStatistics>), Error> {
         let Self { settings, strategies, records, rows, .. } = self;
-        let (mut set, mut flips, mut packed) = (Set::new(), Vec::new(), Vec::new());
+        let (mut set, mut flips, mut packed) = (Set::new(), Vec::new(), Zeroizing::new(Vec::new()));
         let strategies: Vec<Groups> =
             strategies.into_iter().map(|strategy| strategy.grouping.finish()).collect();
         let keeps = |size: usize| settings.filter.keeps(size, rows);
@@ -161,7 +163,7 @@ fn sign(parts: &[Part], row: &[&str], signature: &mut Writer) -> Result<(), Erro
         let value = value(part, row)?;
         if part.exists(value) {
             if !std::mem::take(&mut is_first) {
-                signature.push_character(b'_');
+                signature.push_byte(b'_');
             }
             part.write(value, signature).ok_or_else(|| {
                 Error::Row(format!("column {}: the value is too short for a position", part.column() + 1))

@@ -91,7 +91,7 @@ impl Part {
             Self::Characters { positions, .. } if value.is_ascii() => {
                 for position in positions {
                     match value.as_bytes().get(position.of(value.len())?).unwrap_or_default() {
-                        [character] => signature.push_character(*character),
+                        [character] => signature.push_byte(*character),
                         characters => signature.push(characters),
                     }
                 }

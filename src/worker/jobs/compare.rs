@@ -40,6 +40,7 @@ pub(super) async fn work(
         Ok((compared, out.finish()?))
     };
     let compared = comparison.measure(context, compare).await;
+    // Before the outcome, and also after a panic: damage to the plan may have caused it.
     confirm(&context.objects, &*plan).await?;
     let (compared, staged) = compared?;
     context.publish(active, [(keys::pairs(project, run, number), staged)]).await?;

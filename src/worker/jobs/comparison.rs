@@ -65,7 +65,7 @@ impl Comparison {
         Ok(Self { objects, active, datasets, tuning, sides, kernel, threshold, kind, pairs_max, written })
     }
 
-    /// Does the work on the pool, measures its speed, and then confirms the datasets: the work is worth nothing if the bytes
+    /// Does the work on the pool, measures its speed, and then confirms the datasets: the outcome is invalid if the bytes
     /// that were compared may differ from the stored ones.
     pub(super) async fn measure<T: Send + 'static>(
         self: Arc<Self>,

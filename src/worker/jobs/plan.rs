@@ -27,7 +27,7 @@ const PART_SECONDS_MAX: f64 = 5.0;
 /// many.
 const PARTS_PER_SECOND: f64 = 1_000.0;
 /// The minimum number of parts that each worker compares one after the other, so that all workers finish at about the
-/// same time. It applies to parts that are longer than [`PART_SECONDS_MIN`].
+/// same time. It applies to several workers, and to parts that are longer than [`PART_SECONDS_MIN`].
 const ROUNDS: f64 = 8.0;
 /// The number of parts that are compared concurrently.
 const PARTS_AT_ONCE: f64 = 2.0;
@@ -107,7 +107,8 @@ impl PartSize {
             let aim = (comparisons_per_second * seconds / PARTS_AT_ONCE) as u64;
             aim.max(AIM_MIN)
         };
-        let parts_enough = ((ROUNDS * at_once) as u64).min(PARTS_MAX / 2);
+        let rounds = if workers > 1 { ROUNDS } else { 1.0 };
+        let parts_enough = ((rounds * at_once) as u64).min(PARTS_MAX / 2);
         Self { aim: comparisons(seconds), aim_min: comparisons(PART_SECONDS_MIN), parts_enough }
     }
 
@@ -233,7 +234,13 @@ mod tests {
         assert_eq!(size.smaller(&planned(16_000, 32_000_000_000_000)), None, "there are parts enough");
         assert_eq!(size.smaller(&planned(8_000, 16_000_000_000_000)), Some(1_000_000_000));
         assert_eq!(size.smaller(&planned(50, 100_000_000_000)), Some(size.aim_min), "they are never tiny");
-        assert_eq!(PartSize::for_fleet(2e9, 10).smaller(&planned(1, 1_000)), None);
+        let size = PartSize::for_fleet(2e9, 10);
+        assert_eq!(size.smaller(&planned(1, 1_000)), None);
+        assert_eq!(size.smaller(&planned(1, size.aim_min)), None, "one part is the smallest");
+        assert_eq!(size.smaller(&planned(1, size.aim_min + 1)), Some(size.aim_min));
+        let alone = PartSize::for_fleet(2e9, 1);
+        assert_eq!(alone.smaller(&planned(2, 2 * alone.aim)), None, "two parts keep a single worker busy");
+        assert_eq!(alone.smaller(&planned(1, alone.aim)), Some(alone.aim_min), "one does not");
         assert_eq!(PartSize::fixed(7).smaller(&planned(1, 7)), None);
     }
 }

@@ -106,11 +106,13 @@ async fn compare(
         let entries: Vec<Entry> = parts(&plan)?.iter().flat_map(Part::entries).collect();
         let unknown = || Error::damaged("unknown dataset");
         let plan_and_entries = (&plan, entries.iter().copied());
-        let written = (pairs_max, Version::Dense);
+        let limit_and_version = (pairs_max, Version::Dense);
         let comparison =
-            Comparison::open(context, active, (run, uploads), plan_and_entries, unknown, written).await?;
+            Comparison::open(context, active, (run, uploads), plan_and_entries, unknown, limit_and_version)
+                .await?;
         (entries, plan.comparisons(), Arc::new(comparison))
     };
+    drop(plan);
     hit("compare", Moment::Opened).await;
     let compare = move |comparison: &Comparison| {
         let mut pairs = Vec::new();

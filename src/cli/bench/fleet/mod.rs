@@ -53,7 +53,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, default_value_t = 1)]
     runs: u32,
     /// Milliseconds that a job computes; each job takes between 90 and 110 percent of it
-    #[arg(long, default_value_t = 150)]
+    #[arg(long, default_value_t = 300)]
     job_ms: u64,
     /// Jobs that a worker computes at once; it holds one more, as a real one does
     #[arg(long, default_value_t = 2)]

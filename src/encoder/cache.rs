@@ -2,6 +2,8 @@
 
 use zeroize::Zeroize;
 
+use super::table_hash::{mixed, short};
+
 /// The number of words of a key: its bytes, zero padding, and a last byte for the length.
 const KEY_WORDS: usize = 4;
 /// The longest key in bytes; longer keys are not cached.
@@ -12,8 +14,6 @@ const ENTRIES_BYTES: usize = 2 << 20;
 const ENTRIES_MAX: usize = 1 << 13;
 /// The number of index slots for each entry, so that most slots are free.
 const SPREAD: usize = 4;
-/// An odd multiplier: fractional digits of pi.
-const MIX: u64 = 0x243f_6a88_85a3_08d3;
 
 /// Caches masks by key. A full cache is cleared before the next entry is added.
 ///
@@ -54,7 +54,7 @@ impl Cache {
     /// Returns the mask of `key`, or the free slot for it.
     pub(super) fn find(&self, key: Key) -> Result<&[u64], Vacancy> {
         let last = self.index.len() - 1;
-        let mut place = hash(&key) as usize & last;
+        let mut place = mixed(&key) as usize & last;
         loop {
             let Some(entry) = (self.index[place] as usize).checked_sub(1) else { return Err((key, place)) };
             if self.keys[entry] == key {
@@ -69,7 +69,7 @@ impl Cache {
         if self.used == self.keys.len() {
             self.index.fill(0);
             self.used = 0;
-            place = hash(&key) as usize & (self.index.len() - 1);
+            place = mixed(&key) as usize & (self.index.len() - 1);
         }
         self.keys[self.used] = key;
         self.masks[self.used * self.words..][..self.words].copy_from_slice(mask);
@@ -91,29 +91,6 @@ pub(super) fn packed(key: &[u8]) -> Option<Key> {
     // The length distinguishes keys that end in zero bytes.
     words[KEY_WORDS - 1] |= (key.len() as u64 + 1) << 56;
     Some(words)
-}
-
-/// Packs up to seven bytes into a word, with few branches.
-pub(super) fn short(bytes: &[u8]) -> u64 {
-    let count = bytes.len();
-    if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-        return u64::from(u32::from_le_bytes(*first))
-            | u64::from(u32::from_le_bytes(*last)) << (8 * (count - 4));
-    }
-    match *bytes {
-        [] => 0,
-        [first] => u64::from(first),
-        [first, .., last] => {
-            u64::from(first) | u64::from(bytes[1]) << 8 | u64::from(last) << (8 * (count - 1))
-        }
-    }
-}
-
-fn hash(key: &Key) -> u64 {
-    key.iter().fold(MIX, |sum, word| {
-        let product = u128::from(sum ^ word) * u128::from(MIX);
-        product as u64 ^ (product >> 64) as u64
-    })
 }
 
 /// The keys are personal data, and the masks reveal information about the secret.

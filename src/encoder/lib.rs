@@ -21,6 +21,7 @@ mod record;
 pub mod schema;
 pub mod statistics;
 pub mod stream;
+mod table_hash;
 mod token_bits;
 mod tokens;
 

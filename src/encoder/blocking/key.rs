@@ -3,10 +3,9 @@
 
 use zeroize::{Zeroize, Zeroizing};
 
-use super::hashing::{hash_wide, hash_words, is_same};
 use super::texts::{List, TEXT_MAX, Texts};
 use crate::buffer;
-use crate::cache::short;
+use crate::table_hash::{hash_wide, hash_words, is_same, short};
 
 /// The number of words of a short key: its bytes, zeros, and a last byte for the length.
 const KEY_WORDS: usize = 3;

@@ -10,7 +10,6 @@ mod config;
 mod error;
 mod flip;
 mod grouping;
-mod hashing;
 mod key;
 mod lambda_fold;
 mod md5_lanes;

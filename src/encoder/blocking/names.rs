@@ -1,8 +1,8 @@
 //! Names of blocks.
 
-use super::hashing::{hash, is_same};
 use super::texts::{List, Texts};
 use crate::python::sets::{Digits, Set, write_tuple};
+use crate::table_hash::{hash, is_same};
 
 /// The names of blocks.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use zeroize::Zeroize;
 
-use super::hashing::{hash, is_same};
+use crate::table_hash::{hash, is_same};
 
 /// The size of a chunk, unless a text is longer.
 const CHUNK_BYTES: usize = 64 << 10;

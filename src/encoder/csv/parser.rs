@@ -4,7 +4,7 @@ use memchr::memchr3;
 
 use super::batch::Batch;
 use super::error::Error;
-use crate::cache::short;
+use crate::table_hash::short;
 
 /// The position of the parser in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -153,7 +153,7 @@ unsafe fn sift_rows<V: Lanes, const ROWS: usize, const VECTORS: usize>(
                 for v in (0..VECTORS).step_by(64 / V::COUNT) {
                     let mut kept = 0;
                     for at in v..VECTORS.min(v + 64 / V::COUNT) {
-                        kept |= sums[r][at].ge_mask(needed) << ((at - v) * V::COUNT % 64);
+                        kept |= sums[r][at].ge_mask(needed) << ((at - v) * V::COUNT);
                     }
                     let lane = block.first + (base + v * V::COUNT) as u32;
                     end = write_all(kept, rows.first + (row + r) as u32, lane, end);

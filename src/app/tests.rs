@@ -147,7 +147,7 @@ impl Service {
 }
 
 async fn put(objects: &Objects, key: &Key, bytes: &[u8]) {
-    let mut staged = objects.stage().unwrap();
+    let mut staged = objects.stage();
     staged.write_all(bytes).unwrap();
     staged.publish(key).await.unwrap();
 }

@@ -245,7 +245,7 @@ fn spool(
     version: Version,
     incoming: Incoming,
 ) -> Result<Spooled, Problem> {
-    let (mut matrix, mut entries) = (objects.stage()?.within(room), objects.stage()?.within(room));
+    let (mut matrix, mut entries) = (objects.stage().within(room), objects.stage().within(room));
     let summary = match *form {
         Form::Binary { records, encoding_bytes } => {
             binary::read(incoming, records, encoding_bytes, &mut matrix)?

@@ -64,7 +64,7 @@ async fn copy(
     // Publishing does not replace an existing object, so the old one must be deleted.
     to.delete(key).await?;
     let mut chunks = from.get(&key.path()).await?.into_stream();
-    let (mut staged, mut read) = (to.stage()?, Sha256::new());
+    let (mut staged, mut read) = (to.stage(), Sha256::new());
     while let Some(chunk) = chunks.try_next().await? {
         read.update(&chunk);
         block_in_place(|| staged.write_all(&chunk))?;

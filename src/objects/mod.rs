@@ -24,6 +24,7 @@ mod removed;
 mod spool;
 mod staged;
 mod store;
+mod temporary;
 #[cfg(test)]
 mod tests;
 

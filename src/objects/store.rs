@@ -18,6 +18,7 @@ use tokio::task::spawn_blocking;
 use super::backend::directory::make_private_directory;
 use super::backend::{Backend, Chunks, Found, Local, Metered, Remote};
 use super::cache::Cached;
+use super::temporary::Temporary;
 use super::{Blob, Cache, Error, Key, NotOurs, ObjectFile, Owner, Prefix, Removed, Staged, Usage, keys};
 use crate::model::job::Holding;
 use crate::model::{ProjectId, RunId};
@@ -128,14 +129,25 @@ impl Objects {
         self.0.outage.is_failing()
     }
 
-    /// Creates an empty file that may become an object. Blocks briefly.
-    ///
-    /// # Errors
-    /// [`Error::Full`], [`Error::Storage`].
-    pub fn stage(&self) -> Result<Staged, Error> {
-        let file = patiently(|| self.0.staging_file());
-        let file = file.map_err(Error::from).inspect_err(|error| self.has_failed(error))?;
-        Ok(Staged::new(self.clone(), file))
+    /// Returns empty content that may become an object. Writing to it may block.
+    pub fn stage(&self) -> Staged {
+        Staged::new(self.clone())
+    }
+
+    /// Creates an empty file in the staging directory, which is created again if it was removed.
+    pub(super) fn staging_file(&self) -> io::Result<NamedTempFile> {
+        let (place, staging) = (&self.0.staged_at, &self.0.staging);
+        let make = || {
+            place.check()?;
+            tempfile::Builder::new().prefix(STAGED).tempfile_in(staging)
+        };
+        patiently(|| match make() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::DirBuilder::new().mode(0o700).create(staging)?;
+                make()
+            }
+            made => made,
+        })
     }
 
     pub(super) async fn adopt(&self, file: NamedTempFile, key: &Key) -> Result<(), Error> {
@@ -343,27 +355,10 @@ impl Objects {
     }
 }
 
-impl Inner {
-    /// Creates an empty file in the staging directory, which is created again if it was removed.
-    fn staging_file(&self) -> io::Result<NamedTempFile> {
-        let make = || {
-            self.staged_at.check()?;
-            tempfile::Builder::new().prefix(STAGED).tempfile_in(&self.staging)
-        };
-        match make() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::DirBuilder::new().mode(0o700).create(&self.staging)?;
-                make()
-            }
-            made => made,
-        }
-    }
-}
-
 /// Provides temporary files without a name: none of them outlives the process.
 impl Scratch for Objects {
     fn file(&self) -> io::Result<Box<dyn ScratchFile>> {
-        Ok(Box::new(patiently(|| tempfile::tempfile_in(&self.0.staging))?))
+        Ok(Box::new(Temporary::in_directory(&self.0.staging)))
     }
 
     fn merged_at_once(&self) -> usize {

@@ -31,7 +31,7 @@ fn forms(dir: &TempDir) -> [Objects; 3] {
 }
 
 async fn put(objects: &Objects, key: &Key, bytes: &[u8]) {
-    let mut staged = objects.stage().unwrap();
+    let mut staged = objects.stage();
     staged.write_all(bytes).unwrap();
     assert_eq!(staged.publish(key).await.unwrap(), bytes.len() as u64);
 }
@@ -114,7 +114,7 @@ async fn the_first_of_several_publications_of_a_key_stays() {
         let key = keys::pairs(PROJECT, RUN, 0);
         put(&objects, &key, b"first").await;
         let late = (0..16).map(|_| async {
-            let mut staged = objects.stage().unwrap();
+            let mut staged = objects.stage();
             staged.write_all(b"later").unwrap();
             staged.publish(&key).await.unwrap()
         });
@@ -193,14 +193,33 @@ async fn directories_that_somebody_removed_are_made_again() {
 }
 
 #[tokio::test]
+async fn content_has_a_file_only_once_it_is_large() {
+    let dir = TempDir::new().unwrap();
+    let objects = open(dir.path());
+    let piece: Vec<u8> = (0..100_000_u32).map(|n| n as u8).collect();
+    let mut staged = objects.stage();
+    for count in 1..=9 {
+        staged.write_all(&piece).unwrap();
+        staged.flush().unwrap();
+        assert_eq!(files(&dir.path().join("spool")).len(), usize::from(count > 2));
+        assert_eq!(staged.read_back().unwrap(), piece.repeat(count));
+        assert_eq!(staged.size(), (count * piece.len()) as u64);
+    }
+    let key = keys::matrix(PROJECT, 0, 1);
+    staged.publish(&key).await.unwrap();
+    assert_eq!(*objects.blob(&key).await.unwrap(), piece.repeat(9));
+    put(&objects, &keys::matrix(PROJECT, 0, 2), b"").await;
+}
+
+#[tokio::test]
 async fn staged_files_go_when_dropped_and_at_the_next_start() {
     let dir = TempDir::new().unwrap();
     let objects = open(dir.path());
     let spool = dir.path().join("spool");
-    drop(objects.stage().unwrap());
+    drop(objects.stage());
     assert_eq!(files(&spool), Vec::<PathBuf>::new());
-    let mut left_by_crash = objects.stage().unwrap();
-    left_by_crash.write_all(&[0; 4096]).unwrap();
+    let mut left_by_crash = objects.stage();
+    left_by_crash.write_all(&vec![0; 1 << 20]).unwrap();
     fs::create_dir(spool.join("stranger")).unwrap();
     fs::write(spool.join("stranger/file"), b"x").unwrap();
     open(dir.path());
@@ -212,8 +231,8 @@ async fn staged_files_go_when_dropped_and_at_the_next_start() {
 async fn a_clock_that_is_ahead_of_the_file_system_makes_nothing_stale() {
     let dir = TempDir::new().unwrap();
     let objects = open(dir.path());
-    let mut under_way = objects.stage().unwrap();
-    under_way.write_all(b"half").unwrap();
+    let mut under_way = objects.stage();
+    under_way.write_all(&vec![0; 1 << 20]).unwrap();
     let (ahead, age) = (Timestamp::from_micros(i64::MAX), Duration::from_hours(1));
     assert_eq!(objects.remove_stale(ahead, age).await.unwrap(), 0);
     let spool = dir.path().join("spool");

@@ -76,7 +76,7 @@ mod tests {
     }
 
     async fn put(objects: &Objects, key: &Key, bytes: &[u8]) {
-        let mut staged = objects.stage().unwrap();
+        let mut staged = objects.stage();
         staged.write_all(bytes).unwrap();
         staged.publish(key).await.unwrap();
     }

@@ -119,11 +119,18 @@ async fn a_large_body_that_is_refused_early_still_gets_its_answer() {
 }
 
 /// Returns the HTTP request line and headers of a binary upload of two encodings.
-fn head(project: &Project, more: &str) -> String {
+/// Half of an upload of [`RECORDS`], more than is kept in memory.
+static HALF: [u8; 4 * RECORDS] = [7; 4 * RECORDS];
+/// The number of records, of eight bytes each.
+const RECORDS: usize = 100_000;
+
+fn head(project: &Project, records: usize, more: &str) -> String {
     format!(
-        "POST /api/v1{}/binaryclks HTTP/1.1\r\nHost: entityd\r\nAuthorization: {}\r\nHash-Count: 2\r\nHash-Size: 8\r\n\
-         Content-Type: application/octet-stream\r\nContent-Length: 16\r\n{more}\r\n",
-        project.path, project.update_tokens[0]
+        "POST /api/v1{}/binaryclks HTTP/1.1\r\nHost: entityd\r\nAuthorization: {}\r\nHash-Count: {records}\r\nHash-Size: 8\r\n\
+         Content-Type: application/octet-stream\r\nContent-Length: {}\r\n{more}\r\n",
+        project.path,
+        project.update_tokens[0],
+        8 * records
     )
 }
 
@@ -132,8 +139,8 @@ async fn a_client_that_disconnects_leaves_the_token_unused() {
     let server = Entityd::start();
     let project = server.api().project("groups").await;
     let mut connection = TcpStream::connect(server.doors().api).await.unwrap();
-    connection.write_all(head(&project, "").as_bytes()).await.unwrap();
-    connection.write_all(b"12345678").await.unwrap();
+    connection.write_all(head(&project, RECORDS, "").as_bytes()).await.unwrap();
+    connection.write_all(&HALF).await.unwrap();
     eventually("a spool file exists", async || (!server.payload_files().is_empty()).then_some(())).await;
     let meanwhile = project.binary(0, 1).body(vec![1; 8]).send().await.unwrap();
     assert!(meanwhile.headers().contains_key("retry-after"), "the token is not used yet");
@@ -193,7 +200,7 @@ async fn a_client_that_expects_100_continue_gets_it() {
     let server = Entityd::start();
     let project = server.api().project("groups").await;
     let mut connection = TcpStream::connect(server.doors().api).await.unwrap();
-    connection.write_all(head(&project, "Expect: 100-continue\r\n").as_bytes()).await.unwrap();
+    connection.write_all(head(&project, 2, "Expect: 100-continue\r\n").as_bytes()).await.unwrap();
     let mut answer = vec![0; 1_000];
     let count = connection.read(&mut answer).await.unwrap();
     assert!(answer[..count].starts_with(b"HTTP/1.1 100"), "{}", String::from_utf8_lossy(&answer[..count]));
@@ -203,7 +210,7 @@ async fn a_client_that_expects_100_continue_gets_it() {
 
     // The token is used: the server rejects the upload without reading the body.
     let mut connection = TcpStream::connect(server.doors().api).await.unwrap();
-    connection.write_all(head(&project, "Expect: 100-continue\r\n").as_bytes()).await.unwrap();
+    connection.write_all(head(&project, 2, "Expect: 100-continue\r\n").as_bytes()).await.unwrap();
     let mut all = Vec::new();
     let read = tokio::time::timeout(Duration::from_mins(1), connection.read_to_end(&mut all)).await;
     read.expect("the connection is closed, since its next bytes could be body or request").unwrap();
@@ -215,8 +222,8 @@ async fn an_upload_that_a_power_cut_interrupts_can_be_repeated() {
     let server = Entityd::start();
     let project = server.api().project("groups").await;
     let mut connection = TcpStream::connect(server.doors().api).await.unwrap();
-    connection.write_all(head(&project, "").as_bytes()).await.unwrap();
-    connection.write_all(b"12345678").await.unwrap();
+    connection.write_all(head(&project, RECORDS, "").as_bytes()).await.unwrap();
+    connection.write_all(&HALF).await.unwrap();
     eventually("a spool file exists", async || (!server.payload_files().is_empty()).then_some(())).await;
     let server = Entityd::in_folder(server.kill(), &[]);
     let project = Project { api: server.api(), ..project };

@@ -83,7 +83,7 @@ impl Comparison<'_> {
     /// Plans the comparison as one part, since there are no other workers.
     fn plan(&self, parties: &[Party], workspace: &Workspace) -> Result<Blob, Failure> {
         let directories = parties.iter().map(Party::directory).collect::<Result<_, _>>().or_fail()?;
-        let mut file = workspace.stage().or_fail()?;
+        let mut file = workspace.stage();
         plan::build(directories, self.threshold, NonZeroU64::MAX, workspace, &mut file).or_fail()?;
         workspace.plan(file).or_fail()
     }

@@ -86,7 +86,7 @@ impl Reading<'_> {
 
     fn try_json(&self, uses_blocking: bool) -> Result<Result<Input, Error>, Failure> {
         let expected = Expected { uses_blocking, records_max: RECORDS_MAX };
-        let mut matrix = self.workspace.stage().or_fail()?;
+        let mut matrix = self.workspace.stage();
         let mut entries = self.workspace.file().or_fail()?;
         let received =
             match json::upload(self.open()?, expected, &mut matrix, &mut entries, Version::Numbered) {
@@ -112,7 +112,7 @@ impl Reading<'_> {
             .ok()
             .filter(|records| *records <= RECORDS_MAX)
             .ok_or_else(|| self.refuse(&format!("has more than {RECORDS_MAX} records")))?;
-        let mut matrix = self.workspace.stage().or_fail()?;
+        let mut matrix = self.workspace.stage();
         let entries = self.workspace.file().or_fail()?;
         let summary =
             binary::read(file, records, encoding_bytes, &mut matrix).map_err(|error| self.explain(&error))?;

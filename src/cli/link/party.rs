@@ -39,7 +39,7 @@ fn index_one(party: usize, input: Input, workspace: &Workspace) -> Result<Party,
         matrix: &matrix[..],
         entries: summary.has_blocks.then_some(entries),
     };
-    let mut file = workspace.stage().or_fail()?;
+    let mut file = workspace.stage();
     layout::build(dataset, workspace, &mut file).or_fail()?;
     let index = workspace.index(party, file).or_fail()?;
     let header = *Index::parse(&index).or_fail()?.header();

@@ -44,7 +44,7 @@ impl Encoding<'_> {
         let encoding_bytes = self.schema.encoding_bytes();
         let task = format!("encoding {}", path.display());
         let mut rows = Rows {
-            matrix: workspace.stage().or_fail()?,
+            matrix: workspace.stage(),
             encoding_bytes,
             taken,
             row: 0,

@@ -51,8 +51,8 @@ impl Workspace {
         tempfile::tempfile_in(self.folder.path())
     }
 
-    /// Creates an empty file.
-    pub(super) fn stage(&self) -> Result<Staged, Error> {
+    /// Returns empty content, to be written and then mapped.
+    pub(super) fn stage(&self) -> Staged {
         self.objects.stage()
     }
 

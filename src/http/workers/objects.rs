@@ -173,7 +173,7 @@ pub(super) async fn write(
     let guest = state.parts.guests.enter((*assignment).clone()).await?.ok_or_else(over)?;
     let number = |name: &str| headers.get(name)?.to_str().ok()?.parse::<u64>().ok();
     let expected = number(SIZE).zip(number(CRC32));
-    let staged = state.parts.objects.stage().map_err(failed)?;
+    let staged = state.parts.objects.stage();
     let folders = state.parts.objects.directories();
     let rooms = folders.iter().filter_map(|folder| disk::room(folder).ok()).map(|room| room.free_bytes);
     let pieces = Pieces::new(body, rooms.min().unwrap_or(u64::MAX))?;

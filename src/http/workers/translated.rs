@@ -124,7 +124,7 @@ mod tests {
         let key = |part| keys::pairs(ProjectId::from_bytes([1; 24]), RunId::from_bytes([2; 24]), part);
         let plain = written(Version::Plain);
         for (part, bytes) in [&written(Version::Dense), &plain].into_iter().enumerate() {
-            let mut staged = objects.stage().unwrap();
+            let mut staged = objects.stage();
             staged.write_all(bytes).unwrap();
             staged.publish(&key(part as u32)).await.unwrap();
         }

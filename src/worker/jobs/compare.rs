@@ -35,7 +35,7 @@ pub(super) async fn work(
     let (comparing, objects) = (Arc::clone(&plan), context.objects.clone());
     let compare = move |comparison: &Comparison| {
         let part = comparing.part(number)?;
-        let mut out = ChecksumWriter::new(objects.stage()?);
+        let mut out = ChecksumWriter::new(objects.stage());
         let compared = comparison.compare(part.entries(), part.comparisons(), &mut out)?;
         Ok((compared, out.finish()?))
     };

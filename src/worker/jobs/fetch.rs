@@ -144,12 +144,12 @@ impl FetchTask {
         let encoding_bytes = self.encodings.number("hash-size", ENCODING_BYTES_MAX)?;
         let blocks = self.blocks.is_some();
         let upload = Upload { upload, records, encoding_bytes, blocks };
-        let mut matrix = Cancellable::new(self.objects.stage()?, &self.active);
+        let mut matrix = Cancellable::new(self.objects.stage(), &self.active);
         read_encodings(self.encodings, &upload, &self.active, &mut matrix)?;
         let entries = match self.blocks {
             None => None,
             Some(Named { name, file }) => {
-                let mut entries = Cancellable::new(self.objects.stage()?, &self.active);
+                let mut entries = Cancellable::new(self.objects.stage(), &self.active);
                 let file = Cancellable::new(reader(&name, file)?, &self.active);
                 json::blocks(file, records, &mut entries).map_err(|error| unusable(&name, error))?;
                 Some(entries.into_inner())

@@ -112,8 +112,8 @@ impl FinalizeTask {
     }
 
     fn scores(&self) -> Result<Made, Error> {
-        let mut out = self.stage()?;
-        let mut file = if self.scores_as_file { Some(pairs::Writer::new(self.stage()?)) } else { None };
+        let mut out = self.stage();
+        let mut file = if self.scores_as_file { Some(pairs::Writer::new(self.stage())) } else { None };
         let kept = self.merged()?.map(|pair| {
             let pair = pair?;
             file.as_mut().map_or(Ok(()), |file| file.push(&pair))?;
@@ -130,11 +130,11 @@ impl FinalizeTask {
 
     fn groups(&self, records: &[u32]) -> Result<Made, Error> {
         let (solved, pairs, groups) = self.solve(records)?;
-        let (mut out, mut results) = (self.stage()?, Results::default());
+        let (mut out, mut results) = (self.stage(), Results::default());
         solver::write_groups(&solved, &mut out)?;
         results.add(keys::groups(self.project(), self.run), out);
         if self.with_scores {
-            let (mut out, scratch) = (self.stage()?, Cancellable::new(self.objects.clone(), &self.active));
+            let (mut out, scratch) = (self.stage(), Cancellable::new(self.objects.clone(), &self.active));
             solver::write_groups_with_scores(&solved, self.merged()?, &scratch, &mut out)?;
             results.add(keys::groups_with_scores(self.project(), self.run), out);
         }
@@ -147,11 +147,11 @@ impl FinalizeTask {
         drop(solved);
         let mut results = Results::default();
         for (party, permutation) in (0..).zip(&permutations.of_party) {
-            let mut out = self.stage()?;
+            let mut out = self.stage();
             solver::write_permutation(permutation, permutations.rows(), &mut out)?;
             results.add(keys::permutation(self.project(), self.run, party), out);
         }
-        let mut out = self.stage()?;
+        let mut out = self.stage();
         solver::write_mask(&permutations.mask, &mut out)?;
         results.add(keys::mask(self.project(), self.run), out);
         Ok(Made { pairs, groups, results })
@@ -198,7 +198,7 @@ impl FinalizeTask {
         Ok(merged?)
     }
 
-    fn stage(&self) -> Result<Out, Error> {
-        Ok(ChecksumWriter::new(Cancellable::new(self.objects.stage()?, &self.active)))
+    fn stage(&self) -> Out {
+        ChecksumWriter::new(Cancellable::new(self.objects.stage(), &self.active))
     }
 }

@@ -58,7 +58,7 @@ impl IngestTask {
             matrix,
             entries: entries.transpose()?.map(|entries| BufReader::with_capacity(256 << 10, entries)),
         };
-        let mut index = Cancellable::new(self.objects.stage()?, &self.active);
+        let mut index = Cancellable::new(self.objects.stage(), &self.active);
         let header =
             layout::build(dataset, &Cancellable::new(self.objects.clone(), &self.active), &mut index)?;
         Ok((header, index.into_inner()))

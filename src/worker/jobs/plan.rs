@@ -167,7 +167,7 @@ impl PlanTask {
         let aim = NonZeroU64::new(aim).unwrap_or(NonZeroU64::MIN);
         let directories = self.directories()?;
         let scratch = Cancellable::new(self.objects.clone(), &self.active);
-        let mut plan = Cancellable::new(self.objects.stage()?, &self.active);
+        let mut plan = Cancellable::new(self.objects.stage(), &self.active);
         let planned = plan::build(directories, self.threshold, aim, &scratch, &mut plan)?;
         Ok((planned, plan.into_inner()))
     }

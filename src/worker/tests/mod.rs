@@ -80,7 +80,7 @@ impl Fixture {
     }
 
     async fn put(&self, key: &Key, bytes: &[u8]) {
-        let mut staged = self.objects.stage().unwrap();
+        let mut staged = self.objects.stage();
         staged.write_all(bytes).unwrap();
         staged.publish(key).await.unwrap();
     }

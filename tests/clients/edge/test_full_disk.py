@@ -60,6 +60,10 @@ def disk(tmp_path):
     subprocess.run(["umount", "--lazy", path], check=True)
 
 
+# Settings with which a job indexes an upload, however small.
+SEVERAL_JOBS = ("--disk-free-min", "0", "--comparisons-per-job", "1000000")
+
+
 def serve(tmp_path, disk, *flags, **environment):
     """A server whose data is on the disk, and whose log is not."""
     server = Server(tmp_path, *(flags or ["--disk-free-min", "0"]), environment=environment)
@@ -91,7 +95,8 @@ def half_an_upload(server, project, records):
         f"Hash-Count: {records}\r\nHash-Size: 8\r\nContent-Length: {records * 8}\r\n\r\n"
     )
     talk.sendall(head.encode() + secrets.token_bytes(records * 4))
-    until(lambda: spool(server), "the upload has begun")
+    metrics = lambda: requests.get(f"http://{server.host}:{server.ops_port}/metrics", timeout=60).text
+    until(lambda: "entityd_uploads_in_progress 1" in metrics(), "the upload has begun")
     return talk, secrets.token_bytes(records * 4)
 
 
@@ -138,7 +143,7 @@ def test_uploads_are_refused_before_the_disk_is_full_and_accepted_again_afterwar
 @pytest.mark.parametrize("moment", ["ingest", "ingest.done"])
 def test_an_upload_that_was_accepted_is_not_lost_to_a_disk_that_is_full_for_a_while(tmp_path, disk, moment):
     slow = {"ENTITYD_SLOW_MS": f"{moment}=4000"}
-    with serve(tmp_path, disk, **slow) as server, Api(server.url) as api:
+    with serve(tmp_path, disk, *SEVERAL_JOBS, **slow) as server, Api(server.url) as api:
         project = api.project()
         encodings = [secrets.token_bytes(8) for _ in range(100)]
         project.upload_binary(0, encodings)

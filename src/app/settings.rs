@@ -25,7 +25,7 @@ pub(super) fn rules(settings: &Settings) -> Rules {
         run_pairs_max: settings.run_pairs_max,
         solver_pairs_max: settings.solver_pairs_max,
         comparisons_per_job: settings.comparisons_per_job,
-        small_runs_at_once: settings.database.is_embedded(),
+        small_work_at_once: settings.database.is_embedded(),
         upkeep: Upkeep {
             every: Duration::from_millis(settings.maintenance_every_ms),
             retention: settings.retention_days.map(|days| Duration::from_hours(24 * days)),

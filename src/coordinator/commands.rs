@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{Coordinator, Error, Event, Refused};
 use crate::metadata::{Commit, Listed, ListedRun, Runs, Status};
 use crate::model::{
-    Keyring, Party, ProjectId, ProjectState, Reference, ResultType, Run, RunId, Threshold, Token, TokenHash,
-    Upload,
+    Dataset, Keyring, Party, ProjectId, ProjectState, Reference, ResultType, Run, RunId, Threshold, Token,
+    TokenHash, Upload,
 };
 
 /// A valid request for a project.
@@ -189,6 +189,19 @@ impl Coordinator {
         let token = self.token();
         let receipt: TokenHash = token.hash();
         self.apply(project, Event::UploadAccepted { party, upload, receipt }).await?;
+        Ok(token)
+    }
+
+    /// Accepts an upload whose objects and index are stored, and returns the receipt token.
+    pub async fn accept_indexed_upload(
+        &self,
+        project: ProjectId,
+        party: u32,
+        dataset: Dataset,
+    ) -> Result<Token, Error> {
+        let token = self.token();
+        let (receipt, at) = (token.hash(), self.now());
+        self.apply(project, Event::UploadIndexed { party, dataset, receipt, at }).await?;
         Ok(token)
     }
 

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::metadata::Runs;
 use crate::model::{
-    CleanupLimit, Job, Keyring, Outcome, ProjectId, ProjectState, Reference, ResultType, Run, RunId, Seed,
-    Task, TokenHash, Upload,
+    CleanupLimit, Dataset, Job, Keyring, Outcome, ProjectId, ProjectState, Reference, ResultType, Run, RunId,
+    Seed, Task, TokenHash, Upload,
 };
 use crate::runtime::clock::Timestamp;
 
@@ -33,6 +33,17 @@ pub enum Event {
         upload: Upload,
         /// Digest of the receipt token.
         receipt: TokenHash,
+    },
+    /// The body is complete; its objects and its index are stored.
+    UploadIndexed {
+        /// The dataset index of the party.
+        party: u32,
+        /// The data of the party.
+        dataset: Dataset,
+        /// Digest of the receipt token.
+        receipt: TokenHash,
+        /// The time.
+        at: Timestamp,
     },
     /// The body is complete and names files that must be read.
     UploadReferred {
@@ -117,7 +128,8 @@ impl Event {
                 [report] => report.runs(),
                 _ => Runs::Unended,
             },
-            Self::Restarted | Self::Stalled => Runs::Unended,
+            // A dataset that becomes ready starts the runs that wait for it, or fails them.
+            Self::UploadIndexed { .. } | Self::Restarted | Self::Stalled => Runs::Unended,
             Self::Deleted | Self::Aged { .. } => Runs::All,
         }
     }
@@ -157,9 +169,9 @@ pub struct Rules {
     pub solver_pairs_max: u64,
     /// The number of comparisons in a job; if absent, it is derived from the measured rate.
     pub comparisons_per_job: Option<u64>,
-    /// Set if one job may bring a small run to its result. Not if other API nodes may be of the version before, which does
-    /// not know the outcome of such a job.
-    pub small_runs_at_once: bool,
+    /// Set if a small upload may be indexed before it is accepted, and one job may bring a small run to its result. Not if
+    /// other API nodes may be of the version before, which does not know the outcome of such a job.
+    pub small_work_at_once: bool,
     /// Settings of the maintenance.
     pub upkeep: Upkeep,
 }
@@ -198,9 +210,15 @@ impl Rules {
             run_pairs_max: pairs_max,
             solver_pairs_max: pairs_max,
             comparisons_per_job: None,
-            small_runs_at_once: false,
+            small_work_at_once: false,
             upkeep: Upkeep::default(),
         }
+    }
+
+    /// Returns true if small uploads and runs take as few steps as possible. If the operator has set the size of a job, each
+    /// step is a job.
+    pub fn takes_small_work_at_once(&self) -> bool {
+        self.small_work_at_once && self.comparisons_per_job.is_none()
     }
 
     /// Returns the limit on candidate pairs of all parts of a run of `project`. Without blocks no pair is found twice, so

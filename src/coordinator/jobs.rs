@@ -101,8 +101,7 @@ fn whole(project: &ProjectState, run: &Run, datasets: &[Dataset], rules: &Rules)
     let records: Vec<u32> = datasets.iter().map(|dataset| dataset.records).collect();
     let is_small = records.iter().map(|count| u64::from(*count)).sum::<u64>() <= WholeRun::RECORDS_MAX;
     let draws = project.result_type == ResultType::Permutations;
-    let is_one_job = rules.small_runs_at_once && rules.comparisons_per_job.is_none();
-    (is_one_job && is_small && !draws).then(|| WholeRun {
+    (rules.takes_small_work_at_once() && is_small && !draws).then(|| WholeRun {
         result_type: project.result_type,
         records,
         pairs_max: rules.pairs_max(project),

@@ -58,6 +58,14 @@ impl Story {
         self.tell(&Event::UploadAccepted { party, upload, receipt: HASH }).unwrap()
     }
 
+    /// Uploads what is small enough to be indexed at once.
+    fn upload_indexed(&mut self, party: u32, encoding_bytes: u32) -> &mut Self {
+        let number = self.project.parties[party as usize].uploads + 1;
+        self.tell(&Event::UploadBegun { party, upload: number, holder: None }).unwrap();
+        let dataset = Dataset { upload: number, records: 10, encoding_bytes, blocks: 1 };
+        self.tell(&Event::UploadIndexed { party, dataset, receipt: HASH, at: at(9) }).unwrap()
+    }
+
     /// Reports every accepted upload as indexed.
     fn ingest(&mut self) -> &mut Self {
         for job in self.jobs() {
@@ -242,7 +250,7 @@ fn a_run_without_comparisons_and_one_with_too_many_pairs_end_as_after_three_jobs
 
 #[test]
 fn one_job_may_solve_a_run_only_where_every_node_knows_its_outcome() {
-    let small = Rules { small_runs_at_once: true, ..rules() };
+    let small = Rules { small_work_at_once: true, ..rules() };
     let whole = |result_type, rules: &Rules, records| {
         let mut story = Story::new(2, result_type);
         story.upload(0, 8).upload(1, 8).ingest().post().unwrap();
@@ -260,6 +268,24 @@ fn one_job_may_solve_a_run_only_where_every_node_knows_its_outcome() {
     assert_eq!(whole(ResultType::Groups, &rules(), 10), None);
     assert_eq!(whole(ResultType::Groups, &Rules { comparisons_per_job: Some(9), ..small.clone() }, 10), None);
     assert_eq!(whole(ResultType::Groups, &small, 1 << 15), None, "it may need much memory");
+}
+
+#[test]
+fn an_upload_that_is_indexed_at_once_is_as_one_that_a_job_has_indexed() {
+    for sizes in [[8, 8], [8, 16], [16, 16]] {
+        let [mut by_job, mut at_once] = [(); 2].map(|()| Story::new(2, ResultType::Groups));
+        by_job.post().unwrap().upload(1, sizes[1]).upload(0, sizes[0]).ingest();
+        at_once.post().unwrap().upload_indexed(1, sizes[1]).upload_indexed(0, sizes[0]);
+        assert_eq!(at_once.project, by_job.project, "{sizes:?}");
+        by_job
+            .effects
+            .retain(|effect| !matches!(effect, Effect::Enqueue(Job { task: Task::Ingest { .. }, .. })));
+        assert_eq!(at_once.effects, by_job.effects, "{sizes:?}");
+    }
+    let mut story = Story::new(2, ResultType::Groups);
+    let dataset = Dataset { upload: 1, records: 10, encoding_bytes: 8, blocks: 1 };
+    let event = Event::UploadIndexed { party: 0, dataset, receipt: HASH, at: at(9) };
+    assert_eq!(story.tell(&event).err(), Some(Refused::UploadSuperseded));
 }
 
 #[test]
@@ -567,7 +593,10 @@ fn an_event_changes_no_run_that_was_not_loaded_for_it() {
     let upload = Upload { upload: 1, records: 2, encoding_bytes: 8, blocks: false };
     let dataset = Dataset { upload: 1, records: 2, encoding_bytes: 8, blocks: 1 };
     let (ready, ingesting) = (Contents::Ready(dataset.clone()), Contents::Ingesting(upload.clone()));
-    for project in [crowded([ready.clone(), ready.clone()]), crowded([ready, ingesting])] {
+    let mut uploading = crowded([ready.clone(), Contents::Missing]);
+    uploading.parties[1].uploads = 1;
+    uploading.parties[1].uploading = true;
+    for project in [crowded([ready.clone(), ready.clone()]), crowded([ready, ingesting]), uploading] {
         for event in every_event(&project, &upload, &dataset) {
             let all = next(project.clone(), &event, &rules());
             let some = next(loaded(&project, event.runs()), &event, &rules());
@@ -602,6 +631,8 @@ fn every_event(project: &ProjectState, upload: &Upload, dataset: &Dataset) -> Ve
     let mut events = vec![
         Event::UploadBegun { party: 1, upload: 1, holder: None },
         Event::UploadAccepted { party: 1, upload: upload.clone(), receipt: HASH },
+        Event::UploadIndexed { party: 1, dataset: dataset.clone(), receipt: HASH, at: at(5) },
+        Event::UploadIndexed { party: 1, dataset: other.clone(), receipt: HASH, at: at(5) },
         Event::UploadAbandoned { party: 1, upload: 1 },
         Event::RunPosted(Box::new(new)),
         Event::Deleted,

@@ -35,6 +35,9 @@ pub fn next(project: ProjectState, event: &Event, rules: &Rules) -> Result<Next,
             step.upload_begun(*party, *upload, holder.as_deref())?;
         }
         Event::UploadAccepted { party, upload, receipt } => step.upload_accepted(*party, upload, *receipt)?,
+        Event::UploadIndexed { party, dataset, receipt, at } => {
+            step.upload_indexed(*party, dataset, *receipt, *at)?;
+        }
         Event::UploadReferred { party, reference, keyring, receipt } => {
             step.upload_referred(*party, reference, keyring, *receipt)?;
         }
@@ -127,6 +130,18 @@ impl Step<'_> {
     fn upload_accepted(&mut self, index: u32, upload: &Upload, receipt: TokenHash) -> Result<(), Refused> {
         self.upload_ended(index, upload.upload, receipt)?.contents = Contents::Ingesting(upload.clone());
         self.enqueue(jobs::ingest(self.project.id, index, upload));
+        Ok(())
+    }
+
+    fn upload_indexed(
+        &mut self,
+        index: u32,
+        dataset: &Dataset,
+        receipt: TokenHash,
+        at: Timestamp,
+    ) -> Result<(), Refused> {
+        self.upload_ended(index, dataset.upload, receipt)?.contents = Contents::Ready(dataset.clone());
+        self.judge_sizes(index, dataset, at);
         Ok(())
     }
 

@@ -4,20 +4,21 @@ use std::time::Duration;
 
 use axum::BoxError;
 use axum::body::Body;
-use linkage::encoding::entries::Version;
-use linkage::encoding::json::{self, Expected, FileRef, Received};
-use linkage::encoding::{Summary, binary};
+use linkage::encoding::Summary;
+use linkage::encoding::json::FileRef;
 use tokio::time::sleep;
 use tracing::Instrument;
 
 use super::ApiState;
 use super::body::Pieces;
-use super::body_reader::{Incoming, receive};
+use super::body_reader::receive;
+use super::form::Form;
 use super::problem::Problem;
+use super::spooled::{Inline, Spooled, Spooling};
 use crate::coordinator::{self, Refused};
 use crate::metadata::Runs;
 use crate::model::{ProjectId, ProjectState, Token, Upload};
-use crate::objects::{Objects, Spool, Staged, keys, partial};
+use crate::objects::keys;
 use crate::runtime::failpoint::{Moment, hit};
 use crate::telemetry::chain;
 use crate::telemetry::metrics::{self, UnderWay};
@@ -26,66 +27,6 @@ use crate::telemetry::metrics::{self, UnderWay};
 const PAUSE: Duration = Duration::from_millis(200);
 /// The number of pauses of [`PAUSE`] to wait for another upload with the same token.
 const RETRIES_MAX: u32 = 5;
-
-/// The format of the body.
-#[derive(Clone, Debug)]
-pub(super) enum Form {
-    /// JSON.
-    Json {
-        /// True if the project uses blocking.
-        uses_blocking: bool,
-        /// The host name that the caller uses for this server.
-        host: Option<String>,
-    },
-    /// Encodings, one after the other.
-    Binary {
-        /// The number of records.
-        records: u32,
-        /// The number of bytes of an encoding.
-        encoding_bytes: u32,
-    },
-}
-
-impl Form {
-    /// Returns the name of the format for metrics.
-    const fn name(&self) -> &'static str {
-        match self {
-            Self::Json { .. } => "json",
-            Self::Binary { .. } => "binary",
-        }
-    }
-
-    /// Estimates the disk space for a body of `bytes` bytes: in JSON, three bytes of an encoding take four.
-    const fn spooled_bytes(&self, bytes: u64) -> u64 {
-        match self {
-            Self::Json { .. } => bytes / 4 * 3,
-            Self::Binary { .. } => bytes,
-        }
-    }
-
-    /// Returns the format in the record of a partial upload.
-    pub(super) fn of(form: partial::Form, uses_blocking: bool, host: Option<String>) -> Self {
-        match form {
-            partial::Form::Json => Self::Json { uses_blocking, host },
-            partial::Form::Binary { records, encoding_bytes } => Self::Binary { records, encoding_bytes },
-        }
-    }
-
-    /// Returns the format for the record of a partial upload.
-    pub(super) const fn recorded(&self) -> partial::Form {
-        match *self {
-            Self::Json { .. } => partial::Form::Json,
-            Self::Binary { records, encoding_bytes } => partial::Form::Binary { records, encoding_bytes },
-        }
-    }
-
-    fn host(&self) -> Option<String> {
-        match self {
-            Self::Json { host, .. } => host.clone(),
-            Self::Binary { .. } => None,
-        }
-    }
-}
 
 /// Reads the body as the dataset of `party`, whose update token the caller has, and returns the number of the upload
 /// and the receipt token. An error in the format is reported only if the token is unused. After any error, none of the
@@ -149,11 +90,17 @@ impl Slot {
             .admits(form.spooled_bytes(pieces.bytes_min()))
             .await
             .map_err(|full| Problem::no_space(&full))?;
-        let (objects, room) = (self.state.objects.clone(), self.state.spool.clone());
-        let (host, version) = (form.host(), self.state.settings.entries);
+        let host = form.host();
+        let indexes = self.state.coordinator.rules().takes_small_work_at_once();
+        let spooling = Spooling {
+            objects: self.state.objects.clone(),
+            room: self.state.spool.clone(),
+            form,
+            version: self.state.settings.entries,
+            indexed_as: indexes.then_some(self.number),
+        };
         let _turn = self.state.turn().await?;
-        let spooled =
-            receive(pieces, move |incoming| spool(&objects, &room, &form, version, incoming)).await??;
+        let spooled = receive(pieces, move |incoming| spooling.read(incoming)).await??;
         hit("spooled", Moment::Done).await;
         match spooled {
             Spooled::Inline(inline) => self.keep(*inline).await,
@@ -179,16 +126,26 @@ impl Slot {
 
     /// Publishes the content as objects, and accepts it.
     async fn keep(&self, spooled: Inline) -> Result<Token, Problem> {
-        let summary = spooled.summary;
+        let Inline { summary, matrix, entries, index } = spooled;
         let (project, party, number) = (self.project, self.party, self.number);
-        let bytes = spooled.matrix.publish(&keys::matrix(project, party, number)).await?;
-        if summary.has_blocks {
-            spooled.entries.publish(&keys::entries(project, party, number)).await?;
-        }
-        hit("spooled", Moment::Published).await;
+        let (matrix_key, entries_key) =
+            (keys::matrix(project, party, number), keys::entries(project, party, number));
         let Summary { records, encoding_bytes, has_blocks: blocks, .. } = summary;
-        let upload = Upload { upload: number, records, encoding_bytes, blocks };
-        let receipt = self.state.coordinator.accept_upload(project, party, upload).await?;
+        let coordinator = &self.state.coordinator;
+        let (bytes, receipt) = if let Some((dataset, index)) = index {
+            let index_key = keys::index(project, party, number);
+            let (bytes, _) = tokio::try_join!(matrix.publish(&matrix_key), index.publish(&index_key))?;
+            hit("spooled", Moment::Published).await;
+            (bytes, coordinator.accept_indexed_upload(project, party, dataset).await?)
+        } else {
+            let bytes = matrix.publish(&matrix_key).await?;
+            if blocks {
+                entries.publish(&entries_key).await?;
+            }
+            hit("spooled", Moment::Published).await;
+            let upload = Upload { upload: number, records, encoding_bytes, blocks };
+            (bytes, coordinator.accept_upload(project, party, upload).await?)
+        };
         hit("spooled", Moment::Reported).await;
         tracing::info!(project.id = %project, party, records, encoding_bytes, blocks, bytes, "upload accepted");
         Ok(receipt)
@@ -220,43 +177,4 @@ impl Slot {
             sleep(PAUSE).await;
         }
     }
-}
-
-/// The content that arrived.
-enum Spooled {
-    /// The encodings.
-    Inline(Box<Inline>),
-    /// The names of files with the encodings and the blocks.
-    Files { encodings: FileRef, blocks: Option<FileRef> },
-}
-
-/// Received data that is not yet stored as objects. It is removed when this value is dropped.
-struct Inline {
-    summary: Summary,
-    matrix: Staged,
-    entries: Staged,
-}
-
-/// Reads the body to its end and writes its content to files, with block entries of `version`. Blocks.
-fn spool(
-    objects: &Objects,
-    room: &Spool,
-    form: &Form,
-    version: Version,
-    incoming: Incoming,
-) -> Result<Spooled, Problem> {
-    let (mut matrix, mut entries) = (objects.stage().within(room), objects.stage().within(room));
-    let summary = match *form {
-        Form::Binary { records, encoding_bytes } => {
-            binary::read(incoming, records, encoding_bytes, &mut matrix)?
-        }
-        Form::Json { uses_blocking, .. } => {
-            let expected = Expected { uses_blocking, records_max: u32::MAX };
-            match json::upload(incoming, expected, &mut matrix, &mut entries, version)? {
-                Received::Inline(summary) => summary,
-                Received::External { encodings, blocks } => return Ok(Spooled::Files { encodings, blocks }),
-            }
-        }
-    };
-    Ok(Spooled::Inline(Box::new(Inline { summary, matrix, entries })))
 }

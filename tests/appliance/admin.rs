@@ -58,7 +58,7 @@ fn queue(server: &Entityd, token: &str, words: &[&str]) -> (i32, String, String)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_queue_command_shows_and_controls_the_queues() {
-    let server = Entityd::start();
+    let server = Entityd::with(&["--comparisons-per-job", "1000"]);
     let token = server.admin_token().unwrap();
     let project = server.api().project("groups").await;
     assert_eq!(queue(&server, &token, &["pause", "compute"]).0, 0, "even before it has had a job");

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use entityd::cli::selftest::kill::{
-    Killed, MOMENTS_OF_ONE_JOB, STEPS, Scene, folder, go_on, killed_in, recover, undisturbed,
+    Killed, MOMENTS_AT_ONCE, STEPS, Scene, folder, go_on, killed_in, recover, undisturbed,
 };
 use entityd::cli::selftest::scenario::{Api, Outcome, People, Scenario};
 use proptest::test_runner::{RngAlgorithm, TestRng};
@@ -26,12 +26,12 @@ fn scene() -> Scene {
     entityd::edge::tls::install_provider();
     let program = PathBuf::from(env!("CARGO_BIN_EXE_entityd"));
     let (people, step_timeout) = (People { count: 400 }, Duration::from_mins(2));
-    Scene { program, people, in_one_job: false, slow: SLOW, step_timeout }
+    Scene { program, people, at_once: false, slow: SLOW, step_timeout }
 }
 
-/// Returns the scene of a run that one job brings to its result.
-fn scene_of_one_job() -> Scene {
-    Scene { in_one_job: true, ..scene() }
+/// Returns the scene of uploads that are indexed before they are accepted, and a run that one job brings to its result.
+fn scene_at_once() -> Scene {
+    Scene { at_once: true, ..scene() }
 }
 
 /// Returns a random generator whose seed is printed.
@@ -50,9 +50,9 @@ async fn stopped_at_every_breakpoint_it_continues_to_the_same_result() {
     for (_, moments) in STEPS {
         stopped_at_each(&scene, &expected, moments).await;
     }
-    let scene = scene_of_one_job();
-    assert_eq!(undisturbed(&scene).await.as_ref(), Ok(&expected), "one job has the result of many");
-    stopped_at_each(&scene, &expected, &MOMENTS_OF_ONE_JOB).await;
+    let scene = scene_at_once();
+    assert_eq!(undisturbed(&scene).await.as_ref(), Ok(&expected), "fewer steps have the same result");
+    stopped_at_each(&scene, &expected, &MOMENTS_AT_ONCE).await;
 }
 
 async fn stopped_at_each(scene: &Scene, expected: &Outcome, moments: &[&str]) {
@@ -71,14 +71,14 @@ async fn stopped_at_each(scene: &Scene, expected: &Outcome, moments: &[&str]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_random_moments_of_every_step_it_loses_nothing() {
     const KILLS_PER_STEP: usize = 8;
-    let (scene, of_one_job) = (scene(), scene_of_one_job());
+    let (scene, at_once) = (scene(), scene_at_once());
     let expected = undisturbed(&scene).await.unwrap();
     let mut landed: BTreeMap<&str, usize> = BTreeMap::new();
     let mut rng = chance();
-    let one_job = ("one job", &MOMENTS_OF_ONE_JOB[..]);
-    let steps: Vec<_> = STEPS.into_iter().chain([one_job]).collect();
+    let few_steps = ("at once", &MOMENTS_AT_ONCE[..]);
+    let steps: Vec<_> = STEPS.into_iter().chain([few_steps]).collect();
     for &(step, moments) in &steps {
-        let scene = if step == one_job.0 { &of_one_job } else { &scene };
+        let scene = if step == few_steps.0 { &at_once } else { &scene };
         for _ in 0..KILLS_PER_STEP {
             let moment = moments[rng.next_u32() as usize % moments.len()];
             let delay = Duration::from_micros(u64::from(rng.next_u32()) % SLOW.as_micros() as u64);
@@ -98,7 +98,7 @@ async fn killed_at_random_moments_of_every_step_it_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_repeatedly_it_still_completes() {
-    for scene in [scene(), scene_of_one_job()] {
+    for scene in [scene(), scene_at_once()] {
         killed_twice(&scene).await;
     }
 }

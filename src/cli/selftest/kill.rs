@@ -20,9 +20,19 @@ pub const STEPS: [(&str, &[&str]); 7] = [
     ("finalize", &["finalize", "finalize.done", "finalize.published", "finalize.reported"]),
     ("purge", &["purge", "purge.published"]),
 ];
-/// The failpoints of a run that one job brings to its result.
-pub const MOMENTS_OF_ONE_JOB: [&str; 7] =
-    ["plan", "compare", "compare.opened", "finalize", "plan.done", "plan.published", "plan.reported"];
+/// The failpoints of uploads that are indexed before they are accepted, and of a run that one job brings to its result.
+pub const MOMENTS_AT_ONCE: [&str; 10] = [
+    "spooled.done",
+    "spooled.published",
+    "spooled.reported",
+    "plan",
+    "compare",
+    "compare.opened",
+    "finalize",
+    "plan.done",
+    "plan.published",
+    "plan.reported",
+];
 /// The time limit for an event that must happen.
 pub const STEP_TIMEOUT: Duration = Duration::from_mins(2);
 /// The number of parts of a run, enough to kill the server between two of them.
@@ -37,8 +47,8 @@ pub struct Scene {
     pub program: PathBuf,
     /// The people of each party.
     pub people: People,
-    /// Set if one job brings the run to its result, as is usual for so few people.
-    pub in_one_job: bool,
+    /// Set if no job indexes the uploads, and one job brings the run to its result, as is usual for so few people.
+    pub at_once: bool,
     /// The delay added to the step in which the server is killed.
     pub slow: Duration,
     /// The time limit for an event that must happen.
@@ -63,7 +73,7 @@ impl Scene {
         let count = u64::from(self.people.count);
         let comparisons = (count * count / 2 / PARTS).to_string();
         let in_parts = ["--comparisons-per-job", &comparisons];
-        let flags = if self.in_one_job { &[] } else { in_parts.as_slice() };
+        let flags = if self.at_once { &[] } else { in_parts.as_slice() };
         Server::start(&self.program, folder, flags, variables)
     }
 

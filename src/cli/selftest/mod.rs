@@ -86,8 +86,7 @@ impl Arguments {
         let program = program()?;
         let usual = if self.chaos { PEOPLE_KILLED } else { PEOPLE_USUAL };
         let people = People { count: self.people.unwrap_or(usual) };
-        let scene =
-            Scene { program, people, in_one_job: false, slow: SLOW, step_timeout: kill::STEP_TIMEOUT };
+        let scene = Scene { program, people, at_once: false, slow: SLOW, step_timeout: kill::STEP_TIMEOUT };
         // An interruption drops the server, which kills it and removes its data.
         runtime.block_on(unless_stopped(async {
             if self.chaos { self.chaos(&scene).await } else { self.quick(&scene).await }

@@ -111,7 +111,7 @@ fn folder() -> TempDir {
 }
 
 fn rules() -> Rules {
-    Rules { small_runs_at_once: true, ..Rules::of_tests(1_000) }
+    Rules { small_work_at_once: true, ..Rules::of_tests(1_000) }
 }
 
 fn open(folder: &Path, clock: &Clock, faults: &Arc<Faults>) -> (Coordinator, Arc<SledBroker>) {
@@ -254,8 +254,13 @@ impl Simulation {
             _ = self.coordinator().abandon_upload(project, party, number).await;
             return;
         }
-        let upload = Upload { upload: number, records: 10, encoding_bytes: 8, blocks: false };
-        _ = self.coordinator().accept_upload(project, party, upload).await;
+        if self.pick(2) == 0 {
+            let dataset = Dataset { upload: number, records: 10, encoding_bytes: 8, blocks: 1 };
+            _ = self.coordinator().accept_indexed_upload(project, party, dataset).await;
+        } else {
+            let upload = Upload { upload: number, records: 10, encoding_bytes: 8, blocks: false };
+            _ = self.coordinator().accept_upload(project, party, upload).await;
+        }
     }
 
     async fn post(&mut self) {

@@ -13,12 +13,13 @@ use crate::edge::{PublicAddress, PublicHost};
 use crate::http::ApiState;
 use crate::http::auth::Caller;
 use crate::http::body;
+use crate::http::form::Form;
 use crate::http::problem::Problem;
 use crate::http::receipt;
 use crate::http::responses::{Guarded, UploadBody, UploadFault, UploadOrDisabled};
 use crate::http::resumable;
 use crate::http::schemas;
-use crate::http::upload::{Form, upload};
+use crate::http::upload::upload;
 use crate::model::ProjectState;
 
 /// Upload encodings as JSON

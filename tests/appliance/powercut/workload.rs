@@ -63,7 +63,7 @@ fn open_with(data: &Path, settings: Settings) -> Result<Shelves, Box<dyn std::er
         run_pairs_max: 1_000,
         solver_pairs_max: 1_000,
         comparisons_per_job: None,
-        small_runs_at_once: true,
+        small_work_at_once: true,
         upkeep: entityd::coordinator::Upkeep::default(),
     };
     let shelf: Arc<dyn Broker> = broker.clone();

@@ -186,7 +186,8 @@ def test_dead_jobs_are_retried_and_discarded(tmp_path, admin, width, dark):
     dead = 4
     # A retried job is dead again after three attempts, but not before the page was looked at.
     moments = {"ENTITYD_BREAKPOINT": "ingest#", "ENTITYD_SLOW_MS": "ingest=2000"}
-    with Server(tmp_path, *admin.flags, environment=moments) as server, Api(server.url) as api:
+    flags = (*admin.flags, "--comparisons-per-job", "1000000")
+    with Server(tmp_path, *flags, environment=moments) as server, Api(server.url) as api:
         for _ in range(dead):
             api.project("groups").upload_binary(0, [bytes(range(BYTES))])
         address = f"http://127.0.0.1:{server.ops_port}/"

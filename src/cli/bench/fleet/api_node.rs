@@ -99,7 +99,7 @@ impl ApiNode {
             run_pairs_max: PAIRS_MAX,
             solver_pairs_max: PAIRS_MAX,
             comparisons_per_job: None,
-            small_runs_at_once: false,
+            small_work_at_once: false,
             upkeep: Upkeep::default(),
         };
         let coordinator = Coordinator::new(store, Arc::clone(&broker), clock.clone(), entropy.clone(), rules);

@@ -97,7 +97,11 @@ impl Best {
     }
 
     fn try_projections(&mut self, left: &Rows<'_>, right: &Rows<'_>, decision: &Decision, kernel: Kernel) {
-        if kernel.products().is_none() {
+        let Some(steps) = kernel.costs().steps else { return };
+        let comparisons = left.records() as f64 * right.records() as f64;
+        // Each projection costs one step at least.
+        let gain_max = comparisons / 64.0 * (self.cost - steps.of(1));
+        if gain_max < STRIP_COST {
             return;
         }
         let mut sample = Sample::of(left, right, PROJECTION_ROWS);
@@ -106,8 +110,7 @@ impl Best {
             return;
         }
         let (columns, words) = (Columns::of(&sample.rows(), kernel), sample.words());
-        // Learning may take a tenth of the time of counting everything.
-        let comparisons = left.records() as f64 * right.records() as f64;
+        // Learning may take a tenth of the time of the run.
         let affordable = comparisons / 64.0 * self.cost / 10.0 / STRIP_COST;
         let strips_max = (words.rows() / STRIP_ROWS).min(affordable as usize).clamp(1, STRIPS_MAX);
         let mut components = Components::new(&columns, kernel);
@@ -142,13 +145,12 @@ impl Tuning {
             return Self::none();
         }
         let mut best = Best { tuning: Self::none(), cost: kernel.cost_of_counting(left.encoding_bytes()) };
-        best.try_projections(left, right, decision, kernel);
         // If one step costs less than many parts, no signature is better than a projection.
         let costs = kernel.costs();
-        if costs.steps.is_some_and(|steps| steps.of(1) < costs.parts.of(MANY_PARTS)) {
-            return best.tuning;
+        if costs.steps.is_none_or(|steps| steps.of(1) >= costs.parts.of(MANY_PARTS)) {
+            best.try_signatures(left, right, decision, kernel);
         }
-        best.try_signatures(left, right, decision, kernel);
+        best.try_projections(left, right, decision, kernel);
         best.tuning
     }
 

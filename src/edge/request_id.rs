@@ -41,8 +41,7 @@ impl WithRequestId {
 impl RequestId {
     /// Returns a new id, with the trace in the request's headers, or a new trace if there is none.
     pub fn new(headers: &HeaderMap, entropy: &Entropy) -> Self {
-        // One call for both, since each call asks the operating system.
-        let chance: [u8; 28] = entropy.bytes();
+        let chance: [u8; 28] = entropy.public_bytes();
         let (id, fresh) = chance.split_first_chunk::<4>().expect("there are 28");
         let fresh = Trace::begin(fresh.try_into().expect("24 are left"));
         let given = Trace::given(headers, fresh);

@@ -90,7 +90,8 @@ impl Origins {
         }
     }
 
-    const fn are_none(&self) -> bool {
+    /// Returns true if no page of another origin may use the API.
+    pub(super) const fn are_none(&self) -> bool {
         matches!(self, Self::Only(origins) if origins.is_empty())
     }
 }
@@ -112,7 +113,7 @@ pub(super) async fn answer(
     request: Request,
     next: Next,
 ) -> Result<Response, Infallible> {
-    if origins.are_none() || !is_api(request.uri().path()) {
+    if !is_api(request.uri().path()) {
         return Ok(next.run(request).await);
     }
     let origin = request.headers().get(header::ORIGIN).cloned();

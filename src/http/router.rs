@@ -8,7 +8,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, head, post};
 use axum::{Extension, Router};
-use tower::util::MapRequest;
+use tower::util::{MapRequest, option_layer};
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::api::{authorize, clks, forecasts, partial_uploads, projects, results, run_status, runs, status};
@@ -28,17 +28,22 @@ pub const RESERVED_PATHS: [&str; 3] = ["api", "dashboard", "docs"];
 pub fn api(state: ApiState, live: Live) -> Router {
     let base = state.settings.base_path.clone();
     let origins = Arc::new(state.settings.cors_origins.clone());
+    let cors = (!origins.are_none()).then(|| from_fn_with_state(origins, cors::answer));
+    // One layer of several parts, the outermost first: a router boxes each of its layers for each request.
+    let around = (
+        from_fn_with_state(state.clone(), access_log::answer),
+        option_layer(cors),
+        from_fn(arrival::admit),
+        Extension(live),
+        SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, NO_STORE),
+        SetResponseHeaderLayer::if_not_present(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF),
+    );
     let routes = Router::new()
-        .nest("/api/v1", endpoints())
+        .merge(endpoints())
         .merge(pages(&state))
         .fallback(lost)
         .method_not_allowed_fallback(wrong_method)
-        .layer(SetResponseHeaderLayer::if_not_present(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))
-        .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, NO_STORE))
-        .layer(Extension(live))
-        .layer(from_fn(arrival::admit))
-        .layer(from_fn_with_state(origins, cors::answer))
-        .layer(from_fn_with_state(state.clone(), access_log::answer))
+        .layer(around)
         .with_state(state);
     // Paths are rewritten outside the router, since a path must be rewritten before it is matched.
     Router::new().fallback_service(MapRequest::new(routes, move |request| look_up(&base, request)))
@@ -55,20 +60,23 @@ fn pages(state: &ApiState) -> Router<ApiState> {
 
 fn endpoints() -> Router<ApiState> {
     Router::new()
-        .route("/status", get(status::status))
-        .route("/version", get(status::version))
-        .route("/openapi.json", get(docs::description))
-        .route("/projects", get(projects::list).post(projects::create))
-        .route("/projects/{project_id}", get(projects::describe).delete(projects::delete))
-        .route("/projects/{project_id}/authorize-external-upload", get(authorize::authorize))
-        .route("/projects/{project_id}/clks", post(clks::json).options(partial_uploads::limits))
-        .route("/projects/{project_id}/binaryclks", post(clks::binary).options(partial_uploads::limits))
-        .route("/projects/{project_id}/uploads/{upload_id}", upload())
-        .route("/projects/{project_id}/forecast", post(forecasts::forecast))
-        .route("/projects/{project_id}/runs", get(runs::list).post(runs::post))
-        .route("/projects/{project_id}/runs/{run_id}", get(runs::describe).delete(runs::delete))
-        .route("/projects/{project_id}/runs/{run_id}/status", get(run_status::status))
-        .route("/projects/{project_id}/runs/{run_id}/result", get(results::result))
+        .route("/api/v1/status", get(status::status))
+        .route("/api/v1/version", get(status::version))
+        .route("/api/v1/openapi.json", get(docs::description))
+        .route("/api/v1/projects", get(projects::list).post(projects::create))
+        .route("/api/v1/projects/{project_id}", get(projects::describe).delete(projects::delete))
+        .route("/api/v1/projects/{project_id}/authorize-external-upload", get(authorize::authorize))
+        .route("/api/v1/projects/{project_id}/clks", post(clks::json).options(partial_uploads::limits))
+        .route(
+            "/api/v1/projects/{project_id}/binaryclks",
+            post(clks::binary).options(partial_uploads::limits),
+        )
+        .route("/api/v1/projects/{project_id}/uploads/{upload_id}", upload())
+        .route("/api/v1/projects/{project_id}/forecast", post(forecasts::forecast))
+        .route("/api/v1/projects/{project_id}/runs", get(runs::list).post(runs::post))
+        .route("/api/v1/projects/{project_id}/runs/{run_id}", get(runs::describe).delete(runs::delete))
+        .route("/api/v1/projects/{project_id}/runs/{run_id}/status", get(run_status::status))
+        .route("/api/v1/projects/{project_id}/runs/{run_id}/result", get(results::result))
 }
 
 /// Returns the methods of an upload that arrives in several requests.

@@ -1,10 +1,41 @@
 //! Random bytes from the operating system, or from a seed under test.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
+
+/// The number of bytes in a [`Supply`].
+const SUPPLY_BYTES: usize = 1 << 10;
+
+thread_local! {
+    static SUPPLY: RefCell<Supply> = const { RefCell::new(Supply { bytes: [0; SUPPLY_BYTES], left: 0 }) };
+}
+
+/// Random bytes of the operating system that are not used yet.
+struct Supply {
+    bytes: [u8; SUPPLY_BYTES],
+    /// The number of unused bytes, at the beginning.
+    left: usize,
+}
+
+impl Supply {
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        const { assert!(N <= SUPPLY_BYTES, "a supply has them") };
+        if self.left < N {
+            fill(&mut self.bytes);
+            self.left = SUPPLY_BYTES;
+        }
+        self.left -= N;
+        *self.bytes[self.left..].first_chunk().expect("they are left")
+    }
+}
+
+fn fill(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the operating system gives random bytes");
+}
 
 /// A source of random bytes. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -34,11 +65,38 @@ impl Entropy {
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         match &self.0 {
-            Source::System => getrandom::fill(&mut bytes).expect("the operating system gives random bytes"),
+            Source::System => fill(&mut bytes),
             Source::Seeded(rng) => {
                 rng.lock().fill_bytes(&mut bytes);
             }
         }
         bytes
+    }
+
+    /// Returns `N` random bytes for an identifier that is not secret. The operating system is asked once for many.
+    ///
+    /// # Panics
+    /// Like [`bytes`](Self::bytes).
+    pub fn public_bytes<const N: usize>(&self) -> [u8; N] {
+        match &self.0 {
+            Source::System => SUPPLY.with_borrow_mut(Supply::take),
+            Source::Seeded(_) => self.bytes(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_byte_of_a_supply_is_given_twice() {
+        let entropy = Entropy::system();
+        let drawn: HashSet<[u8; 24]> = (0..1_000).map(|_| entropy.public_bytes()).collect();
+        assert_eq!(drawn.len(), 1_000);
+        let other = std::thread::spawn(|| Entropy::system().public_bytes::<24>()).join().unwrap();
+        assert!(!drawn.contains(&other));
     }
 }

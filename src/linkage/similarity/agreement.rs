@@ -123,7 +123,7 @@ proptest! {
         let decision = Decision::new(threshold, bytes);
         let expected = dice::by_definition(&left, &right, threshold);
         for kernel in Kernel::available() {
-            let learnt = Tuning::learn(&left, &right, &decision, kernel);
+            let learnt = Tuning::learn(&left, &right, &decision, kernel, 1 << 40);
             let forced = Tuning::with_parts(&left, &right, parts, &decision, kernel);
             // Learning takes quadratic time in the number of columns.
             let strips = if bytes <= 72 { 3 } else { 1 };

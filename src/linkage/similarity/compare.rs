@@ -154,8 +154,9 @@ impl<'a> Part<'a> {
             Some(_) => return Err(Error::Malformed("tiles have encodings of different sizes")),
         }
         if pays_to_sieve(tile) && self.job.tuning.pays_to_learn(tile.comparisons()) {
-            let learn = || Tuning::learn(&tile.left, &tile.right, self.decision(), self.job.kernel);
-            self.job.tuning.get_or_learn(learn);
+            self.job.tuning.get_or_learn(|comparisons| {
+                Tuning::learn(&tile.left, &tile.right, self.decision(), self.job.kernel, comparisons)
+            });
         }
         Ok(())
     }

@@ -90,6 +90,8 @@ const DISTRIBUTIONS: [(&str, usize, Make); 12] = [
 ];
 
 const ROWS: usize = 1000;
+/// The comparisons of a run for which every form of sifting is tried.
+const LARGE: u64 = 1 << 40;
 
 fn sides(bytes: usize, make: Make) -> (Vec<u8>, Vec<u8>) {
     let mut draw = Draw(7);
@@ -128,7 +130,7 @@ fn no_distribution_takes_more_work_than_counting_everything() {
         let (left, right) = (Rows::all(&left, bytes).unwrap(), Rows::all(&right, bytes).unwrap());
         for (kernel, threshold) in cases.iter().copied() {
             let decision = Decision::new(Threshold::new(threshold).unwrap(), bytes);
-            let tuning = Tuning::learn(&left, &right, &decision, kernel);
+            let tuning = Tuning::learn(&left, &right, &decision, kernel, LARGE);
             // One case has a very small left side.
             for left in [left, left.part(0..40)] {
                 let effort = effort(&left, &right, &tuning, &decision, kernel);

@@ -96,9 +96,16 @@ impl Best {
         }
     }
 
-    fn try_projections(&mut self, left: &Rows<'_>, right: &Rows<'_>, decision: &Decision, kernel: Kernel) {
+    /// Tries projections, if they can save more in this number of comparisons than learning them takes.
+    fn try_projections(
+        &mut self,
+        left: &Rows<'_>,
+        right: &Rows<'_>,
+        decision: &Decision,
+        kernel: Kernel,
+        comparisons: f64,
+    ) {
         let Some(steps) = kernel.costs().steps else { return };
-        let comparisons = left.records() as f64 * right.records() as f64;
         // Each projection costs one step at least.
         let gain_max = comparisons / 64.0 * (self.cost - steps.of(1));
         if gain_max < STRIP_COST {
@@ -139,8 +146,14 @@ impl Tuning {
     }
 
     /// Learns from a sample of the matrices of both sides. Takes tens of milliseconds, so it pays from about a hundred
-    /// million comparisons.
-    pub(super) fn learn(left: &Rows<'_>, right: &Rows<'_>, decision: &Decision, kernel: Kernel) -> Self {
+    /// million comparisons. The run has `comparisons` at least.
+    pub(super) fn learn(
+        left: &Rows<'_>,
+        right: &Rows<'_>,
+        decision: &Decision,
+        kernel: Kernel,
+        comparisons: u64,
+    ) -> Self {
         if left.is_empty() || right.is_empty() {
             return Self::none();
         }
@@ -150,7 +163,8 @@ impl Tuning {
         if costs.steps.is_none_or(|steps| steps.of(1) >= costs.parts.of(MANY_PARTS)) {
             best.try_signatures(left, right, decision, kernel);
         }
-        best.try_projections(left, right, decision, kernel);
+        let of_pair = left.records() as f64 * right.records() as f64;
+        best.try_projections(left, right, decision, kernel, of_pair.max(comparisons as f64));
         best.tuning
     }
 
@@ -264,7 +278,9 @@ impl TuningCell {
             && self.asked.fetch_add(comparisons, Ordering::Relaxed) + comparisons >= LEARNING_COMPARISONS
     }
 
-    pub(super) fn get_or_learn(&self, learn: impl Fn() -> Tuning) -> &Tuning {
+    /// Returns the tuning. If there is none, calls `learn` with the comparisons so far.
+    pub(super) fn get_or_learn(&self, learn: impl Fn(u64) -> Tuning) -> &Tuning {
+        let learn = || learn(self.asked.load(Ordering::Relaxed));
         // `get_or_init` could deadlock: while this thread learns, it may start another part of the run, which needs
         // the same cell. Learning twice gives the same result.
         if self.tuning.get().is_none() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::comparison::Comparison;
+use super::comparison::{Comparison, Scope};
 use crate::model::{Outcome, RunId};
 use crate::objects::keys;
 use crate::runtime::failpoint::{Moment, hit};
@@ -27,10 +27,9 @@ pub(super) async fn work(
     let entries = plan.part(number)?.entries();
     let unknown = || plan.damaged("it names an unknown dataset");
     let written = context.pairs.max(active.assignment.pairs);
-    let plan_and_entries = (&plan.plan()?, entries);
-    let comparison =
-        Comparison::open(context, active, (run, uploads), plan_and_entries, unknown, (pairs_max, written));
-    let comparison = Arc::new(comparison.await?);
+    let scope = Scope { run, uploads, pairs_max, written };
+    let comparison = Comparison::open(context, active, scope, &plan.plan()?, entries, unknown).await?;
+    let comparison = Arc::new(comparison);
     hit(active.job().task.kind(), Moment::Opened).await;
     let (comparing, objects) = (Arc::clone(&plan), context.objects.clone());
     let compare = move |comparison: &Comparison| {

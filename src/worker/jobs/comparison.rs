@@ -23,6 +23,17 @@ use crate::worker::rate::Kind;
 /// The maximum number of candidate pairs in memory, which take 12 MB. More are spilled to temporary files.
 const PAIRS_BUFFERED: usize = 1 << 19;
 
+/// The run of a comparison, and what it writes.
+pub(super) struct Scope<'a> {
+    pub(super) run: RunId,
+    /// The uploads of all parties of the run.
+    pub(super) uploads: &'a [u32],
+    /// The maximum number of pairs that may be found.
+    pub(super) pairs_max: u64,
+    /// The version of the pair file.
+    pub(super) written: Version,
+}
+
 /// The inputs of a comparison.
 pub(super) struct Comparison {
     objects: Objects,
@@ -39,15 +50,16 @@ pub(super) struct Comparison {
 
 impl Comparison {
     /// Opens the datasets of the entries, which are some of `plan`. `unknown` makes the error for a dataset that the plan
-    /// lacks. At most `pairs_max` pairs may be found; they are written in version `written`.
+    /// lacks.
     pub(super) async fn open(
         context: &JobContext,
         active: &Arc<ActiveJob>,
-        (run, uploads): (RunId, &[u32]),
-        (plan, entries): (&Plan<'_>, impl Iterator<Item = Entry>),
+        scope: Scope<'_>,
+        plan: &Plan<'_>,
+        entries: impl Iterator<Item = Entry>,
         unknown: impl Fn() -> Error,
-        (pairs_max, written): (u64, Version),
     ) -> Result<Self, Error> {
+        let Scope { run, uploads, pairs_max, written } = scope;
         let encoding_bytes = plan.datasets().next().map_or(0, |dataset| dataset.encoding_bytes);
         let (threshold, kind) = (plan.threshold(), Kind::of(encoding_bytes, plan.threshold()));
         let mut indexes: Vec<u32> =

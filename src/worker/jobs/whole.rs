@@ -11,7 +11,7 @@ use linkage::pairs::Version;
 use linkage::similarity::Compared;
 use linkage::similarity::plan::{Entry, Part, Plan, Planned};
 
-use super::comparison::Comparison;
+use super::comparison::{Comparison, Scope};
 use super::finalize::{self, CandidatePairs, PairSource};
 use crate::model::{ResultType, RunId, Solved, WholeRun};
 use crate::objects::Staged;
@@ -105,11 +105,9 @@ async fn compare(
         let plan = Plan::parse(&plan).map_err(Error::damaged)?;
         let entries: Vec<Entry> = parts(&plan)?.iter().flat_map(Part::entries).collect();
         let unknown = || Error::damaged("unknown dataset");
-        let plan_and_entries = (&plan, entries.iter().copied());
-        let limit_and_version = (pairs_max, Version::Dense);
-        let comparison =
-            Comparison::open(context, active, (run, uploads), plan_and_entries, unknown, limit_and_version)
-                .await?;
+        let scope = Scope { run, uploads, pairs_max, written: Version::Dense };
+        let listed = entries.iter().copied();
+        let comparison = Comparison::open(context, active, scope, &plan, listed, unknown).await?;
         (entries, plan.comparisons(), Arc::new(comparison))
     };
     drop(plan);

@@ -5,7 +5,7 @@
 
 crowd      latency of GET /api/v1/status alone, beside 5,000 idle connections, and beside those and 500 slow senders
 throttled  the time of a 256 MiB upload alone, and beside one of 2 GB at a very low rate
-wrk        requests per second, and those of nginx with a file of the same size, with and without TLS (needs both)
+wrk        requests per second, and those of nginx with a file of the same size, with and without TLS (needs both), in turns
 """
 
 import argparse
@@ -28,7 +28,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("BINARY", ROOT / "target/release/entityd")
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin")
-IDLE, SLOW, REQUESTS = 5_000, 500, 3_000
+IDLE, SLOW, REQUESTS, TURNS = 5_000, 500, 3_000, 7
 MIB = 1 << 20
 UNLIMITED = [f"--rate-limit{what}" for what in ("", "-uploads", "-results", "-failures")]
 
@@ -199,33 +199,80 @@ def nginx(folder, content):
 
 def rate(url, script=None):
     """Returns the requests per second of wrk. All answers must be 2xx."""
-    command = ["wrk", "-t2", "-c32", "-d4s", url] + (["-s", script] if script else [])
+    command = ["wrk", "-t2", "-c32", "-d2s", url] + (["-s", script] if script else [])
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in said or "Socket errors" in said:
         sys.exit(said)
     return float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1])
 
 
+class Plain:
+    """A client of a server without TLS, with one connection."""
+
+    def __init__(self, port):
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+
+    def ask(self, method, path, token="", body=None, headers=None):
+        headers = {"Authorization": token, "Content-Type": "application/json", **(headers or {})}
+        self.connection.request(method, f"/api/v1{path}", body, headers)
+        answer = self.connection.getresponse()
+        content = answer.read()
+        if answer.status >= 300:
+            sys.exit(f"{method} {path}: {answer.status} {content[:500]}")
+        return content
+
+    def completed_run(self):
+        """Returns the path and the token of a run that has completed."""
+        project = json.loads(self.ask("POST", "/projects", body='{"schema": {}, "result_type": "groups"}'))
+        path, token = f"/projects/{project['project_id']}", project["result_token"]
+        headers = {"Content-Type": "application/octet-stream", "Hash-Count": "1", "Hash-Size": "8"}
+        for update_token in project["update_tokens"]:
+            self.ask("POST", f"{path}/binaryclks", update_token, b"entityd!", headers)
+        run = json.loads(self.ask("POST", f"{path}/runs", token, '{"threshold": 0.9}'))
+        path = f"{path}/runs/{run['run_id']}/status"
+        while json.loads(self.ask("GET", path, token))["state"] != "completed":
+            time.sleep(0.01)
+        return f"/api/v1{path}", token
+
+
+def summary(rates):
+    return f"best {max(rates):8,.0f}/s   median {sorted(rates)[len(rates) // 2]:8,.0f}/s"
+
+
 def wrk(folder):
-    script = Path(folder, "post.lua")
-    script.write_text(
+    new = Path(folder, "new.lua")
+    new.write_text(
         'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\n'
         'wrk.body = \'{"schema": {}, "result_type": "groups"}\'\n'
     )
-    with entityd(folder) as plain:
-        connection = http.client.HTTPConnection("127.0.0.1", plain, timeout=30)
-        connection.request("GET", "/api/v1/status")
-        content = connection.getresponse().read()
-        status = rate(f"http://127.0.0.1:{plain}/api/v1/status")
-        projects = rate(f"http://127.0.0.1:{plain}/api/v1/projects", script)
-    with entityd(folder, "--tls", "self-signed") as port:
-        status_tls = rate(f"https://127.0.0.1:{port}/api/v1/status")
-        projects_tls = rate(f"https://127.0.0.1:{port}/api/v1/projects", script)
-        with nginx(folder, content) as (plain, tls):
-            file, file_tls = rate(f"http://127.0.0.1:{plain}/status"), rate(f"https://127.0.0.1:{tls}/status")
-    print(f"GET /api/v1/status      {status:9,.0f}/s   nginx, a file {file:9,.0f}/s   ratio {status / file:.2f}")
-    print(f"the same with TLS       {status_tls:9,.0f}/s   nginx, a file {file_tls:9,.0f}/s   ratio {status_tls / file_tls:.2f}")
-    print(f"POST /api/v1/projects   {projects:9,.0f}/s   with TLS {projects_tls:9,.0f}/s")
+    run_status = Path(folder, "run.lua")
+    Path(folder, "plain").mkdir()
+    with entityd(f"{folder}/plain") as plain, entityd(folder, "--tls", "self-signed") as tls:
+        client = Plain(plain)
+        content = client.ask("GET", "/status")
+        path, token = client.completed_run()
+        run_status.write_text(f'wrk.headers["Authorization"] = "{token}"\n')
+        with nginx(folder, content) as (peer, peer_tls):
+            origin, origin_tls = f"http://127.0.0.1:{plain}", f"https://127.0.0.1:{tls}"
+            rows = {
+                "nginx, a file": (f"http://127.0.0.1:{peer}/status", None),
+                "GET status": (f"{origin}/api/v1/status", None),
+                "nginx with TLS": (f"https://127.0.0.1:{peer_tls}/status", None),
+                "GET status with TLS": (f"{origin_tls}/api/v1/status", None),
+                "GET status of a run": (f"{origin}{path}", run_status),
+                "POST projects": (f"{origin}/api/v1/projects", new),
+                "POST projects with TLS": (f"{origin_tls}/api/v1/projects", new),
+            }
+            rates = {name: [] for name in rows}
+            for _ in range(TURNS):
+                for name, (url, script) in rows.items():
+                    rates[name].append(rate(url, script))
+    print(f"load {os.getloadavg()[0]:.1f}")
+    for name, each in rates.items():
+        print(f"{name:<24}{summary(each)}")
+    for name, other in (("GET status", "nginx, a file"), ("GET status with TLS", "nginx with TLS")):
+        ratios = sorted(one / peer for one, peer in zip(rates[name], rates[other]))
+        print(f"{name} / {other}: median {ratios[len(ratios) // 2]:.2f}, of {', '.join(f'{r:.2f}' for r in ratios)}")
 
 
 def main():

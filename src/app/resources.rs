@@ -13,8 +13,8 @@ const FILES_IDLE: u64 = 24;
 const FILES_PER_JOB: u64 = 6;
 /// The minimum number of open files for clients: a few connections, and an upload.
 const FILES_OF_CLIENTS_MIN: u64 = 16;
-/// The number of open files of an upload: two that are written, and a directory that is synced.
-const FILES_PER_UPLOAD: u64 = 3;
+/// The number of open files of an upload: two that are written or published, with two directories that are synced.
+const FILES_PER_UPLOAD: u64 = 4;
 /// The number of databases: the metadata, and the index of the buckets.
 const DATABASES: u64 = 2;
 /// The queue whose jobs merge files.
@@ -166,7 +166,7 @@ mod tests {
         let least = Files::of(116, 100).unwrap();
         assert_eq!(least, Files { connections: 10, ops_connections: 2, uploads: 1 });
         let many = Files::of(1_100, 300).unwrap();
-        assert_eq!(many, Files { connections: 500, ops_connections: 100, uploads: 66 });
+        assert_eq!(many, Files { connections: 500, ops_connections: 100, uploads: 50 });
         let shared = many.connections + many.ops_connections + many.uploads * FILES_PER_UPLOAD as usize;
         assert!(shared <= 800);
     }

@@ -16,6 +16,7 @@ use crate::coordinator::{self, Coordinator};
 use crate::metadata;
 use crate::objects::{Objects, PartialUploads, Spool};
 use crate::system::ballast::Ballast;
+use crate::system::threads;
 
 /// The maximum time for which an upload waits for a permit.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -46,6 +47,8 @@ pub struct Shared {
     pub(super) compressor: Compressor,
     /// The permits to read uploads.
     pub(super) turns: Semaphore,
+    /// The permits to index small uploads.
+    pub(super) indexing: Arc<Semaphore>,
 }
 
 impl ApiState {
@@ -72,6 +75,7 @@ impl ApiState {
             settings,
             compressor,
             turns,
+            indexing: Arc::new(Semaphore::new(threads::cores())),
         }))
     }
 

@@ -1,5 +1,6 @@
 //! Receives uploads in one request. An upload is checked while it arrives, and is stored completely or not at all.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::BoxError;
@@ -14,7 +15,7 @@ use super::body::Pieces;
 use super::body_reader::receive;
 use super::form::Form;
 use super::problem::Problem;
-use super::spooled::{Inline, Spooled, Spooling};
+use super::spooled::{Beside, Indexing, Inline, Spooled, Spooling};
 use crate::coordinator::{self, Refused};
 use crate::metadata::Runs;
 use crate::model::{ProjectId, ProjectState, Token, Upload};
@@ -91,13 +92,14 @@ impl Slot {
             .await
             .map_err(|full| Problem::no_space(&full))?;
         let host = form.host();
-        let indexes = self.state.coordinator.rules().takes_small_work_at_once();
+        let turns = || Arc::clone(&self.state.indexing);
+        let at_once = self.state.coordinator.rules().takes_small_work_at_once();
         let spooling = Spooling {
             objects: self.state.objects.clone(),
             room: self.state.spool.clone(),
             form,
             version: self.state.settings.entries,
-            indexed_as: indexes.then_some(self.number),
+            indexing: at_once.then(|| Indexing { upload: self.number, turns: turns() }),
         };
         let _turn = self.state.turn().await?;
         let spooled = receive(pieces, move |incoming| spooling.read(incoming)).await??;
@@ -126,25 +128,28 @@ impl Slot {
 
     /// Publishes the content as objects, and accepts it.
     async fn keep(&self, spooled: Inline) -> Result<Token, Problem> {
-        let Inline { summary, matrix, entries, index } = spooled;
-        let (project, party, number) = (self.project, self.party, self.number);
-        let (matrix_key, entries_key) =
-            (keys::matrix(project, party, number), keys::entries(project, party, number));
+        let Inline { summary, matrix, beside } = spooled;
         let Summary { records, encoding_bytes, has_blocks: blocks, .. } = summary;
-        let coordinator = &self.state.coordinator;
-        let (bytes, receipt) = if let Some((dataset, index)) = index {
-            let index_key = keys::index(project, party, number);
-            let (bytes, _) = tokio::try_join!(matrix.publish(&matrix_key), index.publish(&index_key))?;
-            hit("spooled", Moment::Published).await;
-            (bytes, coordinator.accept_indexed_upload(project, party, dataset).await?)
-        } else {
-            let bytes = matrix.publish(&matrix_key).await?;
-            if blocks {
-                entries.publish(&entries_key).await?;
+        let (project, party, number) = (self.project, self.party, self.number);
+        let (key, coordinator) = (keys::matrix(project, party, number), &self.state.coordinator);
+        let (bytes, receipt) = match beside {
+            Beside::Index(dataset, index) => {
+                let index_key = keys::index(project, party, number);
+                // Both end before an error is returned: nothing may be stored after the caller has removed the objects.
+                let (matrix, index) = tokio::join!(matrix.publish(&key), index.publish(&index_key));
+                let (bytes, _) = (matrix?, index?);
+                hit("spooled", Moment::Published).await;
+                (bytes, coordinator.accept_indexed_upload(project, party, dataset).await?)
             }
-            hit("spooled", Moment::Published).await;
-            let upload = Upload { upload: number, records, encoding_bytes, blocks };
-            (bytes, coordinator.accept_upload(project, party, upload).await?)
+            Beside::Entries(entries) => {
+                let bytes = matrix.publish(&key).await?;
+                if let Some(entries) = entries {
+                    entries.publish(&keys::entries(project, party, number)).await?;
+                }
+                hit("spooled", Moment::Published).await;
+                let upload = Upload { upload: number, records, encoding_bytes, blocks };
+                (bytes, coordinator.accept_upload(project, party, upload).await?)
+            }
         };
         hit("spooled", Moment::Reported).await;
         tracing::info!(project.id = %project, party, records, encoding_bytes, blocks, bytes, "upload accepted");

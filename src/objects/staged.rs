@@ -1,6 +1,6 @@
 //! Content that will become an object.
 
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use tempfile::NamedTempFile;
 
@@ -85,6 +85,8 @@ impl Staged {
             Some(file) => file,
             none => none.insert(self.objects.staging_file()?),
         };
+        // A failed read may have left the position anywhere.
+        file.seek(SeekFrom::End(0))?;
         while !self.buffer.is_empty() {
             match file.write(&self.buffer) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

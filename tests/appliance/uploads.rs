@@ -118,12 +118,12 @@ async fn a_large_body_that_is_refused_early_still_gets_its_answer() {
     untouched(&server, &project).await;
 }
 
-/// Returns the HTTP request line and headers of a binary upload of two encodings.
 /// Half of an upload of [`RECORDS`], more than is kept in memory.
 static HALF: [u8; 4 * RECORDS] = [7; 4 * RECORDS];
 /// The number of records, of eight bytes each.
 const RECORDS: usize = 100_000;
 
+/// Returns the HTTP request line and headers of a binary upload of `records` encodings of eight bytes.
 fn head(project: &Project, records: usize, more: &str) -> String {
     format!(
         "POST /api/v1{}/binaryclks HTTP/1.1\r\nHost: entityd\r\nAuthorization: {}\r\nHash-Count: {records}\r\nHash-Size: 8\r\n\

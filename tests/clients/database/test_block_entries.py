@@ -22,12 +22,13 @@ def version_1():
 
 @pytest.mark.parametrize("place", ["alone", "worker listener", "database"])
 def test_entries_that_another_program_may_read_are_of_version_1(tmp_path, request, place):
-    flags = []
+    # Each upload is indexed by a job, however small.
+    flags = ["--comparisons-per-job", "1000000"]
     if place == "worker listener":
-        flags = ["--worker-listen", f"127.0.0.1:{free_ports(1)[0]}"]
+        flags += ["--worker-listen", f"127.0.0.1:{free_ports(1)[0]}"]
     elif place == "database":
         postgres = request.getfixturevalue("postgres")
-        flags = ["--database", postgres.url(request.getfixturevalue("database"))]
+        flags += ["--database", postgres.url(request.getfixturevalue("database"))]
     environment = with_password(ENTITYD_SLOW_MS="ingest=3000")
     with Server(tmp_path, *flags, environment=environment) as server, Api(server.url) as api:
         project = api.project(blocking=True)

@@ -71,7 +71,7 @@ def test_a_cached_object_is_fetched_once_unless_damaged_and_removed_with_its_pro
     with start(tmp_path, proxy, "copies") as server, Api(server.url) as api:
         project = uploaded(api)
         assert len(project.run(0.95).result()["groups"]) == 100
-        assert proxy.gets("/matrix") == 2, "each matrix is fetched once, for ingest"
+        assert proxy.gets("/matrix") == 2, "each matrix is fetched once"
         assert len(project.run(0.9).result()["groups"]) == 100
         assert proxy.gets("/matrix") == 0
         assert stat.S_IMODE((server.data / "cache").stat().st_mode) == 0o700

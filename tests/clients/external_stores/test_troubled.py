@@ -17,7 +17,7 @@ ENCODINGS = [[os.urandom(128) for _ in range(300)] for _ in range(2)]
 ENCODINGS[1][:100] = ENCODINGS[0][:100]
 # Longer than a request that a store answers at once, shorter than all timeouts here.
 SILENCE = ["--objects-timeout-ms", "5000"]
-# A small run of one job reads nothing from the store that is not in the cache.
+# Jobs index the uploads, so that the matrices are in the cache; and a run has several jobs, which read what others wrote.
 SEVERAL_JOBS = ["--comparisons-per-job", "100000"]
 
 

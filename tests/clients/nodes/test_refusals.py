@@ -17,12 +17,15 @@ from harness.wait import until
 
 from harness import linkages
 
+# Each upload is indexed by a job, however small.
+SEVERAL_JOBS = ("--comparisons-per-job", "1000000")
+
 
 
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory):
-    with ApiNode(tmp_path_factory.mktemp("api"), "--lease-ms", "60000") as running:
+    with ApiNode(tmp_path_factory.mktemp("api"), "--lease-ms", "60000", *SEVERAL_JOBS) as running:
         yield running
 
 
@@ -255,7 +258,7 @@ def test_tokens_rotate_and_are_revoked(tmp_path):
 
 
 def test_a_revoked_token_gets_no_job_that_it_waited_for(tmp_path):
-    with ApiNode(tmp_path / "api") as node, node.client() as api:
+    with ApiNode(tmp_path / "api", *SEVERAL_JOBS) as node, node.client() as api:
         with Liar(node, node.join_token()) as thief:
             assert thief.hello().status_code == 200
             answers = []

@@ -135,7 +135,8 @@ def test_responses_while_redis_is_unavailable(tmp_path):
     token = tmp_path / "token"
     token.write_text("an-admin-token-of-some-length\n")
     token.chmod(0o600)
-    flags = ["--admin-token-file", token]
+    # Each upload is indexed by a job, however small.
+    flags = ["--admin-token-file", token, "--comparisons-per-job", "1000000"]
     with Redis(tmp_path / "redis") as redis, Server(tmp_path, "--queue", redis.url, *flags) as server:
         ops = f"http://127.0.0.1:{server.ops_port}"
         headers = {"Authorization": "an-admin-token-of-some-length"}

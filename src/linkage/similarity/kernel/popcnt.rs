@@ -1,7 +1,11 @@
-//! For x86-64 with POPCNT: counts in hardware, sifts sixteen bytes at a time.
+//! For x86-64 with POPCNT: counts in hardware, sifts sixteen bytes at a time (SSE2, which every such processor has).
 
-use super::portable::{self, Plain};
-use super::sift::sift;
+use std::arch::x86_64::{
+    __m128i, _mm_adds_epu8, _mm_cmpeq_epi8, _mm_load_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_set1_epi32,
+};
+
+use super::portable;
+use super::sift::{Lanes, sift};
 use super::{Block, Candidate, Loops, Name, RowSignatures, Words};
 
 /// Exists only where the processor has POPCNT.
@@ -29,8 +33,8 @@ impl Loops for Popcnt {
     }
 
     fn sift(&self, rows: RowSignatures<'_>, block: &Block<'_>, survivors: &mut Vec<Candidate>) {
-        // SAFETY: plain bytes need no processor feature.
-        unsafe { sift::<Plain, 2, 4>(rows, block, survivors) }
+        // SAFETY: every processor of this kind has SSE2.
+        unsafe { sift::<__m128i, 2, 4>(rows, block, survivors) }
     }
 }
 
@@ -42,4 +46,39 @@ fn common_bytes(a: &[u8], b: &[u8]) -> u32 {
 #[target_feature(enable = "popcnt")]
 fn count(left: &Words, right: &Words, pairs: &[Candidate], counts: &mut Vec<u32>) {
     portable::count(left, right, pairs, counts);
+}
+
+impl Lanes for __m128i {
+    const COUNT: usize = 16;
+
+    #[inline(always)]
+    unsafe fn load(from: *const u8) -> Self {
+        // SAFETY: the caller promises sixteen readable, aligned bytes.
+        unsafe { _mm_load_si128(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(word: u32) -> Self {
+        // SAFETY: every processor of this kind has SSE2.
+        unsafe { _mm_set1_epi32(word.cast_signed()) }
+    }
+
+    #[inline(always)]
+    unsafe fn min_u8(self, other: Self) -> Self {
+        // SAFETY: every processor of this kind has SSE2.
+        unsafe { _mm_min_epu8(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn saturating_add(self, other: Self) -> Self {
+        // SAFETY: every processor of this kind has SSE2.
+        unsafe { _mm_adds_epu8(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn ge_mask(self, bound: Self) -> u64 {
+        // SAFETY: every processor of this kind has SSE2.
+        let mask = unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(self, bound), bound)) };
+        u64::from(mask.cast_unsigned())
+    }
 }

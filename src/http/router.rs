@@ -84,12 +84,13 @@ fn upload() -> MethodRouter<ApiState> {
     head(partial_uploads::describe).patch(partial_uploads::append).delete(partial_uploads::cancel)
 }
 
-/// Answers all other paths. The redirect for a missing slash is relative, so that it is right for any prefix of a
-/// proxy.
+/// Answers all other paths. Who opens the base address of the API in a browser gets its description. The redirects are
+/// relative, so that they are right for any prefix of a proxy.
 async fn lost(State(state): State<ApiState>, outside: PublicAddress, uri: Uri) -> Response {
     let base = outside.base(&state.settings.base_path).to_string();
     match (uri.path().rsplit_once('/'), uri.path()) {
-        (_, "/api/v1") => docs::moved("v1/"),
+        (_, "/api/v1") => docs::moved("../docs"),
+        (_, "/api/v1/") => docs::moved("../../docs"),
         (Some((_, last)), path) if path == base => docs::moved(&format!("{last}/")),
         _ => unknown().await,
     }

@@ -89,8 +89,9 @@ async fn links_redirects_and_the_api_description_include_the_prefix_of_a_proxy()
     }
     for (path, location) in [
         ("/pprl", "pprl/"),
-        ("/pprl/api/v1", "v1/"),
-        ("/api/v1", "v1/"),
+        ("/pprl/api/v1", "../docs"),
+        ("/pprl/api/v1/", "../../docs"),
+        ("/api/v1", "../docs"),
         ("/docs/", "../docs"),
         ("/pprl/docs/deletion/", "../deletion"),
     ] {

@@ -121,7 +121,8 @@ def test_below_a_path_every_link_works_and_uploads_go_to_the_public_name(told, t
                     there = urljoin(shown.url, link)
                     assert there.startswith(f"{url}/pprl/"), (page, link)
                     assert requests.get(there, timeout=60).status_code == 200, (page, link)
-            assert requests.get(f"{url}/pprl/api/v1", timeout=60).url == f"{url}/pprl/api/v1/"
+            for base in ("/pprl/api/v1", "/pprl/api/v1/"):
+                assert requests.get(f"{url}{base}", timeout=60).url == f"{url}/pprl/docs"
             host = {"Host": "linkage.example"}
             described = requests.get(f"{url}/pprl/api/v1/openapi.json", headers=host, timeout=60).json()
             assert described["servers"] == [{"url": "http://linkage.example/pprl"}]

@@ -311,18 +311,20 @@ impl<'a> Sieve<'a> {
                 let lanes = ProductLanes { first: first as u32, lines: &lists.unpacked_lanes, starts };
                 products.sift_bits(rows, &lists.needed_sums, lanes, &mut lists.survivors);
             }
-        } else if self.kernel.sifts_words() {
-            lists.needed.clear();
-            lists.needed.extend(bits.iter().map(needed));
-            let (first, words) = (positions.start as u32, &self.rows.packed.words);
+            return;
+        }
+        lists.needed.clear();
+        lists.needed.extend(bits.iter().map(needed));
+        let (first, words) = (positions.start as u32, &self.rows.packed.words);
+        let rows = RowWords { first, words, needed: &lists.needed };
+        if self.kernel.sifts_words() {
             for lane in lanes.step_by(WORD_BLOCK_ROWS) {
-                let rows = RowWords { first, words, needed: &lists.needed };
                 let block = WordBlock { first: lane as u32, lines: self.word_block(block, lane) };
                 self.kernel.sift_words(rows, &block, &mut lists.survivors);
             }
         } else {
-            let pairs = |row| (lanes.start as u32..lanes.end as u32).map(move |lane| (row, lane));
-            lists.survivors.extend((positions.start as u32..positions.end as u32).flat_map(pairs));
+            let lanes = lanes.start as u32..lanes.end as u32;
+            self.kernel.sift_pairs(rows, &self.lanes.packed.words, lanes, &mut lists.survivors);
         }
     }
 

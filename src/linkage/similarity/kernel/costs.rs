@@ -97,11 +97,13 @@ impl Costs {
         let mut parts = Measured::new(parts_of, [4, 24]);
         let mut survivor = Measured::new(count, [1, 4]);
         let mut steps = loops.products().map(|_| Measured::new(steps_of, [1, 4]));
-        let mut lines = match (loops.bit_products(), loops.word_sieve()) {
-            (Some(_), _) => Some(Measured::new(bits, [1, 3])),
-            (None, Some(_)) => Some(Measured::new(words, [1, 3])),
-            (None, None) => None,
+        let every_pair: Option<Cost> = match (loops.bit_products(), loops.word_sieve(), loops.pair_sieve()) {
+            (Some(_), _, _) => Some(bits),
+            (None, Some(_), _) => Some(words),
+            (None, None, Some(_)) => Some(pairs),
+            (None, None, None) => None,
         };
+        let mut lines = every_pair.map(|cost| Measured::new(cost, [1, 3]));
         for _ in 0..ROUNDS {
             let always = [&mut parts, &mut survivor];
             always.into_iter().chain(&mut steps).chain(&mut lines).for_each(|one| one.repeat(loops));
@@ -179,6 +181,16 @@ fn words(loops: &dyn Loops, lines: usize) -> f64 {
     let block = WordBlock { first: 0, lines: &block };
     let mut survivors = Vec::new();
     shortest(|| sieve.sift_words(rows, &block, &mut survivors)) / (ROWS * WORD_BLOCK_ROWS / 64) as f64
+}
+
+fn pairs(loops: &dyn Loops, lines: usize) -> f64 {
+    let Some(sieve) = loops.pair_sieve() else { return f64::INFINITY };
+    let (words, needed) = (some_words(ROWS, lines), vec![u32::MAX; ROWS]);
+    let (others, lanes) = (some_words(BLOCK_ROWS, lines), 0..BLOCK_ROWS as u32);
+    let rows = RowWords { first: 0, words: &words, needed: &needed };
+    let mut survivors = Vec::new();
+    let turn = || sieve.sift_pairs(rows, &others, lanes.clone(), &mut survivors);
+    shortest(turn) / (ROWS * BLOCK_ROWS / 64) as f64
 }
 
 /// Returns the cost of counting one pair, measured on pairs that are spread over a chunk and a block.

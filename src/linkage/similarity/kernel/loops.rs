@@ -1,5 +1,7 @@
 //! The inner loops that each kind of processor implements.
 
+use std::ops::Range;
+
 use super::lines::Words;
 use super::name::Name;
 use super::products::{BitProducts, Products};
@@ -23,6 +25,11 @@ pub(super) trait Loops: Sync {
         None
     }
 
+    /// Returns the loops that count every pair of a block and list only some, if this processor has them.
+    fn pair_sieve(&self) -> Option<&dyn PairSieve> {
+        None
+    }
+
     /// Returns the loops that multiply bytes, if this processor multiplies them fast.
     fn products(&self) -> Option<&dyn Products> {
         None
@@ -32,6 +39,18 @@ pub(super) trait Loops: Sync {
     fn bit_products(&self) -> Option<&dyn BitProducts> {
         None
     }
+}
+
+/// Counts the common bits of every pair of rows and lanes.
+pub(super) trait PairSieve {
+    /// Appends the pairs with `lanes` of `others` that have at least the common bits that their row requires.
+    fn sift_pairs(
+        &self,
+        rows: RowWords<'_>,
+        others: &Words,
+        lanes: Range<u32>,
+        survivors: &mut Vec<Candidate>,
+    );
 }
 
 /// Counts the common bits of every pair of a block of transposed words.

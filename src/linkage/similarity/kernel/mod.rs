@@ -41,6 +41,7 @@ mod unpack;
 mod vnni;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 pub use costs::{Costs, Linear};
@@ -204,6 +205,22 @@ impl Kernel {
     /// Returns true if [`Kernel::sift_words`] is available.
     pub(super) fn sifts_words(self) -> bool {
         self.0.word_sieve().is_some()
+    }
+
+    /// Appends the pairs of rows and `lanes` of `others` that may have the common bits that their row requires. Some
+    /// kernels count them all; the others append every pair.
+    pub(super) fn sift_pairs(
+        self,
+        rows: RowWords<'_>,
+        others: &Words,
+        lanes: Range<u32>,
+        survivors: &mut Vec<Candidate>,
+    ) {
+        if let Some(sieve) = self.0.pair_sieve() {
+            return sieve.sift_pairs(rows, others, lanes, survivors);
+        }
+        let end = rows.first + rows.needed.len() as u32;
+        survivors.extend((rows.first..end).flat_map(|row| lanes.clone().map(move |lane| (row, lane))));
     }
 
     pub(super) fn sift_words(

@@ -4,9 +4,12 @@ use std::arch::x86_64::{
     __m128i, _mm_adds_epu8, _mm_cmpeq_epi8, _mm_load_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_set1_epi32,
 };
 
+use std::ops::Range;
+
+use super::loops::PairSieve;
 use super::portable;
 use super::sift::{Lanes, sift};
-use super::{Block, Candidate, Loops, Name, RowSignatures, Words};
+use super::{Block, Candidate, Loops, Name, RowSignatures, RowWords, Words};
 
 /// Exists only where the processor has POPCNT.
 pub(super) struct Popcnt(());
@@ -36,11 +39,33 @@ impl Loops for Popcnt {
         // SAFETY: every processor of this kind has SSE2.
         unsafe { sift::<__m128i, 2, 4>(rows, block, survivors) }
     }
+
+    fn pair_sieve(&self) -> Option<&dyn PairSieve> {
+        Some(self)
+    }
+}
+
+impl PairSieve for Popcnt {
+    fn sift_pairs(
+        &self,
+        rows: RowWords<'_>,
+        others: &Words,
+        lanes: Range<u32>,
+        survivors: &mut Vec<Candidate>,
+    ) {
+        // SAFETY: `self` exists, so the feature was detected.
+        unsafe { sift_pairs(rows, others, lanes, survivors) }
+    }
 }
 
 #[target_feature(enable = "popcnt")]
 fn common_bytes(a: &[u8], b: &[u8]) -> u32 {
     portable::common_bytes(a, b)
+}
+
+#[target_feature(enable = "popcnt")]
+fn sift_pairs(rows: RowWords<'_>, others: &Words, lanes: Range<u32>, survivors: &mut Vec<Candidate>) {
+    portable::sift_pairs(rows, others, lanes, survivors);
 }
 
 #[target_feature(enable = "popcnt")]

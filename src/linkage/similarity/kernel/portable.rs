@@ -1,7 +1,10 @@
 //! Portable loops, which the compiler vectorizes where it can.
 
+use std::ops::Range;
+
+use super::loops::PairSieve;
 use super::sift::{Lanes, sift};
-use super::{Block, Candidate, Loops, Name, RowSignatures, Words};
+use super::{Block, Candidate, Loops, Name, RowSignatures, RowWords, Words};
 
 /// The kernel that runs everywhere.
 pub(super) struct Portable;
@@ -23,6 +26,22 @@ impl Loops for Portable {
         // SAFETY: plain bytes need no processor feature.
         unsafe { sift::<Plain, 2, 4>(rows, block, survivors) }
     }
+
+    fn pair_sieve(&self) -> Option<&dyn PairSieve> {
+        Some(self)
+    }
+}
+
+impl PairSieve for Portable {
+    fn sift_pairs(
+        &self,
+        rows: RowWords<'_>,
+        others: &Words,
+        lanes: Range<u32>,
+        survivors: &mut Vec<Candidate>,
+    ) {
+        sift_pairs(rows, others, lanes, survivors);
+    }
 }
 
 #[inline(always)]
@@ -36,6 +55,29 @@ pub(super) fn common_bytes(a: &[u8], b: &[u8]) -> u32 {
         common += (a & b).count_ones();
     }
     common
+}
+
+#[inline(always)]
+pub(super) fn sift_pairs(
+    rows: RowWords<'_>,
+    others: &Words,
+    lanes: Range<u32>,
+    survivors: &mut Vec<Candidate>,
+) {
+    for (row, needed) in (rows.first..).zip(rows.needed) {
+        let own = rows.words.row(row);
+        for lane in lanes.clone() {
+            let mut common = 0;
+            for (a, b) in own.iter().zip(others.row(lane)) {
+                for word in 0..8 {
+                    common += (a.0[word] & b.0[word]).count_ones();
+                }
+            }
+            if common >= *needed {
+                survivors.push((row, lane));
+            }
+        }
+    }
 }
 
 #[inline(always)]

@@ -25,6 +25,8 @@ import threading
 import time
 from pathlib import Path
 
+from api import Api
+
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("BINARY", ROOT / "target/release/entityd")
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin")
@@ -206,33 +208,18 @@ def rate(url, script=None):
     return float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1])
 
 
-class Plain:
-    """A client of a server without TLS, with one connection."""
-
-    def __init__(self, port):
-        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-
-    def ask(self, method, path, token="", body=None, headers=None):
-        headers = {"Authorization": token, "Content-Type": "application/json", **(headers or {})}
-        self.connection.request(method, f"/api/v1{path}", body, headers)
-        answer = self.connection.getresponse()
-        content = answer.read()
-        if answer.status >= 300:
-            sys.exit(f"{method} {path}: {answer.status} {content[:500]}")
-        return content
-
-    def completed_run(self):
-        """Returns the path and the token of a run that has completed."""
-        project = json.loads(self.ask("POST", "/projects", body='{"schema": {}, "result_type": "groups"}'))
-        path, token = f"/projects/{project['project_id']}", project["result_token"]
-        headers = {"Content-Type": "application/octet-stream", "Hash-Count": "1", "Hash-Size": "8"}
-        for update_token in project["update_tokens"]:
-            self.ask("POST", f"{path}/binaryclks", update_token, b"entityd!", headers)
-        run = json.loads(self.ask("POST", f"{path}/runs", token, '{"threshold": 0.9}'))
-        path = f"{path}/runs/{run['run_id']}/status"
-        while json.loads(self.ask("GET", path, token))["state"] != "completed":
-            time.sleep(0.01)
-        return f"/api/v1{path}", token
+def completed_run(api):
+    """Returns the path and the token of a run that has completed."""
+    project = json.loads(api.ask("POST", "/projects", body='{"schema": {}, "result_type": "groups"}'))
+    path, token = f"/projects/{project['project_id']}", project["result_token"]
+    headers = {"Content-Type": "application/octet-stream", "Hash-Count": "1", "Hash-Size": "8"}
+    for update_token in project["update_tokens"]:
+        api.ask("POST", f"{path}/binaryclks", update_token, b"entityd!", headers)
+    run = json.loads(api.ask("POST", f"{path}/runs", token, '{"threshold": 0.9}'))
+    path = f"{path}/runs/{run['run_id']}/status"
+    while json.loads(api.ask("GET", path, token))["state"] != "completed":
+        time.sleep(0.01)
+    return f"/api/v1{path}", token
 
 
 def summary(rates):
@@ -248,9 +235,9 @@ def wrk(folder):
     run_status = Path(folder, "run.lua")
     Path(folder, "plain").mkdir()
     with entityd(f"{folder}/plain") as plain, entityd(folder, "--tls", "self-signed") as tls:
-        client = Plain(plain)
-        content = client.ask("GET", "/status")
-        path, token = client.completed_run()
+        api = Api(f"127.0.0.1:{plain}")
+        content = api.ask("GET", "/status")
+        path, token = completed_run(api)
         run_status.write_text(f'wrk.headers["Authorization"] = "{token}"\n')
         with nginx(folder, content) as (peer, peer_tls):
             origin, origin_tls = f"http://127.0.0.1:{plain}", f"https://127.0.0.1:{tls}"

@@ -12,7 +12,6 @@ machine. With `--syncs`, a second server runs under `strace`, and the calls that
 from one project after the first ten.
 """
 
-import http.client
 import json
 import os
 import random
@@ -25,6 +24,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from api import Api
 from data import BINARY, ENCODING_BYTES, machine
 
 STEPS = ["create", "upload 1", "upload 2", "run", "wait", "result"]
@@ -40,20 +40,11 @@ class Server:
         command = [*prefix, BINARY, "serve", *listeners, *limits, "--data-dir", self.data]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
         line = next(line for line in self.process.stdout if line.strip().startswith("API"))
-        self.connection = http.client.HTTPConnection(line.split("http://")[1].split("/")[0].strip())
+        self.api = Api(line.split("http://")[1].split("/")[0].strip())
         threading.Thread(target=self.process.stdout.read, daemon=True).start()
 
-    def ask(self, method, path, token="", body=None, headers=None):
-        headers = {"Authorization": token, "Content-Type": "application/json", **(headers or {})}
-        self.connection.request(method, f"/api/v1{path}", body, headers)
-        answer = self.connection.getresponse()
-        content = answer.read()
-        if answer.status >= 300:
-            sys.exit(f"{method} {path}: {answer.status} {content[:500]}")
-        return content
-
     def stop(self):
-        self.connection.close()
+        self.api.close()
         self.process.terminate()
         self.process.wait()
         self.log.close()
@@ -67,20 +58,20 @@ def link(server, sides, records):
         moments.append(time.time())
         return content
 
-    project = json.loads(then(server.ask("POST", "/projects", body=json.dumps(
+    project = json.loads(then(server.api.ask("POST", "/projects", body=json.dumps(
         {"schema": {}, "result_type": "groups"}))))
     path, token = f"/projects/{project['project_id']}", project["result_token"]
     headers = {"Content-Type": "application/octet-stream", "Hash-Count": str(records), "Hash-Size": str(ENCODING_BYTES)}
     for side, update_token in zip(sides, project["update_tokens"]):
-        then(server.ask("POST", f"{path}/binaryclks", update_token, side, headers))
-    run = json.loads(then(server.ask("POST", f"{path}/runs", token, json.dumps({"threshold": 0.9}))))
+        then(server.api.ask("POST", f"{path}/binaryclks", update_token, side, headers))
+    run = json.loads(then(server.api.ask("POST", f"{path}/runs", token, json.dumps({"threshold": 0.9}))))
     run_path = f"{path}/runs/{run['run_id']}"
-    while (status := json.loads(server.ask("GET", f"{run_path}/status", token)))["state"] != "completed":
+    while (status := json.loads(server.api.ask("GET", f"{run_path}/status", token)))["state"] != "completed":
         if status["state"] == "error":
             sys.exit(status["message"])
         time.sleep(0.0005)
     moments.append(time.time())
-    groups = json.loads(then(server.ask("GET", f"{run_path}/result", token)))["groups"]
+    groups = json.loads(then(server.api.ask("GET", f"{run_path}/result", token)))["groups"]
     if len(groups) != records // 2:
         sys.exit(f"found {len(groups)} groups")
     return moments

@@ -41,7 +41,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// Limits on partial uploads.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The maximum number of open uploads.
+    /// The maximum number of open uploads, with the records of accepted ones.
     pub open_max: usize,
     /// The time without a request after which an upload is removed.
     pub expiry: Duration,
@@ -133,7 +133,7 @@ impl PartialUploads {
     ) -> Result<Self, Error> {
         make_private_directory(folder)?;
         let node = node(folder, &entropy)?;
-        let mut open = HashMap::new();
+        let mut open: HashMap<_, Arc<Partial>> = HashMap::new();
         let mut names = Vec::new();
         for entry in fs::read_dir(folder)? {
             names.extend(entry?.file_name().into_string());
@@ -153,8 +153,9 @@ impl PartialUploads {
                 }
             }
         }
-        if !open.is_empty() {
-            tracing::info!(uploads = open.len(), "partial uploads can be resumed");
+        let resumable = open.values().filter(|partial| !partial.is_accepted()).count();
+        if resumable > 0 {
+            tracing::info!(uploads = resumable, "partial uploads can be resumed");
         }
         let open = Mutex::new(open);
         let inner = Inner { folder: folder.to_owned(), node, spool, limits, clock, entropy, open };
@@ -171,7 +172,8 @@ impl PartialUploads {
         self.0.limits.expiry
     }
 
-    /// Opens an upload without any bytes. If the party has reached its limit, removes its oldest upload without bytes.
+    /// Opens an upload without any bytes. If the party has reached its limit, removes its oldest upload without bytes. If
+    /// this node has, removes the oldest record of an accepted upload.
     ///
     /// # Errors
     /// [`NotOpened`].
@@ -188,12 +190,11 @@ impl PartialUploads {
         let id = PartialUploadId::from_bytes(bytes);
         let share = self.0.spool.share();
         let partial = Arc::new(Partial::new(id, record.clone(), share, Duration::ZERO));
-        {
-            let mut open = self.open_ones();
-            if open.len() >= self.0.limits.open_max {
-                return Err(NotOpened::OfNode);
-            }
-            open.insert(id, Arc::clone(&partial));
+        while !self.insert(&partial) {
+            let accepted = self.these(Partial::is_accepted);
+            let oldest =
+                accepted.into_iter().max_by_key(|partial| partial.idle()).ok_or(NotOpened::OfNode)?;
+            self.remove(&oldest).await?;
         }
         let folder = self.0.folder.clone();
         let create = move || {
@@ -205,6 +206,16 @@ impl PartialUploads {
             return Err(NotOpened::Storage(error.into()));
         }
         Ok(partial)
+    }
+
+    /// Adds an upload, and returns true, unless this node has reached its limit.
+    fn insert(&self, partial: &Arc<Partial>) -> bool {
+        let mut open = self.open_ones();
+        let has_room = open.len() < self.0.limits.open_max;
+        if has_room {
+            open.insert(partial.id, Arc::clone(partial));
+        }
+        has_room
     }
 
     /// Returns an upload of a party.
@@ -277,7 +288,7 @@ impl PartialUploads {
 
     /// Returns the number of open uploads, and its limit.
     pub fn count(&self) -> (usize, usize) {
-        (self.open_ones().len(), self.0.limits.open_max)
+        (self.these(|partial| !partial.is_accepted()).len(), self.0.limits.open_max)
     }
 
     /// Returns all open uploads.
@@ -321,6 +332,11 @@ impl Partial {
     pub fn is_settled(&self) -> Option<bool> {
         let state = self.state.try_lock().ok()?;
         Some(state.record.checked || state.record.accepted.is_some())
+    }
+
+    /// Returns true if the upload was accepted and no request about it runs.
+    fn is_accepted(&self) -> bool {
+        self.state.try_lock().is_ok_and(|state| state.record.accepted.is_some())
     }
 
     fn is_idle_and_empty(&self) -> bool {
@@ -597,6 +613,33 @@ mod tests {
             fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, [NODE]);
         assert_eq!((uploads.count().0, uploads.spool().usage().bytes), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn the_oldest_record_of_an_accepted_upload_makes_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let uploads = opened(folder.path());
+        let of = |party| Record { party, ..record() };
+        let accept = async |partial: &Arc<Partial>| {
+            uploads.enter(partial).await.ok().unwrap().accepted(1).await.unwrap();
+        };
+        let mut all = Vec::new();
+        for party in 0..9 {
+            all.push(uploads.begin(of(party)).await.unwrap());
+        }
+        assert!(matches!(uploads.begin(of(9)).await, Err(NotOpened::OfNode)));
+        for partial in [&all[4], &all[2]] {
+            accept(partial).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        assert_eq!(uploads.count(), (7, 9));
+        uploads.begin(of(9)).await.unwrap();
+        let is_known =
+            |party: usize| uploads.find(all[party].project, party as u32, Some(all[party].id())).is_ok();
+        assert!(!is_known(4) && is_known(2), "the oldest went");
+        uploads.begin(of(10)).await.unwrap();
+        assert!(matches!(uploads.begin(of(11)).await, Err(NotOpened::OfNode)));
+        assert_eq!(uploads.count(), (9, 9));
     }
 
     #[tokio::test]

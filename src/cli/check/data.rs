@@ -1,19 +1,20 @@
 //! Checks the data directory: its lock, version, permissions, disk and file dates.
 
 use std::fs;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::finding::Finding;
+use super::schema;
 use crate::app::inspect;
 use crate::buckets;
 use crate::config::Settings;
 use crate::metadata::sqlite;
 use crate::runtime::clock::{Clock, Stopwatch, Timestamp};
 use crate::system::data_dir::{self, FORMAT};
-use crate::system::{disk, file_system, regular};
+use crate::system::{disk, file_system};
 
 /// The number of syncs that are measured.
 const SYNCS: usize = 32;
@@ -21,12 +22,6 @@ const SYNCS: usize = 32;
 const SLOW: Duration = Duration::from_millis(20);
 /// The number of bytes written before each measured sync.
 const CHANGE_BYTES: usize = 4096;
-/// The offset of `user_version` in the header of an `SQLite` file.
-const VERSION_AT: usize = 60;
-/// The size of that header.
-const HEADER_BYTES: u64 = 100;
-/// The first bytes of an `SQLite` file.
-const MAGIC: &[u8] = b"SQLite format 3\0";
 /// A file date this far in the future proves that the clock is wrong.
 const AHEAD: Duration = Duration::from_mins(1);
 
@@ -126,7 +121,7 @@ fn version(home: &Path, settings: &Settings) -> Finding {
         if !path.exists() && (is_elsewhere || !path.with_extension("mark").exists()) {
             continue;
         }
-        let found = match schema(&path) {
+        let found = match schema::read(&path) {
             Ok(Some(found)) => found,
             Ok(None) => {
                 return Finding::failed(name, format!("{file} is damaged; restore it from a backup"));
@@ -168,15 +163,6 @@ fn version(home: &Path, settings: &Settings) -> Finding {
     } else {
         Finding::ok(name, said)
     }
-}
-
-/// Reads the version of a database from the header of its file, since a server may have locked the database. Returns
-/// `None` if the file does not begin like one.
-fn schema(path: &Path) -> io::Result<Option<u32>> {
-    let mut header = Vec::new();
-    regular::open(path)?.take(HEADER_BYTES).read_to_end(&mut header)?;
-    let version = header.get(VERSION_AT..VERSION_AT + 4).and_then(|bytes| bytes.try_into().ok());
-    Ok(version.filter(|_| header.starts_with(MAGIC)).map(u32::from_be_bytes))
 }
 
 fn sync(existing: &Path) -> Finding {

@@ -4,6 +4,7 @@ mod finding;
 mod data;
 mod machine;
 mod network;
+mod schema;
 
 use clap::Args;
 use serde_json::{Value, json};

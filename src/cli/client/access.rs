@@ -1,5 +1,6 @@
 //! The options that select a server, a project and a token.
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,9 +45,9 @@ Exit codes:
 /// arguments.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Access {
-    /// Address of the server, which is entityd or an Anonlink Entity Service [default: the one in the profile, or
-    /// <http://127.0.0.1:8851>]
-    #[arg(long, global = true, help_heading = HEADING, value_name = "URL", env = SERVER)]
+    /// Address of the server, which is entityd or an Anonlink Entity Service [default: the one in `ENTITYD_SERVER`, or in the
+    /// profile, or <http://127.0.0.1:8851>]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "URL")]
     server: Option<String>,
     /// TLS certificate of the server, or of its CA
     #[arg(long, global = true, help_heading = HEADING, value_name = "FILE")]
@@ -99,8 +100,8 @@ impl Access {
     pub(super) fn open(&self) -> Result<Session, Failure> {
         let path = self.profile.as_deref();
         let profile = path.map(Profile::read).transpose()?.unwrap_or_default();
-        let server = self.server.clone().or_else(|| profile.server.clone());
-        let server = server.unwrap_or_else(|| USUAL.to_owned());
+        let variable = env::var(SERVER).ok().filter(|address| !address.is_empty());
+        let server = address(self.server.as_deref(), variable.as_deref(), profile.server.as_deref())?;
         let ca = self.ca.clone().or_else(|| beside(path, profile.ca.as_deref()));
         let api = Api::new(&server, ca.as_deref(), Duration::from_secs(self.retry))?;
         if api.is_clear_text() {
@@ -109,6 +110,18 @@ impl Access {
             );
         }
         Ok(Session { api, profile, json: self.json, access: self.clone() })
+    }
+}
+
+/// Returns the address of the server, from the command line, the environment or the profile. Fails if the environment names
+/// another server than the profile: the tokens in the profile would be sent there.
+fn address(given: Option<&str>, variable: Option<&str>, profile: Option<&str>) -> Result<String, Failure> {
+    let bare = |address: &str| address.trim_end_matches('/').trim_end_matches("/api/v1").to_owned();
+    match (given, variable, profile) {
+        (None, Some(variable), Some(own)) if bare(variable) != bare(own) => Err(Failure::Usage(format!(
+            "{SERVER} is {variable}, but the profile is for {own}: unset {SERVER}, or give --server"
+        ))),
+        _ => Ok(given.or(variable).or(profile).unwrap_or(USUAL).to_owned()),
     }
 }
 
@@ -205,5 +218,30 @@ impl Admin {
     /// Returns the token, if there is one.
     pub(super) fn token(&self) -> Result<Option<Zeroizing<String>>, Failure> {
         ops_client::admin_token(self.admin_token_file.as_deref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_a_profile_go_to_no_server_that_only_the_environment_names() {
+        let here = Some("https://here.example");
+        let same = Some("https://here.example/api/v1/");
+        let other = Some("https://other.example");
+        for (given, variable, profile, expected) in [
+            (None, None, None, USUAL),
+            (None, None, here, "https://here.example"),
+            (None, other, None, "https://other.example"),
+            (None, same, here, "https://here.example/api/v1/"),
+            (other, None, here, "https://other.example"),
+            (other, other, here, "https://other.example"),
+            (other, here, here, "https://other.example"),
+        ] {
+            assert_eq!(address(given, variable, profile).ok().as_deref(), Some(expected));
+        }
+        let refused = address(None, other, here).err().map(|failure| failure.to_string());
+        assert!(refused.is_some_and(|text| text.contains("--server") && text.contains("here.example")));
     }
 }

@@ -186,10 +186,7 @@ impl Coordinator {
         party: u32,
         upload: Upload,
     ) -> Result<Token, Error> {
-        let token = self.token();
-        let receipt: TokenHash = token.hash();
-        self.apply(project, Event::UploadAccepted { party, upload, receipt }).await?;
-        Ok(token)
+        self.issue_receipt(project, |receipt| Event::UploadAccepted { party, upload, receipt }).await
     }
 
     /// Accepts an upload whose objects and index are stored, and returns the receipt token.
@@ -199,10 +196,8 @@ impl Coordinator {
         party: u32,
         dataset: Dataset,
     ) -> Result<Token, Error> {
-        let token = self.token();
-        let (receipt, at) = (token.hash(), self.now());
-        self.apply(project, Event::UploadIndexed { party, dataset, receipt, at }).await?;
-        Ok(token)
+        let at = self.now();
+        self.issue_receipt(project, |receipt| Event::UploadIndexed { party, dataset, receipt, at }).await
     }
 
     /// Accepts an upload that names files, with the access keys for files in stores of other providers, and returns
@@ -214,18 +209,13 @@ impl Coordinator {
         reference: Reference,
         keyring: Keyring,
     ) -> Result<Token, Error> {
-        let token = self.token();
-        let receipt: TokenHash = token.hash();
-        self.apply(project, Event::UploadReferred { party, reference, keyring, receipt }).await?;
-        Ok(token)
+        let event = |receipt| Event::UploadReferred { party, reference, keyring, receipt };
+        self.issue_receipt(project, event).await
     }
 
     /// Replaces the receipt token of this upload, for a client that has proved that it made the upload.
     pub async fn renew_receipt(&self, project: ProjectId, party: u32, upload: u32) -> Result<Token, Error> {
-        let token = self.token();
-        let receipt: TokenHash = token.hash();
-        self.apply(project, Event::ReceiptRenewed { party, upload, receipt }).await?;
-        Ok(token)
+        self.issue_receipt(project, |receipt| Event::ReceiptRenewed { party, upload, receipt }).await
     }
 
     /// Releases the lock of a failed upload: the token may be used again, and objects of the upload are removed.
@@ -235,6 +225,17 @@ impl Coordinator {
             Ok(_) | Err(Error::Refused(Refused::Absent)) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Applies the event that records the digest of a new receipt token, and returns the token.
+    async fn issue_receipt(
+        &self,
+        project: ProjectId,
+        event: impl FnOnce(TokenHash) -> Event,
+    ) -> Result<Token, Error> {
+        let token = self.token();
+        self.apply(project, event(token.hash())).await?;
+        Ok(token)
     }
 
     fn token(&self) -> Token {

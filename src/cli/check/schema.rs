@@ -3,7 +3,7 @@
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-use crate::system::regular;
+use crate::system::{regular, sqlite};
 
 /// The offset of `user_version` in the first page of a database.
 const VERSION_AT: usize = 60;
@@ -27,9 +27,7 @@ pub(super) fn read(path: &Path) -> io::Result<Option<u32>> {
         return Ok(None);
     }
     let in_file = version(&header);
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    match regular::open(Path::new(&log)) {
+    match regular::open(&sqlite::log_of(path)?) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(in_file),
         log => Ok(version_in_log(BufReader::new(log?))?.or(in_file)),
     }
@@ -90,6 +88,9 @@ mod tests {
             .unwrap();
         assert_eq!(version(&fs::read(&path).unwrap()), Some(3), "the file has the version before");
         assert_eq!(read(&path).unwrap(), Some(4));
+        let link = folder.path().join("link.db");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(read(&link).unwrap(), Some(4), "the log is beside the file itself");
         // The log begins anew, in front of frames of its earlier use.
         database.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(())).unwrap();
         assert_eq!(read(&path).unwrap(), Some(4));

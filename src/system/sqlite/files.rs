@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::system::place::Place;
 
@@ -13,14 +13,20 @@ pub(super) struct Files {
     log: Place,
 }
 
+/// Returns the path of the log of the database at `path`: it is beside the file itself, not beside a link to it.
+///
+/// # Errors
+/// The error of the file system.
+pub fn log_of(path: &Path) -> io::Result<PathBuf> {
+    let mut log = fs::canonicalize(path)?.into_os_string();
+    log.push("-wal");
+    Ok(log.into())
+}
+
 impl Files {
     /// Records the files of the database at `path`, which is open.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
-        // The log is beside the file itself, not beside a link to it.
-        let file = fs::canonicalize(path)?;
-        let mut log = file.clone().into_os_string();
-        log.push("-wal");
-        Ok(Self { file: Place::of(&file)?, log: Place::of(Path::new(&log))? })
+        Ok(Self { file: Place::of(&fs::canonicalize(path)?)?, log: Place::of(&log_of(path)?)? })
     }
 
     /// Checks that both are still the files that were opened.

@@ -21,6 +21,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::identity::Identity;
 use files::Files;
+pub use files::log_of;
 use owner::Ledger;
 pub use owner::{Losses, Owner, Standing, identity_of, version_of};
 use readers::Readers;

@@ -3,7 +3,6 @@
 use std::arch::x86_64::{
     __m128i, _mm_adds_epu8, _mm_cmpeq_epi8, _mm_load_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_set1_epi32,
 };
-
 use std::ops::Range;
 
 use super::loops::PairSieve;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::lines::Line;
 use super::loops::PairSieve;
 use super::sift::{Lanes, sift};
 use super::{Block, Candidate, Loops, Name, RowSignatures, RowWords, Words};
@@ -67,13 +68,7 @@ pub(super) fn sift_pairs(
     for (row, needed) in (rows.first..).zip(rows.needed) {
         let own = rows.words.row(row);
         for lane in lanes.clone() {
-            let mut common = 0;
-            for (a, b) in own.iter().zip(others.row(lane)) {
-                for word in 0..8 {
-                    common += (a.0[word] & b.0[word]).count_ones();
-                }
-            }
-            if common >= *needed {
+            if common(own, others.row(lane)) >= *needed {
                 survivors.push((row, lane));
             }
         }
@@ -84,16 +79,21 @@ pub(super) fn sift_pairs(
 pub(super) fn count(left: &Words, right: &Words, pairs: &[Candidate], counts: &mut Vec<u32>) {
     counts.reserve(pairs.len());
     for (l, r) in pairs {
-        // Loops, not closures: closures would not be compiled for the features of the function into which they are
-        // inlined.
-        let mut common = 0;
-        for (a, b) in left.row(*l).iter().zip(right.row(*r)) {
-            for word in 0..8 {
-                common += (a.0[word] & b.0[word]).count_ones();
-            }
-        }
-        counts.push(common);
+        counts.push(common(left.row(*l), right.row(*r)));
     }
+}
+
+/// Returns the number of common bits of two rows.
+#[inline(always)]
+fn common(left: &[Line], right: &[Line]) -> u32 {
+    // Loops, not closures: closures would not be compiled for the features of the function into which they are inlined.
+    let mut common = 0;
+    for (a, b) in left.iter().zip(right) {
+        for word in 0..8 {
+            common += (a.0[word] & b.0[word]).count_ones();
+        }
+    }
+    common
 }
 
 /// Sixteen bytes.

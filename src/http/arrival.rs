@@ -58,7 +58,8 @@ fn admitted(request: Request) -> Result<Request, Problem> {
 
 /// Rejects a repeated header. The HTTP library has already removed the length of a chunked body.
 fn require_single(headers: &HeaderMap) -> Result<(), Problem> {
-    if headers.keys_len() == headers.len() {
+    let is_each_single = headers.keys_len() == headers.len();
+    if is_each_single {
         return Ok(());
     }
     let is_twice = |name: &&HeaderName| headers.get_all(*name).iter().nth(1).is_some();

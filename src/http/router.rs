@@ -38,8 +38,7 @@ pub fn api(state: ApiState, live: Live) -> Router {
         SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, NO_STORE),
         SetResponseHeaderLayer::if_not_present(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF),
     );
-    let routes = Router::new()
-        .merge(endpoints())
+    let routes = endpoints()
         .merge(pages(&state))
         .fallback(lost)
         .method_not_allowed_fallback(wrong_method)

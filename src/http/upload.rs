@@ -92,14 +92,14 @@ impl Slot {
             .await
             .map_err(|full| Problem::no_space(&full))?;
         let host = form.host();
-        let turns = || Arc::clone(&self.state.indexing);
         let at_once = self.state.coordinator.rules().takes_small_work_at_once();
         let spooling = Spooling {
             objects: self.state.objects.clone(),
             room: self.state.spool.clone(),
             form,
             version: self.state.settings.entries,
-            indexing: at_once.then(|| Indexing { upload: self.number, turns: turns() }),
+            indexing: at_once
+                .then(|| Indexing { upload: self.number, turns: Arc::clone(&self.state.indexing) }),
         };
         let _turn = self.state.turn().await?;
         let spooled = receive(pieces, move |incoming| spooling.read(incoming)).await??;

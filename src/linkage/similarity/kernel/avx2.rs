@@ -13,12 +13,15 @@ use super::portable;
 use super::sift::{AT_ONCE, Lanes, WORD_BLOCK_ROWS, sift, write_all};
 use super::{Block, Candidate, Line, Loops, Name, RowSignatures, RowWords, WordBlock, WordSieve, Words};
 
-/// Exists only where the processor has AVX2 and POPCNT.
+/// Exists only where the processor has AVX2, BMI1 and POPCNT.
 pub(super) struct Avx2(());
 
 impl Avx2 {
     pub(super) fn detect() -> Option<&'static Self> {
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt")).then_some(&Self(()))
+        let detected = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("popcnt");
+        detected.then_some(&Self(()))
     }
 }
 
@@ -236,7 +239,7 @@ fn bits_of_half_bytes() -> __m256i {
     _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4))
 }
 
-#[target_feature(enable = "avx2,popcnt")]
+#[target_feature(enable = "avx2,bmi1,popcnt")]
 fn sift_avx2(rows: RowSignatures<'_>, block: &Block<'_>, survivors: &mut Vec<Candidate>) {
     // SAFETY: this function has the feature.
     unsafe { sift::<__m256i, 2, 4>(rows, block, survivors) }

@@ -60,6 +60,8 @@ pub(super) use sift::{BLOCK_ROWS, Block, Candidate, RowSignatures, RowWords, WOR
 
 /// The approximate nanoseconds of a mispredicted branch, with the encoding that is therefore fetched late.
 const MISPREDICTION: f64 = 10.0;
+/// The approximate nanoseconds to write the survivors of 64 pairs without a branch.
+const NO_BRANCHES: f64 = 1.0;
 
 /// The loops of one kind of processor. Exists only where the processor can run them.
 #[derive(Clone, Copy)]
@@ -139,20 +141,15 @@ impl Kernel {
     /// Returns the approximate nanoseconds to compare 64 pairs by a signature of `parts` parts, if the share `survival`
     /// of the pairs survives.
     pub(super) fn cost_of_parts(self, parts: usize, survival: f64, encoding_bytes: usize) -> f64 {
-        self.costs().parts.of(parts) + self.cost_of_survivors(survival, encoding_bytes)
+        let many = survival * sift::PAIRS_OF_A_SURVIVOR as f64 > 1.0;
+        let branches = if many { NO_BRANCHES } else { mispredicted(survival) };
+        self.costs().parts.of(parts) + branches + 64.0 * survival * self.cost_of_survivor(encoding_bytes)
     }
 
     /// Returns the approximate nanoseconds to compare 64 pairs by a projection of `steps` steps.
     pub(super) fn cost_of_steps(self, steps: usize, survival: f64, encoding_bytes: usize) -> f64 {
         let sifting = self.costs().steps.map_or(f64::INFINITY, |cost| cost.of(steps));
-        sifting + self.cost_of_survivors(survival, encoding_bytes)
-    }
-
-    fn cost_of_survivors(self, survival: f64, encoding_bytes: usize) -> f64 {
-        let survivors = 64.0 * survival;
-        // The loops branch on whether any of 64 pairs survives. The rarer answer is mispredicted.
-        let some = 1.0 - (-survivors).exp();
-        MISPREDICTION * some.min(1.0 - some) + survivors * self.cost_of_survivor(encoding_bytes)
+        sifting + mispredicted(survival) + 64.0 * survival * self.cost_of_survivor(encoding_bytes)
     }
 
     /// Returns the approximate nanoseconds to collect, count and decide a survivor.
@@ -231,6 +228,13 @@ impl Kernel {
     ) {
         self.0.word_sieve().expect("asked before").sift_words(rows, block, survivors);
     }
+}
+
+/// Returns the approximate nanoseconds of mispredictions for 64 pairs, if loops branch on whether any of them survives. The
+/// rarer answer is mispredicted.
+fn mispredicted(survival: f64) -> f64 {
+    let some = 1.0 - (-64.0 * survival).exp();
+    MISPREDICTION * some.min(1.0 - some)
 }
 
 impl fmt::Debug for Kernel {

@@ -88,6 +88,9 @@ pub(super) trait Lanes: Copy {
     unsafe fn ge_mask(self, bound: Self) -> u64;
 }
 
+/// The number of pairs of which at least one must survive on average, so that branches on survivors are avoided.
+pub(super) const PAIRS_OF_A_SURVIVOR: usize = 128;
+
 /// Sifts with `ROWS` x `VECTORS` sums in registers.
 ///
 /// # Safety
@@ -100,24 +103,34 @@ pub(super) unsafe fn sift<V: Lanes, const ROWS: usize, const VECTORS: usize>(
 ) {
     let parts = block.parts();
     assert_eq!(rows.counts.len(), rows.needed.len() * parts, "a count for each row and part");
+    let before = survivors.len();
     let mut row = 0;
     while row + ROWS <= rows.needed.len() {
+        let many = PAIRS_OF_A_SURVIVOR * (survivors.len() - before) > row * BLOCK_ROWS;
         // SAFETY: the caller's promise holds; `row + ROWS` rows exist.
-        unsafe { sift_rows::<V, ROWS, VECTORS>(rows, row, block, survivors) };
+        unsafe {
+            if many {
+                sift_rows::<V, ROWS, VECTORS, true>(rows, row, block, survivors);
+            } else {
+                sift_rows::<V, ROWS, VECTORS, false>(rows, row, block, survivors);
+            }
+        }
         row += ROWS;
     }
     while row < rows.needed.len() {
         // SAFETY: the caller's promise holds; `row` exists.
-        unsafe { sift_rows::<V, 1, VECTORS>(rows, row, block, survivors) };
+        unsafe { sift_rows::<V, 1, VECTORS, false>(rows, row, block, survivors) };
         row += 1;
     }
 }
 
+/// Sifts `ROWS` rows. `MANY` is faster if many pairs survive; the survivors are the same.
+///
 /// # Safety
 /// The processor must have the feature of `V`. `rows` must have at least `row + ROWS` rows, each with a count for
 /// every part of `block`.
 #[inline(always)]
-unsafe fn sift_rows<V: Lanes, const ROWS: usize, const VECTORS: usize>(
+unsafe fn sift_rows<V: Lanes, const ROWS: usize, const VECTORS: usize, const MANY: bool>(
     rows: RowSignatures<'_>,
     row: usize,
     block: &Block<'_>,
@@ -156,7 +169,12 @@ unsafe fn sift_rows<V: Lanes, const ROWS: usize, const VECTORS: usize>(
                         kept |= sums[r][at].ge_mask(needed) << ((at - v) * V::COUNT);
                     }
                     let lane = block.first + (base + v * V::COUNT) as u32;
-                    end = write_all(kept, rows.first + (row + r) as u32, lane, end);
+                    let row = rows.first + (row + r) as u32;
+                    if MANY {
+                        // Without a branch: whether a row has a survivor is hard to predict.
+                        kept = write_some(kept, row, lane, &mut end);
+                    }
+                    end = write_all(kept, row, lane, end);
                 }
             }
             survivors.set_len(end.offset_from_unsigned(survivors.as_ptr()));
@@ -177,15 +195,27 @@ pub(super) unsafe fn write_all(
     mut end: *mut Candidate,
 ) -> *mut Candidate {
     while kept != 0 {
-        // Writes a fixed number, because a branch on the real number is hard to predict.
-        for _ in 0..AT_ONCE {
-            // SAFETY: `end` advances by one for each bit, and writes go at most AT_ONCE beyond it.
-            unsafe {
-                end.write((row, lane + kept.trailing_zeros()));
-                end = end.add(usize::from(kept != 0));
-            }
-            kept &= kept.wrapping_sub(1);
-        }
+        // SAFETY: the caller's promise holds, also for the bits that are left.
+        kept = unsafe { write_some(kept, row, lane, &mut end) };
     }
     end
+}
+
+/// Writes candidates for the lowest [`AT_ONCE`] bits that are set in `kept`, advances `end` beyond them, and returns the
+/// other bits.
+///
+/// # Safety
+/// After `end` there must be room for AT_ONCE candidates more than there are bits.
+#[inline(always)]
+unsafe fn write_some(mut kept: u64, row: u32, lane: u32, end: &mut *mut Candidate) -> u64 {
+    // Writes a fixed number, because a branch on the real number is hard to predict.
+    for _ in 0..AT_ONCE {
+        // SAFETY: `end` advances by one for each bit, and writes go at most AT_ONCE beyond it.
+        unsafe {
+            end.write((row, lane + kept.trailing_zeros()));
+            *end = end.add(usize::from(kept != 0));
+        }
+        kept &= kept.wrapping_sub(1);
+    }
+    kept
 }

@@ -15,7 +15,6 @@ use super::kernel::{
 };
 use super::projection::{Projected, Projection};
 use super::rows::Rows;
-use super::signature::Counts;
 use super::tuning::{Sifting, Tuning};
 
 /// Rows sorted by popcount, ascending.
@@ -54,8 +53,8 @@ impl Footprint for RowSide {
     fn bytes(&self) -> usize {
         let sifted = match &self.sifted {
             SiftedRows::Nothing => 0,
-            SiftedRows::Signatures(SignatureRows { counts, uncovered, .. }) => {
-                size_of_val(counts.as_slice()) + size_of_val(uncovered.as_slice())
+            SiftedRows::Signatures(SignatureRows { counts, totals, .. }) => {
+                size_of_val(counts.as_slice()) + size_of_val(totals.as_slice())
             }
             SiftedRows::Projections(ProjectedRows { lines, bases, errors, .. }) => {
                 size_of_val(lines.as_slice()) + size_of_val(bases.as_slice()) + size_of_val(errors.as_slice())
@@ -93,9 +92,10 @@ pub(super) enum SiftedRows {
 pub(super) struct SignatureRows {
     /// The counts of all rows, each byte four times.
     counts: Vec<u32>,
-    /// The maximum number of common bits that the sum of the counts leaves out, for each position.
-    uncovered: Vec<u32>,
+    /// The sum of the counts of each row, modulo 256.
+    totals: Vec<u8>,
     parts: usize,
+    shift: u32,
 }
 
 /// The projections of rows.
@@ -117,15 +117,13 @@ impl RowSide {
         let sifted = match tuning.sifting() {
             Sifting::Nothing => SiftedRows::Nothing,
             Sifting::Signatures(signature) => {
-                let Counts { above, covered } = signature.counts(&packed.words, kernel);
-                let counts = above.iter().map(|count| u32::from(*count) * 0x0101_0101).collect();
-                let floor = signature.floor();
-                let uncovered = packed.bits.iter().zip(covered).map(|(bits, covered)| floor + bits - covered);
-                SiftedRows::Signatures(SignatureRows {
-                    counts,
-                    uncovered: uncovered.collect(),
-                    parts: signature.parts(),
-                })
+                let (parts, shift) = (signature.parts(), signature.shift());
+                let mut counts = signature.counts(&packed.words, kernel);
+                counts.iter_mut().for_each(|count| *count >>= shift);
+                let total = |counts: &[u8]| counts.iter().fold(0, |sum: u8, count| sum.wrapping_add(*count));
+                let totals = counts.chunks_exact(parts).map(total).collect();
+                let counts = counts.iter().map(|count| u32::from(*count) * 0x0101_0101).collect();
+                SiftedRows::Signatures(SignatureRows { counts, totals, parts, shift })
             }
             Sifting::Projections(projection) => {
                 SiftedRows::Projections(ProjectedRows::of(&packed.words, projection, kernel))
@@ -136,32 +134,22 @@ impl RowSide {
 }
 
 impl SignatureRows {
-    /// Returns the signatures of the positions from `first` on, one for each sum in `needed`.
-    pub(super) fn signatures<'a>(&'a self, first: usize, needed: &'a [u8]) -> RowSignatures<'a> {
-        let counts = &self.counts[first * self.parts..(first + needed.len()) * self.parts];
-        RowSignatures { first: first as u32, counts, needed }
+    /// Returns the signatures of the positions from `first` on, one for each of `limits`.
+    pub(super) fn signatures<'a>(&'a self, first: usize, limits: &'a [u8]) -> RowSignatures<'a> {
+        let end = first + limits.len();
+        let (counts, totals) = (&self.counts[first * self.parts..end * self.parts], &self.totals[first..end]);
+        RowSignatures { first: first as u32, counts, totals, limits }
     }
 
-    /// Replaces `covered` with the sum that each row at `positions` requires of a lane of the block; `bits` are the
-    /// popcounts of the rows.
-    pub(super) fn needed(
-        &self,
-        positions: Range<usize>,
-        bits: &[u32],
-        lanes: &LaneBits,
-        decision: &Decision,
-        covered: &mut Vec<u8>,
-    ) {
-        covered.clear();
-        let mut uncovered = &self.uncovered[positions];
+    /// Replaces `limits` with the largest excess of each row over a candidate of the block; `bits` are the popcounts of the
+    /// rows.
+    pub(super) fn limits(&self, bits: &[u32], lanes: &LaneBits, decision: &Decision, limits: &mut Vec<u8>) {
+        limits.clear();
         // Rows of equal popcount are adjacent and share a limit, which is looked up once.
         for same in bits.chunk_by(|a, b| a == b) {
-            let needed = decision.needed(same[0] + lanes.sparsest) + u32::from(lanes.start_max);
-            let (these, others) = uncovered.split_at(same.len());
-            covered.extend(
-                these.iter().map(|uncovered| needed.saturating_sub(*uncovered).min(u8::MAX.into()) as u8),
-            );
-            uncovered = others;
+            let excess_max = same[0].saturating_sub(decision.needed(same[0] + lanes.sparsest));
+            let limit = (excess_max >> self.shift).min(u8::MAX.into()) as u8;
+            limits.resize(limits.len() + same.len(), limit);
         }
     }
 }
@@ -225,20 +213,11 @@ pub(super) struct LaneBits {
     pub(super) sparsest: u32,
     /// The popcount of the densest row.
     pub(super) densest: u32,
-    /// The start value of the sparsest row. Denser rows require more, so they start with less.
-    start_max: u8,
 }
 
 impl LaneBits {
-    fn of(bits: &[u32], decision: &Decision) -> Self {
-        let (sparsest, densest) = (bits[0], bits[bits.len() - 1]);
-        let start_max = u8::try_from(decision.more_needed(sparsest, densest)).unwrap_or(u8::MAX);
-        Self { sparsest, densest, start_max }
-    }
-
-    fn start(&self, bits: u32, decision: &Decision) -> u8 {
-        let more = decision.more_needed(self.sparsest, bits);
-        self.start_max - u8::try_from(more).unwrap_or(u8::MAX)
+    fn of(bits: &[u32]) -> Self {
+        Self { sparsest: bits[0], densest: bits[bits.len() - 1] }
     }
 }
 
@@ -330,13 +309,16 @@ impl LaneSide {
         let count = side.packed.rows.len();
         let blocks =
             (0..count).step_by(form.block_rows()).map(|first| first..count.min(first + form.block_rows()));
-        side.bits = blocks.clone().map(|rows| LaneBits::of(&side.packed.bits[rows], decision)).collect();
+        side.bits = blocks.clone().map(|rows| LaneBits::of(&side.packed.bits[rows])).collect();
         match tuning.sifting() {
             Sifting::Signatures(signature) => {
-                let counts = signature.counts(&side.packed.words, kernel).above;
+                let (parts, shift) = (signature.parts(), signature.shift());
+                let mut counts = signature.counts(&side.packed.words, kernel);
+                // Those of lanes are rounded up, and those of rows down, so that no excess is too large.
+                counts.iter_mut().for_each(|count| *count = count.div_ceil(1 << shift));
                 for (rows, lane_bits) in blocks.zip(&side.bits) {
-                    push_starts(&mut side.lines, &side.packed.bits[rows.clone()], lane_bits, decision);
-                    push_counts(&mut side.lines, &counts, signature.parts(), rows);
+                    push_starts(&mut side.lines, &side.packed.bits[rows.clone()], lane_bits, shift, decision);
+                    push_counts(&mut side.lines, &counts, parts, rows);
                 }
             }
             Sifting::Projections(projection) => side.push_projections(projection, kernel),
@@ -392,9 +374,13 @@ impl<'a> LaneBlock<'a> {
     }
 }
 
-/// Appends the start of each lane of a block, a byte each: 64 lanes in a line.
-fn push_starts(lines: &mut Vec<Bytes>, bits: &[u32], lane_bits: &LaneBits, decision: &Decision) {
-    let start = |lane: usize| bits.get(lane).map_or(0, |bits| lane_bits.start(*bits, decision));
+/// Appends the start of each lane of a block, a byte each: 64 lanes in a line. A denser lane may share as many bits as the
+/// sparsest and still be no candidate: its start takes the bits away that it requires in addition.
+fn push_starts(lines: &mut Vec<Bytes>, bits: &[u32], lane_bits: &LaneBits, shift: u32, decision: &Decision) {
+    let start = |lane: usize| {
+        let more = bits.get(lane).map_or(0, |bits| decision.more_needed(lane_bits.sparsest, *bits) >> shift);
+        (more.min(u8::MAX.into()) as u8).wrapping_neg()
+    };
     lines.extend((0..BLOCK_ROWS / 64).map(|line| Bytes(std::array::from_fn(|lane| start(64 * line + lane)))));
 }
 

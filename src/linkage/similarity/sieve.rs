@@ -84,7 +84,7 @@ impl AddAssign for Effort {
 /// Buffers that are reused for every block.
 #[derive(Debug, Default)]
 struct Lists {
-    covered: Vec<u8>,
+    limits: Vec<u8>,
     /// The positions whose encodings are in `bit_rows`.
     gathered: Range<usize>,
     needed: Vec<u32>,
@@ -253,8 +253,8 @@ impl<'a> Sieve<'a> {
         let bits = &self.rows.packed.bits[positions.clone()];
         match &self.rows.sifted {
             SiftedRows::Signatures(rows) => {
-                rows.needed(positions.clone(), bits, block.bits, self.decision, &mut lists.covered);
-                let rows = rows.signatures(positions.start, &lists.covered);
+                rows.limits(bits, block.bits, self.decision, &mut lists.limits);
+                let rows = rows.signatures(positions.start, &lists.limits);
                 self.kernel.sift(rows, &Block::new(block.first, block.lines), &mut lists.survivors);
                 if lanes < BLOCK_ROWS {
                     let end = block.first + lanes as u32;

@@ -2,11 +2,11 @@
 
 use std::arch::x86_64::{
     __m256i, _MM_HINT_T0, _mm_add_epi64, _mm_cvtsi128_si64, _mm_prefetch, _mm_setr_epi8, _mm_unpackhi_epi64,
-    _mm256_add_epi8, _mm256_add_epi32, _mm256_add_epi64, _mm256_adds_epu8, _mm256_and_si256,
-    _mm256_broadcastsi128_si256, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmpeq_epi8,
-    _mm256_cmpgt_epi32, _mm256_extracti128_si256, _mm256_load_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
-    _mm256_min_epu8, _mm256_movemask_epi8, _mm256_movemask_ps, _mm256_sad_epu8, _mm256_set1_epi8,
-    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srli_epi16,
+    _mm256_add_epi8, _mm256_add_epi32, _mm256_add_epi64, _mm256_and_si256, _mm256_broadcastsi128_si256,
+    _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmpeq_epi8, _mm256_cmpgt_epi32,
+    _mm256_extracti128_si256, _mm256_load_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_min_epu8,
+    _mm256_movemask_epi8, _mm256_movemask_ps, _mm256_sad_epu8, _mm256_set1_epi8, _mm256_set1_epi16,
+    _mm256_set1_epi32, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srli_epi16, _mm256_sub_epi8,
 };
 
 use super::portable;
@@ -267,15 +267,21 @@ impl Lanes for __m256i {
     }
 
     #[inline(always)]
-    unsafe fn saturating_add(self, other: Self) -> Self {
+    unsafe fn wrapping_add(self, other: Self) -> Self {
         // SAFETY: the caller promises AVX2.
-        unsafe { _mm256_adds_epu8(self, other) }
+        unsafe { _mm256_add_epi8(self, other) }
     }
 
     #[inline(always)]
-    unsafe fn ge_mask(self, bound: Self) -> u64 {
+    unsafe fn wrapping_sub(self, other: Self) -> Self {
         // SAFETY: the caller promises AVX2.
-        let mask = unsafe { _mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_min_epu8(self, bound), bound)) };
+        unsafe { _mm256_sub_epi8(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn le_mask(self, bound: Self) -> u64 {
+        // SAFETY: the caller promises AVX2.
+        let mask = unsafe { _mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_min_epu8(self, bound), self)) };
         u64::from(mask.cast_unsigned())
     }
 }

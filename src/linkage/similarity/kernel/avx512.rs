@@ -1,10 +1,11 @@
 //! For x86-64 with AVX-512 BW and VPOPCNTDQ: sifts 64 bytes at a time, counts 512 bits in one instruction.
 
 use std::arch::x86_64::{
-    __m512i, _mm256_storeu_si256, _mm512_add_epi32, _mm512_add_epi64, _mm512_adds_epu8, _mm512_and_si512,
-    _mm512_cmpge_epu8_mask, _mm512_cmpge_epu32_mask, _mm512_cvtepi64_epi32, _mm512_load_si512,
+    __m512i, _mm256_storeu_si256, _mm512_add_epi8, _mm512_add_epi32, _mm512_add_epi64, _mm512_and_si512,
+    _mm512_cmpge_epu32_mask, _mm512_cmple_epu8_mask, _mm512_cvtepi64_epi32, _mm512_load_si512,
     _mm512_min_epu8, _mm512_popcnt_epi32, _mm512_popcnt_epi64, _mm512_reduce_add_epi64, _mm512_set1_epi32,
-    _mm512_setzero_si512, _mm512_shuffle_i64x2, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
+    _mm512_setzero_si512, _mm512_shuffle_i64x2, _mm512_sub_epi8, _mm512_unpackhi_epi64,
+    _mm512_unpacklo_epi64,
 };
 
 use super::portable;
@@ -223,14 +224,20 @@ impl Lanes for __m512i {
     }
 
     #[inline(always)]
-    unsafe fn saturating_add(self, other: Self) -> Self {
+    unsafe fn wrapping_add(self, other: Self) -> Self {
         // SAFETY: the caller promises AVX-512.
-        unsafe { _mm512_adds_epu8(self, other) }
+        unsafe { _mm512_add_epi8(self, other) }
     }
 
     #[inline(always)]
-    unsafe fn ge_mask(self, bound: Self) -> u64 {
+    unsafe fn wrapping_sub(self, other: Self) -> Self {
         // SAFETY: the caller promises AVX-512.
-        unsafe { _mm512_cmpge_epu8_mask(self, bound) }
+        unsafe { _mm512_sub_epi8(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn le_mask(self, bound: Self) -> u64 {
+        // SAFETY: the caller promises AVX-512.
+        unsafe { _mm512_cmple_epu8_mask(self, bound) }
     }
 }

@@ -139,9 +139,11 @@ fn shortest(mut turn: impl FnMut()) -> f64 {
 
 fn parts_of(loops: &dyn Loops, parts: usize) -> f64 {
     let lines = vec![Bytes([1; 64]); (1 + parts) * BLOCK_ROWS / 64];
-    let (counts, needed) = (vec![0x0101_0101; ROWS * parts], vec![u8::MAX; ROWS]);
+    // Each count exceeds that of the lane, so that no pair survives.
+    let counts = vec![0x0202_0202; ROWS * parts];
+    let (totals, limits) = (vec![2 * parts as u8; ROWS], vec![0; ROWS]);
     let mut survivors = Vec::new();
-    let rows = RowSignatures { first: 0, counts: &counts, needed: &needed };
+    let rows = RowSignatures { first: 0, counts: &counts, totals: &totals, limits: &limits };
     let block = Block::new(0, &lines);
     shortest(|| loops.sift(rows, &block, &mut survivors)) / (ROWS * BLOCK_ROWS / 64) as f64
 }

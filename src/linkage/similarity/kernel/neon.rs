@@ -1,8 +1,8 @@
 //! For aarch64, where every processor has NEON. Sifts and counts sixteen bytes at a time.
 
 use std::arch::aarch64::{
-    uint8x16_t, vaddlvq_u8, vandq_u8, vcgeq_u8, vcntq_u8, vdupq_n_u32, vget_lane_u64, vld1q_u8, vminq_u8,
-    vqaddq_u8, vreinterpret_u64_u8, vreinterpretq_u8_u32, vreinterpretq_u16_u8, vshrn_n_u16,
+    uint8x16_t, vaddlvq_u8, vaddq_u8, vandq_u8, vcleq_u8, vcntq_u8, vdupq_n_u32, vget_lane_u64, vld1q_u8,
+    vminq_u8, vreinterpret_u64_u8, vreinterpretq_u8_u32, vreinterpretq_u16_u8, vshrn_n_u16, vsubq_u8,
 };
 
 use super::portable;
@@ -65,16 +65,22 @@ impl Lanes for uint8x16_t {
     }
 
     #[inline(always)]
-    unsafe fn saturating_add(self, other: Self) -> Self {
+    unsafe fn wrapping_add(self, other: Self) -> Self {
         // SAFETY: NEON is part of every aarch64 processor.
-        unsafe { vqaddq_u8(self, other) }
+        unsafe { vaddq_u8(self, other) }
     }
 
     #[inline(always)]
-    unsafe fn ge_mask(self, bound: Self) -> u64 {
+    unsafe fn wrapping_sub(self, other: Self) -> Self {
+        // SAFETY: NEON is part of every aarch64 processor.
+        unsafe { vsubq_u8(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn le_mask(self, bound: Self) -> u64 {
         // SAFETY: NEON is part of every aarch64 processor.
         let nibbles = unsafe {
-            let kept = vcgeq_u8(self, bound);
+            let kept = vcleq_u8(self, bound);
             vget_lane_u64::<0>(vreinterpret_u64_u8(vshrn_n_u16::<4>(vreinterpretq_u16_u8(kept))))
         };
         // Four bits for each byte; one of them is enough.

@@ -1,7 +1,8 @@
 //! For x86-64 with POPCNT: counts in hardware, sifts sixteen bytes at a time (SSE2, which every such processor has).
 
 use std::arch::x86_64::{
-    __m128i, _mm_adds_epu8, _mm_cmpeq_epi8, _mm_load_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_set1_epi32,
+    __m128i, _mm_add_epi8, _mm_cmpeq_epi8, _mm_load_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_set1_epi32,
+    _mm_sub_epi8,
 };
 use std::ops::Range;
 
@@ -94,15 +95,21 @@ impl Lanes for __m128i {
     }
 
     #[inline(always)]
-    unsafe fn saturating_add(self, other: Self) -> Self {
+    unsafe fn wrapping_add(self, other: Self) -> Self {
         // SAFETY: every processor of this kind has SSE2.
-        unsafe { _mm_adds_epu8(self, other) }
+        unsafe { _mm_add_epi8(self, other) }
     }
 
     #[inline(always)]
-    unsafe fn ge_mask(self, bound: Self) -> u64 {
+    unsafe fn wrapping_sub(self, other: Self) -> Self {
         // SAFETY: every processor of this kind has SSE2.
-        let mask = unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(self, bound), bound)) };
+        unsafe { _mm_sub_epi8(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn le_mask(self, bound: Self) -> u64 {
+        // SAFETY: every processor of this kind has SSE2.
+        let mask = unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(self, bound), self)) };
         u64::from(mask.cast_unsigned())
     }
 }

@@ -121,12 +121,17 @@ impl Lanes for Plain {
     }
 
     #[inline(always)]
-    unsafe fn saturating_add(self, other: Self) -> Self {
-        Self(std::array::from_fn(|lane| self.0[lane].saturating_add(other.0[lane])))
+    unsafe fn wrapping_add(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane].wrapping_add(other.0[lane])))
     }
 
     #[inline(always)]
-    unsafe fn ge_mask(self, bound: Self) -> u64 {
-        (0..16).map(|lane| u64::from(self.0[lane] >= bound.0[lane]) << lane).sum()
+    unsafe fn wrapping_sub(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane].wrapping_sub(other.0[lane])))
+    }
+
+    #[inline(always)]
+    unsafe fn le_mask(self, bound: Self) -> u64 {
+        (0..16).map(|lane| u64::from(self.0[lane] <= bound.0[lane]) << lane).sum()
     }
 }

@@ -1,8 +1,9 @@
 //! Sifting: finds the pairs of a block that may be candidates, by their signatures.
 //!
-//! A signature counts the bits of a record in each of a few parts of the encoding. Two records cannot have more bits
-//! in common than the sum over the parts of the smaller count. That sum is computed in saturating bytes, for many
-//! lanes at once. A saturated sum keeps its pair: pairs may be kept needlessly, but are never lost.
+//! A signature counts the bits of a record in each of a few parts of the encoding. The *excess* of the row over the lane is
+//! the sum over the parts of the bits by which the row's count is larger: bits that they do not share. It is the sum of the
+//! row's counts minus the sum of the smaller counts. These sums are computed in bytes, modulo 256, for many lanes at once.
+//! An excess beyond a byte seems smaller than it is: pairs may be kept needlessly, but are never lost.
 
 use super::lines::{Bytes, Words};
 
@@ -34,16 +35,17 @@ impl<'a> Block<'a> {
     }
 }
 
-/// The signatures of records on the row side: the counts of each record, part by part, and the sum that a candidate
-/// must reach.
+/// The signatures of records on the row side.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::similarity) struct RowSignatures<'a> {
     /// The position of the first record.
     pub first: u32,
-    /// The counts, each four times in a word, so that it can be broadcast.
+    /// The counts of each record, part by part, each four times in a word, so that it can be broadcast.
     pub counts: &'a [u32],
-    /// The sum that a lane must reach for each record, its start value included.
-    pub needed: &'a [u8],
+    /// The sum of the counts of each record, modulo 256.
+    pub totals: &'a [u8],
+    /// The largest excess over a candidate for each record, less the start value of the lane.
+    pub limits: &'a [u8],
 }
 
 /// The number of records of the lane side whose words are counted together.
@@ -82,10 +84,12 @@ pub(super) trait Lanes: Copy {
     unsafe fn splat(word: u32) -> Self;
     /// Returns the smaller of `self` and `other`, byte by byte.
     unsafe fn min_u8(self, other: Self) -> Self;
-    /// Returns `self + other`, at most 255 for each byte.
-    unsafe fn saturating_add(self, other: Self) -> Self;
-    /// Returns a bit for each byte that is at least as large as the same byte of `bound`.
-    unsafe fn ge_mask(self, bound: Self) -> u64;
+    /// Returns `self + other`, modulo 256 for each byte.
+    unsafe fn wrapping_add(self, other: Self) -> Self;
+    /// Returns `self - other`, modulo 256 for each byte.
+    unsafe fn wrapping_sub(self, other: Self) -> Self;
+    /// Returns a bit for each byte that is not larger than the same byte of `bound`.
+    unsafe fn le_mask(self, bound: Self) -> u64;
 }
 
 /// The number of pairs of which at least one must survive on average, so that branches on survivors are avoided.
@@ -102,10 +106,11 @@ pub(super) unsafe fn sift<V: Lanes, const ROWS: usize, const VECTORS: usize>(
     survivors: &mut Vec<Candidate>,
 ) {
     let parts = block.parts();
-    assert_eq!(rows.counts.len(), rows.needed.len() * parts, "a count for each row and part");
+    assert_eq!(rows.counts.len(), rows.limits.len() * parts, "a count for each row and part");
+    assert_eq!(rows.totals.len(), rows.limits.len(), "a total for each row");
     let before = survivors.len();
     let mut row = 0;
-    while row + ROWS <= rows.needed.len() {
+    while row + ROWS <= rows.limits.len() {
         let many = PAIRS_OF_A_SURVIVOR * (survivors.len() - before) > row * BLOCK_ROWS;
         // SAFETY: the caller's promise holds; `row + ROWS` rows exist.
         unsafe {
@@ -117,7 +122,7 @@ pub(super) unsafe fn sift<V: Lanes, const ROWS: usize, const VECTORS: usize>(
         }
         row += ROWS;
     }
-    while row < rows.needed.len() {
+    while row < rows.limits.len() {
         // SAFETY: the caller's promise holds; `row` exists.
         unsafe { sift_rows::<V, 1, VECTORS, false>(rows, row, block, survivors) };
         row += 1;
@@ -153,7 +158,7 @@ unsafe fn sift_rows<V: Lanes, const ROWS: usize, const VECTORS: usize, const MAN
                 for r in 0..ROWS {
                     let count = V::splat(*counts[r].add(part));
                     for v in 0..VECTORS {
-                        sums[r][v] = sums[r][v].saturating_add(count.min_u8(lane[v]));
+                        sums[r][v] = sums[r][v].wrapping_add(count.min_u8(lane[v]));
                     }
                 }
             }
@@ -161,12 +166,13 @@ unsafe fn sift_rows<V: Lanes, const ROWS: usize, const VECTORS: usize, const MAN
             survivors.reserve(ROWS * VECTORS * V::COUNT + AT_ONCE);
             let mut end = survivors.as_mut_ptr().add(survivors.len());
             for r in 0..ROWS {
-                let needed = V::splat(u32::from(rows.needed[row + r]) * 0x0101_0101);
+                let of_row = |bytes: &[u8]| V::splat(u32::from(bytes[row + r]) * 0x0101_0101);
+                let (total, limit) = (of_row(rows.totals), of_row(rows.limits));
                 // Joins the bits of 64 lanes, because a branch for each mask is hard to predict.
                 for v in (0..VECTORS).step_by(64 / V::COUNT) {
                     let mut kept = 0;
                     for at in v..VECTORS.min(v + 64 / V::COUNT) {
-                        kept |= sums[r][at].ge_mask(needed) << ((at - v) * V::COUNT);
+                        kept |= total.wrapping_sub(sums[r][at]).le_mask(limit) << ((at - v) * V::COUNT);
                     }
                     let lane = block.first + (base + v * V::COUNT) as u32;
                     let row = rows.first + (row + r) as u32;

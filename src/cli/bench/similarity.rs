@@ -109,6 +109,8 @@ impl Arguments {
         let (left, right) = (rows(&left)?, rows(&right)?);
         let few = left.part(0..left.len().min(BRUTE_FORCE_ROWS));
         let kernel = self.kernel.unwrap_or_default();
+        // A server measures them once, in its first large run.
+        let costs = kernel.costs();
 
         let mut best: Option<(f64, Compared, TuningCell)> = None;
         let mut brute_force_per_second = 0_f64;
@@ -140,7 +142,7 @@ impl Arguments {
             components: tuning.components(),
             counted_share: compared.counted as f64 / comparisons.max(1) as f64,
             brute_force_per_second,
-            costs: CostsReport::of(kernel.costs()),
+            costs: CostsReport::of(costs),
         };
         super::report::print(&report, self.json, &report.sentence())
     }

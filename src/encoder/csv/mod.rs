@@ -58,7 +58,8 @@ impl<R: Read> Reader<R> {
     /// # Errors
     /// [`Error`]; the batch then holds the rows before the error.
     pub fn fill(&mut self, batch: &mut Batch, rows: usize) -> Result<(), Error> {
-        while !self.is_done && !batch.is_full(rows) {
+        // A batch ends between two rows, even if the text of one row alone would fill it.
+        while !(self.is_done || self.parser.is_between_rows() && batch.is_full(rows)) {
             if self.at == self.piece.len() {
                 self.at = 0;
                 match self.source.next(&mut self.piece) {

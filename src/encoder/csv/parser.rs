@@ -72,6 +72,11 @@ impl Parser {
         Ok(at)
     }
 
+    /// Returns true if no row has begun.
+    pub(super) fn is_between_rows(&self) -> bool {
+        self.state == State::RowStart
+    }
+
     /// Ends the last row at the end of the text.
     pub(super) fn finish(&mut self, batch: &mut Batch) -> Result<(), Error> {
         match self.state {

@@ -36,7 +36,7 @@ struct Pieces<'a> {
 
 impl Read for Pieces<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.text.len().min(self.bytes);
+        let read = self.text.len().min(self.bytes).min(buffer.len());
         buffer[..read].copy_from_slice(&self.text[..read]);
         self.text = &self.text[read..];
         Ok(read)
@@ -63,6 +63,30 @@ fn rows_are_read_as_python_reads_them() {
         ("", vec![]),
     ] {
         assert_eq!(rows(text.as_bytes()), Ok(expected), "{text:?}");
+    }
+}
+
+#[test]
+fn a_batch_does_not_end_in_the_middle_of_a_row() {
+    let dialect = Dialect { delimiter: b',', charset: Charset::default(), field_max: 1 << 23 };
+    // The first row is longer than a batch; so are the first 3000 of the others, and the row at the end of each piece is cut.
+    let long = format!("{},b\n", "x".repeat(5 << 20));
+    let others = (0..5000).map(|row| format!("{row},\"{}\n\"\n", "y".repeat(1400)));
+    let text = std::iter::once(long).chain(others).collect::<String>();
+    for bytes in [1 << 12, 1 << 20] {
+        let mut reader = Reader::new(Pieces { text: text.as_bytes(), bytes }, dialect);
+        let (mut batch, mut lengths) = (Batch::default(), Vec::new());
+        loop {
+            batch.clear();
+            reader.fill(&mut batch, 16_384).unwrap();
+            if batch.is_empty() {
+                break;
+            }
+            let rows = (0..batch.len()).map(|at| batch.row(at));
+            lengths.extend(rows.map(|row| (row.len(), row.field(row.len() - 1).len())));
+        }
+        assert_eq!((lengths.len(), lengths[0]), (5001, (2, 1)));
+        assert!(lengths[1..].iter().all(|length| *length == (2, 1401)));
     }
 }
 

@@ -1,11 +1,14 @@
 //! The exit codes of commands, and their failures.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::answer::is_control;
 use super::progress;
+use crate::system::secret;
 use crate::telemetry::chain;
 
 /// The exit codes, for `--help`.
@@ -48,6 +51,11 @@ impl Failure {
         Self::Failed(chain(error))
     }
 
+    /// Returns the failure to read the file of settings or secrets that `option` names: the command line is wrong.
+    pub(super) fn unusable(option: &str, path: &Path, error: &dyn fmt::Display) -> Self {
+        Self::Usage(format!("{option} {}: {error}", path.display()))
+    }
+
     /// Returns the failure to write to standard output.
     pub fn output(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
@@ -72,6 +80,13 @@ impl<T, E: Error> OrFail<T> for Result<T, E> {
 
 impl From<crate::config::Error> for Failure {
     fn from(error: crate::config::Error) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+/// A file with a secret that cannot be used is named on the command line or in a setting.
+impl From<secret::Error> for Failure {
+    fn from(error: secret::Error) -> Self {
         Self::Usage(error.to_string())
     }
 }

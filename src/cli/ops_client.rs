@@ -104,7 +104,7 @@ impl OptionalServer {
 /// Returns the admin token from the file, or from the environment if no file is given; `None` if there is none.
 pub(super) fn admin_token(file: Option<&Path>) -> Result<Option<Zeroizing<String>>, Failure> {
     match file {
-        Some(file) => secret::read_word(file, TOKEN_CHARS_MIN).or_fail().map(Some),
+        Some(file) => secret::read_word(file, TOKEN_CHARS_MIN).map_err(Failure::from).map(Some),
         None => Ok(token_in(TOKEN)),
     }
 }

@@ -7,7 +7,6 @@ use std::path::Path;
 use encoder::schema::{self, Schema};
 
 use super::exit::{Failure, complain};
-use super::table::cannot_read;
 
 /// Reads a schema, and prints warnings about it, or fails because of them if `strict` is set.
 pub(super) fn read_schema(path: &Path, strict: bool) -> Result<Schema, Failure> {
@@ -45,7 +44,7 @@ pub(super) fn read_text(path: &Path) -> Result<String, Failure> {
     } else {
         fs::read(path).map(|read| bytes = read)
     };
-    read.map_err(|error| cannot_read(path, &error))?;
+    read.map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?;
     let text = String::from_utf8(bytes);
     let text =
         text.map_err(|_| Failure::Input(format!("{}: a schema must be UTF-8 text", path.display())))?;

@@ -52,9 +52,11 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
 }
 
 fn open(path: &Path) -> Result<File, Failure> {
-    let file = File::open(path).map_err(|error| cannot_read(path, &error))?;
-    let metadata = file.metadata().map_err(|error| cannot_read(path, &error))?;
-    secret::check(path, &metadata).map_err(|error| Failure::Usage(error.to_string()))?;
+    let file = File::open(path).map_err(|error| Failure::unusable("--secret-file", path, &error))?;
+    let metadata = file.metadata().map_err(|error| Failure::unusable("--secret-file", path, &error))?;
+    if !secret::is_null(path) {
+        secret::check(path, &metadata).map_err(|error| Failure::Usage(error.to_string()))?;
+    }
     Ok(file)
 }
 
@@ -69,6 +71,13 @@ mod tests {
         let path = folder.path().join("secret");
         fs::write(&path, bytes).unwrap();
         read(&path).map(|secret| secret.to_vec()).map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn an_option_that_names_no_usable_file_is_a_usage_error() {
+        let absent = read(Path::new("/none/secret")).unwrap_err();
+        assert!(matches!(absent, Failure::Usage(_)) && absent.to_string().starts_with("--secret-file /none"));
+        assert!(read(Path::new("/dev/null")).unwrap_err().to_string().ends_with("the secret is empty"));
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub(super) fn builder(ca: Option<&Path>) -> Result<ClientBuilder, Failure> {
 }
 
 fn failure(path: &Path, error: &dyn std::fmt::Display) -> Failure {
-    Failure::Failed(format!("--ca {}: {error}", path.display()))
+    Failure::unusable("--ca", path, error)
 }
 
 #[cfg(test)]
@@ -86,7 +86,7 @@ mod tests {
             ["", "0123456789abcdef\n", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"]
         {
             std::fs::write(file.path(), content).unwrap();
-            let said = builder(Some(file.path())).err().unwrap().to_string();
+            let Some(Failure::Usage(said)) = builder(Some(file.path())).err() else { panic!("{content}") };
             assert!(said.starts_with("--ca ") && said.ends_with("it holds no certificate in PEM"), "{said}");
         }
     }

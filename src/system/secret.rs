@@ -52,7 +52,13 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// The file is empty, too long or not text.
+    /// The file is empty.
+    #[error("{} is empty; write the secret alone into it", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is too long or not text.
     #[error("{} must hold one secret: text of 1 to {BYTES_MAX} bytes", path.display())]
     Malformed {
         /// The file.
@@ -95,6 +101,9 @@ pub enum Error {
 /// # Errors
 /// [`Error`].
 pub fn read(path: &Path) -> Result<Zeroizing<String>, Error> {
+    if is_null(path) {
+        return Err(Error::Empty { path: path.to_owned() });
+    }
     let unusable = |cause| unusable(path, cause);
     let file = open(path).map_err(unusable)?;
     check(path, &file.metadata().map_err(unusable)?)?;
@@ -103,7 +112,10 @@ pub fn read(path: &Path) -> Result<Zeroizing<String>, Error> {
     let malformed = || Error::Malformed { path: path.to_owned() };
     let text = text::unmarked(&bytes).map_err(|cause| Error::Foreign { path: path.to_owned(), cause })?;
     let secret = str::from_utf8(text).map_err(|_| malformed())?.trim();
-    if secret.is_empty() || bytes.len() as u64 > BYTES_MAX {
+    if secret.is_empty() {
+        return Err(Error::Empty { path: path.to_owned() });
+    }
+    if bytes.len() as u64 > BYTES_MAX {
         return Err(malformed());
     }
     Ok(Zeroizing::new(secret.to_owned()))
@@ -125,6 +137,11 @@ pub fn read_word(path: &Path, least: usize) -> Result<Zeroizing<String>, Error> 
         return Ok(secret);
     };
     Err(Error::NoWord { path: path.to_owned(), least, problem })
+}
+
+/// Returns true for the device that is empty and that every user may write.
+pub fn is_null(path: &Path) -> bool {
+    path == Path::new("/dev/null")
 }
 
 /// Checks that no other user may write the secret's file at `path`.
@@ -244,11 +261,14 @@ mod tests {
     fn an_invalid_secret_is_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
-        for content in
-            [b"".as_slice(), b" \n\t", b"\xff\xff", b"\xef\xbb\xbf", &vec![b'a'; (BYTES_MAX + 1) as usize]]
-        {
+        for content in [b"".as_slice(), b" \n\t", b"\xef\xbb\xbf"] {
             fs::write(&path, content).unwrap();
             fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            assert!(matches!(read(&path), Err(Error::Empty { .. })));
+        }
+        assert!(matches!(read(Path::new("/dev/null")), Err(Error::Empty { .. })));
+        for content in [b"\xff\xff".as_slice(), &vec![b'a'; (BYTES_MAX + 1) as usize]] {
+            fs::write(&path, content).unwrap();
             assert!(matches!(read(&path), Err(Error::Malformed { .. })));
         }
         fs::write(&path, b"\xff\xfew\0").unwrap();

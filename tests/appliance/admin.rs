@@ -99,7 +99,7 @@ async fn the_queue_command_reports_errors_in_one_line() {
         (&token, &["stats", "--server", "http://[::1"], 2, "give a URL"),
         (&token, &["discard", "--all", "--server", "http://[::1"], 2, "give a URL"),
         (&token, &["pause", "--all", "--server", "http://u:p@a"], 2, "without user, password"),
-        (&token, &["stats", "--token-file", "/nowhere"], 1, "/nowhere"),
+        (&token, &["stats", "--token-file", "/nowhere"], 2, "/nowhere"),
         (&token, &["stats", "--server", &api], 3, "give --server the listener for operations"),
     ] {
         let (found, stdout, stderr) = queue(&server, token, words);

@@ -325,7 +325,7 @@ async fn a_refused_command_prints_one_line_and_changes_nothing() {
         assert!(line.contains(why), "{line}");
     };
     away(&["--data-dir", "/nowhere"], 2, "cannot be used with");
-    away(&["--token-file", "/nowhere"], 1, "/nowhere");
+    away(&["--token-file", "/nowhere"], 2, "/nowhere");
     let wrong = backup(&server, "0123456789", &full, &[]).output().unwrap();
     assert!(refusal(&wrong, 2).contains("rejects this admin token"));
     let none = entityd().args(["backup", "--to"]).arg(&full).output().unwrap();
@@ -350,7 +350,7 @@ async fn a_refused_command_prints_one_line_and_changes_nothing() {
         .args(["restore", "x", "--into", "y", "--keys-passphrase-file", "/nowhere"])
         .output()
         .unwrap();
-    assert!(refusal(&missing, 1).contains("/nowhere"));
+    assert!(refusal(&missing, 2).contains("/nowhere"));
     for (to, why) in [(&odd, "holds \"letter\""), (&file, "is a file")] {
         let output = backup(&server, &token, to, &[]).output().unwrap();
         assert!(refusal(&output, 2).contains(why));

@@ -102,14 +102,14 @@ async fn an_unusable_address_is_reported_in_one_line() {
         (&["--server", "ftp://localhost"], 2, "give a URL such as"),
         (&["--server", "http://127.0.0.1:1"], 1, "no answer from http://127.0.0.1:1/api/v1"),
         (&["--server", &ops], 1, "GET /status was answered 404"),
-        (&["--server", &ops, "--ca", "/nowhere"], 1, "--ca /nowhere: "),
-        (&["--server", &ops, "--token-file", "/nowhere"], 1, "/nowhere"),
+        (&["--server", &ops, "--ca", "/nowhere"], 2, "--ca /nowhere: "),
+        (&["--server", &ops, "--token-file", "/nowhere"], 2, "/nowhere"),
         (&["--server", &ops, "--people", "10001"], 2, "at most 10000"),
         (&["--server", &ops, "--chaos"], 2, "cannot be used with"),
         (&["--server", &ops], 1, "is --server the address of the API?"),
         (&["--server", &ops, "--kills", "3"], 2, "cannot be used with"),
         (&["--server", &ops, "--seed", "3"], 2, "cannot be used with"),
-        (&["--server", &ops, "--ca", concat!(env!("CARGO_MANIFEST_DIR"), "/LICENSE")], 1, "no certificate"),
+        (&["--server", &ops, "--ca", concat!(env!("CARGO_MANIFEST_DIR"), "/LICENSE")], 2, "no certificate"),
         (&["--ca", "/nowhere"], 2, "--server"),
     ] {
         let output = entityd().arg("selftest").args(words).output().unwrap();

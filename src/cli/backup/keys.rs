@@ -45,7 +45,7 @@ impl PassphraseOption {
     /// Reads the passphrase; `None` if no file is given.
     pub(super) fn read(&self) -> Result<Option<Passphrase>, Failure> {
         let read = |file: &PathBuf| {
-            let text = secret::read(file).or_fail()?;
+            let text = secret::read(file)?;
             Ok(Passphrase { text, file: file.clone() })
         };
         self.keys_passphrase_file.as_ref().map(read).transpose()

@@ -170,7 +170,7 @@ impl Session {
     /// Returns the token for a command: from a file, the environment or the profile.
     pub(super) fn token(&self, kind: Kind, party: Option<usize>) -> Result<Zeroizing<String>, Failure> {
         if let Some(file) = &self.access.token_file {
-            return secret::read_word(file, TOKEN_MIN).map_err(|error| Failure::Usage(error.to_string()));
+            return Ok(secret::read_word(file, TOKEN_MIN)?);
         }
         if let Some(token) = ops_client::token_in(TOKEN) {
             return Ok(token);

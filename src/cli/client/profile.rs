@@ -75,16 +75,14 @@ pub(super) struct Profile {
 impl Profile {
     /// Reads a profile: TOML, or the JSON response to creating a project.
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
-        let failed = |error: io::Error| Failure::Failed(format!("--profile {}: {error}", path.display()));
+        let failed = |error: io::Error| Failure::unusable("--profile", path, &error);
         let file = regular::open(path).map_err(failed)?;
         check(path, &file)?;
         // The buffer has its final size: growing it would leave copies of secrets behind.
         let mut bytes =
             Zeroizing::new(Vec::with_capacity(file.metadata().map_err(failed)?.len() as usize + 1));
         file.take(BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
-        let refused = |problem: &dyn std::fmt::Display| {
-            Failure::Input(format!("--profile {}: {problem}", path.display()))
-        };
+        let refused = |problem: &dyn std::fmt::Display| Failure::unusable("--profile", path, problem);
         let text = text::unmarked(&bytes).map_err(|error| refused(&error))?;
         let text = str::from_utf8(text).map_err(|_| refused(&"it is not text in UTF-8"))?;
         // The messages of the parsers quote the text, which contains tokens.
@@ -146,8 +144,7 @@ fn is_json(text: &str) -> bool {
 /// Rejects a file that other users may read or write.
 fn check(path: &Path, file: &File) -> Result<(), Failure> {
     let metadata = file.metadata();
-    let metadata =
-        metadata.map_err(|error| Failure::Failed(format!("--profile {}: {error}", path.display())))?;
+    let metadata = metadata.map_err(|error| Failure::unusable("--profile", path, &error))?;
     if metadata.mode() & 0o077 != 0 {
         return Err(Failure::Usage(format!(
             "--profile {}: it holds tokens, but other users may open it (mode {:04o}); restrict it with `chmod 600`",
@@ -196,6 +193,14 @@ mod tests {
     }
 
     #[test]
+    fn a_profile_that_is_missing_is_a_usage_error() {
+        let refused = Profile::read(Path::new("/none/profile.toml")).err();
+        assert!(
+            matches!(refused, Some(Failure::Usage(said)) if said.starts_with("--profile /none/profile.toml: "))
+        );
+    }
+
+    #[test]
     fn a_mistake_is_named_without_the_tokens() {
         for text in [
             "server = \"http://a\"\ntoken = \"5ecret\"\n",
@@ -203,7 +208,7 @@ mod tests {
             "{\"result_token\": 5ecret}",
         ] {
             let (_folder, path) = written(text, 0o600);
-            let said = Profile::read(&path).err().unwrap().to_string();
+            let Some(Failure::Usage(said)) = Profile::read(&path).err() else { panic!("{text}") };
             assert!(said.contains("line ") && !said.contains("5ecret"), "{said}");
         }
         let created = r#"{"project_id": "p", "result_token": "r", "update_tokens": ["a", "b"]}"#;

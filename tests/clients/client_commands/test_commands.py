@@ -299,6 +299,10 @@ def test_each_fault_is_named(commands, folder):
     analyst = study(commands)
     for code, words, said in [
         (2, ["project", "show"], "--profile"),
+        (2, ["project", "show", "--profile", "none.toml"], "--profile none.toml"),
+        (2, ["project", "show", *analyst, "--ca", "none.pem"], "--ca none.pem"),
+        (2, ["project", "show", *analyst, "--token-file", "none"], "none"),
+        (2, ["project", "show", *analyst, "--token-file", "/dev/null"], "/dev/null is empty"),
         (2, ["project", "show", "--project", "../x"], "48 characters"),
         (2, ["run", "create", *analyst], "--threshold"),
         (2, ["run", "create", "--threshold", "1.5", *analyst], "threshold"),

@@ -17,7 +17,6 @@ use self::api::{Api, Wrong};
 use self::checks::{Check, Passed};
 use self::people::People;
 use crate::cli::columns::aligned;
-use crate::cli::exit::OrFail;
 use crate::cli::interrupt::unless_stopped;
 use crate::cli::progress::Progress;
 use crate::cli::{Failure, ops_client, output};
@@ -120,7 +119,7 @@ impl Options {
     fn admin_token(&self) -> Result<Option<Zeroizing<String>>, Failure> {
         let file = self.token_file.clone().or_else(|| env::var_os(ops_client::TOKEN_FILE).map(PathBuf::from));
         if let Some(file) = file {
-            return secret::read_word(&file, TOKEN_CHARS_MIN).or_fail().map(Some);
+            return secret::read_word(&file, TOKEN_CHARS_MIN).map_err(Failure::from).map(Some);
         }
         let token = env::var(ops_client::TOKEN).ok().map(|token| Zeroizing::new(token.trim().to_owned()));
         Ok(token.filter(|token| !token.is_empty()))

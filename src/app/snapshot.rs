@@ -9,9 +9,8 @@
 //! start enqueues them again. Pauses of queues and dead letters are lost.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -24,7 +23,7 @@ use crate::model::ProjectId;
 use crate::objects::Location;
 use crate::system::identity::Register;
 use crate::system::sqlite::{self, copy};
-use crate::system::{data_dir, disk, regular, removals};
+use crate::system::{data_dir, disk, folder, regular, removals};
 use crate::telemetry::chain;
 
 /// The name of the folder of a snapshot, in the folder of the objects or else in the data directory. It is removed at
@@ -407,8 +406,8 @@ fn walk(tree: &Path, folder: &Path, files: &mut Vec<Listed>) -> Result<(), Error
     Ok(())
 }
 
-fn make(folder: &Path) -> Result<(), Error> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at(folder))
+fn make(path: &Path) -> Result<(), Error> {
+    folder::create(path, folder::PRIVATE).map_err(at(path))
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> Error {

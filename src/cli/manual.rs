@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Command};
 
 use super::Failure;
+use crate::system::folder;
 
 /// Writes the manual pages, one for each command
 #[derive(Debug, Args)]
@@ -23,14 +24,14 @@ impl Arguments {
     }
 }
 
-/// Writes the pages to a temporary folder in `folder`. They are moved to `folder` when all are complete.
-fn write(command: Command, folder: &Path) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    let unfinished = tempfile::tempdir_in(folder)?;
+/// Writes the pages to a temporary folder in `pages`. They are moved to `pages` when all are complete.
+fn write(command: Command, pages: &Path) -> io::Result<()> {
+    folder::create(pages, folder::SHARED)?;
+    let unfinished = tempfile::tempdir_in(pages)?;
     clap_mangen::generate_to(command, unfinished.path())?;
     for page in fs::read_dir(unfinished.path())? {
         let page = page?;
-        fs::rename(page.path(), folder.join(page.file_name()))?;
+        fs::rename(page.path(), pages.join(page.file_name()))?;
     }
     unfinished.close()
 }

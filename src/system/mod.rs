@@ -8,6 +8,7 @@ pub mod disk;
 pub mod engine;
 pub mod file_size;
 pub mod file_system;
+pub mod folder;
 pub mod identity;
 pub(crate) mod mark;
 pub mod memory;

@@ -359,7 +359,7 @@ async fn a_refused_command_prints_one_line_and_changes_nothing() {
     assert!(refusal(&odd_place, 2).contains("give a directory"));
     let stopped = run(&["backup"], &[("--data-dir", &odd), ("--to", &full)]);
     assert!(refusal(&stopped, 2).contains("is not a data directory"));
-    for (into, code, why) in [(&odd, 2, "is not empty"), (&file, 2, "is not a directory")] {
+    for (into, code, why) in [(&odd, 2, "is not empty"), (&file, 2, "is a file")] {
         assert!(refusal(&restore(&fine, into, &[]), code).contains(why));
         assert!(refusal(&restore(&fine, into, &["--dry-run"]), code).contains(why));
     }
@@ -518,7 +518,7 @@ async fn killed_at_random_moments_a_backup_and_a_restore_are_complete_or_absent(
             said(&restore(&shelf, &into, &[]));
         }
         assert!(!into.join("restoring").exists());
-        assert!(refusal(&restore(&shelf, &into, &[]), 2).contains("is not empty"));
+        assert!(refusal(&restore(&shelf, &into, &[]), 2).contains("is a data directory already"));
         let folder = TempDir::new().unwrap();
         fs::rename(&into, folder.path().join("data")).unwrap();
         let later = Entityd::in_folder(folder, &[]);

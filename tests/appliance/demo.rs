@@ -40,6 +40,6 @@ fn a_demo_does_not_write_into_a_directory_that_is_not_empty() {
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(
         stderr(&output),
-        format!("entityd: --keep {}: give a new or an empty directory\n", file.display())
+        format!("entityd: --keep {}: it is a file, and a directory is needed\n", file.display())
     );
 }

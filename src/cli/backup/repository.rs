@@ -10,9 +10,9 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ use crate::cli::Failure;
 use crate::objects::redact::described;
 use crate::objects::{Location, S3Access, connect, keys};
 use crate::runtime::entropy::Entropy;
-use crate::system::{disk, permission, regular};
+use crate::system::{disk, folder, permission, regular};
 use crate::telemetry::chain;
 
 pub(super) const BACKUPS: &str = "backups";
@@ -466,8 +466,8 @@ fn blob(sha256: &str) -> String {
     format!("{BLOBS}/{}/{sha256}", &sha256[..2])
 }
 
-fn make(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+fn make(path: &Path) -> io::Result<()> {
+    folder::create(path, folder::PRIVATE)
 }
 
 /// Returns the error for a file or a directory that cannot be used.

@@ -4,9 +4,9 @@
 //! renamed to `format` at the end: a server rejects a directory without `format`, and a restore empties one with
 //! `restoring` and starts again. The file `restored` tells the first start of the server why the queue is missing.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -26,7 +26,7 @@ use crate::cli::interrupt::unless_stopped;
 use crate::cli::progress::Progress;
 use crate::cli::{Failure, output};
 use crate::system::permission::{self, Access};
-use crate::system::{data_dir, disk, regular};
+use crate::system::{data_dir, disk, folder, regular};
 
 /// The file that marks a directory as being restored.
 const MARKER: &str = "restoring";
@@ -73,6 +73,7 @@ impl Arguments {
     pub(in crate::cli) fn run(self) -> Result<(), Failure> {
         runtime()?.block_on(async {
             let passphrase = self.keys.read()?;
+            check_no_data(&self.into)?;
             check_outside("--into", &self.into)?;
             let stored = Stored::open(&self.from)?;
             let manifest = unless_stopped(stored.manifest(self.backup.as_deref())).await?;
@@ -116,7 +117,8 @@ pub(super) fn verify(
     as_json: bool,
 ) -> Result<(), Failure> {
     let folder = match scratch {
-        Some(scratch) => tempfile::tempdir_in(scratch).map_err(|error| cannot_use(scratch, &error))?,
+        Some(scratch) => tempfile::tempdir_in(scratch)
+            .map_err(|error| cannot_use(scratch, &folder::obstacle(scratch).unwrap_or(error)))?,
         None => tempfile::tempdir().or_fail()?,
     };
     let path = folder.path().join("data");
@@ -186,7 +188,10 @@ impl Place {
             )));
         }
         if path.exists() && !path.is_dir() {
-            return Err(Failure::Usage(format!("--into {} is not a directory", path.display())));
+            return Err(Failure::Usage(format!(
+                "--into {} is a file; give a new or empty directory",
+                path.display()
+            )));
         }
         if path.is_dir()
             && !is_being_restored(path)
@@ -296,6 +301,18 @@ impl Place {
     }
 }
 
+/// Fails if `into` is a data directory: a restore replaces no data.
+fn check_no_data(into: &Path) -> Result<(), Failure> {
+    if !into.join(LAST).is_file() {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "--into {} is a data directory already, and a restore replaces no data; give a new or empty directory, or stop the \
+         server of this one and move it away",
+        into.display()
+    )))
+}
+
 /// Returns true if a restore was killed in this directory. Its marker is empty or holds the number of a format: a
 /// file of this name with other content was not written by a restore.
 fn is_being_restored(path: &Path) -> bool {
@@ -322,6 +339,23 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-fn make(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+fn make(path: &Path) -> io::Result<()> {
+    folder::create(path, folder::PRIVATE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_directory_is_not_replaced() {
+        let home = tempfile::tempdir().unwrap();
+        check_no_data(home.path()).unwrap();
+        fs::write(home.path().join(LAST), "1\n").unwrap();
+        let refused = check_no_data(home.path()).unwrap_err().to_string();
+        assert!(
+            refused.contains("is a data directory already") && refused.contains("move it away"),
+            "{refused}"
+        );
+    }
 }

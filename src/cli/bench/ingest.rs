@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::cli::{Failure, output};
 use crate::runtime::clock::Stopwatch;
+use crate::system::folder;
 
 /// Measures how fast uploads are checked and stored
 ///
@@ -98,6 +99,9 @@ impl Arguments {
 
     /// Measures each format, and calls `say` with each result.
     fn measure_all(&self, say: Say<'_>) -> Result<[Measured; 3], Error> {
+        if let (Some(dir), Some(obstacle)) = (&self.dir, self.dir.as_deref().and_then(folder::obstacle)) {
+            return Err(Error::Output(Failure::unusable("--dir", dir, &obstacle)));
+        }
         let dir = match &self.dir {
             Some(dir) => tempfile::tempdir_in(dir),
             None => tempfile::tempdir(),

@@ -17,6 +17,7 @@ use crate::cli::columns::aligned;
 use crate::cli::exit::Failure;
 use crate::cli::output;
 use crate::cli::schema_file::read_text;
+use crate::system::folder;
 
 /// Creates, lists, shows and deletes projects on a server
 ///
@@ -204,13 +205,16 @@ pub(super) async fn read(session: &Session) -> Result<Value, Failure> {
 }
 
 /// Creates the folder for the profiles before there are any tokens.
-fn prepare(folder: &Path) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::Failed(format!("--save {}: {error}", folder.display()));
-    fs::create_dir_all(folder).map_err(failed)?;
-    let mut present = fs::read_dir(folder).map_err(failed)?;
+fn prepare(path: &Path) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::Failed(format!("--save {}: {error}", path.display()));
+    if let Some(obstacle) = folder::obstacle(path) {
+        return Err(Failure::Usage(format!("--save {}: {obstacle}", path.display())));
+    }
+    folder::create(path, folder::SHARED).map_err(failed)?;
+    let mut present = fs::read_dir(path).map_err(failed)?;
     match present.next() {
         None => Ok(()),
-        Some(_) => Err(Failure::Usage(format!("--save {}: the folder is not empty", folder.display()))),
+        Some(_) => Err(Failure::Usage(format!("--save {}: the folder is not empty", path.display()))),
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::people::Register;
 use crate::cli::Failure;
+use crate::system::folder;
 
 /// The demo's directory. A temporary one is removed when this value is dropped.
 pub(super) struct Folder {
@@ -24,12 +25,16 @@ impl Folder {
     /// Uses the directory `path`, which must be new or empty.
     pub(super) fn keeping(path: &Path) -> Result<Self, Failure> {
         let unusable = |error: io::Error| failed(&path.display().to_string(), &error);
-        let refused =
-            || Failure::Usage(format!("--keep {}: give a new or an empty directory", path.display()));
-        if path.exists() && !path.is_dir() {
-            return Err(refused());
+        let refused = || {
+            Failure::Usage(format!(
+                "--keep {}: it is not empty; give a new or an empty directory",
+                path.display()
+            ))
+        };
+        if let Some(obstacle) = folder::obstacle(path) {
+            return Err(Failure::Usage(format!("--keep {}: {obstacle}", path.display())));
         }
-        fs::create_dir_all(path).map_err(unusable)?;
+        folder::create(path, folder::SHARED).map_err(unusable)?;
         if fs::read_dir(path).map_err(unusable)?.next().is_some() {
             return Err(refused());
         }

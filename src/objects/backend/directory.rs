@@ -18,7 +18,7 @@ use crate::system::data_dir::is_temporary;
 use crate::system::disk;
 use crate::system::open_files::patiently;
 use crate::system::place::{self, Place};
-use crate::system::{regular, removals};
+use crate::system::{folder, regular, removals};
 
 /// The maximum number of attempts to place a file in a directory that concurrent removals delete.
 const PLACE_ATTEMPTS: usize = 16;
@@ -249,7 +249,7 @@ fn make_below(directory: &Path) -> io::Result<()> {
 
 /// Creates a directory that only this user may read; no error if it exists.
 pub(in crate::objects) fn make_private_directory(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    folder::create(path, folder::PRIVATE)
 }
 
 pub(in crate::objects) fn sync_directory(path: &Path) -> io::Result<()> {

@@ -6,9 +6,8 @@ mod fresh;
 mod lock;
 mod parts;
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 pub use entries::{check as check_entries, check_folder};
@@ -17,7 +16,7 @@ pub use fresh::stranger;
 pub use parts::{MOMENTARY, PARTIAL, RECORD, STAGED, check_part, is_cached, is_spooled, is_temporary};
 
 use super::permission::other_owner;
-use super::{file_system, regular};
+use super::{file_system, folder, regular};
 use error::unusable;
 use lock::private;
 
@@ -69,7 +68,7 @@ impl DataDir {
 
 /// Creates a directory and its parents.
 fn make(path: &Path) -> Result<(), Error> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable(path))
+    folder::create(path, folder::PRIVATE).map_err(unusable(path))
 }
 
 /// Warns of a directory that works now and may cause problems later.

@@ -12,6 +12,8 @@ use super::destination::{Destination, cannot_write};
 use super::exit::Failure;
 use super::interrupt::Unfinished;
 use super::{context, output};
+use crate::cli::number::whole;
+use crate::system::folder;
 
 /// A linkage schema for the generated tables.
 const SCHEMA: &str = include_str!("../../assets/generated-schema.json");
@@ -28,13 +30,13 @@ pub(super) struct Arguments {
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// Number of parties
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(2..=100))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = whole::<u16>(2..=100))]
     parties: u16,
     /// Number of records of each party
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = whole::<u32>(1..=10_000_000))]
     records: u32,
     /// Seed of the people; the same seed gives the same people
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(0..))]
     seed: u64,
 }
 
@@ -86,7 +88,7 @@ impl Arguments {
     /// Creates the directory. Fails if it exists and is not empty.
     fn prepare(&self) -> Result<(), Failure> {
         let failed = |error: io::Error| cannot_write(&self.folder, &error);
-        fs::create_dir_all(&self.folder).map_err(failed)?;
+        folder::create(&self.folder, folder::SHARED).map_err(failed)?;
         if fs::read_dir(&self.folder).map_err(failed)?.next().is_some() {
             let folder = self.folder.display();
             return Err(Failure::Usage(format!("{folder} is not empty; give a new directory")));

@@ -11,6 +11,7 @@ use super::destination::{Destination, cannot_write};
 use super::interrupt::Unfinished;
 use super::ops_client::{Client, Options};
 use super::{Failure, output};
+use crate::cli::number::whole;
 
 /// Creates a token with which workers join
 ///
@@ -23,7 +24,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     server: Options,
     /// Hours for which earlier tokens stay valid
-    #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u64).range(0..=8_784))]
+    #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = whole::<u64>(0..=8_784))]
     keep: u64,
     /// Write the token to this file, readable only by this user, and print its path
     #[arg(long, value_name = "FILE", conflicts_with = "revoke")]

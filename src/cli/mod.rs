@@ -24,6 +24,7 @@ mod link;
 mod manual;
 mod migrate;
 mod nodes;
+mod number;
 mod ops_client;
 mod output;
 mod own;
@@ -42,9 +43,10 @@ mod table;
 mod temporary;
 mod trust;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use exit::Failure;
 
@@ -70,7 +72,7 @@ First steps:
 /// which records are the same person, without ever seeing a name.
 #[derive(Debug, Parser)]
 #[command(name = "entityd", version, after_help = exit::CODES, after_long_help = FIRST_STEPS.to_owned() + exit::CODES)]
-#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -104,6 +106,22 @@ enum Command {
     Selftest(selftest::Arguments),
     Completions(completions::Arguments),
     Manual(manual::Arguments),
+    /// Prints the version, as --version does
+    Version,
+}
+
+impl Arguments {
+    /// Parses the words of a command line.
+    fn parsed<W: Into<OsString> + Clone>(words: impl IntoIterator<Item = W>) -> Result<Self, clap::Error> {
+        let mut command = with_negative_numbers(Self::command());
+        let matches = command.try_get_matches_from_mut(words)?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
+}
+
+/// Accepts negative numbers as values of options, so that a parser names the range that it accepts.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    command.allow_negative_numbers(true).mut_subcommands(with_negative_numbers)
 }
 
 /// Runs the command in the arguments of the process.
@@ -118,7 +136,7 @@ pub fn main() -> ExitCode {
 
 fn parse_and_run() -> ExitCode {
     tls::install_provider();
-    match Arguments::try_parse() {
+    match Arguments::parsed(std::env::args_os()) {
         Ok(arguments) => exit::code(run(arguments.command)),
         Err(message) if message.use_stderr() && !help_for_want_of_arguments(&message) => {
             exit::code(Err(Failure::Usage(one_line(&message))))
@@ -180,6 +198,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Selftest(arguments) => arguments.run(),
         Command::Completions(arguments) => arguments.run(&mut Arguments::command()),
         Command::Manual(arguments) => arguments.run(Arguments::command()),
+        Command::Version => output::print(&format!("entityd {}\n", env!("CARGO_PKG_VERSION"))),
     }
 }
 

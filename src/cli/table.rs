@@ -11,6 +11,7 @@ use clap::Args;
 use encoder::csv::{Charset, Dialect, Reader};
 
 use super::exit::Failure;
+use crate::cli::number::whole;
 
 /// The delimiter between columns.
 const DELIMITER: u8 = b',';
@@ -27,7 +28,7 @@ pub(super) struct TableArguments {
     #[arg(long, value_name = "NAME", default_value = "utf-8")]
     charset: Charset,
     /// Maximum number of characters of a field
-    #[arg(long, value_name = "N", default_value_t = FIELD_MAX)]
+    #[arg(long, value_name = "N", default_value_t = FIELD_MAX, value_parser = whole::<usize>(0..))]
     field_max: usize,
 }
 

@@ -13,7 +13,7 @@ fn help(path: &[&str]) -> String {
 
 fn complaint(arguments: &[&str]) -> String {
     let words = std::iter::once("entityd").chain(arguments.iter().copied());
-    one_line(&Arguments::try_parse_from(words).unwrap_err())
+    one_line(&Arguments::parsed(words).unwrap_err())
 }
 
 #[test]
@@ -43,6 +43,9 @@ fn a_wrong_command_line_is_one_line() {
     insta::assert_snapshot!(complaint(&["conf"]), @"unrecognized subcommand 'conf' (a similar subcommand exists: 'config')");
     insta::assert_snapshot!(complaint(&["config", "show", "--lese-ms", "5"]), @"unexpected argument '--lese-ms' found (a similar argument exists: '--lease-ms')");
     insta::assert_snapshot!(complaint(&["config", "show", "--lease-ms"]), @"a value is required for '--lease-ms <MS>' but none was supplied");
+    insta::assert_snapshot!(complaint(&["demo", "--records", "-1"]), @"invalid value '-1' for '--records <N>': give a whole number from 1 to 10000000");
+    insta::assert_snapshot!(complaint(&["encode", "a.csv", "--threads", "many"]), @"invalid value 'many' for '--threads <N>': give a whole number from 0 to 1024");
+    insta::assert_snapshot!(complaint(&["run", "watch", "--timeout", "soon"]), @"invalid value 'soon' for '--timeout <TIME>': give seconds from 1 to 315360000, or a time such as 90s, 30m or 2h");
     insta::assert_snapshot!(complaint(&["completions"]), @"the following required arguments were not provided: <SHELL>");
     insta::assert_snapshot!(complaint(&["completions", "dish"]), @"invalid value 'dish' for '<SHELL>' [possible values: bash, elvish, fish, powershell, zsh] (a similar value exists: 'fish')");
 }

@@ -10,7 +10,7 @@ mod check;
 mod error;
 mod file;
 mod flags;
-mod quantity;
+pub mod quantity;
 mod reference;
 mod role;
 mod settings;

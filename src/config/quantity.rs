@@ -25,7 +25,7 @@ pub(super) fn milliseconds(text: &str, least: u64, most: u64) -> Option<u64> {
 }
 
 /// Parses seconds in `least..=most`.
-pub(super) fn seconds(text: &str, least: u64, most: u64) -> Option<u64> {
+pub fn seconds(text: &str, least: u64, most: u64) -> Option<u64> {
     time(text, 1_000, least, most)
 }
 
@@ -45,7 +45,7 @@ pub(super) fn bytes(text: &str, least: u64) -> Option<u64> {
 }
 
 /// Parses a decimal number in `least..=most`. Its digits may be separated by underscores.
-pub(super) fn whole(text: &str, least: u64, most: u64) -> Option<u64> {
+pub fn whole(text: &str, least: u64, most: u64) -> Option<u64> {
     let inner = text.starts_with(|first: char| first.is_ascii_digit()) && !text.ends_with('_');
     let digits = text.chars().all(|c| c.is_ascii_digit() || c == '_');
     let number: u64 = (inner && digits).then(|| text.replace('_', "").parse().ok()).flatten()?;

@@ -68,7 +68,13 @@ fn a_benchmark_refuses_the_jobs_that_an_interrupted_one_left() {
 
 #[test]
 fn help_and_version_go_to_standard_output() {
-    for (arguments, start) in [(&["--version"][..], "entityd "), (&["--help"], "Privacy-preserving")] {
+    for (arguments, start) in [
+        (&["--version"][..], "entityd "),
+        (&["version"], "entityd "),
+        (&["--help"], "Privacy-preserving"),
+        (&["help"], "Privacy-preserving"),
+        (&["help", "run"], "Starts, lists"),
+    ] {
         let output = entityd().args(arguments).output().unwrap();
         assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}");
         assert!(output.stdout.starts_with(start.as_bytes()), "{arguments:?}");

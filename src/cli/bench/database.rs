@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::context::runtime;
 use crate::cli::exit::OrFail;
+use crate::cli::number::whole;
 use crate::cli::{Failure, output};
 use crate::metadata::{Commit, Error, Location, Postgres, Runs, Sqlite, Store, postgres};
 use crate::model::run::Progress;
@@ -34,10 +35,10 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, default_value = "", hide_default_value = true)]
     database: String,
     /// Number of reports
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 20_000, value_parser = whole::<u32>(0..))]
     reports: u32,
     /// Number of workers; each waits for the response to its report
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = whole::<usize>(0..))]
     workers: usize,
     /// End the output with a line that holds one JSON object
     #[arg(long)]

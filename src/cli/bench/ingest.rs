@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, value_parser};
+use clap::Args;
 use linkage::encoding::entries::Version;
 use linkage::encoding::layout::{self, Dataset};
 use linkage::encoding::{self, Summary, binary, json};
@@ -13,6 +13,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use serde::Serialize;
 
+use crate::cli::number::whole;
 use crate::cli::{Failure, output};
 use crate::runtime::clock::Stopwatch;
 use crate::system::folder;
@@ -25,13 +26,13 @@ use crate::system::folder;
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Records in each upload
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = whole::<u32>(1..))]
     records: u32,
     /// Bytes in each encoding
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = value_parser!(u32).range(1..=65536))]
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = whole::<u32>(1..=65536))]
     encoding_bytes: u32,
     /// Blocks of each record in the upload that has blocks
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = whole::<u32>(0..))]
     blocks: u32,
     /// Parent of the temporary directory
     #[arg(long, value_name = "DIR")]

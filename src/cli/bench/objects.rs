@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use axum::http::Method;
 use bytes::Bytes;
-use clap::value_parser;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
@@ -19,6 +18,7 @@ use crate::app;
 use crate::cli::Failure;
 use crate::cli::context::runtime;
 use crate::cli::exit::OrFail;
+use crate::cli::number::whole;
 use crate::config::{self, Inputs, Settings};
 use crate::runtime::clock::Stopwatch;
 use crate::system::outgoing;
@@ -36,13 +36,13 @@ const BUCKET: &str = "entityd-bench";
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Number of objects of 4 KiB
-    #[arg(long, value_name = "N", default_value_t = 4_000, value_parser = value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 4_000, value_parser = whole::<u32>(1..))]
     small: u32,
     /// Number of objects of 64 MiB
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = whole::<u32>(1..))]
     large: u32,
     /// Number of concurrent requests
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = whole::<u32>(1..=1024))]
     clients: u32,
     /// Another endpoint to measure, such as <http://127.0.0.1:3900>
     #[arg(long, value_name = "URL")]

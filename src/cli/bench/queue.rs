@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::cli::exit::OrFail;
+use crate::cli::number::whole;
 use crate::cli::{Failure, output};
 use crate::queue::redis::{Access, QueueUrl, RedisBroker, Settings as RedisSettings, TlsFiles};
 use crate::queue::sled::{Settings, SledBroker};
@@ -40,31 +41,31 @@ const PASSWORD: &str = "ENTITYD_QUEUE_PASSWORD";
 #[derive(Clone, Debug, clap::Args)]
 pub(in crate::cli) struct Arguments {
     /// Number of jobs
-    #[arg(long, default_value_t = 500_000)]
+    #[arg(long, default_value_t = 500_000, value_parser = whole::<usize>(0..))]
     jobs: usize,
     /// Number of queues among which the jobs are distributed
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = whole::<usize>(0..))]
     queues: usize,
     /// Bytes of each job's payload, at least 16
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, value_parser = whole::<usize>(0..))]
     payload_bytes: usize,
     /// Jobs in one enqueue call
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = whole::<usize>(0..))]
     batch: usize,
     /// Clients that enqueue
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 16, value_parser = whole::<usize>(0..))]
     clients: usize,
     /// Tasks that run jobs, each waiting for its own acknowledgement
-    #[arg(long, default_value_t = 512)]
+    #[arg(long, default_value_t = 512, value_parser = whole::<usize>(0..))]
     workers: usize,
     /// Jobs per second, enqueued one by one at a constant rate; 0 means as many as possible
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    #[arg(long, default_value_t = 0, value_parser = whole::<u32>(0..=1_000_000))]
     rate: u32,
     /// Number of additional jobs, in a queue from which no worker claims
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = whole::<usize>(0..))]
     backlog: usize,
     /// Threads for clients and workers
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = whole::<usize>(0..))]
     threads: usize,
     /// Directory of the queue, which is kept [default: a temporary directory]
     #[arg(long)]

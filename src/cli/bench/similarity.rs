@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::people::encodings;
 use crate::cli::Failure;
+use crate::cli::number::whole;
 use crate::model::Threshold;
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::compute::Pool;
@@ -27,22 +28,22 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", requires = "left")]
     right: Option<PathBuf>,
     /// Size of an encoding in bytes
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = whole::<u16>(1..=4096))]
     encoding_bytes: u16,
     /// Number of records to generate on each side
-    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = whole::<u32>(0..))]
     records: u32,
     /// Minimum score of a candidate pair
     #[arg(long, value_name = "T", default_value = "0.8")]
     threshold: Threshold,
     /// Number of threads that compare; 0 means one for each core
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<usize>(0..))]
     threads: usize,
     /// Comparison kernel: portable, popcnt, avx2, avx512, amx or neon [default: the fastest that runs here]
     #[arg(long, value_name = "NAME", value_parser = crate::cli::context::kernel)]
     kernel: Option<Kernel>,
     /// Number of measurements; the best counts
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = whole::<u32>(1..))]
     repeat: u32,
     /// Print only a line with one JSON object
     #[arg(long)]

@@ -9,6 +9,7 @@ use linkage::solver::{self, solve};
 use serde::Serialize;
 
 use crate::cli::Failure;
+use crate::cli::number::whole;
 use crate::runtime::clock::Stopwatch;
 
 /// Solves random candidate pairs
@@ -18,16 +19,16 @@ use crate::runtime::clock::Stopwatch;
 #[derive(Clone, Debug, clap::Args)]
 pub(in crate::cli) struct Arguments {
     /// Number of candidate pairs
-    #[arg(long, value_name = "N", default_value_t = 5_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 5_000_000, value_parser = whole::<u64>(1..))]
     pairs: u64,
     /// Number of parties among which the pairs are distributed
-    #[arg(long, value_name = "P", default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..=1024))]
+    #[arg(long, value_name = "P", default_value_t = 2, value_parser = whole::<u32>(2..=1024))]
     parties: u32,
     /// Number of records of each party [default: a twentieth of the pairs]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..))]
     records: Option<u32>,
     /// Number of sorted files from which the pairs are merged, with 24 bytes for each pair [default: none]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=10_000))]
     runs: Option<u32>,
     /// Print only a line with one JSON object
     #[arg(long)]

@@ -13,6 +13,7 @@ use super::api::Api;
 use super::profile::Profile;
 use super::refusal::Asked;
 use crate::cli::exit::{Failure, complain};
+use crate::cli::number::seconds;
 use crate::cli::ops_client;
 use crate::system::secret;
 
@@ -62,8 +63,9 @@ pub(super) struct Access {
     /// File that holds only the token [default: the token in `ENTITYD_TOKEN`, or in the profile]
     #[arg(long, global = true, help_heading = HEADING, value_name = "FILE", env = TOKEN_FILE)]
     token_file: Option<PathBuf>,
-    /// Time for which requests are retried if the server is busy or does not answer, and a retry is safe
-    #[arg(long, global = true, help_heading = HEADING, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    /// Time for which requests are retried if the server is busy or does not answer, and a retry is safe; in seconds or with
+    /// a unit such as 10m
+    #[arg(long, global = true, help_heading = HEADING, value_name = "TIME", default_value_t = 15, value_parser = seconds(0..=86_400))]
     retry: u64,
     /// Print JSON instead of text
     #[arg(long, global = true, help_heading = HEADING)]

@@ -15,6 +15,7 @@ use super::{block_on, cell, show};
 use crate::cli::answer::plain;
 use crate::cli::columns::aligned;
 use crate::cli::exit::Failure;
+use crate::cli::number::whole;
 use crate::cli::output;
 use crate::cli::schema_file::read_text;
 use crate::system::folder;
@@ -57,7 +58,7 @@ struct Create {
     #[arg(long, value_enum, default_value = "groups")]
     result_type: ResultType,
     /// Number of parties that upload; more than 2 only with groups
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = whole::<u32>(2..=10_000))]
     parties: u32,
     /// Linkage schema to store with the project; the server reads only the length of encodings from it
     #[arg(long, value_name = "SCHEMA.json")]

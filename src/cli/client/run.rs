@@ -13,6 +13,7 @@ use super::{block_on, cell, show};
 use crate::cli::answer::plain;
 use crate::cli::columns::aligned;
 use crate::cli::exit::Failure;
+use crate::cli::number::{TIME_MAX, seconds};
 use crate::cli::output;
 use crate::cli::progress::Progress;
 use crate::model::Threshold;
@@ -67,8 +68,8 @@ enum Action {
     Watch {
         #[command(flatten)]
         run: Which,
-        /// Give up after this time; the run continues
-        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+        /// Give up after this time, in seconds or with a unit such as 30m or 2h; the run continues
+        #[arg(long, value_name = "TIME", value_parser = seconds(1..=TIME_MAX))]
         timeout: Option<u64>,
     },
     /// Stops a run and deletes its result

@@ -10,11 +10,9 @@ mod report;
 mod ground_truth;
 mod typos;
 
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::RangedU64ValueParser;
 use linkage::similarity::Kernel;
 use serde_json::json;
 
@@ -27,6 +25,7 @@ use super::exit::OrFail;
 use super::progress::Progress;
 use super::{Failure, output};
 use crate::app;
+use crate::cli::number::whole;
 use crate::cli::{context, interrupt};
 use crate::config::{self, Inputs, Settings};
 use crate::model::Threshold;
@@ -39,19 +38,18 @@ use crate::telemetry;
 /// errors in each dataset. Encodes the records as Bloom filters, uploads the encodings over HTTP to a private server,
 /// links them, and compares the result with the ground truth.
 #[derive(Debug, Args)]
-#[command(allow_negative_numbers = true)]
 pub(super) struct Arguments {
     /// Records in each party's dataset
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = count(1..=10_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = whole::<usize>(1..=10_000_000))]
     records: usize,
     /// Number of parties
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = count(2..=100))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = whole::<usize>(2..=100))]
     parties: usize,
     /// Minimum Dice coefficient of a candidate pair
     #[arg(long, value_name = "T", default_value = "0.8")]
     threshold: Threshold,
     /// Seed of the people; the same seed gives the same people
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(0..))]
     seed: u64,
     /// Comparison kernel: portable, popcnt, avx2, avx512, amx or neon [default: the fastest that runs here]
     #[arg(long, value_name = "NAME", value_parser = crate::cli::context::kernel)]
@@ -165,11 +163,6 @@ impl Arguments {
         }
         output::print(&format!("\n{}\n{}", report.table(), report.commands(folder.kept())))
     }
-}
-
-/// Returns a parser for a number in `range`.
-fn count(range: RangeInclusive<u64>) -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(range)
 }
 
 /// Returns the settings of a server that only this demo uses.

@@ -23,6 +23,7 @@ use super::record_blocks::Blocks;
 use super::schema_file::read_schema_for_encoding;
 use super::table::{Done, TableArguments};
 use super::{context, output, secret};
+use crate::cli::number::whole;
 use crate::runtime::compute::Pool;
 
 /// Encodes the people of a CSV as Bloom filters
@@ -85,7 +86,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     strict: bool,
     /// Number of threads that encode; 0 means one for each core
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u16>(0..=1024))]
     threads: u16,
 }
 

@@ -29,6 +29,7 @@ use super::destination::{Destination, differs};
 use super::output::note;
 use super::progress::Progress;
 use super::table::cannot_read;
+use crate::cli::number::whole;
 use crate::model::Threshold;
 use crate::runtime::compute::Pool;
 
@@ -45,7 +46,6 @@ use crate::runtime::compute::Pool;
 /// result is a CSV with a line for each linked record (`link_id`, dataset, record, the id, and its best score), or with
 /// --scores for each pair within a group. The command fails if a row breaks a rule of the schema.
 #[derive(Debug, Args)]
-#[command(allow_negative_numbers = true)]
 pub(super) struct Arguments {
     /// A file for each party, at least two; one with --dedupe
     #[arg(required = true, value_name = "FILE")]
@@ -66,16 +66,16 @@ pub(super) struct Arguments {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Bytes in an encoding of a .bin file
-    #[arg(long, value_name = "BYTES", conflicts_with = "schema", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "BYTES", conflicts_with = "schema", value_parser = whole::<u32>(1..=4096))]
     encoding_bytes: Option<u32>,
     /// Maximum number of candidate pairs to find; protects memory and disk
-    #[arg(long, value_name = "N", default_value_t = 500_000_000)]
+    #[arg(long, value_name = "N", default_value_t = 500_000_000, value_parser = whole::<u64>(0..))]
     pairs_max: u64,
     /// Comparison kernel: portable, popcnt, avx2, avx512, amx or neon [default: the fastest that runs here]
     #[arg(long, value_name = "NAME", value_parser = crate::cli::context::kernel)]
     kernel: Option<Kernel>,
     /// Number of threads that compare; 0 means one for each core
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u16>(0..=1024))]
     threads: u16,
     #[command(flatten)]
     tables: tables::Options,

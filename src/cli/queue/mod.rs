@@ -12,6 +12,7 @@ use super::context::runtime;
 use super::interrupt::unless_stopped;
 use super::ops_client::{self, Client};
 use super::{Failure, output, progress::Progress};
+use crate::cli::number::whole;
 
 /// The interval at which the state of a draining queue is requested.
 const LOOK: Duration = Duration::from_millis(200);
@@ -64,10 +65,10 @@ struct List {
     #[arg(long, value_enum)]
     state: Option<State>,
     /// Maximum number of jobs to list
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole::<u32>(1..=10_000))]
     count: u32,
     /// Sequence number at which the last list ended
-    #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
+    #[arg(long, value_name = "SEQUENCE", default_value_t = 0, value_parser = whole::<u64>(0..))]
     after: u64,
 }
 

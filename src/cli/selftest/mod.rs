@@ -24,6 +24,7 @@ use super::exit::OrFail;
 use super::interrupt::unless_stopped;
 use super::progress::Progress;
 use super::{Failure, output};
+use crate::cli::number::whole;
 use crate::runtime::clock::Stopwatch;
 use crate::runtime::entropy::Entropy;
 use kill::{Killed, STEPS, Scene, killed_in, recover, undisturbed};
@@ -52,13 +53,13 @@ pub(super) struct Arguments {
     #[arg(long)]
     chaos: bool,
     /// Number of kills, divided among the steps
-    #[arg(long, value_name = "N", default_value_t = 28, requires = "chaos", conflicts_with = "server", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 28, requires = "chaos", conflicts_with = "server", value_parser = whole::<u32>(1..=100_000))]
     kills: u32,
     /// Number of people of each party [default: 1000; 400 with --chaos; 64 with --server]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(10..=1_000_000))]
     people: Option<u32>,
     /// Seed of the kills [default: random]
-    #[arg(long, value_name = "N", requires = "chaos", conflicts_with = "server")]
+    #[arg(long, value_name = "N", requires = "chaos", conflicts_with = "server", value_parser = whole::<u64>(0..))]
     seed: Option<u64>,
     /// Print one JSON object
     #[arg(long)]

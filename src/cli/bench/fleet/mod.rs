@@ -21,6 +21,7 @@ use super::queue::{open_broker, queue_url};
 use super::report;
 use crate::cli::Failure;
 use crate::cli::exit::OrFail;
+use crate::cli::number::whole;
 use crate::metadata::Location;
 use crate::queue::redis::QueueUrl;
 use crate::system::threads;
@@ -44,38 +45,38 @@ const NO_CORES_LEFT: f64 = 0.15;
 #[derive(Clone, Debug, clap::Args)]
 pub(in crate::cli) struct Arguments {
     /// Workers that join the API node
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = whole::<usize>(0..))]
     workers: usize,
     /// Comparison jobs of all runs together
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 20_000, value_parser = whole::<u32>(0..))]
     jobs: u32,
     /// Runs, each of its own project, over which the jobs are spread
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = whole::<u32>(0..))]
     runs: u32,
     /// Milliseconds that a job computes; each job takes between 90 and 110 percent of it
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, default_value_t = 300, value_parser = whole::<u64>(0..))]
     job_ms: u64,
     /// Jobs that a worker computes at once; it holds one more, as a real one does
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = whole::<usize>(0..))]
     at_once: usize,
     /// Milliseconds that a request, and its answer, is on the way
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = whole::<u64>(0..))]
     latency_ms: u64,
     /// Milliseconds of random delay in addition, evenly distributed
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = whole::<u64>(0..))]
     jitter_ms: u64,
     /// Seed of job times and delays
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = whole::<u64>(0..))]
     seed: u64,
     /// Send the pairs of each job to the API node, which writes them to its disk; otherwise workers write to a bucket,
     /// simulated in memory
     #[arg(long)]
     objects_on_api_node: bool,
     /// Bytes of the pairs of a job
-    #[arg(long, default_value_t = 2_400)]
+    #[arg(long, default_value_t = 2_400, value_parser = whole::<usize>(0..))]
     pairs_bytes: usize,
     /// Threads of the API node; those of the workers come in addition
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = whole::<usize>(0..))]
     threads: usize,
     /// Empty database in `PostgreSQL` instead of `SQLite`, in the form that `serve` accepts; the password is read from
     /// `ENTITYD_DATABASE_PASSWORD`

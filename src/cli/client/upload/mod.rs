@@ -23,6 +23,7 @@ use super::refusal::{Asked, Shape};
 use super::store::Place;
 use super::{block_on, cell, show};
 use crate::cli::exit::{Failure, complain};
+use crate::cli::number::whole;
 use crate::cli::output;
 use crate::cli::progress::Progress;
 use crate::cli::record_blocks::Blocks;
@@ -60,10 +61,10 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "BLOCKS.json")]
     blocks: Option<PathBuf>,
     /// Bytes in an encoding of a .bin file
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "BYTES", value_parser = whole::<u32>(1..=4096))]
     encoding_bytes: Option<u32>,
     /// Party whose update token is used, counted from 0, if the profile has several
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(0..))]
     party: Option<usize>,
     /// Ask for a new receipt token if the same encodings arrived before and the response was lost; the old token becomes
     /// invalid. The reference service does not support this

@@ -18,6 +18,7 @@ use self::checks::{Check, Passed};
 use self::people::People;
 use crate::cli::columns::aligned;
 use crate::cli::interrupt::unless_stopped;
+use crate::cli::number::seconds;
 use crate::cli::progress::Progress;
 use crate::cli::{Failure, ops_client, output};
 use crate::http::admin::TOKEN_CHARS_MIN;
@@ -46,8 +47,8 @@ pub(super) struct Options {
     /// `ENTITYD_ADMIN_TOKEN_FILE` or `ENTITYD_ADMIN_TOKEN`]
     #[arg(long, value_name = "FILE", requires = "server")]
     token_file: Option<PathBuf>,
-    /// Time limit for each run
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, requires = "server", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    /// Time limit for each run, in seconds or with a unit such as 10m
+    #[arg(long, value_name = "TIME", default_value_t = 120, requires = "server", value_parser = seconds(1..=86_400))]
     timeout: u64,
 }
 

@@ -76,6 +76,11 @@ pub(super) fn is_stdout(path: &Path) -> bool {
     path == Path::new("-")
 }
 
+/// Returns whether `ending` is the extension of a file.
+pub(super) fn ends_in(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(ending))
+}
+
 /// Returns whether two outputs are one file, even under different names.
 pub(super) fn is_same(one: &Path, other: &Path) -> bool {
     let found = |path: &Path| {

@@ -34,6 +34,7 @@ mod queue;
 mod quoting;
 mod record_blocks;
 mod redact;
+mod result_csv;
 mod schema;
 mod schema_file;
 mod secret;

@@ -89,7 +89,7 @@ fn rows_and_json_link_with_each_other_and_csv_is_an_output_format() {
     let folder = TempDir::new().unwrap();
     let files = two_parties(&folder);
     let csv = link(&files, &json!(1), &["--encoding-bytes", "8", "--format", "csv"]);
-    let expected = "group,dataset_index,record_index\n0,0,0\n0,1,0\n1,0,1\n1,1,1\n";
+    let expected = "group,dataset,record\r\n0,0,0\r\n0,1,0\r\n1,0,1\r\n1,1,1\r\n";
     assert_eq!(String::from_utf8(csv.stdout).unwrap(), expected);
 }
 

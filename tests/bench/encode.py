@@ -160,7 +160,7 @@ def binary_link(folder):
     groups = {}
     with open(folder / "linked.csv", newline="") as file:
         for row in csv.DictReader(file):
-            groups.setdefault(row["link_id"], set()).add(row["id"])
+            groups.setdefault(row["group"], set()).add(row["id"])
     return seconds, set(map(frozenset, groups.values()))
 
 

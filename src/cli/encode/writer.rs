@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::cli::destination::Destination;
+use crate::cli::destination::{Destination, ends_in};
 use crate::cli::exit::Failure;
 use crate::cli::record_blocks::Blocks;
 
@@ -153,11 +153,6 @@ fn quote(row: &[u8], text: &mut Vec<u8>) {
     text.push(b'"');
     STANDARD.encode_append(row, text);
     text.push(b'"');
-}
-
-/// Returns whether `ending` is the extension of a file.
-fn ends_in(path: &Path, ending: &str) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(ending))
 }
 
 impl Coding {

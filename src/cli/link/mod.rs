@@ -43,7 +43,7 @@ use crate::runtime::compute::Pool;
 /// space for twice the files; if that directory is missing, they go to /var/tmp or the current directory.
 ///
 /// With --schema the files are CSVs. Each is encoded first, and records are numbered from 0 in the order of the rows. The
-/// result is a CSV with a line for each linked record (`link_id`, dataset, record, the id, and its best score), or with
+/// result is a CSV with a line for each linked record (`group`, dataset, record, the id, and its best score), or with
 /// --scores for each pair within a group. The command fails if a row breaks a rule of the schema.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -59,7 +59,8 @@ pub(super) struct Arguments {
     /// Show the pairs within each group with their scores: in JSON as the member `scores`, a list for each group
     #[arg(long)]
     scores: bool,
-    /// Format of the result [default: json; csv with --schema]
+    /// Format of the result [default: that of the extension of FILE, .json or .csv; for any other, json, and csv with
+    /// --schema]
     #[arg(long, value_enum)]
     format: Option<Format>,
     /// Write to this file, which appears when it is complete, instead of standard output
@@ -106,6 +107,11 @@ impl Arguments {
         Destination::open_beside(self.output.as_deref(), &read, workspace.unfinished())
     }
 
+    /// Returns the format of the result; `usual` if nothing names one.
+    fn format(&self, usual: Format) -> Format {
+        self.format.or_else(|| Format::of(self.output.as_deref()?)).unwrap_or(usual)
+    }
+
     fn link_encodings(&self, comparison: &Comparison<'_>) -> Result<(), Failure> {
         self.tables.check_absent()?;
         if self.files.len() < 2 {
@@ -120,7 +126,7 @@ impl Arguments {
         let inputs = input::read(&self.files, self.encoding_bytes, &workspace, &mut progress)?;
         let parties = party::index(inputs, &workspace, &mut progress)?;
         let sizes: Vec<u32> = parties.iter().map(party::Party::records).collect();
-        let format = self.format.unwrap_or(Format::Json);
+        let format = self.format(Format::Json);
         if self.scores {
             let pairs = comparison.run_to_file(&parties, &workspace, &mut progress)?;
             progress.finish();
@@ -149,7 +155,7 @@ impl Arguments {
         let linked = self.tables.link(&self.files, comparison, &mut progress)?;
         progress.finish();
         let output = write::Output {
-            format: self.format.unwrap_or(Format::Csv),
+            format: self.format(Format::Csv),
             with_scores: self.scores,
             ids: &linked.ids,
             is_cascade: self.tables.is_cascade(),

@@ -1,6 +1,7 @@
 //! Turns sorted candidate pairs into the requested result.
 
 use std::io::Write;
+use std::path::Path;
 
 use clap::ValueEnum;
 use linkage::pairs::{self, Pair};
@@ -8,6 +9,7 @@ use linkage::solver;
 
 use super::csv;
 use crate::cli::Failure;
+use crate::cli::destination::ends_in;
 use crate::telemetry::chain;
 
 /// The kind of result.
@@ -26,6 +28,14 @@ pub(super) enum Format {
     Json,
     /// A line for each record of a group, or for each pair
     Csv,
+}
+
+impl Format {
+    /// Returns the format that the extension of a file names.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let named = |(ending, format)| ends_in(path, ending).then_some(format);
+        [("json", Self::Json), ("csv", Self::Csv)].into_iter().find_map(named)
+    }
 }
 
 /// Writes the result for datasets of these sizes. `pairs` are sorted, without duplicates.

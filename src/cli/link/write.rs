@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::linked::{Edge, Group, Record};
 use super::result::Format;
 use crate::cli::own::Own;
-use crate::cli::quoting::quoted;
+use crate::cli::result_csv::{self, Kind, names, write_line};
 
 /// The settings of the output.
 pub(super) struct Output<'a> {
@@ -55,18 +55,20 @@ impl Output<'_> {
     }
 
     fn csv(&self, groups: &[Group], out: &mut impl Write) -> io::Result<()> {
-        let schema = if self.is_cascade { ",schema" } else { "" };
-        let id = |name: &str| if self.ids.is_empty() { String::new() } else { format!(",{name}") };
-        if self.with_scores {
-            let (a, b) = (id("id_a"), id("id_b"));
-            writeln!(out, "link_id{schema},dataset_a,record_a{a},dataset_b,record_b{b},score")?;
+        let has_ids = !self.ids.is_empty();
+        let mut columns = if self.with_scores {
+            names(Kind::GroupScores, has_ids)
         } else {
-            writeln!(out, "link_id{schema},dataset,record{},score", id("id"))?;
+            [names(Kind::Groups, has_ids), vec!["score"]].concat()
+        };
+        if self.is_cascade {
+            columns.insert(1, "schema");
         }
+        write_line(out, &columns.join(","))?;
         for (number, group) in groups.iter().enumerate() {
             let schema = if self.is_cascade { format!(",{}", group.schema) } else { String::new() };
             let line = |out: &mut dyn Write, fields: &dyn Display, score: f64| {
-                writeln!(out, "{number}{schema},{fields},{score:?}")
+                write_line(out, &format!("{number}{schema},{fields},{score:?}"))
             };
             if self.with_scores {
                 for Edge { ends: [left, right], score } in &group.edges {
@@ -83,9 +85,10 @@ impl Output<'_> {
     }
 
     fn record(&self, (dataset, record): Record) -> io::Result<String> {
-        let Some(own) = self.ids.get(dataset as usize) else { return Ok(format!("{dataset},{record}")) };
-        let id = own.text(record.into()).ok_or_else(|| io::Error::other("the CSV has changed"))??;
-        Ok(format!("{dataset},{record},{}", quoted(&id)))
+        let changed = || io::Error::other("the CSV has changed");
+        let id = |own: &Own| own.text(record.into()).ok_or_else(changed)?;
+        let id = self.ids.get(dataset as usize).map(id).transpose()?;
+        Ok(result_csv::record(dataset.into(), record.into(), id.as_deref()))
     }
 }
 

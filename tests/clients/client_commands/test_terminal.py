@@ -143,7 +143,7 @@ def test_text_beside_a_bar_is_on_lines_of_its_own(folder):
     assert head.split() == ["threshold", "groups", "pairs", "precision", "recall", "F"] and len(lines) == 21
     with open(folder / "linked.csv", newline="") as file:
         linked = list(csv.DictReader(file))
-    groups = len({row["link_id"] for row in linked})
+    groups = len({row["group"] for row in linked})
     assert last == f"{groups} groups with {len(linked)} records are in linked.csv"
 
 

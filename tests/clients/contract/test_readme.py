@@ -65,7 +65,7 @@ def test_the_readme_is_short():
 def test_the_readme_leads_from_a_csv_to_a_linkage(tmp_path):
     commands = next(block for block in blocks() if "entityd generate" in block)
     lines = lines_of(commands, tmp_path)
-    assert lines[0] == "group,dataset_index,record_index"
+    assert lines[0] == "group,dataset,record"
     # Half of the thousand people are in both tables; some are lost by typing errors.
     assert 800 < len(lines) <= 1 + 2 * 500 + 20
 

@@ -283,7 +283,7 @@ def test_link_uses_the_options_in_each_schema_of_a_cascade(tmp_path):
         found = {}
         for line in lines:
             if line["schema"] == str(number):
-                found.setdefault(line["link_id"], []).append((int(line["dataset"]), int(line["record"])))
+                found.setdefault(line["group"], []).append((int(line["dataset"]), int(line["record"])))
         assert as_sets(found.values()) == groups and groups
         linked = {record for group in groups for record in group}
         left = [[row for row in left[party] if (party, row) not in linked] for party in (0, 1)]

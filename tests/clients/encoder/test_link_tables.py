@@ -44,7 +44,7 @@ def lines(text):
 def grouped(found):
     groups = {}
     for line in found:
-        groups.setdefault(line["link_id"], []).append((int(line["dataset"]), int(line["record"])))
+        groups.setdefault(line["group"], []).append((int(line["dataset"]), int(line["record"])))
     return as_sets(groups.values())
 
 
@@ -55,7 +55,7 @@ def test_tables_become_groups_with_ids_and_scores(folder, tables, parties):
     secret = ["--secret-file", folder / "secret", "--threshold", THRESHOLD, "--id", "rec_id"]
     answer = Answer(encoded[:parties], float(THRESHOLD))
     found = lines(link(folder, *files, *secret).stdout)
-    assert list(found[0]) == ["link_id", "dataset", "record", "id", "score"]
+    assert list(found[0]) == ["group", "dataset", "record", "id", "score"]
     assert grouped(found) == answer.groups()
     scores = {(tuple(left), tuple(right)): score for left, right, score in answer.scores()}
     for line in found:
@@ -66,7 +66,7 @@ def test_tables_become_groups_with_ids_and_scores(folder, tables, parties):
         left, right = (int(line["dataset_a"]), int(line["record_a"])), (int(line["dataset_b"]), int(line["record_b"]))
         assert float(line["score"]) == scores[left, right]
         assert line["id_b"] == rows[right[0]][right[1]][0]
-    assert {line["link_id"] for line in edges} == {line["link_id"] for line in found}
+    assert {line["group"] for line in edges} == {line["group"] for line in found}
     written = json.loads(link(folder, *files, *secret, "--scores", "--format", "json").stdout)
     assert as_sets(written["groups"]) == answer.groups() and len(written["scores"]) == len(written["groups"])
     for group, pairs in zip(written["groups"], written["scores"]):
@@ -182,7 +182,7 @@ def test_a_cascade_excludes_linked_records(folder, tables):
     both = schemas.run("link", *words, "--schema", folder / "strict.json", "--schema", folder / "schema.json")
     assert both.returncode == 0, both.stderr
     found = lines(both.stdout)
-    assert list(found[0]) == ["link_id", "schema", "dataset", "record", "score"]
+    assert list(found[0]) == ["group", "schema", "dataset", "record", "score"]
     assert grouped(line for line in found if line["schema"] == "0") == first
     taken = {record for group in first for record in group}
     left = [[row for row in range(ROWS) if (party, row) not in taken] for party in (0, 1)]

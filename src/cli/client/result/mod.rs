@@ -16,7 +16,7 @@ use reqwest::header::ACCEPT;
 use reqwest::{Method, Response};
 use tokio::time::timeout;
 
-use self::read::{Kind, Member};
+use self::read::Member;
 use self::reorder::Numbers;
 use self::write::{Form, Writer};
 use super::access::{self, Access, CODES, Session};
@@ -28,6 +28,7 @@ use crate::cli::exit::{Failure, OrFail};
 use crate::cli::interrupt::Unfinished;
 use crate::cli::own::{Own, Reading};
 use crate::cli::progress::Progress;
+use crate::cli::result_csv::Kind;
 use crate::cli::table::TableArguments;
 
 /// The longest time without data in the middle of a download.
@@ -117,7 +118,8 @@ impl Get {
     }
 
     fn form(&self) -> Form {
-        self.format.unwrap_or(if self.with.is_empty() { Form::Json } else { Form::Csv })
+        let usual = if self.with.is_empty() { Form::Json } else { Form::Csv };
+        self.format.or_else(|| Form::of(self.output.as_deref()?)).unwrap_or(usual)
     }
 
     /// Returns the member of the result to read.

@@ -7,6 +7,8 @@ use std::io::Read;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::cli::result_csv::Kind;
+
 /// A record: the number of its dataset, and its number in the dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Record(pub(super) u64, pub(super) u64);
@@ -22,16 +24,6 @@ pub(super) enum Element {
     Match(u64),
     /// The new position of a row.
     Place(u64),
-}
-
-/// The kind of a result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Groups,
-    Scores,
-    GroupScores,
-    Mask,
-    Permutation,
 }
 
 /// The member of a result whose elements are read.

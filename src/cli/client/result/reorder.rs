@@ -4,10 +4,11 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::read::{self, Element, Kind, Sink};
+use super::read::{self, Element, Sink};
 use crate::cli::exit::Failure;
 use crate::cli::own::Own;
 use crate::cli::quoting::quoted;
+use crate::cli::result_csv::{Kind, write_line};
 use crate::cli::table::cannot_read;
 
 /// The numbers of a permutation or a mask.
@@ -82,9 +83,9 @@ pub(super) fn write(
     out: &mut impl Write,
 ) -> std::io::Result<()> {
     if has_ids {
-        out.write_all(b"row,record,id\r\n")?;
+        write_line(out, "row,record,id")?;
     } else if let Some(header) = &own.header {
-        write!(out, "{header}\r\n")?;
+        write_line(out, header)?;
     }
     for (place, record) in order.iter().enumerate() {
         if mask.is_some_and(|mask| mask.get(place) != Some(&1)) {
@@ -92,9 +93,9 @@ pub(super) fn write(
         }
         let text = own.text(*record).ok_or_else(|| std::io::Error::other("a row is missing"))??;
         if has_ids {
-            write!(out, "{place},{record},{}\r\n", quoted(&text))?;
+            write_line(out, &format!("{place},{record},{}", quoted(&text)))?;
         } else {
-            write!(out, "{text}\r\n")?;
+            write_line(out, &text)?;
         }
     }
     Ok(())

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
+use std::path::Path;
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use super::read::{Element, Kind, Record, Sink};
-use crate::cli::destination::Destination;
+use super::read::{Element, Record, Sink};
+use crate::cli::destination::{Destination, ends_in};
 use crate::cli::exit::Failure;
 use crate::cli::own::Own;
-use crate::cli::quoting::quoted;
-use crate::http::arrow::{Head, Kind as Type, Table, Value as Cell};
+use crate::cli::result_csv::{self, Kind, columns, names};
+use crate::http::arrow::{Table, Value as Cell};
 
 /// The format of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -24,6 +25,21 @@ pub(super) enum Form {
     Ndjson,
     /// The columns of csv as an Arrow IPC stream
     Arrow,
+}
+
+impl Form {
+    /// Returns the format that the extension of a file names.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        const ENDINGS: [(&str, Form); 6] = [
+            ("json", Form::Json),
+            ("csv", Form::Csv),
+            ("ndjson", Form::Ndjson),
+            ("jsonl", Form::Ndjson),
+            ("arrow", Form::Arrow),
+            ("arrows", Form::Arrow),
+        ];
+        ENDINGS.into_iter().find(|(ending, _)| ends_in(path, ending)).map(|(_, form)| form)
+    }
 }
 
 /// Writes the elements of a result.
@@ -65,8 +81,11 @@ impl Writer {
     }
 
     fn line(&mut self, line: &str) -> Result<(), String> {
-        let end = if self.form == Form::Csv { "\r\n" } else { "\n" };
-        let written = self.out.write_all(line.as_bytes()).and_then(|()| self.out.write_all(end.as_bytes()));
+        let written = if self.form == Form::Csv {
+            result_csv::write_line(&mut self.out, line)
+        } else {
+            writeln!(self.out, "{line}")
+        };
         written.map_err(|error| self.said(error))
     }
 
@@ -99,11 +118,8 @@ impl Writer {
         let has_ids = !self.ids.is_empty();
         let record = |writer: &Self, record: Record| -> Result<String, String> {
             let Record(dataset, number) = record;
-            if !has_ids {
-                return Ok(format!("{dataset},{number}"));
-            }
-            let id = writer.id(record)?.unwrap_or_default();
-            Ok(format!("{dataset},{number},{}", quoted(&id)))
+            let id = if has_ids { Some(writer.id(record)?.unwrap_or_default()) } else { None };
+            Ok(result_csv::record(dataset, number, id.as_deref()))
         };
         let count = self.count;
         match element {
@@ -190,14 +206,10 @@ impl Sink for Writer {
         if has_ids && matches!(kind, Kind::Mask | Kind::Permutation) {
             return Err("--id is for groups, scores and the permutation of one party".to_owned());
         }
-        let columns = columns(kind, has_ids);
         match self.form {
-            Form::Csv => {
-                let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
-                self.line(&names.join(","))
-            }
+            Form::Csv => self.line(&names(kind, has_ids).join(",")),
             Form::Arrow => {
-                self.table = Some(Table::begin(&columns, &mut self.batch));
+                self.table = Some(Table::begin(&columns(kind, has_ids), &mut self.batch));
                 self.write_batch()
             }
             Form::Json | Form::Ndjson => Ok(()),
@@ -212,24 +224,5 @@ impl Sink for Writer {
         }?;
         self.count += 1;
         Ok(())
-    }
-}
-
-/// Returns the columns of a table with the elements of a result.
-fn columns(kind: Kind, has_ids: bool) -> Vec<Head> {
-    const RECORD: [Head; 3] = [("dataset", Type::UInt32), ("record", Type::UInt32), ("id", Type::Utf8)];
-    const A: [Head; 3] = [("dataset_a", Type::UInt32), ("record_a", Type::UInt32), ("id_a", Type::Utf8)];
-    const B: [Head; 3] = [("dataset_b", Type::UInt32), ("record_b", Type::UInt32), ("id_b", Type::Utf8)];
-    let wanted = |columns: &[[Head; 3]]| -> Vec<Head> {
-        columns.iter().flat_map(|record| &record[..if has_ids { 3 } else { 2 }]).copied().collect()
-    };
-    let group = vec![("group", Type::UInt64)];
-    let score = vec![("score", Type::Float64)];
-    match kind {
-        Kind::Groups => [group, wanted(&[RECORD])].concat(),
-        Kind::Scores => [wanted(&[A, B]), score].concat(),
-        Kind::GroupScores => [group, wanted(&[A, B]), score].concat(),
-        Kind::Mask => vec![("row", Type::UInt32), ("match", Type::Bool)],
-        Kind::Permutation => vec![("row", Type::UInt32), ("new_row", Type::UInt32)],
     }
 }

@@ -28,6 +28,11 @@ pub(super) fn aligned(head: &[&str], rows: Vec<Vec<String>>) -> String {
     table
 }
 
+/// Returns a number with its noun, which gets an `s` unless the number is 1.
+pub(super) fn counted(number: u64, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
 /// Formats a duration as milliseconds, seconds, minutes or hours.
 pub(super) fn age(ms: u64) -> String {
     match ms {

@@ -76,9 +76,9 @@ impl Describe {
                 progress.finish();
                 return Ok(profiler);
             }
-            profiler.add(&batch).map_err(|(row, rule)| {
-                Failure::Input(format!("{}: row {}: {rule}", data.display(), row + 1))
-            })?;
+            profiler
+                .add(&batch)
+                .map_err(|(line, rule)| Failure::Input(format!("{}: line {line}: {rule}", data.display())))?;
         }
     }
 }

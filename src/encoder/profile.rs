@@ -52,13 +52,13 @@ impl<'a> Profiler<'a> {
     /// Adds rows.
     ///
     /// # Errors
-    /// The number, from 0, of a row with the wrong number of columns, and the rule that it breaks.
+    /// The line of a row with the wrong number of columns, and the rule that it breaks.
     pub fn add(&mut self, batch: &Batch) -> Result<(), (u64, String)> {
         let expected = self.schema.features.len();
         for row in (0..batch.len()).map(|at| batch.row(at)) {
             if row.len() != expected {
                 let rule = format!("the row has {} columns; the schema has {expected}", row.len());
-                return Err((self.rows, rule));
+                return Err((row.line(), rule));
             }
             self.rows += 1;
             for ((value, counts), feature) in row.fields().zip(&mut self.counts).zip(&self.schema.features) {

@@ -34,6 +34,9 @@ pub enum Error {
     /// The file is empty, without even a header.
     #[error("the file is empty")]
     Empty,
+    /// The file has no record.
+    #[error("the file has no record")]
+    NoRecords,
     /// The header does not fit the schema.
     #[error("line {line} (the header): {rule}")]
     Header {
@@ -53,9 +56,9 @@ pub enum Error {
 /// A row that cannot be encoded.
 #[derive(Clone, Debug)]
 pub struct BadRow {
-    /// The number of the row, from 1. The header is not counted.
+    /// The number of the row, from 0, as records are numbered. The header is not counted.
     pub row: u64,
-    /// The line in which the row begins, from 1.
+    /// The line in which the row begins, from 1. The header is in line 1.
     pub line: u64,
     /// The number of the column, from 1, and its name.
     pub column: Option<(usize, String)>,
@@ -67,7 +70,7 @@ pub struct BadRow {
 
 impl std::fmt::Display for BadRow {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "row {} (line {})", self.row, self.line)?;
+        write!(formatter, "line {}", self.line)?;
         if let Some((number, name)) = &self.column {
             write!(formatter, ", column {number} ({name})")?;
         }
@@ -135,7 +138,7 @@ fn encode_rows<R: Read + Send>(
         filled = read;
     }
     filled?;
-    Ok(rows)
+    if rows == 0 { Err(Error::NoRecords) } else { Ok(rows) }
 }
 
 /// One thread's encoder, with its share of the encodings of a batch.
@@ -195,7 +198,7 @@ fn hand_on(
 fn bad_row(batch: &Batch, at: usize, before: u64, refusal: &Refusal, schema: &Schema) -> BadRow {
     let row = batch.row(at);
     BadRow {
-        row: before + at as u64 + 1,
+        row: before + at as u64,
         line: row.line(),
         column: refusal.column.map(|column| (column + 1, schema.features[column].identifier.clone())),
         rule: refusal.rule.clone(),

@@ -148,8 +148,7 @@ impl Table<'_> {
             for at in 0..self.batch.len() {
                 let row = self.batch.row(at);
                 self.rows += 1;
-                let place =
-                    |rule: &dyn std::fmt::Display| format!("row {} (line {}): {rule}", self.rows, row.line());
+                let place = |rule: &dyn std::fmt::Display| format!("line {}: {rule}", row.line());
                 let columns = *self.columns.get_or_insert(row.len());
                 if row.len() != columns {
                     let rule = format!("the row has {} columns; those before have {columns}", row.len());

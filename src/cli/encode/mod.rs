@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use self::quality::Quality;
 use self::report::Report;
 use self::writer::{Format, Writer};
+use super::columns::counted;
 use super::destination::{Destination, differs, is_same, is_stdout};
 use super::exit::{Failure, complain};
 use super::interrupt::Unfinished;
@@ -69,7 +70,8 @@ pub(super) struct Arguments {
     /// Reaction to a row that breaks a rule of the schema: stop, or omit it and continue
     #[arg(long, value_enum, default_value = "stop")]
     on_error: OnError,
-    /// Write the rows that break a rule to this CSV: row, line, column, name, rule
+    /// Write the rows that break a rule to this CSV: row, line, column, name, rule. Rows are numbered from 0 without the
+    /// header, as records are; lines from 1, and the header is line 1
     #[arg(long, value_name = "FILE")]
     errors: Option<PathBuf>,
     /// Write statistics of the encodings to this file: popcounts, duplicates, the most frequent encodings; as JSON if it ends
@@ -142,6 +144,7 @@ impl Arguments {
         let encoding_bytes = schema.encoding_bytes();
         let quality = self.report.as_deref().map(|path| Quality::open(path, &schema, unfinished));
         let mut run = Run {
+            data: self.data.clone(),
             writer: Writer::new(destination, self.output.as_deref(), self.format, encoding_bytes, blocks)?,
             quality: quality.transpose()?,
             report: Report::open(self.errors.as_deref(), self.show_values, unfinished)?,
@@ -217,6 +220,7 @@ impl Arguments {
 
 /// An encoding in progress.
 struct Run {
+    data: PathBuf,
     writer: Writer,
     quality: Option<Quality>,
     report: Report,
@@ -234,14 +238,22 @@ impl Run {
         if let Some(path) = blocks {
             self.writer.check_blocks(path, rows)?;
         }
+        if skipped == rows {
+            // An upload without any encoding is rejected, and a party uploads once.
+            return Err(Failure::Input(format!(
+                "{}: every row breaks a rule of the schema",
+                self.data.display()
+            )));
+        }
         let (encodings, bytes) = self.writer.finish()?;
         self.quality.map_or(Ok(()), Quality::finish)?;
-        let left_out = if skipped > 0 {
-            format!("; {skipped} rows broke a rule and were left out")
-        } else {
-            String::new()
+        let left_out = match skipped {
+            0 => String::new(),
+            1 => "; 1 row broke a rule and was left out".to_owned(),
+            _ => format!("; {skipped} rows broke a rule and were left out"),
         };
-        output::note(&format!("{encodings} encodings of {bytes} bytes from {rows} rows{left_out}"));
+        let (encodings, rows) = (counted(encodings, "encoding"), counted(rows, "row"));
+        output::note(&format!("{encodings} of {bytes} bytes from {rows}{left_out}"));
         Ok(())
     }
 }
@@ -257,7 +269,7 @@ impl Sink for Run {
 
     fn refused(&mut self, row: &BadRow) -> std::io::Result<bool> {
         self.report.add(row, self.skips)?;
-        self.writer.leave_out(row.row - 1);
+        self.writer.leave_out(row.row);
         Ok(self.skips)
     }
 }

@@ -8,7 +8,8 @@ use encoder::schema::Schema;
 use encoder::statistics::{Counter, Statistics};
 use serde_json::{Value, json};
 
-use crate::cli::destination::Destination;
+use crate::cli::columns::counted;
+use crate::cli::destination::{Destination, ends_in};
 use crate::cli::exit::Failure;
 use crate::cli::interrupt::Unfinished;
 
@@ -23,7 +24,7 @@ pub(super) struct Quality {
 impl Quality {
     /// Opens the report at `path`: JSON if it ends in `.json`, text otherwise.
     pub(super) fn open(path: &Path, schema: &Schema, unfinished: Unfinished) -> Result<Self, Failure> {
-        let is_json = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
+        let is_json = ends_in(path, "json");
         Ok(Self {
             counter: Counter::new(schema.encoding_bytes()),
             hardening: schema.hardening_in_words(),
@@ -75,7 +76,7 @@ fn text(statistics: &Statistics, hardening: &[String]) -> String {
     let Statistics { encodings, bits, mean, percentiles, empty, distinct, duplicated, most_frequent } =
         statistics;
     let share = |part: f64, whole: f64| if whole > 0.0 { 100.0 * part / whole } else { 0.0 };
-    let mut text = format!("{encodings} encodings of {bits} bits\n");
+    let mut text = format!("{} of {bits} bits\n", counted(*encodings, "encoding"));
     for line in hardening {
         let _ = writeln!(text, "{line}");
     }

@@ -25,6 +25,7 @@ use linkage::similarity::Kernel;
 use self::result::{Format, ResultKind};
 use self::workspace::Workspace;
 use super::Failure;
+use super::columns::counted;
 use super::destination::{Destination, differs};
 use super::output::note;
 use super::progress::Progress;
@@ -164,7 +165,13 @@ impl Arguments {
         destination.finish()?;
         if let Some(path) = &self.output {
             let records: usize = linked.groups.iter().map(|group| group.records.len()).sum();
-            note(&format!("{} groups with {records} records are in {}", linked.groups.len(), path.display()));
+            let verb = if linked.groups.len() == 1 { "is" } else { "are" };
+            let groups = counted(linked.groups.len() as u64, "group");
+            note(&format!(
+                "{groups} with {} {verb} in {}",
+                counted(records as u64, "record"),
+                path.display()
+            ));
         }
         Ok(())
     }

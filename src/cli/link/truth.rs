@@ -48,7 +48,10 @@ impl Truth {
         let [people, parties, records] = COLUMNS.map(column);
         let (people, parties, records) = (people?, parties?, records?);
         let refused = |row: u64, what: &str| {
-            Failure::Input(format!("{}: row {}: `{what}` is not a number from 0", path.display(), row + 1))
+            let path = path.display();
+            Failure::Input(format!(
+                "{path}: row {row}, counted from 0 after the header: `{what}` is not a number"
+            ))
         };
         let text = |own: &Own, row| own.text(row).and_then(Result::ok).unwrap_or_default();
         let mut numbers: HashMap<String, u32> = HashMap::new();

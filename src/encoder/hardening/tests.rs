@@ -131,12 +131,7 @@ fn rows_without_salt_or_name_are_refused() {
         found.refused.iter().map(|rule| rule.split(": the ").next().unwrap_or_default()).collect();
     assert_eq!(
         begins,
-        [
-            "row 1 (line 2), column 3 (born)",
-            "row 2 (line 3), column 1 (id)",
-            "row 3 (line 4), column 3 (born)",
-            "row 5 (line 6)"
-        ]
+        ["line 2, column 3 (born)", "line 3, column 1 (id)", "line 4, column 3 (born)", "line 6"]
     );
 }
 

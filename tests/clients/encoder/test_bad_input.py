@@ -41,6 +41,7 @@ def encode(tmp_path):
 HEADER = "name,town,id\n"
 REFUSED = {
     "empty file": ("", "the file is empty"),
+    "header alone": (HEADER, "data.csv: the file has no record"),
     "another header": ("name,city,id\n", 'line 1 (the header): column 2 is named "city"; the schema has "town" there'),
     "duplicate header": ("name,name,id\n", "line 1 (the header): column 2 has the name of an earlier one: name"),
     "short header": ("name,town\n", 'line 1 (the header): there are 2 columns; the schema has 3; the file lacks "id"'),
@@ -53,14 +54,14 @@ REFUSED = {
     "one column": (f"{SECRET_NAME}\n", "there is 1 column; the schema has 3; and none has a name of the schema"),
     "gzip": (gzip.compress(b"name,town,id\n"), "is a gzip file; unpack it first"),
     "workbook": (b"PK\x03\x04...", "is a ZIP file or a workbook"),
-    "too few columns": (HEADER + "a,b,1\na,b\n", "row 2 (line 3): the row has 2 columns; the schema has 3"),
-    "too many columns": (HEADER + "a,b,1,2\n", "row 1 (line 2): the row has 4 columns; the schema has 3"),
-    "blank line": (HEADER + "a,b,1\n\na,b,2\n", "row 2 (line 3): the row has 0 columns; the schema has 3"),
+    "too few columns": (HEADER + "a,b,1\na,b\n", "line 3: the row has 2 columns; the schema has 3"),
+    "too many columns": (HEADER + "a,b,1,2\n", "line 2: the row has 4 columns; the schema has 3"),
+    "blank line": (HEADER + "a,b,1\n\na,b,2\n", "line 3: the row has 0 columns; the schema has 3"),
     "NUL": (HEADER + "a,b,1\na\0,b,2\n", "line 3: the file has a NUL byte here"),
     "unbalanced quote": (HEADER + 'a,b,1\n"a,b,2\na,b,3\n', "line 3: the quote that opens in line 3 is never closed"),
     "not UTF-8": (HEADER.encode() + b"a,b,1\n\xe9,b,2\n", "line 3: the file has bytes here that are not UTF-8"),
     "10 MB field": (HEADER + "a,b,1\n" + "x" * 10_000_000 + ",b,2\n", "line 3: a field has more than 131072 characters"),
-    "rule": (HEADER + f'"a\nb",b,1\na,{SECRET_NAME},2\n', "row 2 (line 4), column 2 (town): the value must be in lower case"),
+    "rule": (HEADER + f'"a\nb",b,1\na,{SECRET_NAME},2\n', "line 4, column 2 (town): the value must be in lower case"),
 }
 
 
@@ -77,9 +78,9 @@ def test_bad_input_is_refused_with_its_position(encode, name):
 def test_outputs_that_are_one_or_on_standard_output(encode, tmp_path):
     data = HEADER + f"a,b,1\n{SECRET_NAME},B,2\n"
     ended = encode(data, "--on-error", "skip", "--errors", "-")
-    assert ended.returncode == 0 and ended.stdout.splitlines()[1:] == ["2,3,2,town,the value must be in lower case"]
+    assert ended.returncode == 0 and ended.stdout.splitlines()[1:] == ["1,3,2,town,the value must be in lower case"]
     ended = encode(data, "--on-error", "skip", "--report", "-")
-    assert ended.returncode == 0 and ended.stdout.startswith("1 encodings of 1024 bits")
+    assert ended.returncode == 0 and ended.stdout.startswith("1 encoding of 1024 bits")
     assert not (tmp_path / "-").exists()
     ended = encode(data, "--report", tmp_path / "x" / ".." / "out.bin")
     assert ended.returncode in (1, 2)
@@ -90,6 +91,14 @@ def test_outputs_that_are_one_or_on_standard_output(encode, tmp_path):
     assert ended.returncode == 2 and "are both standard output" in ended.stderr
 
 
+def test_rows_that_are_left_out_are_counted(encode):
+    ended = encode(HEADER + "a,B,1\n", "--on-error", "skip")
+    assert ended.returncode == 3 and "data.csv: every row breaks a rule" in ended.stderr and ended.output is None
+    ended = encode(HEADER + f"a,b,1\n{SECRET_NAME},B,2\n", "--on-error", "skip")
+    assert ended.returncode == 0 and "left out: line 3, column 2 (town): the value must be in lower case" in ended.stderr
+    assert "1 encoding of 128 bytes from 2 rows; 1 row broke a rule and was left out" in ended.stderr
+
+
 def test_a_report_with_values_is_private(encode, tmp_path):
     errors = tmp_path / "errors.csv"
     encode(REFUSED["rule"][0], "--on-error", "skip", "--errors", errors, "--show-values")
@@ -97,7 +106,7 @@ def test_a_report_with_values_is_private(encode, tmp_path):
 
 
 def test_a_refused_header_leaves_nothing_on_standard_output(encode, tmp_path):
-    for data in ["", "name,city,id\n"]:
+    for data in ["", "name,city,id\n", HEADER]:
         encode(data)
         ended = schemas.run("encode", tmp_path / "data.csv", "--schema", tmp_path / "schema.json", "--secret-file",
                             tmp_path / "secret", "--few-features")
@@ -153,8 +162,8 @@ def test_other_ways_to_write_a_table(encode):
 
 
 def test_a_large_field_is_accepted_if_the_limit_allows_it(encode):
-    ended = encode(HEADER + "x" * 10_000_000 + ",b,2\n", "--field-max", "10000000")
-    assert ended.returncode == 0, ended.stderr
+    ended = encode(HEADER + "x" * 10_000_000 + ",b,2\na,b,3\n", "--field-max", "10000000")
+    assert ended.returncode == 0 and len(ended.output) == 2 * 128, ended.stderr
 
 
 def test_settings_that_would_be_ignored(encode):

@@ -37,14 +37,16 @@ def test_random_schemas_and_rows(tmp_path):
             counts["schemas refused"] += 1
             assert ours.returncode == 3, ours.stderr
             return
-        assert ours.returncode == 0, ours.stderr
         expected = [schemas.reference_row(compiled, row) for row in rows]
-        refused = [str(number) for number, row in enumerate(expected, 1) if row is None]
+        refused = [str(number) for number, row in enumerate(expected) if row is None]
         counts["rows"] += len(rows)
         counts["rows refused"] += len(refused)
         with open(errors, newline="") as report:
             assert [row["row"] for row in csv.DictReader(report)] == refused
-        assert (tmp_path / "out.bin").read_bytes() == b"".join(filter(None, expected))
+        encoded = b"".join(filter(None, expected))
+        assert ours.returncode == (0 if encoded else 3), ours.stderr
+        if encoded:
+            assert (tmp_path / "out.bin").read_bytes() == encoded
 
     check()
     print(counts)

@@ -196,7 +196,7 @@ def test_a_bad_row_is_named_without_its_value(folder, tmp_path):
     text = (folder / "0.csv").read_text().splitlines()
     (tmp_path / "bad.csv").write_text("\n".join([*text[:3], "Zebedee,too,short", *text[3:]]))
     ended = link(folder, tmp_path / "bad.csv", folder / "1.csv", "--threshold", "0.8", code=3)
-    assert "bad.csv: row 3 (line 4)" in ended.stderr and "Zebedee" not in ended.stderr and ended.stdout == ""
+    assert "bad.csv: line 4: " in ended.stderr and "Zebedee" not in ended.stderr and ended.stdout == ""
     ended = link(folder, folder / "0.csv", folder / "1.csv", "--threshold", "0.8", "--id", "nothing", code=3)
     assert "0.csv: --id nothing: the header has no such column" in ended.stderr
     words = ["--threshold", "0.8", "--truth", folder / "1.csv"]

@@ -22,6 +22,7 @@ use super::profile::{Profile, Token};
 use super::refusal::{Asked, Shape};
 use super::store::Place;
 use super::{block_on, cell, show};
+use crate::cli::columns::counted;
 use crate::cli::exit::{Failure, complain};
 use crate::cli::number::whole;
 use crate::cli::output;
@@ -144,7 +145,7 @@ impl Arguments {
             let answer = upload.by(self.route, &mut progress).await?;
             progress.finish();
             let (records, bytes) = (summary.records, summary.encoding_bytes);
-            output::note(&format!("uploaded {records} encodings of {bytes} bytes"));
+            output::note(&format!("uploaded {} of {bytes} bytes", counted(records.into(), "encoding")));
             tell(&session, &answer)
         })
     }

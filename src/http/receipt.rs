@@ -6,7 +6,7 @@
 use std::io::{self, BufReader, Read, Write};
 
 use axum::body::Body;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use linkage::encoding::binary;
 use linkage::encoding::entries::Version;
 use linkage::encoding::json::{self, Expected, Received};
@@ -16,7 +16,6 @@ use super::body::Pieces;
 use super::body_reader::{Incoming, receive};
 use super::form::Form;
 use super::problem::Problem;
-use crate::coordinator::Refused;
 use crate::model::{Contents, Dataset, Party, ProjectId, Token, Upload};
 use crate::objects::keys;
 
@@ -65,7 +64,7 @@ pub(super) fn accepted(party: &Party) -> Result<Option<Accepted>, Problem> {
 /// token becomes invalid.
 ///
 /// # Errors
-/// 403, as for every used token, if the body has other content.
+/// 403 if the body has other content.
 pub(super) async fn renew(
     state: ApiState,
     (project, party): (ProjectId, u32),
@@ -73,19 +72,28 @@ pub(super) async fn renew(
     form: Result<Form, Problem>,
     body: Body,
 ) -> Result<Token, Problem> {
-    let used = || Problem::from(Refused::TokenUsed);
-    let form = form.map_err(|_| used())?;
+    let form = form.map_err(|_| other_encodings())?;
     let pieces = Pieces::new(body, state.settings.body_bytes_max)?;
     let _turn = state.turn().await?;
     let (objects, key) = (state.objects.clone(), keys::matrix(project, party, accepted.upload));
     let compare = move |incoming| Ok(accepted.is_sent_again(objects.read(&key)?, &form, incoming));
     let sent_again: Result<bool, crate::objects::Error> = receive(pieces, compare).await?;
     if !sent_again? {
-        return Err(used());
+        return Err(other_encodings());
     }
     let receipt = state.coordinator.renew_receipt(project, party, accepted.upload).await?;
     tracing::info!(project.id = %project, party, "issued a new receipt token for the same encodings");
     Ok(receipt)
+}
+
+/// Returns 403: the token has been used, for other encodings. A new receipt has been requested, so the advice to request
+/// one is left out.
+fn other_encodings() -> Problem {
+    Problem::new(
+        StatusCode::FORBIDDEN,
+        "the token has been used, and the encodings differ from those that were accepted; only the same encodings get a new \
+         receipt token",
+    )
 }
 
 impl Accepted {

@@ -13,7 +13,7 @@ pub(super) struct Asked {
     pub(super) act: &'static str,
     /// The shape of a successful response.
     pub(super) expected: Shape,
-    /// The explanation of a 403 response to this request.
+    /// The advice after a 403 response to this request.
     pub(super) forbidden: &'static str,
     /// The explanation of a 404 response to this request.
     pub(super) missing: &'static str,
@@ -49,9 +49,13 @@ impl Asked {
     }
 }
 
-/// The usual meaning of 403.
+/// The usual advice after 403.
 const FORBIDDEN: &str =
-    "the token is wrong or of the wrong kind, or the project or run does not exist (any more)";
+    "check that the token is the right one and of the right kind, and that the project and run still exist";
+/// The advice after 403 to a request for a run's status or result.
+pub(super) const READERS: &str = "the result token of the project reads its runs and results; the token of a party reads none of \
+                                  them, but in a `permutations` project its receipt token reads its own result; check also \
+                                  that the project and run still exist";
 /// The usual meaning of 404.
 const MISSING: &str = "there is no entity service at this address, or it does not support this";
 
@@ -70,9 +74,10 @@ pub(super) async fn of(base: &str, response: Response, asked: &Asked) -> Failure
     let kind = headers.get(CONTENT_TYPE).cloned();
     let is_api = headers.contains_key(ALLOW) || kind.as_ref().is_some_and(|kind| is(kind, "json"));
     let body = beginning(response).await;
+    // The reason of the server comes before any advice: it is exact, and the advice is general.
     let said = match detail(&body) {
-        Some(detail) => format!("; the server says: {detail}"),
-        None if is_html(kind.as_ref(), &body) => format!("; {}", page(&body)),
+        Some(detail) => format!(": {detail}"),
+        None if is_html(kind.as_ref(), &body) => format!(": {}", page(&body)),
         None => String::new(),
     };
     let (act, code) = (asked.act, status.as_u16());
@@ -81,22 +86,22 @@ pub(super) async fn of(base: &str, response: Response, asked: &Asked) -> Failure
             Failure::Input(format!("{act}: {base} rejects the request ({code}){said}"))
         }
         StatusCode::UNAUTHORIZED => Failure::Usage(format!(
-            "{act}: {base} requires another token (401): the admin token for projects, with --admin-token-file{said}"
+            "{act}: {base} requires another token (401){said}; for projects, give the admin token with --admin-token-file"
         )),
         StatusCode::FORBIDDEN if !is_html(kind.as_ref(), &body) => {
-            Failure::Input(format!("{act}: {base} rejects the request (403): {}{said}", asked.forbidden))
+            Failure::Input(format!("{act}: {base} rejects the request (403){said}; {}", asked.forbidden))
         }
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED if is_api => {
-            Failure::Input(format!("{act}: {} ({code}){said}", asked.missing))
+            Failure::Input(format!("{act}: {base} rejects the request ({code}){said}; {}", asked.missing))
         }
         StatusCode::CONFLICT => Failure::Input(format!("{act}: {base} refuses this (409){said}")),
         StatusCode::PAYLOAD_TOO_LARGE => Failure::Input(format!(
-            "{act}: the {} bytes exceed the limit of {base}, or of a proxy in front of it (413): ask the operator to raise \
-             it (nginx: client_max_body_size), or upload through the object store with --route store{said}",
+            "{act}: the {} bytes exceed the limit of {base}, or of a proxy in front of it (413){said}; ask the operator to \
+             raise it (nginx: client_max_body_size), or upload through the object store with --route store",
             asked.bytes
         )),
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Failure::Failed(format!(
-            "{act}: {base} is busy ({code}); try again later, or longer with --retry{said}"
+            "{act}: {base} is busy ({code}){said}; try again later, or longer with --retry"
         )),
         _ => Failure::Failed(format!("{act}: {base} answered {status}{said}")),
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::access::{self, Access, CODES, Kind, Session};
-use super::refusal::{Asked, Shape};
+use super::refusal::{Asked, READERS, Shape};
 use super::{block_on, cell, show};
 use crate::cli::answer::plain;
 use crate::cli::columns::aligned;
@@ -222,7 +222,8 @@ impl Watching<'_> {
     async fn status(&self) -> Result<Value, Failure> {
         let token = self.session.token(Kind::ResultOrReceipt, None)?;
         let path = format!("{}/status", self.path);
-        let asked = Asked::new("reading the status of the run", Shape::Member("state"));
+        let act = "reading the status of the run";
+        let asked = Asked { forbidden: READERS, ..Asked::new(act, Shape::Member("state")) };
         self.session.api.ask((Method::GET, &path), &token, None, &asked).await
     }
 }

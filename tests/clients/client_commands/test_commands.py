@@ -102,7 +102,7 @@ def test_groups_from_the_creation_to_the_ids(commands, folder, tables):
     commands.done("run", "delete", run, *analyst)
     assert "no run yet" in commands.refused(3, "result", "get", *analyst)
     commands.done("project", "delete", *analyst)
-    assert "does not exist" in commands.refused(3, "project", "show", *analyst)
+    assert "no access" in commands.refused(3, "project", "show", *analyst)
 
 
 def test_scores_equal_the_csv_of_the_server(commands, api, tables):
@@ -244,7 +244,9 @@ def test_a_lost_receipt_is_replaced(commands, folder):
     commands.done("upload", "0.json", "--again", "--profile", "study/party-0.toml")
     second = (folder / "study/party-0.toml").read_text()
     assert first != second and second.count("receipt_token") == 1
-    assert "has been used" in commands.refused(3, "upload", "1.json", "--again", "--profile", "study/party-0.toml")
+    said = commands.refused(3, "upload", "1.json", "--again", "--profile", "study/party-0.toml")
+    assert "has been used, and the encodings differ" in said and "--again" not in said
+    assert said.index("has been used") < said.index("check that"), "the reason comes before the advice"
 
 
 def test_a_forecast(commands, tables):
@@ -320,6 +322,7 @@ def test_each_fault_is_named(commands, folder):
     odd = ["upload", "0.bin", "--encoding-bytes", 4, "--profile", "another/party-0.toml"]
     assert "multiple of 8 bytes" in commands.refused(3, *odd)
     commands.done("run", "create", "--threshold", THRESHOLD, "--watch", *analyst)
+    assert "result token of the project" in commands.refused(3, "result", "get", "f" * 48, "--profile", "study/party-0.toml")
     get = ["result", "get", *analyst]
     for code, words, said in [
         (2, ["--with", "0.csv", "--id", "rec_id"], "--with 0=0.csv"),

@@ -20,7 +20,7 @@ use self::read::Member;
 use self::reorder::Numbers;
 use self::write::{Form, Writer};
 use super::access::{self, Access, CODES, Session};
-use super::refusal::{self, Asked, Shape};
+use super::refusal::{self, Asked, READERS, Shape};
 use super::run::{Watching, Which};
 use super::{block_on, project};
 use crate::cli::destination::Destination;
@@ -267,7 +267,8 @@ async fn fetch(
     let token = session.token(access::Kind::ResultOrReceipt, None)?;
     let path = format!("{run}/result{}", if with_scores { "?scores=true" } else { "" });
     let asked = Asked {
-        missing: "the run has no result yet: it has not completed; `entityd run watch` shows its progress",
+        forbidden: READERS,
+        missing: "the run has no result yet; `entityd run watch` shows its progress",
         ..Asked::new("fetching the result", Shape::Nothing)
     };
     let make = async || Ok(api.request(Method::GET, &path, &token)?.header(ACCEPT, "application/json"));

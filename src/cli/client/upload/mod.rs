@@ -33,9 +33,9 @@ use crate::cli::record_blocks::Blocks;
 const LARGE_BYTES: u64 = 64 << 20;
 /// Asks for a new receipt token if the same encodings were accepted before.
 const AGAIN: &str = "Receipt-Again";
-/// The meaning of a 403 response to an upload.
-const FORBIDDEN: &str = "the token is wrong, of the wrong kind, or has been used (each party uploads once); or the \
-                         project does not exist (any more), requires --blocks, or does not accept blocks";
+/// The advice after a 403 response to an upload.
+const FORBIDDEN: &str = "check that the token is the update token of the party and not used yet (each party uploads once), \
+                         that the project still exists, and whether it requires --blocks";
 /// The request that completes an upload.
 const UPLOADING: Asked =
     Asked { forbidden: FORBIDDEN, ..Asked::new("uploading", Shape::Member("receipt_token")) };

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::access::{self, Access, CODES, Kind, Session};
 use super::refusal::{Asked, READERS, Shape};
-use super::{block_on, cell, show};
+use super::{block_on, cell, project, show};
 use crate::cli::answer::plain;
 use crate::cli::columns::aligned;
 use crate::cli::exit::Failure;
@@ -54,16 +54,20 @@ enum Action {
         /// result type `groups`, and not on the reference service
         #[arg(long)]
         scores: bool,
-        /// Wait until the run has ended
+        /// Wait until the run has ended; progress is shown on standard error
         #[arg(long)]
         watch: bool,
+        /// Give up the wait after this time, in seconds or with a unit such as 30m or 2h; the run continues
+        #[arg(long, value_name = "TIME", requires = "watch", value_parser = seconds(1..=TIME_MAX))]
+        timeout: Option<u64>,
     },
     /// Lists the runs of the project
     List,
     /// Shows the progress of a run until it has ended
     ///
-    /// On a terminal, prints a bar, and otherwise a line for each stage; with --json, a line for every status that
-    /// differs from the previous one. Fails if the run fails.
+    /// On a terminal, shows a bar on standard error, and otherwise a line for each stage. Standard output gets the number of
+    /// comparisons at the end; with --json, a line for every status that differs from the previous one. Fails if the run
+    /// fails, or if it has not ended within --timeout.
     #[command(after_help = CODES)]
     Watch {
         #[command(flatten)]
@@ -98,7 +102,7 @@ impl Arguments {
 impl Action {
     async fn run(&self, session: &Session) -> Result<(), Failure> {
         match self {
-            Self::Create { threshold, name, notes, scores, watch } => {
+            Self::Create { threshold, name, notes, scores, watch, timeout } => {
                 let mut body = json!({ "threshold": threshold.get(), "name": name, "notes": notes });
                 if *scores {
                     body["scores"] = json!(true);
@@ -109,7 +113,7 @@ impl Action {
                         "the server has started the run, but does not keep scores within groups (--scores)",
                     );
                 }
-                show(&answer, session.json && !watch, |answer| format!("{}\n", cell(&answer["run_id"])))?;
+                show(&answer, session.json, |answer| format!("{}\n", cell(&answer["run_id"])))?;
                 if !watch {
                     return Ok(());
                 }
@@ -117,12 +121,12 @@ impl Action {
                 let id =
                     id.map_err(|_| Failure::Failed("starting a run: the response lacks its id".to_owned()))?;
                 let path = format!("{}/runs/{id}", session.project_path()?);
-                Watching { session, path, is_quiet: false }.to_its_end(None).await
+                Watching { session, path, is_quiet: true }.to_its_end(*timeout).await
             }
             Self::List => show(&list(session).await?, session.json, table),
             Self::Watch { run, timeout } => {
                 let path = run.path(session).await?;
-                Watching { session, path, is_quiet: false }.to_its_end(timeout.map(Duration::from_secs)).await
+                Watching { session, path, is_quiet: false }.to_its_end(*timeout).await
             }
             Self::Delete { run } => {
                 let asked = Asked::new("deleting the run", Shape::Nothing);
@@ -178,26 +182,31 @@ pub(super) struct Watching<'a> {
 }
 
 impl Watching<'_> {
-    /// Shows the progress of the run until it has completed. Fails if the run fails, or takes longer than `give_up_after`.
-    pub(super) async fn to_its_end(&self, give_up_after: Option<Duration>) -> Result<(), Failure> {
+    /// Shows the progress of the run until it has completed. Fails if the run fails, or takes longer than `timeout` seconds.
+    pub(super) async fn to_its_end(&self, timeout: Option<u64>) -> Result<(), Failure> {
         let watch = Stopwatch::start();
+        let prints_json = self.session.json && !self.is_quiet;
         let mut progress = Progress::with_eta();
         let (mut before, mut pause) = (Value::Null, LOOK);
+        let (mut parties, mut task) = (None, String::new());
         loop {
             let status = self.status().await?;
             if status != before {
                 pause = LOOK;
-                if self.session.json && !self.is_quiet {
+                if prints_json {
                     output::print(&format!("{status}\n"))?;
-                } else {
-                    let (task, done) = stage(&status);
-                    progress.show(&task, done);
                 }
+                let (stage, done) = stage(&status);
+                let missing = self.missing(&status, &mut parties).await;
+                if missing.is_some() || !prints_json {
+                    progress.show(missing.as_ref().unwrap_or(&stage), done);
+                }
+                task = missing.unwrap_or(stage);
             }
             match status["state"].as_str() {
                 Some("completed") => {
                     progress.finish();
-                    return if self.session.json || self.is_quiet { Ok(()) } else { finished(&status) };
+                    return if prints_json { Ok(()) } else { self.finished(&status) };
                 }
                 Some("error") => {
                     let why =
@@ -207,16 +216,50 @@ impl Watching<'_> {
                 Some(_) => {}
                 None => return Err(Failure::Failed("the status of the run has no `state`".to_owned())),
             }
-            if give_up_after.is_some_and(|give_up_after| watch.elapsed() + pause > give_up_after) {
-                let state = cell(&status["state"]);
+            let left = timeout.map(|timeout| Duration::from_secs(timeout).saturating_sub(watch.elapsed()));
+            if let (Some(timeout), Some(Duration::ZERO)) = (timeout, left) {
                 return Err(Failure::Failed(format!(
-                    "the run has not completed in time (--timeout): it is {state}"
+                    "the run has not ended within {timeout} s (--timeout), and continues; {task}"
                 )));
             }
             before = status;
-            sleep(pause).await;
+            sleep(left.map_or(pause, |left| left.min(pause))).await;
             pause = (pause * 2).min(LOOK_MAX);
         }
+    }
+
+    /// Returns the sentence that names the number of parties for which the run waits; `None` if it waits for none. Keeps the
+    /// number of all parties in `parties`.
+    async fn missing(&self, status: &Value, parties: &mut Option<u64>) -> Option<String> {
+        let stage = &status["current_stage"];
+        if status["state"] != "created" || stage["number"] != 1 {
+            return None;
+        }
+        let uploaded = stage["progress"]["absolute"].as_u64()?;
+        let share = stage["progress"]["relative"].as_f64().unwrap_or(0.0);
+        // The status has the share of the parties that have uploaded, and their number only through it.
+        if parties.is_none() && uploaded > 0 && share > 0.0 {
+            *parties = Some((uploaded as f64 / share).round() as u64);
+        } else if parties.is_none() {
+            *parties =
+                project::read(self.session).await.ok().and_then(|read| read["number_parties"].as_u64());
+        }
+        waits_for(uploaded, *parties)
+    }
+
+    /// Says that the run has completed: on standard error if standard output is reserved.
+    fn finished(&self, status: &Value) -> Result<(), Failure> {
+        let comparisons = &status["total_number_comparisons"];
+        let said = if comparisons.is_u64() {
+            format!("completed after {comparisons} comparisons")
+        } else {
+            "completed".to_owned()
+        };
+        if self.is_quiet {
+            output::note(&said);
+            return Ok(());
+        }
+        output::print(&format!("{said}\n"))
     }
 
     async fn status(&self) -> Result<Value, Failure> {
@@ -242,11 +285,26 @@ fn stage(status: &Value) -> (String, f64) {
     (task, done)
 }
 
-fn finished(status: &Value) -> Result<(), Failure> {
-    let comparisons = &status["total_number_comparisons"];
-    output::print(&if comparisons.is_u64() {
-        format!("completed after {comparisons} comparisons\n")
-    } else {
-        "completed\n".to_owned()
-    })
+/// Returns the sentence that names the parties which have not uploaded; `None` if there are none.
+fn waits_for(uploaded: u64, parties: Option<u64>) -> Option<String> {
+    match parties {
+        Some(parties) if parties <= uploaded => None,
+        Some(parties) => {
+            Some(format!("the run waits for {} of {parties} parties to upload", parties - uploaded))
+        }
+        None => Some("the run waits for parties to upload".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parties_that_are_missing_are_counted() {
+        let said = |uploaded, parties| waits_for(uploaded, parties).unwrap_or_default();
+        assert_eq!(said(1, Some(3)), "the run waits for 2 of 3 parties to upload");
+        assert_eq!(said(0, None), "the run waits for parties to upload");
+        assert_eq!(said(2, Some(2)), "");
+    }
 }

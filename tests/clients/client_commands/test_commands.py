@@ -354,8 +354,17 @@ def test_a_run_that_does_not_end_in_time(commands):
     commands.done("project", "create", "--save", "study")
     analyst = ["--profile", "study/analyst.toml"]
     run = commands.done("run", "create", "--threshold", THRESHOLD, *analyst).strip()
-    ended = commands.run("run", "watch", run, "--timeout", 5, *analyst)
-    assert ended.returncode == 1 and "waiting for CLKs" in ended.stderr and "--timeout" in ended.stderr
+    ended = commands.run("run", "watch", run, "--timeout", "2s", *analyst)
+    assert ended.returncode == 1 and ended.stdout == "", ended
+    assert ended.stderr.splitlines()[0] == "the run waits for 2 of 2 parties to upload"
+    assert "not ended within 2 s (--timeout)" in ended.stderr
+    commands.done("upload", "0.json", "--profile", "study/party-0.toml")
+    ended = commands.run("run", "create", "--threshold", THRESHOLD, "--watch", "--timeout", 1, *analyst)
+    assert ended.returncode == 1 and "the run waits for 1 of 2 parties to upload" in ended.stderr
+    assert len(ended.stdout.splitlines()) == 1 and len(ended.stdout.strip()) == 48, "only the id of the run"
+    ended = commands.run("result", "get", run, "--wait", "--timeout", 1, *analyst)
+    assert ended.returncode == 1 and ended.stdout == "" and "1 of 2 parties" in ended.stderr
+    assert "--watch" in commands.refused(2, "run", "create", "--threshold", THRESHOLD, "--timeout", 1, *analyst)
     assert "no result yet" in commands.refused(3, "result", "get", run, *analyst)
 
 

@@ -26,6 +26,7 @@ use super::{block_on, project};
 use crate::cli::destination::Destination;
 use crate::cli::exit::{Failure, OrFail};
 use crate::cli::interrupt::Unfinished;
+use crate::cli::number::{TIME_MAX, seconds};
 use crate::cli::own::{Own, Reading};
 use crate::cli::progress::Progress;
 use crate::cli::result_csv::Kind;
@@ -64,7 +65,8 @@ enum Action {
 struct Get {
     #[command(flatten)]
     run: Which,
-    /// Format of the result [default: json; csv with --with]
+    /// Format of the result [default: that of the extension of OUT: .json, .csv, .ndjson, .jsonl, .arrow or .arrows; for any
+    /// other, json, and csv with --with]
     #[arg(long, value_enum)]
     format: Option<Form>,
     /// Also fetch the scores within each group. The run must have been created with --scores. JSON gets a member
@@ -74,9 +76,12 @@ struct Get {
     /// Write to this file, which appears when it is complete, instead of standard output
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
-    /// Wait until the run has completed
+    /// Wait until the run has completed; progress is shown on standard error
     #[arg(long)]
     wait: bool,
+    /// Give up the wait after this time, in seconds or with a unit such as 30m or 2h; the run continues
+    #[arg(long, value_name = "TIME", requires = "wait", value_parser = seconds(1..=TIME_MAX))]
+    timeout: Option<u64>,
     /// CSV of dataset N, counted from 0 [default N: the dataset of the profile's party]. May be repeated
     #[arg(long, value_name = "[N=]DATA.csv")]
     with: Vec<String>,
@@ -130,7 +135,7 @@ impl Get {
     async fn run(&self, session: &Session) -> Result<(), Failure> {
         let path = self.run.path(session).await?;
         if self.wait {
-            Watching { session, path: path.clone(), is_quiet: true }.to_its_end(None).await?;
+            Watching { session, path: path.clone(), is_quiet: true }.to_its_end(self.timeout).await?;
         }
         let mut progress = Progress::new();
         let destination = Destination::open(self.output.as_deref(), Unfinished::default())?;

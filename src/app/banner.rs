@@ -29,6 +29,7 @@ impl fmt::Display for Banner<'_> {
             queue,
             objects,
             admin_token,
+            dashboard,
             role,
             ..
         } = self.0;
@@ -40,6 +41,10 @@ impl fmt::Display for Banner<'_> {
         }
         writeln!(f, "  API             {api}/api/v1/")?;
         writeln!(f, "  documentation   {api}/docs")?;
+        if *dashboard {
+            writeln!(f, "  dashboard       {api}/")?;
+            writeln!(f, "  operator's page {ops}/")?;
+        }
         let closed = if objects.is_s3() { " (not enabled: objects are in another store)" } else { "" };
         writeln!(f, "  S3              {s3}/{closed}")?;
         writeln!(f, "  health          {ops}/healthz")?;

@@ -77,6 +77,8 @@ pub struct Server {
     pub(super) reads_elsewhere: bool,
     /// The admin token, if this start has generated it.
     pub(super) admin_token: Option<Zeroizing<String>>,
+    /// True if there are pages for browsers besides the documentation.
+    pub(super) dashboard: bool,
     pub(super) coordinator: Coordinator,
     pub(super) buckets: Option<Buckets>,
     pub(super) broker: Arc<dyn Broker>,
@@ -251,8 +253,7 @@ async fn open(settings: &Settings) -> Result<Server, Error> {
         partial: partial.clone(),
         disk_free_min: settings.disk_free_min,
     };
-    let serving_stop = CancellationToken::new();
-    let operator = operator(settings, &data_dir);
+    let (serving_stop, operator) = (CancellationToken::new(), operator(settings, &data_dir));
     let admin_state = joining.admin_state(&admin.access, &dependencies, operator, serving_stop.clone());
     ops_listener.open(admin_state);
 
@@ -303,6 +304,7 @@ async fn open(settings: &Settings) -> Result<Server, Error> {
         objects: settings.objects.clone(),
         reads_elsewhere: settings.external_uploads && !settings.external_endpoints.is_empty(),
         admin_token,
+        dashboard: settings.dashboard,
         coordinator,
         buckets: dependencies.buckets,
         broker,

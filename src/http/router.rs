@@ -91,13 +91,13 @@ async fn lost(State(state): State<ApiState>, outside: PublicAddress, uri: Uri) -
         (_, "/api/v1") => docs::moved("../docs"),
         (_, "/api/v1/") => docs::moved("../../docs"),
         (Some((_, last)), path) if path == base => docs::moved(&format!("{last}/")),
-        _ => unknown().await,
+        (_, path) if path == "/admin" || path.starts_with("/admin/") => Problem::new(
+            StatusCode::NOT_FOUND,
+            "not found; /admin and the operator's page at / are on the operations listener (--ops-listen)",
+        )
+        .into_response(),
+        _ => Problem::new(StatusCode::NOT_FOUND, "not found; /docs lists the endpoints").into_response(),
     }
-}
-
-/// Answers a path that does not exist.
-pub(super) async fn unknown() -> Response {
-    Problem::new(StatusCode::NOT_FOUND, "not found; /docs lists the endpoints").into_response()
 }
 
 pub(super) async fn wrong_method() -> Problem {

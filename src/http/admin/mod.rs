@@ -12,11 +12,14 @@ mod snapshots;
 mod state;
 
 use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
 use axum::middleware::{from_extractor_with_state, from_fn_with_state};
 use axum::routing::{delete, get, post};
 
 use super::dashboard;
-use super::router::{unknown, wrong_method};
+use super::problem::Problem;
+use super::router::wrong_method;
 use access::Administrator;
 pub use access::{Access, FILE as ADMIN_TOKEN, Made, Opened, TOKEN_CHARS_MIN};
 pub use current_snapshot::{Current as CurrentSnapshot, Snapshot, Snapshots};
@@ -50,4 +53,16 @@ pub(super) fn routes(admin: AdminState) -> Router {
         .layer(from_fn_with_state(admin.clone(), audit::record))
         .with_state(admin)
         .layer(from_extractor_with_state::<Administrator, _>(access))
+}
+
+/// Answers a path below `/admin` that does not exist.
+async fn unknown(State(admin): State<AdminState>) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        if admin.dashboard {
+            "not found; the operator's page is at / of this listener, and `entityd queue`, `nodes` and `backup` use /admin"
+        } else {
+            "not found; `entityd queue`, `nodes` and `backup` use /admin"
+        },
+    )
 }

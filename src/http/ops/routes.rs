@@ -203,7 +203,8 @@ fn unserved(nodes: &[NodeReport]) -> String {
 async fn nothing() -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
-        "not found; there are /healthz, /startupz, /readyz, /metrics and /admin",
+        "not found; there are /healthz, /startupz, /readyz, /metrics and /admin, and the operator's page at / unless it is \
+         disabled (--dashboard)",
     )
 }
 

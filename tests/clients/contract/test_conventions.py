@@ -147,3 +147,10 @@ def test_the_openapi_document_is_served(api):
 
 def test_the_documentation_is_readable(server, api):
     assert api.session.get(server.origin + "/docs").status_code == 200
+
+
+def test_a_path_of_the_operator_leads_to_the_other_listener(api):
+    origin = api.url.removesuffix("/api/v1")
+    for path in ("/admin", "/admin/queue"):
+        assert_problem(api.session.get(origin + path), 404, "operations listener")
+    assert_problem(api.session.get(origin + "/administrator"), 404, "/docs")

@@ -143,7 +143,7 @@ impl SignatureRows {
 
     /// Replaces `limits` with the largest excess of each row over a candidate of the block; `bits` are the popcounts of the
     /// rows.
-    pub(super) fn limits(&self, bits: &[u32], lanes: &LaneBits, decision: &Decision, limits: &mut Vec<u8>) {
+    pub(super) fn limits(&self, bits: &[u32], lanes: LaneBits, decision: &Decision, limits: &mut Vec<u8>) {
         limits.clear();
         // Rows of equal popcount are adjacent and share a limit, which is looked up once.
         for same in bits.chunk_by(|a, b| a == b) {
@@ -185,7 +185,7 @@ impl ProjectedRows {
         &self,
         positions: Range<usize>,
         bits: &[u32],
-        lanes: &LaneBits,
+        lanes: LaneBits,
         error: f32,
         decision: &Decision,
         needed: &mut Vec<i32>,
@@ -286,7 +286,7 @@ pub(super) struct LaneBlock<'a> {
     pub(super) first: u32,
     pub(super) lines: &'a [Bytes],
     pub(super) starts: &'a [i32],
-    pub(super) bits: &'a LaneBits,
+    pub(super) bits: LaneBits,
     /// The largest distance by which rounding moved a row of the block.
     pub(super) error: f32,
 }
@@ -317,7 +317,13 @@ impl LaneSide {
                 // Those of lanes are rounded up, and those of rows down, so that no excess is too large.
                 counts.iter_mut().for_each(|count| *count = count.div_ceil(1 << shift));
                 for (rows, lane_bits) in blocks.zip(&side.bits) {
-                    push_starts(&mut side.lines, &side.packed.bits[rows.clone()], lane_bits, shift, decision);
+                    push_starts(
+                        &mut side.lines,
+                        &side.packed.bits[rows.clone()],
+                        *lane_bits,
+                        shift,
+                        decision,
+                    );
                     push_counts(&mut side.lines, &counts, parts, rows);
                 }
             }
@@ -359,7 +365,7 @@ impl LaneSide {
             first: (block * self.form.block_rows()) as u32,
             lines: &self.lines[block * lines..(block + 1) * lines],
             starts: &self.starts[block * starts..(block + 1) * starts],
-            bits: &self.bits[block],
+            bits: self.bits[block],
             error: self.errors.get(block).copied().unwrap_or_default(),
         })
     }
@@ -376,7 +382,7 @@ impl<'a> LaneBlock<'a> {
 
 /// Appends the start of each lane of a block, a byte each: 64 lanes in a line. A denser lane may share as many bits as the
 /// sparsest and still be no candidate: its start takes the bits away that it requires in addition.
-fn push_starts(lines: &mut Vec<Bytes>, bits: &[u32], lane_bits: &LaneBits, shift: u32, decision: &Decision) {
+fn push_starts(lines: &mut Vec<Bytes>, bits: &[u32], lane_bits: LaneBits, shift: u32, decision: &Decision) {
     let start = |lane: usize| {
         let more = bits.get(lane).map_or(0, |bits| decision.more_needed(lane_bits.sparsest, *bits) >> shift);
         (more.min(u8::MAX.into()) as u8).wrapping_neg()

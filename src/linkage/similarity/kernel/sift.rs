@@ -211,7 +211,7 @@ pub(super) unsafe fn write_all(
 /// other bits.
 ///
 /// # Safety
-/// After `end` there must be room for AT_ONCE candidates more than there are bits.
+/// After `end` there must be room for [`AT_ONCE`] candidates more than there are bits.
 #[inline(always)]
 unsafe fn write_some(mut kept: u64, row: u32, lane: u32, end: &mut *mut Candidate) -> u64 {
     // Writes a fixed number, because a branch on the real number is hard to predict.

@@ -380,8 +380,8 @@ impl<'a> LaneBlock<'a> {
     }
 }
 
-/// Appends the start of each lane of a block, a byte each: 64 lanes in a line. A denser lane may share as many bits as the
-/// sparsest and still be no candidate: its start takes the bits away that it requires in addition.
+/// Appends the start of each lane of a block, a byte each: 64 lanes in a line. The start is minus the common bits that a lane
+/// requires in addition to those that the sparsest of the block requires; they count as excess.
 fn push_starts(lines: &mut Vec<Bytes>, bits: &[u32], lane_bits: LaneBits, shift: u32, decision: &Decision) {
     let start = |lane: usize| {
         let more = bits.get(lane).map_or(0, |bits| decision.more_needed(lane_bits.sparsest, *bits) >> shift);

@@ -25,18 +25,34 @@ pub(super) struct Signature {
 }
 
 impl Signature {
-    /// Returns these parts, with a shift that suits most rows of the sample.
+    /// Returns these parts, with a shift with which the excess fits into a byte: for candidates, so that they can be told from
+    /// other pairs, and for most other pairs, since one beyond a byte seems smaller.
     pub(super) fn with(parts: &Parts<'_>, sample: &Sample, decision: &Decision, kernel: Kernel) -> Self {
         let excess_max = |row: &&[u8]| {
             let bits = kernel.popcount(row);
             bits.saturating_sub(decision.needed(2 * bits))
         };
         let mut excesses: Vec<u32> = sample.rows().iter().map(excess_max).collect();
-        excesses.sort_unstable();
-        // Of a few rows that are much denser than the others, every pair may survive.
-        let usual = excesses[(excesses.len() - 1) * 99 / 100];
-        let shift = (0..SHIFT_MAX).find(|shift| usual >> shift <= EXCESS_MAX).unwrap_or(SHIFT_MAX);
-        Self { masks: parts.masks(sample.encoding_bytes), shift }
+        let mut signature = Self { masks: parts.masks(sample.encoding_bytes), shift: 0 };
+        let largest = most(&mut excesses).max(most(&mut signature.excesses(sample, kernel)));
+        signature.shift = (0..SHIFT_MAX).find(|shift| largest >> shift <= EXCESS_MAX).unwrap_or(SHIFT_MAX);
+        signature
+    }
+
+    /// Returns the excess of each row on the left side of the sample over one of a similar popcount on the right side.
+    fn excesses(&self, sample: &Sample, kernel: Kernel) -> Vec<u32> {
+        let [left_rows, right_rows] = sample.sides().map(|side| side.len());
+        let counts = self.counts(&sample.words(), kernel);
+        let (left, right) = counts.split_at(left_rows * self.parts());
+        let partner = |row: usize| &right[row * right_rows / left_rows * self.parts()..][..self.parts()];
+        let excess = |(row, counts): (usize, &[u8])| {
+            counts
+                .iter()
+                .zip(partner(row))
+                .map(|(count, other)| u32::from(count.saturating_sub(*other)))
+                .sum()
+        };
+        left.chunks_exact(self.parts()).enumerate().map(excess).collect()
     }
 
     /// Returns the number of parts.
@@ -66,4 +82,10 @@ impl Signature {
         }
         counts
     }
+}
+
+/// Returns the number that one in a hundred exceeds.
+fn most(numbers: &mut [u32]) -> u32 {
+    numbers.sort_unstable();
+    numbers[(numbers.len() - 1) * 99 / 100]
 }

@@ -1,6 +1,6 @@
 //! The tuning of a run: the way in which its pairs are sifted, learnt from a sample.
 //!
-//! A [signature](super::signature) bounds the common bits of two records by the smaller counts of their parts, a
+//! A [signature](super::signature) bounds the bits that two records do not share by the excess of their counts, a
 //! [projection](super::projection) by a distance. Which of them pays, and how fine it should be, depends on the
 //! encodings, the threshold and the processor. It is determined on pairs of the sample from which nothing was learnt.
 

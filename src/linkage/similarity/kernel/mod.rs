@@ -141,8 +141,7 @@ impl Kernel {
     /// Returns the approximate nanoseconds to compare 64 pairs by a signature of `parts` parts, if the share `survival`
     /// of the pairs survives.
     pub(super) fn cost_of_parts(self, parts: usize, survival: f64, encoding_bytes: usize) -> f64 {
-        let many = survival * sift::PAIRS_OF_A_SURVIVOR as f64 > 1.0;
-        let branches = if many { NO_BRANCHES } else { mispredicted(survival) };
+        let branches = mispredicted(survival).min(NO_BRANCHES);
         self.costs().parts.of(parts) + branches + 64.0 * survival * self.cost_of_survivor(encoding_bytes)
     }
 

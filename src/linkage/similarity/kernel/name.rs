@@ -13,7 +13,7 @@ pub enum Name {
     Portable,
     /// For x86-64 with POPCNT.
     Popcnt,
-    /// For x86-64 with AVX2.
+    /// For x86-64 with AVX2, BMI1 and POPCNT.
     Avx2,
     /// For x86-64 with AVX-512 BW and VPOPCNTDQ.
     Avx512,

@@ -44,7 +44,8 @@ pub(in crate::similarity) struct RowSignatures<'a> {
     pub counts: &'a [u32],
     /// The sum of the counts of each record, modulo 256.
     pub totals: &'a [u8],
-    /// The largest excess over a candidate for each record, less the start value of the lane.
+    /// The largest byte that survives, for each record: its excess over the lane minus the start value of the lane, modulo
+    /// 256.
     pub limits: &'a [u8],
 }
 
@@ -93,7 +94,7 @@ pub(super) trait Lanes: Copy {
 }
 
 /// The number of pairs of which at least one must survive on average, so that branches on survivors are avoided.
-pub(super) const PAIRS_OF_A_SURVIVOR: usize = 128;
+const PAIRS_OF_A_SURVIVOR: usize = 128;
 
 /// Sifts with `ROWS` x `VECTORS` sums in registers.
 ///

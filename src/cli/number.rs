@@ -12,11 +12,16 @@ pub(super) fn whole<T: TryFrom<u64>>(
     range: impl RangeBounds<u64>,
 ) -> impl Fn(&str) -> Result<T, String> + Clone {
     let largest = u64::MAX >> (u64::BITS - 8 * size_of::<T>() as u32);
-    let inner = |bound: Bound<&u64>, outermost| match bound {
-        Bound::Included(number) | Bound::Excluded(number) => *number,
-        Bound::Unbounded => outermost,
+    let least = match range.start_bound() {
+        Bound::Included(number) => *number,
+        Bound::Excluded(number) => number + 1,
+        Bound::Unbounded => 0,
     };
-    let (least, most) = (inner(range.start_bound(), 0), inner(range.end_bound(), largest));
+    let most = match range.end_bound() {
+        Bound::Included(number) => *number,
+        Bound::Excluded(number) => number - 1,
+        Bound::Unbounded => largest,
+    };
     move |text| {
         let number = quantity::whole(text, least, most).and_then(|number| T::try_from(number).ok());
         number.ok_or_else(|| format!("give a whole number from {least} to {most}"))

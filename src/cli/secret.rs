@@ -7,9 +7,10 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::exit::{Failure, complain};
-use super::table::cannot_read;
 use crate::system::{secret, text};
 
+/// The option that names the file.
+const OPTION: &str = "--secret-file";
 /// The maximum number of bytes of a secret.
 const BYTES_MAX: u64 = 64 << 10;
 
@@ -19,12 +20,12 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(BYTES_MAX as usize + 1));
     let file: Box<dyn Read> =
         if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(open(path)?) };
-    file.take(BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| cannot_read(path, &error))?;
+    file.take(BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Failure::unusable(OPTION, path, &error))?;
     if bytes.len() as u64 > BYTES_MAX {
-        return Err(Failure::Input(format!(
-            "{}: the secret is longer than {BYTES_MAX} bytes",
-            path.display()
-        )));
+        let longer = format!("the secret is longer than {BYTES_MAX} bytes");
+        return Err(Failure::unusable(OPTION, path, &longer));
     }
     if bytes.ends_with(b"\n") {
         bytes.pop();
@@ -34,13 +35,11 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     }
     // A byte order mark, which some editors add, would make this party's encodings differ from the others'.
     let marked = bytes.len();
-    let plain = text::unmarked(&bytes)
-        .map_err(|foreign| Failure::Input(format!("{}: {foreign}", path.display())))?
-        .len();
+    let plain = text::unmarked(&bytes).map_err(|foreign| Failure::unusable(OPTION, path, &foreign))?.len();
     // The bytes after the mark are moved within the buffer, so that no copy of the secret is left behind.
     bytes.drain(..marked - plain);
     if bytes.is_empty() {
-        return Err(Failure::Input(format!("{}: the secret is empty", path.display())));
+        return Err(Failure::unusable(OPTION, path, &"the secret is empty"));
     }
     if bytes.trim_ascii() != bytes.as_slice() {
         complain(&format!(
@@ -52,8 +51,8 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
 }
 
 fn open(path: &Path) -> Result<File, Failure> {
-    let file = File::open(path).map_err(|error| Failure::unusable("--secret-file", path, &error))?;
-    let metadata = file.metadata().map_err(|error| Failure::unusable("--secret-file", path, &error))?;
+    let file = File::open(path).map_err(|error| Failure::unusable(OPTION, path, &error))?;
+    let metadata = file.metadata().map_err(|error| Failure::unusable(OPTION, path, &error))?;
     if !secret::is_null(path) {
         secret::check(path, &metadata).map_err(|error| Failure::Usage(error.to_string()))?;
     }

@@ -34,9 +34,6 @@ pub enum Error {
     /// The file is empty, without even a header.
     #[error("the file is empty")]
     Empty,
-    /// The file has no record.
-    #[error("the file has no record")]
-    NoRecords,
     /// The header does not fit the schema.
     #[error("line {line} (the header): {rule}")]
     Header {
@@ -138,7 +135,7 @@ fn encode_rows<R: Read + Send>(
         filled = read;
     }
     filled?;
-    if rows == 0 { Err(Error::NoRecords) } else { Ok(rows) }
+    Ok(rows)
 }
 
 /// One thread's encoder, with its share of the encodings of a batch.

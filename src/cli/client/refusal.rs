@@ -56,8 +56,8 @@ const FORBIDDEN: &str =
 pub(super) const READERS: &str = "the result token of the project reads its runs and results; the token of a party reads none of \
                                   them, but in a `permutations` project its receipt token reads its own result; check also \
                                   that the project and run still exist";
-/// The usual meaning of 404.
-const MISSING: &str = "there is no entity service at this address, or it does not support this";
+/// The usual advice after 404.
+const MISSING: &str = "check the address of the server, and whether it supports this";
 
 /// Returns the failure that a response reports.
 pub(super) async fn of(base: &str, response: Response, asked: &Asked) -> Failure {

@@ -240,10 +240,9 @@ impl Run {
         }
         if skipped == rows {
             // An upload without any encoding is rejected, and a party uploads once.
-            return Err(Failure::Input(format!(
-                "{}: every row breaks a rule of the schema",
-                self.data.display()
-            )));
+            let why =
+                if rows == 0 { "the file has no record" } else { "every row breaks a rule of the schema" };
+            return Err(Failure::Input(format!("{}: {why}", self.data.display())));
         }
         let (encodings, bytes) = self.writer.finish()?;
         self.quality.map_or(Ok(()), Quality::finish)?;

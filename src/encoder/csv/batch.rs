@@ -73,6 +73,11 @@ impl Batch {
         self.open = self.text.len();
     }
 
+    /// The number of fields of the row that has not ended.
+    pub(super) fn open_row_fields(&self) -> usize {
+        self.fields.len() - self.rows.last().map_or(0, |row| row.end)
+    }
+
     pub(super) fn end_row(&mut self, line: u64) {
         let first = self.rows.last().map_or(0, |row| row.end);
         self.rows.push(Bounds { first, end: self.fields.len(), line });

@@ -6,6 +6,9 @@ use super::batch::Batch;
 use super::error::Error;
 use crate::table_hash::short;
 
+/// The maximum number of fields in a row: without line ends, a whole file would be one row in memory.
+const FIELDS_MAX: usize = 65_536;
+
 /// The position of the parser in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -127,6 +130,7 @@ impl Parser {
         if matches!(bytes.get(at), Some(b'\n' | b'\r')) {
             return None;
         }
+        let mut fields = 0;
         loop {
             let (text, end) = if bytes.get(at) == Some(&b'"') {
                 let end = at + end_of_quoted(&bytes[at..])?;
@@ -136,7 +140,8 @@ impl Parser {
                 let end = marks.next()?;
                 (at..end, end)
             };
-            if text.len() > self.field_max {
+            fields += 1;
+            if text.len() > self.field_max || fields > FIELDS_MAX {
                 return None;
             }
             batch.push_field(text.start, text.end);
@@ -243,6 +248,11 @@ impl Parser {
             return Err(self.too_long());
         }
         batch.end_field();
+        if batch.open_row_fields() > FIELDS_MAX {
+            return Err(
+                self.broken(format!("the row has more than {FIELDS_MAX} fields; is a line end missing?"))
+            );
+        }
         Ok(())
     }
 

@@ -93,9 +93,11 @@ fn a_batch_does_not_end_in_the_middle_of_a_row() {
 #[test]
 fn invalid_csv_is_rejected_with_its_line() {
     let long = format!("a\n\"{}\"", "x".repeat(101));
+    let wide = format!("a\n{}", ",".repeat(65_536));
     for (text, said) in [
         (&b"a,b\nc,\"d\ne\n"[..], "line 2: the quote that opens in line 2 is never closed"),
         (b"a\nb\0c", "line 2: the file has a NUL byte here"),
+        (wide.as_bytes(), "line 2: the row has more than 65536 fields; is a line end missing?"),
         (b"a\nb\xff", "line 2: the file has bytes here that are not UTF-8"),
         (b"a\nb\xc3", "line 2: the file has bytes here that are not UTF-8"),
         (long.as_bytes(), "line 2: a field has more than 100 characters"),

@@ -111,7 +111,9 @@ impl Get {
     fn check(&self) -> Result<(), Failure> {
         let usage = |text: &str| Err(Failure::Usage(text.to_owned()));
         if self.form() == Form::Json && !self.with.is_empty() {
-            return usage("--with: ids can be written only as csv, ndjson or arrow");
+            return usage(
+                "--with: ids can be written only as csv, ndjson or arrow; name the file of -o so, or give --format",
+            );
         }
         if self.id.len() > 1 && self.id.len() != self.with.len() {
             return usage("--id: give one column for all files, or one for each --with");
@@ -212,7 +214,8 @@ impl Get {
         };
         if self.form() != Form::Csv {
             return Err(Failure::Usage(
-                "--format: rows in their new order can be written only as csv".to_owned(),
+                "--with: rows in their new order can be written only as csv; name the file of -o so, or give --format"
+                    .to_owned(),
             ));
         }
         // The receipt token determines the party, so the number is not needed.

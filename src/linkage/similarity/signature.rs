@@ -25,8 +25,8 @@ pub(super) struct Signature {
 }
 
 impl Signature {
-    /// Returns these parts, with a shift with which the excess fits into a byte: for candidates, so that they can be told from
-    /// other pairs, and for most other pairs, since one beyond a byte seems smaller.
+    /// Returns these parts, with the smallest shift that makes the excess of candidates and of most other pairs fit into a
+    /// byte. Beyond it, an excess seems smaller than it is.
     pub(super) fn with(parts: &Parts<'_>, sample: &Sample, decision: &Decision, kernel: Kernel) -> Self {
         let excess_max = |row: &&[u8]| {
             let bits = kernel.popcount(row);

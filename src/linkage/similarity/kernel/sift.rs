@@ -73,7 +73,7 @@ pub(in crate::similarity) struct RowWords<'a> {
 }
 
 /// The number of survivors that are always written together, to avoid a branch on the real number.
-pub(super) const AT_ONCE: usize = 4;
+pub(super) const AT_ONCE: usize = 3;
 
 /// A vector of bytes. All methods need the processor feature of the implementing type.
 pub(super) trait Lanes: Copy {

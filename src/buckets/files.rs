@@ -1,16 +1,16 @@
 //! The files of bucket contents: `objects/buckets/{xx}/{number}`, where `xx` is the last byte of the number, in
 //! hexadecimal. The names reveal nothing about the keys; the index maps keys to them.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::system::open_files::patiently;
 use crate::system::place::Place;
-use crate::system::{regular, removals};
+use crate::system::{folder, regular, removals};
 
 /// The number of directories over which the files are spread.
 pub(super) const PLACES: i64 = 256;
@@ -53,10 +53,9 @@ impl Files {
     /// numbers begin with it, so that no number is assigned twice.
     pub(super) fn open(root: &Path, opened: i64) -> io::Result<Self> {
         for place in 0..PLACES {
-            let folder = root.join(format!("{place:02x}"));
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
-            made.map_err(|error| {
-                io::Error::new(error.kind(), format!("cannot make {}: {error}", folder.display()))
+            let path = root.join(format!("{place:02x}"));
+            folder::create(&path, folder::PRIVATE).map_err(|error| {
+                io::Error::new(error.kind(), format!("cannot make {}: {error}", path.display()))
             })?;
         }
         File::open(root)?.sync_all()?;

@@ -134,7 +134,7 @@ impl Repository {
         };
         let failed = |error: io::Error| cannot_use(home, &error);
         let made = !home.exists();
-        make(home).map_err(failed)?;
+        folder::create(home, folder::PRIVATE).map_err(failed)?;
         let known = [BACKUPS, BLOBS, NEW, LOCK, "lost+found"];
         let names = fs::read_dir(home).map_err(failed)?.filter_map(Result::ok).map(|entry| entry.file_name());
         if let Some(stranger) = names.into_iter().find(|name| !known.iter().any(|known| name == known)) {
@@ -157,8 +157,8 @@ impl Repository {
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        for folder in [BACKUPS, BLOBS, NEW] {
-            make(&home.join(folder)).map_err(failed)?;
+        for name in [BACKUPS, BLOBS, NEW] {
+            folder::create(&home.join(name), folder::PRIVATE).map_err(failed)?;
         }
         let manifests = self.manifests().await?;
         clear(home, &manifests).map_err(failed)?;
@@ -271,7 +271,7 @@ impl Repository {
         match self {
             Self::Directory(home) => {
                 let target = home.join(blob(sha256));
-                let moved = make(target.parent().unwrap_or(home))
+                let moved = folder::create(target.parent().unwrap_or(home), folder::PRIVATE)
                     .and_then(|()| file.persist(&target).map(drop).map_err(|error| error.error));
                 moved.map_err(|error| cannot_use(home, &error))
             }
@@ -464,10 +464,6 @@ pub(super) fn check_outside(flag: &str, path: &Path) -> Result<(), Failure> {
 
 fn blob(sha256: &str) -> String {
     format!("{BLOBS}/{}/{sha256}", &sha256[..2])
-}
-
-fn make(path: &Path) -> io::Result<()> {
-    folder::create(path, folder::PRIVATE)
 }
 
 /// Returns the error for a file or a directory that cannot be used.

@@ -220,7 +220,7 @@ impl Place {
         Self::check(path, manifest)?;
         let failed = |error: io::Error| cannot_use(path, &error);
         let made = !path.exists();
-        make(path).map_err(failed)?;
+        folder::create(path, folder::PRIVATE).map_err(failed)?;
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
         let mut marker = options.open(path.join(MARKER)).map_err(failed)?;
@@ -270,7 +270,7 @@ impl Place {
     fn create(&self, path: &str) -> Result<File, Failure> {
         let path = self.path.join(path);
         let failed = |error: io::Error| cannot_use(&path, &error);
-        make(path.parent().unwrap_or(&self.path)).map_err(failed)?;
+        folder::create(path.parent().unwrap_or(&self.path), folder::PRIVATE).map_err(failed)?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600).open(&path).map_err(failed)
     }
@@ -337,10 +337,6 @@ fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Ok(()),
         removed => removed,
     }
-}
-
-fn make(path: &Path) -> io::Result<()> {
-    folder::create(path, folder::PRIVATE)
 }
 
 #[cfg(test)]
